@@ -1,0 +1,1 @@
+//! audio_file: to come in the next commit.

@@ -1,0 +1,1 @@
+//! block: to come in the next commit.

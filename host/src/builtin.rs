@@ -1,0 +1,1 @@
+//! builtin: to come in the next commit.

@@ -1,0 +1,1 @@
+//! chain: to come in the next commit.

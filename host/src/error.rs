@@ -1,0 +1,116 @@
+//! The one error type of the host: what failed, why, and what to do next.
+//!
+//! For callers of the library, who act on [`Error::kind`], and for the command line, which prints the rest
+//! and turns the kind into an exit code. Never made on the audio thread: it allocates.
+
+use std::fmt;
+
+/// What kind of thing failed, so that a caller can act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The configuration or an argument is wrong: correct it.
+    Config,
+    /// An input file is missing, unreadable or not audio: name another.
+    Input,
+    /// An output can't be written: free space, or name another place.
+    Output,
+    /// The plugin's own code is at fault: mend the plugin.
+    Plugin,
+    /// The Python interpreter is missing, too old or lacks numpy: choose or mend it.
+    Interpreter,
+    /// A device is missing or refuses the format: choose another.
+    Device,
+    /// A worker process died or fell silent outside the plugin's own code.
+    Worker,
+    /// The operating system refused something that should work.
+    System,
+}
+
+impl Kind {
+    /// The exit code of `nda` for an error of this kind (2 is a wrong command line, 9 a run with losses).
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::System => 1,
+            Kind::Config => 3,
+            Kind::Input => 4,
+            Kind::Output => 5,
+            Kind::Plugin => 6,
+            Kind::Interpreter => 7,
+            Kind::Device => 8,
+            Kind::Worker => 10,
+        }
+    }
+}
+
+/// An error with its remedy.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    what: String,
+    detail: Option<String>,
+    remedy: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The host's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of this kind; `what` names the culprit and says what failed and why, in one sentence.
+    pub fn new(kind: Kind, what: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), detail: None, remedy: None, source: None }
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Adds text of several lines, such as a Python traceback.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the error underneath.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of thing failed.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some(detail) = &self.detail {
+            for line in detail.trim_end().lines() {
+                write!(f, "\n    {line}")?;
+            }
+        }
+        if let Some(remedy) = &self.remedy {
+            write!(f, "\n  try: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}

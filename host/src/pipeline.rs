@@ -1,0 +1,1 @@
+//! pipeline: to come in the next commit.

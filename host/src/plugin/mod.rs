@@ -1,0 +1,3 @@
+//! One Python plugin in its worker process.
+
+pub mod spec;

@@ -1,0 +1,89 @@
+//! What the user asked of one Python plugin: file, interpreter, parameters, mode, policy.
+//!
+//! For the configuration, the command line and users of the library. Holds values that are already checked;
+//! it does not look at the file system.
+
+use std::path::PathBuf;
+
+/// How the audio thread meets the plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Wait for this block's result, until the deadline. Adds no latency.
+    #[default]
+    SameBlock,
+    /// Never wait: take the result of the block before. One block of latency for the whole chain.
+    Pipelined,
+}
+
+/// What is heard in place of a block that the plugin did not deliver in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lost {
+    /// The dry signal, delayed by what the plugin and its mode add.
+    #[default]
+    Bypass,
+    /// Silence.
+    Mute,
+    /// The last good block again, faded out.
+    Hold,
+}
+
+/// What the host does to a plugin's samples at the boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// Non-finite samples are replaced by silence and counted; joints are ramped.
+    #[default]
+    On,
+    /// The bits pass unchanged: for plugins whose output isn't audio.
+    Off,
+}
+
+/// The smallest, the default and the largest deadline, as fractions of a block's duration.
+pub const DEADLINE_MIN: f32 = 0.05;
+/// See [`DEADLINE_MIN`].
+pub const DEADLINE_DEFAULT: f32 = 0.5;
+/// See [`DEADLINE_MIN`].
+pub const DEADLINE_MAX: f32 = 0.95;
+
+/// One Python plugin as the user asked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginSpec {
+    /// The plugin's file.
+    pub file: PathBuf,
+    /// The interpreter; `None` searches `.venv` beside the plugin, `$VIRTUAL_ENV`, `python3` on the path.
+    pub python: Option<PathBuf>,
+    /// Parameters, in the order given.
+    pub set: Vec<(String, String)>,
+    /// How the audio thread meets it; `None` is same-block, pipelined for a sink.
+    pub mode: Option<Mode>,
+    /// How long the audio thread may wait, as a fraction of the block's duration.
+    pub deadline: f32,
+    /// What is heard in place of a lost block.
+    pub lost: Lost,
+    /// A lost block is silence, whatever `lost` says; `None` leaves it to the plugin's own declaration.
+    pub fail_closed: Option<bool>,
+    /// What is done to its samples at the boundary.
+    pub guard: Guard,
+}
+
+impl PluginSpec {
+    /// A plugin with every default.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self {
+            file: file.into(),
+            python: None,
+            set: Vec::new(),
+            mode: None,
+            deadline: DEADLINE_DEFAULT,
+            lost: Lost::default(),
+            fail_closed: None,
+            guard: Guard::default(),
+        }
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn set(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.set.push((key.into(), value.into()));
+        self
+    }
+}

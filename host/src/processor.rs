@@ -1,0 +1,1 @@
+//! processor: to come in the next commit.

@@ -1,0 +1,1 @@
+//! reblock: to come in the next commit.

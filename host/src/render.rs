@@ -1,0 +1,1 @@
+//! render: to come in the next commit.

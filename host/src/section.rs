@@ -1,0 +1,1 @@
+//! section: to come in the next commit.

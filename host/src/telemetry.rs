@@ -1,0 +1,1 @@
+//! telemetry: to come in the next commit.

@@ -1,0 +1,3 @@
+//! shared
+
+pub mod format;

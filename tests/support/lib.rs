@@ -1,0 +1,1 @@
+//! What the outside tests share: a place to work in, the built program, small plugins.
