@@ -1,3 +1,26 @@
-//! shared
+//! What the host and a worker process agree on, and nothing else.
+//!
+//! Two processes that do not trust each other share two memory segments and a socket. This crate says how the
+//! segments are laid out ([`layout`]), made and sealed ([`segment`]), how blocks of audio pass through them
+//! ([`ring`]), what is said on the socket ([`message`], [`control`]) and how a worker ends ([`exit`]).
+//!
+//! It knows no Python, no audio device and starts no thread. The rules it keeps:
+//!
+//! - each segment is written by one process and mapped read-only by the other;
+//! - a word the peer writes is compared with what is expected, never used as an index, a length or a count;
+//! - no reference to memory the peer writes, except to atomics;
+//! - every wait has a deadline, and there is no lock in shared memory.
 
+pub mod boot;
+pub mod clock;
+pub mod control;
+pub mod exit;
 pub mod format;
+pub mod layout;
+pub mod message;
+pub mod ring;
+pub mod segment;
+mod wait;
+
+/// Version of everything in this crate that both processes must agree on. The worker says it first.
+pub const PROTOCOL: u32 = 1;

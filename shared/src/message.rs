@@ -1,0 +1,354 @@
+//! What host and worker say to each other on the control socket, and how it is encoded.
+//!
+//! The life of a worker, in messages: it says [`Hello`]; the host sends requests ([`Request`], numbered), the
+//! worker answers each with a [`Reply`] of the same number, in order; in between it may send logs and failures
+//! of blocks at any time ([`Notice`]). No message is recursive and none holds elements of no size, so a decoder
+//! with a limit can't be made to use more memory than the message has bytes.
+
+use crate::format::Format;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt;
+
+/// Longest message, in bytes.
+pub const LIMIT: usize = 64 * 1024;
+/// Longest text in a message (traceback, log), in bytes; longer ones are cut by the sender.
+pub const TEXT_MAX: usize = 16 * 1024;
+
+/// First word of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`crate::PROTOCOL`] of the worker module.
+    pub protocol: u32,
+    /// Version of the worker module.
+    pub version: String,
+    /// Version of the interpreter, such as `3.11.7`.
+    pub python: String,
+    /// Version of numpy.
+    pub numpy: String,
+}
+
+/// From the host: a numbered request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Number that the reply carries too.
+    pub id: u32,
+    /// What is asked.
+    pub body: Ask,
+}
+
+/// What a host asks of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Import the plugin file and create the instance. Answered by [`Answer::Loaded`].
+    Load {
+        /// Absolute path of the plugin file.
+        file: String,
+    },
+    /// Take this format and the segments that come with this message, give the parameters, initialise
+    /// (the first time), give them again. Answered by [`Answer::Configured`].
+    Configure {
+        /// Channels, block and rate.
+        format: Format,
+        /// Slots of the ring.
+        slots: u32,
+        /// Parameters in the order the user gave them.
+        set: Vec<(String, String)>,
+    },
+    /// Call the plugin's `start` and process blocks. Answered by [`Answer::Done`].
+    Start,
+    /// Process no more blocks and call `stop`. Answered by [`Answer::Done`].
+    Stop,
+    /// Set a parameter, between two blocks if it runs. Answered by [`Answer::Set`].
+    SetParameter {
+        /// Its name.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// Read a parameter. Answered by [`Answer::Value`].
+    GetParameter {
+        /// Its name.
+        key: String,
+    },
+    /// Call `save_state`. Answered by [`Answer::State`].
+    SaveState,
+    /// Call `load_state`. Answered by [`Answer::Done`].
+    LoadState {
+        /// What `save_state` gave.
+        state: Vec<u8>,
+    },
+    /// Call `stop` if it runs, `shutdown`, say [`Answer::Goodbye`] and exit.
+    Shutdown,
+}
+
+/// From the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Say {
+    /// First of all.
+    Hello(Hello),
+    /// Answer to the request of this number.
+    Reply(Reply),
+    /// Something nobody asked for.
+    Notice(Notice),
+}
+
+/// Answer to one request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Number of the request.
+    pub id: u32,
+    /// The answer, or what failed.
+    pub body: Result<Answer, Failure>,
+}
+
+/// What a worker answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The instance exists.
+    Loaded(Loaded),
+    /// Format taken, segments mapped, plugin initialised.
+    Configured(Configured),
+    /// Done; nothing to add.
+    Done,
+    /// Whether the plugin accepted a parameter.
+    Set {
+        /// False if `set_parameter` returned false.
+        accepted: bool,
+    },
+    /// A parameter's value.
+    Value(String),
+    /// The plugin's state; `None` if it offers no `save_state`.
+    State(Option<Vec<u8>>),
+    /// The last message.
+    Goodbye,
+}
+
+/// What kind of plugin it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PluginKind {
+    /// Makes audio.
+    Source,
+    /// Changes audio.
+    Processor,
+    /// Takes audio.
+    Sink,
+}
+
+impl fmt::Display for PluginKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Processor => "processor",
+            Self::Sink => "sink",
+        })
+    }
+}
+
+/// What a plugin says of itself (`get_info`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Source, processor or sink.
+    pub kind: PluginKind,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Who made it.
+    pub author: String,
+    /// What it does.
+    pub description: String,
+    /// It declares itself `fail_closed`.
+    pub fail_closed: bool,
+}
+
+/// What a plugin made of the format it was given, read back from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Configured {
+    /// Its sample rate, if it has one.
+    pub rate: Option<u32>,
+    /// Its channels, if it has them.
+    pub channels: Option<u32>,
+    /// `get_processing_latency`, in seconds, as the plugin said it: may be any number.
+    pub latency_s: f64,
+    /// Parameters it did not accept (returned false), by name.
+    pub refused: Vec<String>,
+    /// Why each block needs a fresh buffer instead of the cached ones, if it does.
+    pub uncached: Option<String>,
+}
+
+/// Something went wrong in the plugin or on the way to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Where in its life.
+    pub stage: Stage,
+    /// One sentence: what happened.
+    pub message: String,
+    /// Python traceback; empty if there is none.
+    pub traceback: String,
+}
+
+/// Where in its life a plugin failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Import, `create_plugin`, `get_info`.
+    Load,
+    /// Format, parameters, `initialize`.
+    Configure,
+    /// `start`.
+    Start,
+    /// A block.
+    Block,
+    /// `set_parameter`, `get_parameter`.
+    Parameter,
+    /// `save_state`, `load_state`.
+    State,
+    /// `stop`, `shutdown`.
+    Stop,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Load => "loading",
+            Self::Configure => "initialising",
+            Self::Start => "starting",
+            Self::Block => "processing a block",
+            Self::Parameter => "setting a parameter",
+            Self::State => "saving or restoring its state",
+            Self::Stop => "stopping",
+        })
+    }
+}
+
+/// Something a worker says unasked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// Text that the plugin printed.
+    Log(Log),
+    /// A block failed for a new reason. The same reason again is only counted.
+    BlockFailed {
+        /// What happened.
+        failure: Failure,
+        /// Blocks that failed for this or another reason so far.
+        count: u64,
+    },
+    /// A thread or a finaliser of the plugin raised.
+    Unraisable(Failure),
+}
+
+/// Text that the plugin wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Where it wrote to.
+    pub source: LogSource,
+    /// One or more lines.
+    pub text: String,
+}
+
+/// Where a plugin wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogSource {
+    /// `print`.
+    Stdout,
+    /// `sys.stderr`, warnings.
+    Stderr,
+    /// The worker itself.
+    Worker,
+}
+
+/// A message that can't be encoded or decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CodecError {
+    /// Longer than [`LIMIT`].
+    TooLong,
+    /// Not a message of this protocol.
+    Malformed(String),
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(f, "longer than {LIMIT} bytes"),
+            Self::Malformed(why) => write!(f, "not understood ({why})"),
+        }
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+/// The bytes of a message.
+///
+/// # Errors
+/// [`CodecError::TooLong`] beyond [`LIMIT`].
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, CodecError> {
+    let bytes = bincode::serde::encode_to_vec(message, bincode::config::standard())
+        .map_err(|e| CodecError::Malformed(e.to_string()))?;
+    if bytes.len() > LIMIT { Err(CodecError::TooLong) } else { Ok(bytes) }
+}
+
+/// The message in these bytes; bytes left over make it malformed.
+///
+/// # Errors
+/// [`CodecError::Malformed`], whatever the bytes are: never a panic, never more memory than [`LIMIT`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    let (message, used) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|e| CodecError::Malformed(e.to_string()))?;
+    if used == bytes.len() { Ok(message) } else { Err(CodecError::Malformed("bytes left over".into())) }
+}
+
+/// Cuts a text to [`TEXT_MAX`] bytes, keeping its end, where a traceback says what happened.
+#[must_use]
+pub fn cut(text: &str) -> String {
+    if text.len() <= TEXT_MAX {
+        return text.to_owned();
+    }
+    let from = text.ceil_char_boundary(text.len() - TEXT_MAX);
+    format!("[...]{}", &text[from..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_message_survives_the_journey() {
+        let ask = Request {
+            id: 7,
+            body: Ask::Configure {
+                format: Format::new(2, 256, 48_000).unwrap(),
+                slots: 8,
+                set: vec![("gain".into(), "0.5".into())],
+            },
+        };
+        assert_eq!(decode::<Request>(&encode(&ask).unwrap()).unwrap(), ask);
+    }
+
+    #[test]
+    fn a_format_out_of_bounds_is_refused_by_the_decoder() {
+        let bytes = encode(&(65u32, 256u32, 48_000u32)).unwrap();
+        assert!(matches!(decode::<Format>(&bytes), Err(CodecError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_length_that_claims_the_whole_memory_is_refused() {
+        let mut bytes = encode(&LogSource::Stdout).unwrap();
+        bytes.extend([253, 255, 255, 255, 255, 255, 255, 255, 127]);
+        assert!(decode::<Log>(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_end() {
+        let text = format!("{}the end", "é".repeat(TEXT_MAX));
+        assert!(cut(&text).ends_with("the end") && cut(&text).len() <= TEXT_MAX + 5);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_to_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+            let _ = decode::<Say>(&bytes);
+            let _ = decode::<Request>(&bytes);
+        }
+    }
+}

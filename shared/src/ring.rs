@@ -1,0 +1,381 @@
+//! Blocks of audio across a process boundary: the host publishes requests, the worker answers them in order.
+//!
+//! Two segments, one written by each side. A block has a sequence, counted up from 1 and wrapping; its slot is
+//! the sequence masked. The writer fills the slot, then stores the sequence with Release; the reader loads it
+//! with Acquire and compares it with the one it expects. A slot's request may be written again only when its
+//! answer has been published, so that nobody reads while the other writes, as long as both keep to it; when
+//! the worker does not, the host gets wrong samples or none, and never more than that.
+//!
+//! [`HostEnd`] is for the audio thread. It never trusts a word of the worker's. [`WorkerEnd`] is for the
+//! worker's main thread (or for a thread of the host that answers like one). Neither decides what is done
+//! about a block that is not there.
+
+// Raw sample pointers from `segment` are read and written here.
+#![allow(unsafe_code)]
+
+use crate::clock;
+use crate::control::Handles;
+use crate::layout::Layout;
+use crate::segment::{OwnSegment, PeerSegment};
+use crate::wait;
+use rustix::io::Result;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+
+/// What the worker says of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Status {
+    /// The plugin returned true.
+    Good = 1,
+    /// The plugin returned false or raised: the samples mean nothing.
+    Failed = 2,
+}
+
+impl Status {
+    /// A word that is neither is a failure too.
+    fn from_word(word: u32) -> Self {
+        if word == Self::Good as u32 { Self::Good } else { Self::Failed }
+    }
+}
+
+/// What happens to samples that are not finite when they are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scrub {
+    /// They become 0.0 and are counted.
+    NonFinite,
+    /// All bits pass.
+    Nothing,
+}
+
+/// When the worker did what, in [`clock::now_ns`]; written by the worker, so only for statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamps {
+    /// It saw the request.
+    pub woken_ns: u64,
+    /// It called the plugin.
+    pub entered_ns: u64,
+    /// The plugin returned.
+    pub left_ns: u64,
+}
+
+/// An answer that has been taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// What the worker says of the block.
+    pub status: Status,
+    /// Samples that were not finite and were replaced.
+    pub non_finite: u32,
+    /// When the worker did what.
+    pub stamps: Stamps,
+}
+
+/// The slot changed while it was read: the worker broke the protocol, the samples mean nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Torn;
+
+/// The host's end: publishes requests, takes answers.
+#[derive(Debug)]
+pub struct HostEnd {
+    request: OwnSegment,
+    reply: Arc<PeerSegment>,
+    layout: Layout,
+    next: u32,
+    fresh: u32,
+}
+
+/// Wakes a [`HostEnd`] that waits for an answer that will never come. For the supervisor.
+#[derive(Debug, Clone)]
+pub struct HostWaker(Arc<PeerSegment>);
+
+impl HostWaker {
+    /// Wakes the audio thread if it waits; it then looks for itself whether to go on waiting.
+    pub fn wake(&self) {
+        wait::wake(self.0.header());
+    }
+}
+
+impl HostEnd {
+    /// Makes both segments; the handles are for the worker, and to be sealed when it has mapped them.
+    ///
+    /// # Errors
+    /// Of the operating system: no memory, no descriptors.
+    pub fn create(layout: Layout) -> Result<(Self, Handles)> {
+        let (request, request_fd) = OwnSegment::create(layout)?;
+        let (reply, reply_fd) = PeerSegment::create(layout)?;
+        let end = Self { request, reply: Arc::new(reply), layout, next: 1, fresh: layout.slots() };
+        Ok((end, Handles { request: request_fd, reply: reply_fd }))
+    }
+
+    /// The format and number of slots.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Wakes this end from another thread.
+    #[must_use]
+    pub fn waker(&self) -> HostWaker {
+        HostWaker(Arc::clone(&self.reply))
+    }
+
+    /// Whether the next block has a slot: the one that had it before has been answered.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one load.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.fresh > 0 || self.is_answered(self.next.wrapping_sub(self.layout.slots()))
+    }
+
+    /// Publishes a block that `write` fills (channel after channel); its sequence, or `None` without room.
+    /// The worker is not woken yet: see [`HostEnd::notify`].
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: no wait, no system call.
+    pub fn publish(&mut self, write: impl FnOnce(&mut [f32])) -> Option<u32> {
+        if !self.has_room() {
+            return None;
+        }
+        let seq = self.next;
+        let index = self.layout.index(seq);
+        let samples = self.request.samples(index).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which only this end writes; `&mut self`
+        // makes this the only reference.
+        write(unsafe { std::slice::from_raw_parts_mut(samples, self.layout.format().samples()) });
+        let slot = self.request.slot(index);
+        slot.stamps[0].store(clock::now_ns(), Ordering::Relaxed);
+        // SYNC: request published; Acquire in `WorkerEnd::is_requested`.
+        slot.seq.store(seq, Ordering::Release);
+        self.next = seq.wrapping_add(1);
+        self.fresh = self.fresh.saturating_sub(1);
+        Some(seq)
+    }
+
+    /// Tells the worker that blocks have been published.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: at most one futex wake, none if the worker is awake.
+    pub fn notify(&self) {
+        wait::ring(self.request.header(), self.reply.header(), self.next.wrapping_sub(1));
+    }
+
+    /// Whether this block's answer is there.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one load.
+    #[must_use]
+    pub fn is_answered(&self, seq: u32) -> bool {
+        // SYNC: reply published; Release in `WorkerEnd::answer`.
+        self.reply.slot(self.layout.index(seq)).seq.load(Ordering::Acquire) == seq
+    }
+
+    /// Waits for this block's answer until the deadline or until `give_up`; whether it is there.
+    ///
+    /// # Real-time
+    /// The one bounded wait of same-block mode.
+    #[must_use]
+    pub fn wait(&self, seq: u32, deadline_ns: u64, give_up: &AtomicBool) -> bool {
+        if self.is_answered(seq) {
+            return true;
+        }
+        let over = || self.is_answered(seq) || give_up.load(Ordering::Relaxed);
+        wait::park(self.request.header(), self.reply.header(), deadline_ns, over) && self.is_answered(seq)
+    }
+
+    /// Copies the samples of an answered block out.
+    ///
+    /// # Errors
+    /// [`Torn`] if the slot's sequence is not `seq` before and after: `out` then holds no audio.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one pass over the samples.
+    ///
+    /// # Panics
+    /// If `out` has not the block's number of samples.
+    pub fn take(&self, seq: u32, out: &mut [f32], scrub: Scrub) -> std::result::Result<Taken, Torn> {
+        assert_eq!(out.len(), self.layout.format().samples());
+        let index = self.layout.index(seq);
+        let slot = self.reply.slot(index);
+        let head = self.head(seq).ok_or(Torn)?;
+        let non_finite = copy_untrusted(self.reply.samples(index), out, scrub);
+        // The loads of the samples stay before the second look at the sequence.
+        fence(Ordering::Acquire);
+        if slot.seq.load(Ordering::Relaxed) != seq {
+            return Err(Torn);
+        }
+        Ok(Taken { non_finite, ..head })
+    }
+
+    /// What the worker says of an answered block, without its samples.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: a few loads.
+    #[must_use]
+    pub fn head(&self, seq: u32) -> Option<Taken> {
+        if !self.is_answered(seq) {
+            return None;
+        }
+        let slot = self.reply.slot(self.layout.index(seq));
+        let [woken_ns, entered_ns, left_ns] = [0, 1, 2].map(|i| slot.stamps[i].load(Ordering::Relaxed));
+        Some(Taken {
+            status: Status::from_word(slot.status.load(Ordering::Relaxed)),
+            non_finite: 0,
+            stamps: Stamps { woken_ns, entered_ns, left_ns },
+        })
+    }
+}
+
+/// Copies samples that the peer may be changing, as relaxed atomic words, two samples at a time.
+fn copy_untrusted(from: NonNull<f32>, out: &mut [f32], scrub: Scrub) -> u32 {
+    let (pairs, rest) = out.as_chunks_mut::<2>();
+    let odd = pairs.len() * 2;
+    let mut non_finite = 0;
+    for (i, pair) in pairs.iter_mut().enumerate() {
+        // SAFETY: pair `i` lies within the slot's samples: `take` checked `out`'s length against the layout.
+        let word = unsafe { from.cast::<u64>().add(i) };
+        // SAFETY: slots are aligned to 64 bytes, so each pair is aligned to 8; all accesses here are atomic.
+        let word = unsafe { AtomicU64::from_ptr(word.as_ptr()) }.load(Ordering::Relaxed);
+        let halves = halves_of(word);
+        *pair = halves.map(|bits| scrubbed(bits, scrub, &mut non_finite));
+    }
+    for (i, sample) in rest.iter_mut().enumerate() {
+        // SAFETY: the odd last sample lies within the slot's samples, as above.
+        let word = unsafe { from.cast::<u32>().add(odd + i) };
+        // SAFETY: samples are aligned to 4 bytes; all accesses here are atomic.
+        let bits = unsafe { AtomicU32::from_ptr(word.as_ptr()) }.load(Ordering::Relaxed);
+        *sample = scrubbed(bits, scrub, &mut non_finite);
+    }
+    non_finite
+}
+
+/// The two 32-bit words of a 64-bit load, in memory order.
+fn halves_of(word: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+}
+
+/// A sample of these bits, 0.0 if it is not finite and shall be; branch-free, so that the loop vectorises.
+fn scrubbed(bits: u32, scrub: Scrub, count: &mut u32) -> f32 {
+    const EXPONENT: u32 = 0x7f80_0000;
+    let bad = scrub == Scrub::NonFinite && bits & EXPONENT == EXPONENT;
+    *count += u32::from(bad);
+    f32::from_bits(if bad { 0 } else { bits })
+}
+
+/// Why [`WorkerEnd::wait`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// A block is there.
+    Block,
+    /// The caller's flag is up.
+    Interrupted,
+    /// Neither, until the deadline.
+    Deadline,
+}
+
+/// The worker's end: sees requests, answers them in order.
+#[derive(Debug)]
+pub struct WorkerEnd {
+    reply: OwnSegment,
+    request: Arc<PeerSegment>,
+    layout: Layout,
+    next: u32,
+}
+
+/// Wakes a [`WorkerEnd`] that waits for a block, so that it looks at its interruption flag.
+#[derive(Debug, Clone)]
+pub struct WorkerWaker(Arc<PeerSegment>);
+
+impl WorkerWaker {
+    /// Wakes the worker's main thread if it sleeps. It may just be falling asleep and miss this: repeat until
+    /// it has answered.
+    pub fn wake(&self) {
+        wait::wake(self.0.header());
+    }
+}
+
+impl WorkerEnd {
+    /// Maps both segments that the host made.
+    ///
+    /// # Errors
+    /// `EINVAL` if a descriptor's length is not the layout's; others of the operating system.
+    pub fn map(handles: &Handles, layout: Layout) -> Result<Self> {
+        let reply = OwnSegment::map(&handles.reply, layout)?;
+        let request = Arc::new(PeerSegment::map(&handles.request, layout)?);
+        Ok(Self { reply, request, layout, next: 1 })
+    }
+
+    /// The format and number of slots.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Wakes this end from another thread.
+    #[must_use]
+    pub fn waker(&self) -> WorkerWaker {
+        WorkerWaker(Arc::clone(&self.request))
+    }
+
+    /// The samples of slot `index`, channel after channel, in memory that only this process writes: what the
+    /// plugin's array aliases. Valid as long as this end lives.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn samples(&self, index: usize) -> NonNull<f32> {
+        self.reply.samples(index)
+    }
+
+    /// The slot of the block that comes next.
+    #[must_use]
+    pub fn next_index(&self) -> usize {
+        self.layout.index(self.next)
+    }
+
+    fn is_requested(&self) -> bool {
+        // SYNC: request published; Release in `HostEnd::publish`.
+        self.request.slot(self.next_index()).seq.load(Ordering::Acquire) == self.next
+    }
+
+    /// Waits for the next block, until the deadline or until `interrupt` is up.
+    #[must_use]
+    pub fn wait(&self, deadline_ns: u64, interrupt: &AtomicBool) -> Wake {
+        let interrupted = || interrupt.load(Ordering::Acquire);
+        if !self.is_requested() && !interrupted() {
+            let ready = || self.is_requested() || interrupted();
+            let _ = wait::park(self.reply.header(), self.request.header(), deadline_ns, ready);
+        }
+        match (interrupted(), self.is_requested()) {
+            (true, _) => Wake::Interrupted,
+            (_, true) => Wake::Block,
+            _ => Wake::Deadline,
+        }
+    }
+
+    /// Copies the next block's request into its answer slot, where the plugin works on it in place.
+    /// To be called after [`Wake::Block`].
+    pub fn begin(&mut self) {
+        let index = self.next_index();
+        let (from, to) = (self.request.samples(index), self.reply.samples(index));
+        let samples = self.layout.format().samples();
+        // SAFETY: both are slots of `samples` samples in different segments. The host, which a worker trusts,
+        // does not write the request again before its answer; only this process writes the other.
+        unsafe { from.copy_to_nonoverlapping(to, samples) }
+    }
+
+    /// Publishes the answer to the block that is next, and wakes the host if it sleeps.
+    pub fn answer(&mut self, status: Status, stamps: Stamps) {
+        let slot = self.reply.slot(self.next_index());
+        slot.status.store(status as u32, Ordering::Relaxed);
+        for (word, ns) in slot.stamps.iter().zip([stamps.woken_ns, stamps.entered_ns, stamps.left_ns]) {
+            word.store(ns, Ordering::Relaxed);
+        }
+        // SYNC: reply published; Acquire in `HostEnd::is_answered`.
+        slot.seq.store(self.next, Ordering::Release);
+        wait::ring(self.reply.header(), self.request.header(), self.next);
+        self.next = self.next.wrapping_add(1);
+    }
+}

@@ -1,0 +1,215 @@
+//! A segment: anonymous shared memory that one process writes and the other maps read-only.
+//!
+//! The host makes both segments of a worker and hands the descriptors over. The seals make an attack by the
+//! peer an `EPERM` for the peer instead of a `SIGBUS` for us: neither side can shrink or grow a segment, and
+//! once the writer has mapped it nobody can map it writable again or punch holes in it. A segment is made for
+//! one incarnation of a worker and never used again. Not for the audio thread: all of this allocates or waits.
+
+// The one place that maps memory; what it hands out is atomics and raw sample pointers within the mapping.
+#![allow(unsafe_code)]
+
+use crate::layout::{Header, Layout, SlotHead};
+use rustix::fs::{self, FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::{Errno, Result};
+use rustix::mm::{self, MapFlags, ProtFlags};
+use std::ffi::c_void;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// A mapping of a segment, unmapped when dropped.
+#[derive(Debug)]
+struct Mapping {
+    base: NonNull<c_void>,
+    layout: Layout,
+    locked: bool,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and is reached only through atomics and raw
+// pointers whose users keep the ring's protocol (see `ring`).
+unsafe impl Send for Mapping {}
+// SAFETY: as above; through a shared reference only atomics can be touched.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(fd: impl AsFd, layout: Layout, prot: ProtFlags) -> Result<Self> {
+        // A mapping longer than its file would fault with SIGBUS on its last pages.
+        if usize::try_from(fs::fstat(&fd)?.st_size) != Ok(layout.bytes()) {
+            return Err(Errno::INVAL);
+        }
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
+        let base = unsafe { mm::mmap(std::ptr::null_mut(), layout.bytes(), prot, flags, fd, 0) }?;
+        let base = NonNull::new(base).ok_or(Errno::NOMEM)?;
+        // Best effort: without the right to lock, the pages are populated all the same.
+        // SAFETY: the range is the mapping made above.
+        let locked = unsafe { mm::mlock(base.as_ptr(), layout.bytes()) }.is_ok();
+        Ok(Self { base, layout, locked })
+    }
+
+    fn at(&self, offset: usize) -> NonNull<c_void> {
+        debug_assert!(offset < self.layout.bytes());
+        // SAFETY: every offset comes from `layout`, whose offsets lie within the mapped length.
+        unsafe { self.base.byte_add(offset) }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping starts with a header, is page-aligned, and holds only atomics there.
+        unsafe { self.at(0).cast().as_ref() }
+    }
+
+    fn slot(&self, index: usize) -> &SlotHead {
+        assert!(index < self.layout.slots() as usize);
+        // SAFETY: `layout` places a slot head (only atomics) at this offset, aligned to 64 bytes.
+        unsafe { self.at(self.layout.slot_offset(index)).cast().as_ref() }
+    }
+
+    fn samples(&self, index: usize) -> NonNull<f32> {
+        assert!(index < self.layout.slots() as usize);
+        self.at(self.layout.samples_offset(index)).cast()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length; every borrow of it has ended.
+        let unmapped = unsafe { mm::munmap(self.base.as_ptr(), self.layout.bytes()) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// A segment that this process writes and the peer can only read.
+#[derive(Debug)]
+pub struct OwnSegment(Mapping);
+
+/// A segment that the peer writes: whatever it holds may be wrong and may change at any instant.
+#[derive(Debug)]
+pub struct PeerSegment(Mapping);
+
+impl OwnSegment {
+    /// Makes a segment that this process writes; the descriptor is for the peer, who can only read through it.
+    ///
+    /// # Errors
+    /// Of the operating system: no memory, no descriptors.
+    pub fn create(layout: Layout) -> Result<(Self, OwnedFd)> {
+        let fd = memfd(c"nda-request", layout)?;
+        let own = Self::map(&fd, layout)?;
+        seal_written(&fd)?;
+        Ok((own, fd))
+    }
+
+    /// Maps a segment that the other side made for us to write.
+    ///
+    /// # Errors
+    /// `EINVAL` if the length is not the layout's; `EPERM` if it was sealed already.
+    pub fn map(fd: impl AsFd, layout: Layout) -> Result<Self> {
+        Mapping::new(fd, layout, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    pub(crate) fn slot(&self, index: usize) -> &SlotHead {
+        self.0.slot(index)
+    }
+
+    /// The samples of a slot, `layout.format().samples()` of them, in memory that only this process writes.
+    pub(crate) fn samples(&self, index: usize) -> NonNull<f32> {
+        self.0.samples(index)
+    }
+
+    /// Whether the pages are locked in memory, or only populated for want of the right to lock.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.0.locked
+    }
+}
+
+impl PeerSegment {
+    /// Makes a segment for the peer to write. Once the peer has mapped it, [`seal_written`] must follow.
+    ///
+    /// # Errors
+    /// Of the operating system: no memory, no descriptors.
+    pub fn create(layout: Layout) -> Result<(Self, OwnedFd)> {
+        let fd = memfd(c"nda-reply", layout)?;
+        Ok((Self::map(&fd, layout)?, fd))
+    }
+
+    /// Maps a segment that the other side writes.
+    ///
+    /// # Errors
+    /// `EINVAL` if the length is not the layout's.
+    pub fn map(fd: impl AsFd, layout: Layout) -> Result<Self> {
+        Mapping::new(fd, layout, ProtFlags::READ).map(Self)
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    pub(crate) fn slot(&self, index: usize) -> &SlotHead {
+        self.0.slot(index)
+    }
+
+    /// The samples of a slot, in memory that the peer may be writing to: only to be read as atomics, or, by a
+    /// worker that trusts its host, between two sequences.
+    pub(crate) fn samples(&self, index: usize) -> NonNull<f32> {
+        self.0.samples(index)
+    }
+}
+
+/// A zeroed memory file of the layout's length, backed by real pages, that can't change its length any more.
+fn memfd(name: &std::ffi::CStr, layout: Layout) -> Result<OwnedFd> {
+    let fd = fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    // Real pages now: memory that runs out later would be a SIGBUS in the middle of a block.
+    fs::fallocate(&fd, FallocateFlags::empty(), 0, layout.bytes() as u64)?;
+    fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
+    Ok(fd)
+}
+
+/// Ends every way to write to a segment but the mapping its writer already has.
+///
+/// # Errors
+/// Of the operating system; `EPERM` if it was sealed before.
+pub fn seal_written(fd: impl AsFd) -> Result<()> {
+    fs::fcntl_add_seals(fd, SealFlags::FUTURE_WRITE | SealFlags::SEAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    fn layout() -> Layout {
+        Layout::new(Format::new(2, 64, 48_000).unwrap(), 4).unwrap()
+    }
+
+    #[test]
+    fn a_peer_can_neither_write_nor_shrink_nor_punch_a_segment_it_was_handed() {
+        let (_own, fd) = OwnSegment::create(layout()).unwrap();
+        assert_eq!(OwnSegment::map(&fd, layout()).unwrap_err(), Errno::PERM);
+        assert_eq!(fs::ftruncate(&fd, 0).unwrap_err(), Errno::PERM);
+        assert_eq!(fs::ftruncate(&fd, 1 << 20).unwrap_err(), Errno::PERM);
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert_eq!(fs::fallocate(&fd, hole, 0, 4096).unwrap_err(), Errno::PERM);
+        assert_eq!(rustix::io::write(&fd, b"x").unwrap_err(), Errno::PERM);
+        assert_eq!(fs::fcntl_add_seals(&fd, SealFlags::WRITE).unwrap_err(), Errno::PERM);
+    }
+
+    #[test]
+    fn a_segment_for_the_peer_takes_one_writer_and_is_then_closed() {
+        let (_peer, fd) = PeerSegment::create(layout()).unwrap();
+        let _writer = OwnSegment::map(&fd, layout()).unwrap();
+        seal_written(&fd).unwrap();
+        assert_eq!(OwnSegment::map(&fd, layout()).unwrap_err(), Errno::PERM);
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        assert_eq!(fs::fallocate(&fd, hole, 0, 4096).unwrap_err(), Errno::PERM);
+    }
+
+    #[test]
+    fn a_descriptor_of_another_length_is_refused_before_it_could_fault() {
+        let (_own, fd) = OwnSegment::create(layout()).unwrap();
+        let longer = Layout::new(Format::new(2, 64, 48_000).unwrap(), 8).unwrap();
+        assert_eq!(PeerSegment::map(&fd, longer).unwrap_err(), Errno::INVAL);
+    }
+}
