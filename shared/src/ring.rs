@@ -329,6 +329,15 @@ impl WorkerEnd {
         self.reply.samples(index)
     }
 
+    /// The samples of the block that comes next, for a worker in Rust. Not to be mixed with pointers from
+    /// [`WorkerEnd::samples`] that are still in use.
+    pub fn next_samples(&mut self) -> &mut [f32] {
+        let samples = self.reply.samples(self.next_index()).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which no other process writes; `&mut self`
+        // makes this the only reference.
+        unsafe { std::slice::from_raw_parts_mut(samples, self.layout.format().samples()) }
+    }
+
     /// The slot of the block that comes next.
     #[must_use]
     pub fn next_index(&self) -> usize {
