@@ -1,1 +1,3 @@
-//! backend
+//! Audio devices.
+
+pub mod virtual_device;
