@@ -6,6 +6,7 @@ pub mod block;
 pub mod builtin;
 pub mod chain;
 pub mod config;
+pub(crate) mod disk;
 pub mod error;
 pub mod pipeline;
 pub mod plugin;

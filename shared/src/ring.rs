@@ -153,6 +153,18 @@ impl HostEnd {
         Some(seq)
     }
 
+    /// The samples of a request that has not been answered and taken yet, as they were published.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread.
+    #[must_use]
+    pub fn requested(&self, seq: u32) -> &[f32] {
+        let samples = self.request.samples(self.layout.index(seq)).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which only `publish` writes, and that takes
+        // `&mut self`.
+        unsafe { std::slice::from_raw_parts(samples, self.layout.format().samples()) }
+    }
+
     /// Tells the worker that blocks have been published.
     ///
     /// # Real-time
