@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// How far the file of a source has been played. Written by the audio thread, but for `read`.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// The whole file is in the ring.
     read: AtomicBool,
     /// All of it has been played, and this many frames it was; 0 until then.
@@ -36,31 +36,31 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Frames of the whole file, once all of it has been played.
-    pub(crate) fn end(&self) -> Option<u64> {
+    pub fn end(&self) -> Option<u64> {
         Some(self.end.load(Ordering::Acquire)).filter(|frames| *frames > 0)
     }
 
     /// Frames of silence put in because the file was not read in time.
-    pub(crate) fn underrun_frames(&self) -> u64 {
+    pub fn underrun_frames(&self) -> u64 {
         self.underrun.load(Ordering::Relaxed)
     }
 }
 
 /// Plays a file, then silence.
-pub(crate) struct Player {
+pub struct Player {
     frames: Consumer<f32>,
     channels: usize,
     progress: Arc<Progress>,
 }
 
 /// The thread that reads the file of a [`Player`].
-pub(crate) struct PlayerThread {
+pub struct PlayerThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 /// Plays this file, again and again if it shall `repeat`.
-pub(crate) fn play(
+pub fn play(
     mut reader: AudioReader,
     reopen: Option<std::path::PathBuf>,
 ) -> Result<(Player, PlayerThread, Arc<Progress>)> {
@@ -122,7 +122,7 @@ fn fill(reader: &mut AudioReader, ring: &mut Producer<f32>, buffer: &mut [f32]) 
 
 impl PlayerThread {
     /// Stops reading; the error that ended the reading early, if one did.
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else { return Ok(()) };
         thread.thread().unpark();
@@ -182,7 +182,7 @@ impl Player {
 
 /// How a recording goes.
 #[derive(Debug, Default)]
-pub(crate) struct Recording {
+pub struct Recording {
     overrun: AtomicU64,
     failed: AtomicBool,
     done: AtomicBool,
@@ -190,26 +190,26 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// Frames that were not recorded because the file was not written in time.
-    pub(crate) fn overrun_frames(&self) -> u64 {
+    pub fn overrun_frames(&self) -> u64 {
         self.overrun.load(Ordering::Relaxed)
     }
 
     /// The file can't be written any more.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 
     /// All that was to be recorded is in the file.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.done.load(Ordering::Relaxed)
     }
 }
 
 /// Until where to record: the source's end, and the frames that the chain is behind it.
 #[derive(Debug, Clone)]
-pub(crate) struct Until {
-    pub(crate) source: Option<Arc<Progress>>,
-    pub(crate) latency_frames: u64,
+pub struct Until {
+    pub source: Option<Arc<Progress>>,
+    pub latency_frames: u64,
 }
 
 impl Until {
@@ -220,21 +220,21 @@ impl Until {
 }
 
 /// Records what passes, and leaves it as it is.
-pub(crate) struct Recorder {
+pub struct Recorder {
     frames: Producer<f32>,
     channels: usize,
     recording: Arc<Recording>,
 }
 
 /// The thread that writes the file of a [`Recorder`].
-pub(crate) struct RecorderThread {
+pub struct RecorderThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<u64>>>,
     recording: Arc<Recording>,
 }
 
 /// Records into this file.
-pub(crate) fn record(writer: WavWriter, rate: u32, channels: usize, until: Until) -> Result<(Recorder, RecorderThread)> {
+pub fn record(writer: WavWriter, rate: u32, channels: usize, until: Until) -> Result<(Recorder, RecorderThread)> {
     let (frames, ring) = RingBuffer::new(rate as usize * RING_SECONDS * channels);
     let recording = Arc::new(Recording::default());
     let stop = Arc::new(AtomicBool::new(false));
@@ -284,12 +284,12 @@ fn write_all(
 
 impl RecorderThread {
     /// How the recording goes.
-    pub(crate) fn recording(&self) -> &Recording {
+    pub fn recording(&self) -> &Recording {
         &self.recording
     }
 
     /// Writes what is still in the ring and completes the file; its frames.
-    pub(crate) fn finish(mut self) -> Result<u64> {
+    pub fn finish(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Release);
         let Some(thread) = self.thread.take() else { return Ok(0) };
         thread.thread().unpark();

@@ -400,3 +400,6 @@ impl WorkerEnd {
         self.next = self.next.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests;
