@@ -442,45 +442,68 @@ struct Chosen {
 }
 
 fn choose(name: &str, offers: &[SupportedStreamConfigRange], want: StreamFormat) -> Result<Chosen> {
-    let mut fits: Vec<_> = offers.iter().filter(|offer| convertible(offer.sample_format())).collect();
-    if fits.is_empty() {
-        return Err(Error::new(
-            Kind::Device,
-            format!("{name} offers no sample format that can be converted"),
-        )
-        .remedy("choose another device: `nda devices` lists them"));
-    }
-    let refusal = |what: String, offered: String, setting: &str| {
-        Error::new(Kind::Device, format!("{name} does not offer {what}; it offers {offered}"))
-            .remedy(format!("set {setting} to one of these, or choose another device"))
+    let usable = |o: &SupportedStreamConfigRange| o.channels() > 0 && convertible(o.sample_format());
+    let usable: Vec<_> = offers.iter().copied().filter(usable).collect();
+    let fits = with_rate(name, &usable, want.rate)?;
+    let fits = match want.buffer_frames {
+        Some(frames) => with_buffer(name, &fits, frames)?,
+        None => fits,
     };
-    let rates = spans(fits.iter().map(|o| Span { min: o.min_sample_rate(), max: o.max_sample_rate() }));
-    fits.retain(|offer| offer.contains_rate(want.rate));
-    if fits.is_empty() {
-        return Err(refusal(format!("a rate of {} Hz", want.rate), rates, "rate"));
-    }
-    if let Some(frames) = want.buffer_frames {
-        let buffers = spans(fits.iter().filter_map(|offer| buffer_span(*offer.buffer_size())));
-        fits.retain(|offer| holds(offer, frames));
-        if fits.is_empty() {
-            return Err(refusal(format!("a buffer of {frames} frames"), buffers, "buffer"));
-        }
-    }
-    // More channels come before fewer: silence on a channel too many is better than a channel lost.
-    let distance = |o: &&SupportedStreamConfigRange| {
-        let channels = u32::from(o.channels());
-        (channels.abs_diff(want.channels), channels < want.channels)
-    };
-    let best = fits
-        .into_iter()
-        .min_by(|a, b| distance(a).cmp(&distance(b)).then_with(|| b.cmp_default_heuristics(a)));
-    best.map(|offer| Chosen {
+    let offer = nearest(&fits, want.channels).ok_or_else(|| {
+        Error::new(Kind::Device, format!("{name} offers no sample format that can be converted"))
+            .remedy("choose another device: `nda devices` lists them")
+    })?;
+    Ok(Chosen {
         channels: offer.channels(),
         rate: want.rate,
         buffer: want.buffer_frames.map_or(cpal::BufferSize::Default, cpal::BufferSize::Fixed),
         samples: offer.sample_format(),
     })
-    .ok_or_else(|| Error::new(Kind::Device, format!("{name} offers no format")))
+}
+
+/// Those that offer the rate; an error if there are offers and none does. The same goes for the buffer.
+fn with_rate(
+    name: &str,
+    offers: &[SupportedStreamConfigRange],
+    rate: u32,
+) -> Result<Vec<SupportedStreamConfigRange>> {
+    let fits: Vec<_> = offers.iter().copied().filter(|offer| offer.contains_rate(rate)).collect();
+    if fits.is_empty() && !offers.is_empty() {
+        let rates = offers.iter().map(|o| Span { min: o.min_sample_rate(), max: o.max_sample_rate() });
+        return Err(not_offered(name, &format!("a rate of {rate} Hz"), &spans(rates), "rate"));
+    }
+    Ok(fits)
+}
+
+fn with_buffer(
+    name: &str,
+    offers: &[SupportedStreamConfigRange],
+    frames: u32,
+) -> Result<Vec<SupportedStreamConfigRange>> {
+    let fits: Vec<_> = offers.iter().copied().filter(|offer| holds(offer, frames)).collect();
+    if fits.is_empty() && !offers.is_empty() {
+        let buffers = offers.iter().filter_map(|offer| buffer_span(*offer.buffer_size()));
+        return Err(not_offered(name, &format!("a buffer of {frames} frames"), &spans(buffers), "buffer"));
+    }
+    Ok(fits)
+}
+
+fn not_offered(name: &str, what: &str, offered: &str, setting: &str) -> Error {
+    Error::new(Kind::Device, format!("{name} does not offer {what}; it offers {offered}"))
+        .remedy(format!("set {setting} to one of these, or choose another device"))
+}
+
+/// The one with the nearest number of channels, and of those the one with the best sample format.
+fn nearest(offers: &[SupportedStreamConfigRange], channels: u32) -> Option<SupportedStreamConfigRange> {
+    // Of two as near, the one with more: a silent channel too many is better than one that is lost.
+    let distance = |offer: &SupportedStreamConfigRange| {
+        let offered = u32::from(offer.channels());
+        (offered.abs_diff(channels), offered < channels)
+    };
+    offers.iter().copied().min_by(|a, b| {
+        let better_samples = || b.cmp_default_heuristics(a);
+        distance(a).cmp(&distance(b)).then_with(better_samples)
+    })
 }
 
 fn convertible(format: SampleFormat) -> bool {

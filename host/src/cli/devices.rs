@@ -9,8 +9,12 @@ use std::io::{self, Write};
 /// Lists the devices on `out`, as text for people or as JSON.
 pub fn run(json: bool, out: &mut dyn Write) -> Result<()> {
     let devices = backend::devices();
-    let written = if json { write_json(&devices, out) } else { write_text(&devices, out) };
-    written.map_err(|e| Error::new(Kind::Output, "the list of devices can't be written").source(e))
+    match if json { write_json(&devices, out) } else { write_text(&devices, out) } {
+        // `nda devices | head` has seen what it wanted.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(Error::new(Kind::Output, "the list of devices can't be written").source(e)),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn write_json(devices: &[DeviceInfo], out: &mut dyn Write) -> io::Result<()> {
@@ -199,17 +203,23 @@ ALSA
         }
     }
 
-    #[test]
-    fn a_list_that_cant_be_written_is_an_error() {
-        struct Full;
-        impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
         }
-        assert_eq!(run(false, &mut Full).unwrap_err().kind(), Kind::Output);
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_list_that_cant_be_written_is_an_error_unless_nobody_reads_on() {
+        for json in [false, true] {
+            let full = run(json, &mut Broken(io::ErrorKind::StorageFull));
+            assert_eq!(full.unwrap_err().kind(), Kind::Output);
+            assert!(run(json, &mut Broken(io::ErrorKind::BrokenPipe)).is_ok());
+        }
     }
 }
