@@ -5,6 +5,7 @@ pub mod backend;
 pub mod block;
 pub mod builtin;
 pub mod chain;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod pipeline;
