@@ -54,17 +54,15 @@ pub struct Player {
 }
 
 /// The thread that reads the file of a [`Player`].
+#[derive(Debug)]
 pub struct PlayerThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 /// Plays this file, again and again if it shall `repeat`.
-pub fn play(
-    mut reader: AudioReader,
-    reopen: Option<std::path::PathBuf>,
-) -> Result<(Player, PlayerThread, Arc<Progress>)> {
-    let channels = reader.channels();
+pub fn play(mut reader: AudioReader, repeat: bool) -> Result<(Player, PlayerThread, Arc<Progress>)> {
+    let channels = reader.channels() as usize;
     let (mut ring, frames) = RingBuffer::new(reader.rate() as usize * RING_SECONDS * channels);
     let progress = Arc::new(Progress::default());
     let stop = Arc::new(AtomicBool::new(false));
@@ -73,7 +71,7 @@ pub fn play(
     // The first frames are there before the audio starts.
     fill(&mut reader, &mut ring, &mut buffer)?;
     let work = move || {
-        let result = read_all(reader, reopen, &mut ring, &mut buffer, &stopped);
+        let result = read_all(reader, repeat, &mut ring, &mut buffer, &stopped);
         read.read.store(true, Ordering::Release);
         result
     };
@@ -89,7 +87,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
 
 fn read_all(
     mut reader: AudioReader,
-    reopen: Option<std::path::PathBuf>,
+    repeat: bool,
     ring: &mut Producer<f32>,
     buffer: &mut [f32],
     stop: &AtomicBool,
@@ -98,10 +96,10 @@ fn read_all(
         if ring.slots() < buffer.len() {
             thread::park_timeout(PAUSE);
         } else if !fill(&mut reader, ring, buffer)? {
-            match &reopen {
-                Some(path) => reader = AudioReader::open(path)?,
-                None => return Ok(()),
+            if !repeat {
+                return Ok(());
             }
+            reader.rewind()?;
         }
     }
     Ok(())
@@ -110,7 +108,7 @@ fn read_all(
 /// One chunk from the file to the ring; false at the end of the file.
 fn fill(reader: &mut AudioReader, ring: &mut Producer<f32>, buffer: &mut [f32]) -> Result<bool> {
     let frames = reader.read(buffer)?;
-    let samples = &buffer[..frames * reader.channels()];
+    let samples = &buffer[..frames * reader.channels() as usize];
     if let Ok(mut chunk) = ring.write_chunk(samples.len()) {
         let (first, second) = chunk.as_mut_slices();
         first.copy_from_slice(&samples[..first.len()]);
@@ -208,7 +206,9 @@ impl Recording {
 /// Until where to record: the source's end, and the frames that the chain is behind it.
 #[derive(Debug, Clone)]
 pub struct Until {
+    /// How far the source's file has been played, if it is one.
     pub source: Option<Arc<Progress>>,
+    /// Frames that come out later than they went in.
     pub latency_frames: u64,
 }
 
@@ -227,14 +227,20 @@ pub struct Recorder {
 }
 
 /// The thread that writes the file of a [`Recorder`].
+#[derive(Debug)]
 pub struct RecorderThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<u64>>>,
     recording: Arc<Recording>,
 }
 
-/// Records into this file.
-pub fn record(writer: WavWriter, rate: u32, channels: usize, until: Until) -> Result<(Recorder, RecorderThread)> {
+/// Records into this file, which has the pipeline's rate and channels.
+pub fn record(
+    writer: WavWriter,
+    rate: u32,
+    channels: usize,
+    until: Until,
+) -> Result<(Recorder, RecorderThread)> {
     let (frames, ring) = RingBuffer::new(rate as usize * RING_SECONDS * channels);
     let recording = Arc::new(Recording::default());
     let stop = Arc::new(AtomicBool::new(false));
@@ -273,7 +279,8 @@ fn write_all(
             continue;
         }
         let Ok(chunk) = ring.read_chunk(there.min(CHUNK_FRAMES) * channels) else { continue };
-        let left = usize::try_from(limit.saturating_sub(written)).unwrap_or(usize::MAX).saturating_mul(channels);
+        let left =
+            usize::try_from(limit.saturating_sub(written)).unwrap_or(usize::MAX).saturating_mul(channels);
         let (first, second) = chunk.as_slices();
         writer.write(&first[..first.len().min(left)])?;
         writer.write(&second[..second.len().min(left.saturating_sub(first.len()))])?;

@@ -5,7 +5,9 @@
 //! how it goes, and closes it in the order that keeps every file whole.
 
 use crate::audio_file::{AudioReader, WavWriter};
-use crate::backend::{self, Capture, Device, DeviceChoice, MOST_FRAMES, Playback, Stream, StreamEvent, StreamFormat};
+use crate::backend::{
+    self, Capture, Device, DeviceChoice, MOST_FRAMES, Playback, Stream, StreamEvent, StreamFormat,
+};
 use crate::block::Block;
 use crate::builtin::{Gain, Meter, MeterHandle, linear_to_db};
 use crate::chain::Chain;
@@ -15,7 +17,9 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::{Plugin, Remote};
 use crate::processor::{Processor, Turn};
-use crate::reblock::{self, FifoCounts, FrameReader, FrameWriter, InputReblock, OutputReblock, adaptation_frames};
+use crate::reblock::{
+    self, FifoCounts, FrameReader, FrameWriter, InputReblock, OutputReblock, adaptation_frames,
+};
 use crate::report::{Latency, PipelineStatus};
 use crate::supervisor::Supervisor;
 use shared::format::Format;
@@ -63,7 +67,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// What can't be opened or started; nothing is left behind then.
-    pub fn open(spec: &PipelineSpec, supervisor: &Supervisor, prefix: &str, note: &mut dyn FnMut(String)) -> Result<Self> {
+    pub fn open(
+        spec: &PipelineSpec,
+        supervisor: &Supervisor,
+        prefix: &str,
+        note: &mut dyn FnMut(String),
+    ) -> Result<Self> {
         let reader = source_file(spec, note)?;
         let format = format_of(spec, reader.as_ref())?;
         let devices = Devices::settle(spec, format, note)?;
@@ -95,7 +104,8 @@ impl Pipeline {
     pub fn has_ended(&self) -> bool {
         let end = self.progress.as_ref().and_then(|progress| progress.end());
         let played = self.frames.load(Ordering::Relaxed);
-        let recorded = self.recorders.iter().all(|(_, r)| r.recording().is_done() || r.recording().has_failed());
+        let recorded =
+            self.recorders.iter().all(|(_, r)| r.recording().is_done() || r.recording().has_failed());
         end.is_some_and(|end| played >= end + self.chain_latency_frames) && recorded
     }
 
@@ -178,7 +188,7 @@ fn format_of(spec: &PipelineSpec, file: Option<&AudioReader>) -> Result<Format> 
         let what = format!("{} is at {is} Hz, pipeline {} at {wanted} Hz", source.file.display(), spec.name);
         return Err(Error::new(Kind::Config, what).remedy(format!("set `rate = {is}`, or leave it out")));
     }
-    let file_channels = file.map(|f| u32::try_from(f.channels()).unwrap_or(u32::MAX));
+    let file_channels = file.map(AudioReader::channels);
     let channels = spec.channels.or(file_channels).unwrap_or(CHANNELS);
     let rate = spec.rate.or(file_rate).unwrap_or(RATE);
     Format::new(channels, spec.block_frames, rate)
@@ -224,7 +234,8 @@ fn settle(spec: &DeviceSpec, format: Format, input: bool, note: &mut dyn FnMut(S
     }
     // Some systems name a default device though there is none: only opening it shows.
     let works = |device: Device| {
-        let tried = if input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) };
+        let tried =
+            if input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) };
         tried.map(drop)
     };
     match find(&choice, want).and_then(works) {
@@ -243,7 +254,12 @@ struct Remotes {
 }
 
 /// Starts all plugins of a pipeline at once.
-fn start_plugins(spec: &PipelineSpec, supervisor: &Supervisor, prefix: &str, format: Format) -> Result<Remotes> {
+fn start_plugins(
+    spec: &PipelineSpec,
+    supervisor: &Supervisor,
+    prefix: &str,
+    format: Format,
+) -> Result<Remotes> {
     let mut wanted: Vec<(&str, &PluginSpec, PluginKind)> = Vec::new();
     if let SourceSpec::Plugin { name, spec } = &spec.source {
         wanted.push((name, spec, PluginKind::Source));
@@ -307,7 +323,8 @@ impl<'a> Opening<'a> {
         let words = self.words();
         let fifo = self.fifo.as_ref().map(|(_, counts)| Arc::clone(counts));
         let streams = open_streams(self.devices, self.format, chain, &frames, &sender, self.fifo)?;
-        let latency = latency(self.format, plugin_frames, chain_latency, self.fifo_frames, &streams, self.spec);
+        let latency =
+            latency(self.format, plugin_frames, chain_latency, self.fifo_frames, &streams, self.spec);
         let clock = clock_words(&streams, &words.clock, self.format);
         Ok(Pipeline {
             name: self.spec.name.clone(),
@@ -328,11 +345,14 @@ impl<'a> Opening<'a> {
         })
     }
 
-    fn add_source(&mut self, reader: Option<AudioReader>, remotes: &mut impl Iterator<Item = Remote>) -> Result<()> {
+    fn add_source(
+        &mut self,
+        reader: Option<AudioReader>,
+        remotes: &mut impl Iterator<Item = Remote>,
+    ) -> Result<()> {
         match (&self.spec.source, reader) {
             (SourceSpec::File(file), Some(reader)) => {
-                let again = file.repeat.then(|| file.file.clone());
-                let (player, thread, progress) = disk::play(reader, again)?;
+                let (player, thread, progress) = disk::play(reader, file.repeat)?;
                 self.processors.push(Box::new(player));
                 (self.player, self.progress) = (Some(thread), Some(progress));
             }
@@ -381,14 +401,16 @@ impl<'a> Opening<'a> {
 
     fn add_recorder(&mut self, spec: &FileSinkSpec, until: Until) -> Result<(PathBuf, RecorderThread)> {
         let (channels, rate) = (self.format.channels(), self.format.rate());
-        let writer = WavWriter::create(&spec.file, channels, rate, spec.bits)?;
+        let writer =
+            WavWriter::create(&spec.file, u32::try_from(channels).unwrap_or(u32::MAX), rate, spec.bits)?;
         let (recorder, thread) = disk::record(writer, rate, channels, until)?;
         self.processors.push(Box::new(recorder));
         Ok((spec.file.clone(), thread))
     }
 
     fn words(&self) -> Words {
-        let device = |device: &Option<Device>| device.as_ref().map_or_else(String::new, |d| d.name().to_owned());
+        let device =
+            |device: &Option<Device>| device.as_ref().map_or_else(String::new, |d| d.name().to_owned());
         let source = match &self.spec.source {
             SourceSpec::File(file) => file.file.display().to_string(),
             SourceSpec::Device(_) => device(&self.devices.input),
@@ -433,7 +455,8 @@ fn latency(
     let is_real = |wanted: &DeviceSpec| wanted.name != DeviceName::Virtual;
     let output = matches!(&spec.sink, SinkSpec::Device(device) if is_real(device));
     let input = matches!(&spec.source, SourceSpec::Device(device) if is_real(device));
-    let device_frames = if output || input { streams.iter().filter_map(Stream::buffer_frames).sum() } else { 0 };
+    let device_frames =
+        if output || input { streams.iter().filter_map(Stream::buffer_frames).sum() } else { 0 };
     let total = u64::from(chain_latency) + u64::from(adaptation_frames) + u64::from(device_frames);
     Latency {
         mode_frames: chain_latency - plugin_frames,
@@ -480,7 +503,8 @@ fn open_streams(
     match (devices.input, devices.output) {
         (input, Some(output)) => {
             let pacing = open_output(output, format, chain, frames, events.clone())?;
-            let captured = input.zip(fifo).map(|(input, (writer, _))| open_capture(input, writer, events.clone()));
+            let captured =
+                input.zip(fifo).map(|(input, (writer, _))| open_capture(input, writer, events.clone()));
             Ok(std::iter::once(Ok(pacing)).chain(captured).collect::<Result<_>>()?)
         }
         (Some(input), None) => Ok(vec![open_input(input, format, chain, frames, events.clone())?]),

@@ -72,7 +72,7 @@ pub fn render(
     let (supervisor, events) = Supervisor::new()?;
     let stages = start_all(&supervisor, spec, format)?;
     let start_seconds = began.elapsed().as_secs_f64();
-    let writer = WavWriter::create(&spec.output, format.channels(), format.rate(), spec.bits)?;
+    let writer = WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits)?;
     let began = Instant::now();
     let mut line = Line::new(reader, writer, stages, format);
     let done = line.run(stop, progress, &mut |line| lines.add(line), &events);
@@ -93,13 +93,14 @@ impl Lines<'_> {
 }
 
 fn format_of(reader: &AudioReader, spec: &RenderSpec) -> Result<Format> {
-    let same = |a: &PathBuf, b: &PathBuf| a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b);
+    let same = |a: &PathBuf, b: &PathBuf| {
+        a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+    };
     if same(&spec.input, &spec.output) {
         let what = format!("{} is the input and the output", spec.input.display());
         return Err(Error::new(Kind::Config, what).remedy("write into another file"));
     }
-    let channels = u32::try_from(reader.channels()).unwrap_or(u32::MAX);
-    Format::new(channels, spec.block_frames, reader.rate())
+    Format::new(reader.channels(), spec.block_frames, reader.rate())
         .map_err(|e| Error::new(Kind::Config, format!("{} can't be rendered: {e}", spec.input.display())))
 }
 
@@ -442,7 +443,7 @@ fn died(plugin: &Plugin, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) 
     while let Ok(e) = events.recv_timeout(Duration::from_secs(1)) {
         event(&e.to_string());
         if let Event::Died { plugin: name, how: words, .. } = &e
-            && name == plugin.name()
+            && **name == *plugin.name()
         {
             how = Some(words.to_string());
             break;
@@ -450,11 +451,13 @@ fn died(plugin: &Plugin, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) 
     }
     let how = how.unwrap_or_else(|| "its worker ended".into());
     let what = format!("plugin {} ({}): {how}", plugin.name(), plugin.spec().file.display());
-    Error::new(Kind::Plugin, what).remedy("the output holds what had been processed; run the plugin's self-test")
+    Error::new(Kind::Plugin, what)
+        .remedy("the output holds what had been processed; run the plugin's self-test")
 }
 
 fn hung(plugin: &Plugin) -> Error {
     let seconds = BLOCK_LIMIT.as_secs();
     let what = format!("plugin {} has not answered a block for {seconds} s", plugin.name());
-    Error::new(Kind::Plugin, what).remedy("the output holds what had been processed; look for an endless loop")
+    Error::new(Kind::Plugin, what)
+        .remedy("the output holds what had been processed; look for an endless loop")
 }

@@ -132,7 +132,7 @@ impl Run<'_> {
             return self.told.line(event.to_string());
         };
         let plugins = self.pipelines.iter_mut().flat_map(Pipeline::plugins_mut);
-        let Some(plugin) = plugins.into_iter().find(|plugin| plugin.name() == name) else { return };
+        let Some(plugin) = plugins.into_iter().find(|plugin| plugin.name() == &**name) else { return };
         plugin.note_death(how.to_string());
         let lost = plugin.status().lost;
         self.told.line(format!("{event}; its blocks are replaced ({lost}) and it is not restarted yet"));

@@ -232,11 +232,13 @@ fn check_answers(
     if let Some(key) = says.refused.first() {
         let what = format!("plugin {name} ({}) does not accept parameter `{key}`", spec.file.display());
         let value = spec.set.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v);
-        return Err(Error::new(Kind::Plugin, what)
-            .remedy(format!("check the name `{key}` and the value `{value}` against the plugin's file, or remove it")));
+        return Err(Error::new(Kind::Plugin, what).remedy(format!(
+            "check the name `{key}` and the value `{value}` against the plugin's file, or remove it"
+        )));
     }
     let channels = u32::try_from(format.channels()).unwrap_or(u32::MAX);
-    let differs = |says: Option<u32>, is: u32| says.filter(|says| *says != is && kind != PluginKind::Processor);
+    let differs =
+        |says: Option<u32>, is: u32| says.filter(|says| *says != is && kind != PluginKind::Processor);
     if let Some(rate) = differs(says.rate, format.rate()) {
         let what = format!("plugin {name} runs at {rate} Hz, the pipeline at {} Hz", format.rate());
         return Err(Error::new(Kind::Config, what).remedy(format!("set `rate = {rate}` for this pipeline")));

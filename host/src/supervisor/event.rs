@@ -6,6 +6,7 @@
 use super::death::Death;
 use shared::message::{Failure, LogSource};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
@@ -57,6 +58,37 @@ pub enum Event {
         /// How it ended.
         how: Arc<Death>,
     },
+}
+
+impl fmt::Display for Event {
+    /// A line for people; a traceback or a plugin's last words follow, indented.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log { plugin, text, .. } => write!(f, "{plugin}: {text}"),
+            Self::BlockFailed { plugin, failure, count } => {
+                write!(f, "plugin {plugin} failed a block ({count} so far): {}", failure.message)?;
+                indented(f, &failure.traceback)
+            }
+            Self::Unraisable { plugin, failure } => {
+                write!(f, "plugin {plugin}: {}", failure.message)?;
+                indented(f, &failure.traceback)
+            }
+            Self::Dropped { plugin, bytes, events } => {
+                write!(
+                    f,
+                    "plugin {plugin} says more than can be told: {bytes} bytes and {events} reports left out"
+                )
+            }
+            Self::Died { plugin, how } => {
+                write!(f, "plugin {plugin} {how}")?;
+                indented(f, &how.stderr)
+            }
+        }
+    }
+}
+
+fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.lines().try_for_each(|line| write!(f, "\n    {line}"))
 }
 
 /// The supervisor's end of the queue of events.
