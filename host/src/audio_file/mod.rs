@@ -4,11 +4,13 @@
 //! bytes and gives `f32` samples; [`WavWriter`] keeps its file valid while it grows. Neither resamples or mixes
 //! channels, and neither belongs on the audio thread: both wait for the disk.
 
+mod bits;
 mod flac;
 mod wav;
 mod write;
 
-pub use write::{Bits, WavWriter};
+pub use bits::Bits;
+pub use write::WavWriter;
 
 use crate::error::{Error, Kind, Result};
 use shared::format::{CHANNELS, RATE};
