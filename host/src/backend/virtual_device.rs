@@ -5,9 +5,8 @@
 //! callback `n` is `start + n * buffer / rate`, computed from `n` each time, so no rounding adds up: an hour of
 //! callbacks takes an hour. A late callback is followed at once by those that fell due meanwhile.
 //!
-//! Tests can let it run free of the clock, and have what it plays ([`VirtualHost::capturing`]). It is not a
-//! cpal device, though it looks like one to [`super::open_output`]: cpal's `Data`, which a cpal custom host has
-//! to hand to callbacks, is made by an unsafe function, and `host` has no unsafe code.
+//! Tests can let it run free of the clock, and have what it plays ([`VirtualHost::capturing`]). It is
+//! also a cpal custom host, for code that wants one; that takes one unsafe expression.
 
 use crate::error::{Error, Kind, Result};
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -425,6 +424,260 @@ fn wake(word: &AtomicU32) {
     let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
 }
 
+/// The same devices for code that wants a cpal host.
+mod as_cpal {
+    use super::*;
+    use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+    use cpal::{
+        BufferSize, Data, DeviceDescription, DeviceDescriptionBuilder, DeviceDirection, DeviceId, DeviceType,
+        ErrorKind, HostId, InputCallbackInfo, InputStreamTimestamp, OutputCallbackInfo,
+        OutputStreamTimestamp, SampleFormat, StreamConfig, StreamInstant, SupportedBufferSize,
+        SupportedStreamConfig, SupportedStreamConfigRange,
+    };
+    use shared::format::{BLOCK_FRAMES, CHANNELS, RATE};
+    use std::fmt;
+    use std::hash::{Hash, Hasher};
+    use std::result::Result;
+
+    impl From<VirtualHost> for cpal::Host {
+        fn from(host: VirtualHost) -> Self {
+            cpal::platform::CustomHost::from_host(host).into()
+        }
+    }
+
+    /// A virtual device as cpal sees it.
+    #[derive(Clone)]
+    pub struct CpalDevice {
+        host: VirtualHost,
+        direction: DeviceDirection,
+    }
+
+    impl HostTrait for VirtualHost {
+        type Devices = std::array::IntoIter<CpalDevice, 2>;
+        type Device = CpalDevice;
+
+        fn is_available() -> bool {
+            true
+        }
+
+        fn devices(&self) -> Result<Self::Devices, cpal::Error> {
+            let device = |direction| CpalDevice { host: self.clone(), direction };
+            Ok([device(DeviceDirection::Output), device(DeviceDirection::Input)].into_iter())
+        }
+
+        fn default_input_device(&self) -> Option<CpalDevice> {
+            Some(CpalDevice { host: self.clone(), direction: DeviceDirection::Input })
+        }
+
+        fn default_output_device(&self) -> Option<CpalDevice> {
+            Some(CpalDevice { host: self.clone(), direction: DeviceDirection::Output })
+        }
+    }
+
+    impl CpalDevice {
+        fn configs(&self, direction: DeviceDirection) -> Vec<SupportedStreamConfigRange> {
+            if self.direction != direction {
+                return Vec::new();
+            }
+            let buffer = SupportedBufferSize::Range { min: *BLOCK_FRAMES.start(), max: *BLOCK_FRAMES.end() };
+            let channels = CHANNELS.filter_map(|channels| u16::try_from(channels).ok());
+            channels
+                .map(|channels| {
+                    let rates = (*RATE.start(), *RATE.end());
+                    SupportedStreamConfigRange::new(channels, rates.0, rates.1, buffer, SampleFormat::F32)
+                })
+                .collect()
+        }
+
+        fn default_config(&self, direction: DeviceDirection) -> Result<SupportedStreamConfig, cpal::Error> {
+            if self.direction != direction {
+                return Err(ErrorKind::UnsupportedOperation.into());
+            }
+            let buffer = SupportedBufferSize::Range { min: *BLOCK_FRAMES.start(), max: *BLOCK_FRAMES.end() };
+            Ok(SupportedStreamConfig::new(2, 48_000, buffer, SampleFormat::F32))
+        }
+
+        fn settle(
+            &self,
+            direction: DeviceDirection,
+            config: StreamConfig,
+            samples: SampleFormat,
+        ) -> Result<Format, cpal::Error> {
+            if self.direction != direction {
+                return Err(ErrorKind::UnsupportedOperation.into());
+            }
+            if samples != SampleFormat::F32 {
+                return Err(ErrorKind::UnsupportedConfig.into());
+            }
+            let buffer = match config.buffer_size {
+                BufferSize::Fixed(frames) => Some(frames),
+                BufferSize::Default => None,
+            };
+            stream_format(u32::from(config.channels), config.sample_rate, buffer)
+                .map_err(|e| cpal::Error::with_message(ErrorKind::UnsupportedConfig, e.to_string()))
+        }
+    }
+
+    impl DeviceTrait for CpalDevice {
+        type SupportedInputConfigs = std::vec::IntoIter<SupportedStreamConfigRange>;
+        type SupportedOutputConfigs = std::vec::IntoIter<SupportedStreamConfigRange>;
+        type Stream = CpalStream;
+
+        fn description(&self) -> Result<DeviceDescription, cpal::Error> {
+            let description = DeviceDescriptionBuilder::new(NAME).device_type(DeviceType::Virtual);
+            Ok(description.direction(self.direction).build())
+        }
+
+        fn id(&self) -> Result<DeviceId, cpal::Error> {
+            Ok(DeviceId::new(HostId::Custom, NAME))
+        }
+
+        fn supported_input_configs(&self) -> Result<Self::SupportedInputConfigs, cpal::Error> {
+            Ok(self.configs(DeviceDirection::Input).into_iter())
+        }
+
+        fn supported_output_configs(&self) -> Result<Self::SupportedOutputConfigs, cpal::Error> {
+            Ok(self.configs(DeviceDirection::Output).into_iter())
+        }
+
+        fn default_input_config(&self) -> Result<SupportedStreamConfig, cpal::Error> {
+            self.default_config(DeviceDirection::Input)
+        }
+
+        fn default_output_config(&self) -> Result<SupportedStreamConfig, cpal::Error> {
+            self.default_config(DeviceDirection::Output)
+        }
+
+        fn build_input_stream_raw<D, E>(
+            &self,
+            config: StreamConfig,
+            samples: SampleFormat,
+            mut data_callback: D,
+            mut error_callback: E,
+            _: Option<Duration>,
+        ) -> Result<CpalStream, cpal::Error>
+        where
+            D: FnMut(&Data, &InputCallbackInfo) + Send + 'static,
+            E: FnMut(cpal::Error) + Send + 'static,
+        {
+            let format = self.settle(DeviceDirection::Input, config, samples)?;
+            // cpal's constructor wants a mutable pointer, so the silence is this callback's own.
+            let mut silence = vec![0.0; format.samples()];
+            let record = move |_: &[f32], tick: Tick| {
+                let callback = instant(tick.at);
+                let capture = callback.checked_sub(Duration::from_nanos(format.block_ns()));
+                let capture = capture.unwrap_or(StreamInstant::ZERO);
+                let info = InputCallbackInfo::new(InputStreamTimestamp { callback, capture });
+                with_data(&mut silence, |data| data_callback(data, &info));
+            };
+            let stream = self.host.input(format, record, move |_| error_callback(ErrorKind::Xrun.into()));
+            CpalStream::new(stream, format)
+        }
+
+        fn build_output_stream_raw<D, E>(
+            &self,
+            config: StreamConfig,
+            samples: SampleFormat,
+            mut data_callback: D,
+            mut error_callback: E,
+            _: Option<Duration>,
+        ) -> Result<CpalStream, cpal::Error>
+        where
+            D: FnMut(&mut Data, &OutputCallbackInfo) + Send + 'static,
+            E: FnMut(cpal::Error) + Send + 'static,
+        {
+            let format = self.settle(DeviceDirection::Output, config, samples)?;
+            let play = move |buffer: &mut [f32], tick: Tick| {
+                let callback = instant(tick.at);
+                let playback = callback + Duration::from_nanos(format.block_ns());
+                let info = OutputCallbackInfo::new(OutputStreamTimestamp { callback, playback });
+                with_data(buffer, |data| data_callback(data, &info));
+            };
+            let stream = self.host.output(format, play, move |_| error_callback(ErrorKind::Xrun.into()));
+            CpalStream::new(stream, format)
+        }
+    }
+
+    fn instant(at: Duration) -> StreamInstant {
+        StreamInstant::new(at.as_secs(), at.subsec_nanos())
+    }
+
+    /// The samples as cpal's untyped buffer, for as long as `use_it` has it.
+    #[expect(unsafe_code, reason = "cpal offers hosts no other way to make the buffer that callbacks get")]
+    fn with_data(samples: &mut [f32], use_it: impl FnOnce(&mut Data)) {
+        // SAFETY: pointer and length are those of one slice of f32, as the format says. `Data` is lent to the
+        // closure only, and so neither outlives the slice nor meets another reference to it.
+        let mut data =
+            unsafe { Data::from_parts(samples.as_mut_ptr().cast(), samples.len(), SampleFormat::F32) };
+        use_it(&mut data);
+    }
+
+    impl PartialEq for CpalDevice {
+        fn eq(&self, other: &Self) -> bool {
+            self.direction == other.direction
+        }
+    }
+
+    impl Eq for CpalDevice {}
+
+    impl Hash for CpalDevice {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.direction.hash(state);
+        }
+    }
+
+    impl fmt::Debug for CpalDevice {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{NAME} {}", self.direction)
+        }
+    }
+
+    impl fmt::Display for CpalDevice {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(NAME)
+        }
+    }
+
+    /// A virtual stream as cpal sees it.
+    pub struct CpalStream {
+        stream: VirtualStream,
+        format: Format,
+        epoch: Duration,
+    }
+
+    impl CpalStream {
+        fn new(stream: crate::error::Result<VirtualStream>, format: Format) -> Result<Self, cpal::Error> {
+            let stream =
+                stream.map_err(|e| cpal::Error::with_message(ErrorKind::BackendError, e.to_string()))?;
+            Ok(Self { stream, format, epoch: now() })
+        }
+    }
+
+    impl StreamTrait for CpalStream {
+        fn play(&self) -> Result<(), cpal::Error> {
+            self.stream.play();
+            Ok(())
+        }
+
+        fn pause(&self) -> Result<(), cpal::Error> {
+            self.stream.pause();
+            Ok(())
+        }
+
+        /// From before the first callback on, so it is never earlier than a callback's time.
+        fn now(&self) -> StreamInstant {
+            instant(now().saturating_sub(self.epoch))
+        }
+
+        fn buffer_size(&self) -> Result<cpal::FrameCount, cpal::Error> {
+            u32::try_from(self.format.block_frames()).map_err(|_| ErrorKind::BackendError.into())
+        }
+    }
+
+    cpal::assert_stream_send!(CpalStream);
+    cpal::assert_stream_sync!(CpalStream);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -581,5 +834,40 @@ mod tests {
         assert!(refusal(2, 48_000, Some(15)).contains("the buffer is 15, must be 16 to 8192"));
         assert!(refusal(65, 48_000, None).contains("channels is 65, must be 1 to 64"));
         assert!(refusal(2, 7_999, None).contains("rate is 7999, must be 8000 to 192000"));
+    }
+
+    #[test]
+    fn as_a_cpal_host_it_plays_what_is_written_and_tells_exact_times() {
+        use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+        let (host, mut played) = VirtualHost::capturing();
+        let host = cpal::Host::from(host.free_running());
+        let device = host.default_output_device().unwrap();
+        let (sender, times) = mpsc::channel();
+        let config = cpal::StreamConfig {
+            channels: 2,
+            sample_rate: 44_100,
+            buffer_size: cpal::BufferSize::Fixed(441),
+        };
+        let write = move |samples: &mut [f32], info: &cpal::OutputCallbackInfo| {
+            samples.fill(0.25);
+            let _ = sender.send(info.timestamp().callback);
+        };
+        let stream = device.build_output_stream(config, write, |_| (), None).unwrap();
+        assert_eq!(stream.buffer_size(), Ok(441));
+        stream.play().unwrap();
+        let mut samples = [0.0; 8820];
+        assert_eq!(played.read(&mut samples, PATIENCE), 8820);
+        assert!(samples.iter().all(|sample| *sample == 0.25));
+        for index in 0..10 {
+            assert_eq!(times.recv_timeout(PATIENCE), Ok(cpal::StreamInstant::from_millis(10 * index)));
+        }
+        drop(stream);
+
+        let (sender, heard) = mpsc::channel();
+        let hear = move |samples: &[f32], _: &cpal::InputCallbackInfo| drop(sender.send(samples.to_vec()));
+        let input = host.default_input_device().unwrap();
+        let stream = input.build_input_stream(config, hear, |_| (), None).unwrap();
+        stream.play().unwrap();
+        assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), [0.0; 882]);
     }
 }
