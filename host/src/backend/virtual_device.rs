@@ -33,7 +33,7 @@ const CAPTURE_SAMPLES: usize = 1 << 20;
 const LOOK_AROUND: Duration = Duration::from_millis(10);
 
 /// Makes virtual streams.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct VirtualHost {
     free_running: bool,
     /// Lent to the output stream that plays, given back when it ends.

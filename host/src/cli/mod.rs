@@ -4,6 +4,7 @@
 //! alone; what is here is words, screens and exit codes.
 
 mod args;
+mod devices;
 mod exit;
 mod json;
 mod out;
@@ -18,7 +19,7 @@ mod fabricated;
 
 pub use exit::{EXIT_CODES, exit_codes_text};
 
-use crate::error::{Kind, Result};
+use crate::error::{Error, Result};
 use args::{Command, CompletionsArgs, DevicesArgs};
 use out::Out;
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
 }
 
 /// Tells an error and turns it into an exit code.
-fn told(error: &crate::error::Error, out: &mut Out) -> ExitCode {
+fn told(error: &Error, out: &mut Out) -> ExitCode {
     out.error(error);
     exit::of(error.kind())
 }
@@ -60,8 +61,14 @@ fn refuse(error: &clap::Error, out: &mut Out) -> ExitCode {
 }
 
 fn devices(args: &DevicesArgs, out: &mut Out) -> Result<ExitCode> {
-    let _ = (args, out);
-    Err(crate::error::Error::new(Kind::Device, "devices can't be listed yet"))
+    let mut list = Vec::new();
+    devices::run(args.json, &mut list)?;
+    if args.json {
+        out.data(&list);
+    } else {
+        out.text(&String::from_utf8_lossy(&list));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn completions(args: &CompletionsArgs, out: &mut Out) -> Result<ExitCode> {
