@@ -62,6 +62,9 @@ fn work(py: Python<'_>) -> Exit {
     }
     let exit = serve(&mut PythonPlugin::new(py), &inbox, &control);
     interpreter::flush(py);
+    if exit == Exit::Protocol {
+        leave_saying(exit, "the host asked for something that makes no sense at this point");
+    }
     exit
 }
 

@@ -74,6 +74,6 @@ def finish():
         try:
             text.flush()
             text.buffer.raw.tell_dropped()
-        except Exception:
+        except BaseException:
             # The plugin put something else there, or closed it.
             pass
