@@ -185,9 +185,9 @@ pub(crate) fn settle_garbage(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Writes out what the plugin printed last.
-pub(crate) fn flush(py: Python<'_>) {
-    // The streams' `finish` raises nothing; a plugin that took the module away has its output lost.
-    let finish = || py.import("sys")?.getattr("modules")?.get_item(STREAMS_MODULE)?.call_method0("finish");
-    let _: PyResult<Bound<'_, PyAny>> = finish();
+/// Writes out what the plugin printed last, waiting so many seconds for room at most.
+pub(crate) fn flush(py: Python<'_>, patience_s: f64) {
+    let streams = || py.import("sys")?.getattr("modules")?.get_item(STREAMS_MODULE);
+    // Raises only if the plugin took the module away; its output is lost then.
+    let _ = streams().and_then(|streams: Bound<'_, PyAny>| streams.call_method1("flush", (patience_s,)));
 }
