@@ -93,7 +93,7 @@ impl Plugin for PythonPlugin<'_> {
 
     fn stop(&mut self) -> Result<(), Failure> {
         let stopped = self.instance(Stage::Stop)?.call(Stage::Stop, "stop", ());
-        interpreter::flush(self.py);
+        interpreter::flush(self.py, 0.0);
         stopped.map(|_| ())
     }
 
