@@ -4,7 +4,7 @@
 //! alone; what is here is words, screens and exit codes.
 
 mod args;
-mod devices;
+pub mod devices;
 mod exit;
 mod json;
 mod out;
