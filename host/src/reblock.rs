@@ -51,7 +51,13 @@ fn source_channel(to: usize, source_channels: usize) -> Option<usize> {
 }
 
 /// Planar block to interleaved frames: frames of `block` from `from` on, as many as `frames` holds.
-fn interleave(block: &[f32], block_frames: usize, from: usize, frames: &mut [f32], channels: usize) {
+pub(crate) fn interleave(
+    block: &[f32],
+    block_frames: usize,
+    from: usize,
+    frames: &mut [f32],
+    channels: usize,
+) {
     let block_channels = block.len() / block_frames;
     for channel in 0..channels {
         let target = frames.iter_mut().skip(channel).step_by(channels);
@@ -66,7 +72,13 @@ fn interleave(block: &[f32], block_frames: usize, from: usize, frames: &mut [f32
 }
 
 /// Interleaved frames to planar block: all of `frames`, to the frames of `block` from `from` on.
-fn deinterleave(frames: &[f32], channels: usize, block: &mut [f32], block_frames: usize, from: usize) {
+pub(crate) fn deinterleave(
+    frames: &[f32],
+    channels: usize,
+    block: &mut [f32],
+    block_frames: usize,
+    from: usize,
+) {
     let count = frames.len() / channels;
     for (channel, samples) in block.chunks_exact_mut(block_frames).enumerate() {
         let target = &mut samples[from..from + count];

@@ -163,6 +163,10 @@ impl PluginTimes {
         }
     }
 
+    pub(crate) fn record_plugin(&mut self, plugin_ns: u64) {
+        self.plugin.saturating_record(plugin_ns);
+    }
+
     /// Times within the plugin's own code.
     #[must_use]
     pub fn plugin(&self) -> Percentiles {

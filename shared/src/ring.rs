@@ -153,6 +153,18 @@ impl HostEnd {
         Some(seq)
     }
 
+    /// The samples of a request that has not been answered and taken yet, as they were published.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread.
+    #[must_use]
+    pub fn requested(&self, seq: u32) -> &[f32] {
+        let samples = self.request.samples(self.layout.index(seq)).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which only `publish` writes, and that takes
+        // `&mut self`.
+        unsafe { std::slice::from_raw_parts(samples, self.layout.format().samples()) }
+    }
+
     /// Tells the worker that blocks have been published.
     ///
     /// # Real-time
@@ -278,7 +290,7 @@ pub enum Wake {
 /// The worker's end: sees requests, answers them in order.
 #[derive(Debug)]
 pub struct WorkerEnd {
-    reply: OwnSegment,
+    reply: Arc<OwnSegment>,
     request: Arc<PeerSegment>,
     layout: Layout,
     next: u32,
@@ -296,13 +308,38 @@ impl WorkerWaker {
     }
 }
 
+/// The samples of all slots of a [`WorkerEnd`], which stay mapped as long as this or a clone of it lives: for
+/// arrays that alias them and may outlive the end.
+#[derive(Debug, Clone)]
+pub struct SlotMemory {
+    reply: Arc<OwnSegment>,
+    layout: Layout,
+}
+
+impl SlotMemory {
+    /// The format and number of slots.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The samples of slot `index`, as [`WorkerEnd::samples`].
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn samples(&self, index: usize) -> NonNull<f32> {
+        self.reply.samples(index)
+    }
+}
+
 impl WorkerEnd {
     /// Maps both segments that the host made.
     ///
     /// # Errors
     /// `EINVAL` if a descriptor's length is not the layout's; others of the operating system.
     pub fn map(handles: &Handles, layout: Layout) -> Result<Self> {
-        let reply = OwnSegment::map(&handles.reply, layout)?;
+        let reply = Arc::new(OwnSegment::map(&handles.reply, layout)?);
         let request = Arc::new(PeerSegment::map(&handles.request, layout)?);
         Ok(Self { reply, request, layout, next: 1 })
     }
@@ -336,6 +373,12 @@ impl WorkerEnd {
         // SAFETY: the slot's samples lie within our own segment, which no other process writes; `&mut self`
         // makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(samples, self.layout.format().samples()) }
+    }
+
+    /// The same samples, to be held by arrays that may outlive this end.
+    #[must_use]
+    pub fn memory(&self) -> SlotMemory {
+        SlotMemory { reply: Arc::clone(&self.reply), layout: self.layout }
     }
 
     /// The slot of the block that comes next.
@@ -375,6 +418,13 @@ impl WorkerEnd {
         unsafe { from.copy_to_nonoverlapping(to, samples) }
     }
 
+    /// As [`WorkerEnd::begin`] for a plugin that takes no audio: the slot starts as silence.
+    pub fn begin_silent(&mut self) {
+        let to = self.reply.samples(self.next_index());
+        // SAFETY: a slot of this many samples, which only this process writes; all zero bytes are 0.0.
+        unsafe { to.write_bytes(0, self.layout.format().samples()) }
+    }
+
     /// Publishes the answer to the block that is next, and wakes the host if it sleeps.
     pub fn answer(&mut self, status: Status, stamps: Stamps) {
         let slot = self.reply.slot(self.next_index());
@@ -388,3 +438,6 @@ impl WorkerEnd {
         self.next = self.next.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -717,14 +717,18 @@ impl Device {
         self.channels as usize
     }
 
-    /// Opens the stream, paused. The callback runs on a thread of the device's. So does `on_error`, perhaps
-    /// within the callback: it must not wait either. An event's text is allocated, an [`StreamEvent::Xrun`] not.
+    /// Opens the stream, paused. Waits for the device, a few seconds at most.
+    ///
+    /// # Real-time
+    /// The callback runs on a thread of the device's and must keep to its rules; what is done around it neither
+    /// allocates, locks nor waits. `on_error` may run on that thread too, and must not wait either; telling of an
+    /// [`StreamEvent::Xrun`] allocates nothing, of the other events it does.
     pub fn open_output(
         self,
         callback: impl FnMut(&mut Playback<'_>) + Send + 'static,
         on_error: impl FnMut(StreamEvent) + Send + 'static,
     ) -> Result<Stream> {
-        self.expect(Direction::Output)?;
+        self.must_be(Direction::Output)?;
         let counts = Arc::new(Counts::default());
         let player = Player::new(callback, self.channels(), Arc::clone(&counts));
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
@@ -739,7 +743,7 @@ impl Device {
         callback: impl FnMut(&Capture<'_>) + Send + 'static,
         on_error: impl FnMut(StreamEvent) + Send + 'static,
     ) -> Result<Stream> {
-        self.expect(Direction::Input)?;
+        self.must_be(Direction::Input)?;
         let counts = Arc::new(Counts::default());
         let recorder = Recorder::new(callback, self.channels());
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
@@ -748,7 +752,7 @@ impl Device {
         Ok(Stream { keeper, channels, rate, counts })
     }
 
-    fn expect(&self, direction: Direction) -> Result<()> {
+    fn must_be(&self, direction: Direction) -> Result<()> {
         if self.direction == direction {
             return Ok(());
         }

@@ -40,19 +40,31 @@ pub(super) struct Reader<'t> {
     faults: BTreeSet<Fault>,
     /// Lines that are not TOML: the recovered tree can't be trusted there.
     broken_lines: BTreeSet<usize>,
+    /// Whether one of them heads a table: its keys may have ended up in another one.
+    header_is_broken: bool,
     uses: Vec<FileUse>,
 }
 
 impl<'t> Reader<'t> {
     pub(super) fn new(text: &'t str, base: &'t Path) -> Self {
-        Self { text, base, faults: BTreeSet::new(), broken_lines: BTreeSet::new(), uses: Vec::new() }
+        Self {
+            text,
+            base,
+            faults: BTreeSet::new(),
+            broken_lines: BTreeSet::new(),
+            header_is_broken: false,
+            uses: Vec::new(),
+        }
     }
 
     /// Notes what the TOML parser complains of.
     pub(super) fn syntax(&mut self, error: &toml::de::Error) {
         let (line, column) = self.place(error.span().unwrap_or(0..0).start);
         self.broken_lines.insert(line);
-        let message = format!("this is not TOML: {}", error.message());
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        self.header_is_broken |= text.trim_start().starts_with('[');
+        let right = if error.message() == "duplicate key" { "; keep one of the two" } else { "" };
+        let message = format!("this is not TOML: {}{right}", error.message());
         self.faults.insert(Fault { line, column, message });
     }
 
@@ -94,7 +106,7 @@ impl<'t> Reader<'t> {
     pub(super) fn keys(&mut self, table: &DeTable<'_>, place: &str, known: &[&str]) {
         for key in table.keys() {
             let name = key.get_ref().as_ref();
-            if !known.contains(&name) {
+            if !known.contains(&name) && !self.header_is_broken {
                 let right = suggestion(name, known);
                 self.fault(&key.span(), format!("`{name}` is not a key of {place}; {right}"));
             }

@@ -376,6 +376,29 @@ mod what_is_said_about_faults {
     }
 
     #[test]
+    fn a_broken_header_leaves_no_false_faults_behind() {
+        let all = faults("[[pipeline]\nsource = \"a.wav\"\nrate = 48000\n");
+        assert_eq!(all, ["1:12: this is not TOML: unclosed array table, expected `]`"]);
+        let all = faults("[[pipeline]]\nsource = \"a\"\nsource = \"b\"\n");
+        assert_eq!(all, ["3:1: this is not TOML: duplicate key; keep one of the two"]);
+    }
+
+    #[test]
+    fn any_text_gets_a_verdict() {
+        let text = "rate = 48000\n[[pipeline]]\nname = \"x\"\nsource = { file = \"a.wav\", loop = true }\n\
+            plugins = [\"a.py\", { file = 'b.py', set = { g = 0x1f }, deadline = 0.5 }, { builtin = \"meter\" }]\n";
+        for at in 0..text.len() {
+            let _ = parse(&text[..at], Path::new(""));
+            for other in ["", "[", "]", "{", "}", "\"", "=", ",", "\n", "\0", "\u{e9}", "-1", "9e999", "#"] {
+                let _ = parse(&format!("{}{other}{}", &text[..at], &text[at + 1..]), Path::new(""));
+            }
+        }
+        for deep in ["[", "{a=", "a."] {
+            assert!(parse(&format!("a={}", deep.repeat(100_000)), Path::new("")).is_err());
+        }
+    }
+
+    #[test]
     fn columns_count_characters() {
         assert!(faults("\u{feff}rat = 1\r\n[[pipeline]]\r\nsource = \"a.wav\"")[0].starts_with("1:1: `rat`"));
         assert!(fault("plugins = [\"größe.py\", 3]").starts_with("3:24: "));
