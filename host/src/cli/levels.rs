@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn few_channels_have_a_row_each() {
-        let labels = |n: usize| peaks(&vec![None; n]).fold(8).into_iter().map(|l| l.label).collect::<Vec<_>>();
+        let labels =
+            |n: usize| peaks(&vec![None; n]).fold(8).into_iter().map(|l| l.label).collect::<Vec<_>>();
         assert_eq!(labels(1), ["1"]);
         assert_eq!(labels(2), ["L", "R"]);
         assert_eq!(labels(3), ["1", "2", "3"]);

@@ -67,7 +67,8 @@ fn levels(peaks: &Peaks) -> String {
         1 => format!("{} dB", words::db(peaks.loudest().map(|(_, db)| db))),
         2..=CHANNELS_EACH => {
             let each = peaks.fold(CHANNELS_EACH);
-            let each: Vec<_> = each.iter().map(|level| format!("{} {}", level.label, words::db(level.db))).collect();
+            let each: Vec<_> =
+                each.iter().map(|level| format!("{} {}", level.label, words::db(level.db))).collect();
             format!("{} dB", each.join(" "))
         }
         n => match peaks.loudest() {
@@ -111,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_line_tells_levels_times_and_losses() {
-        let expected = "main  L -12.1 R -13.0 dB  gain 12/30 us, late 0  echo 140/910 us, late 3, failed 2";
+        let expected = "main  L -12.1 R -13.0 dB  gain 12/30 us, late 0  echo 140/910 us, late 3, failed 2, \
+                        non-finite 1";
         assert_eq!(line(&fabricated::pipeline()), expected);
     }
 

@@ -3,7 +3,7 @@
 //! For people at a terminal; elsewhere it shows nothing but what happened. It stands on standard error and is
 //! gone when it is dropped.
 
-use super::out::{Out, clean};
+use super::out::Out;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 
@@ -15,8 +15,19 @@ const UNKNOWN: &str = "{spinner} {seconds} s  {speed}";
 pub(super) struct Progress<'a> {
     out: &'a mut Out,
     bar: ProgressBar,
-    known: bool,
     rate: Option<u32>,
+    state: State,
+}
+
+/// What the bar knows.
+#[derive(PartialEq, Eq)]
+enum State {
+    /// The workers are starting.
+    Waiting,
+    /// Frames are counted.
+    Counting,
+    /// It is known how many there are.
+    Known,
 }
 
 impl<'a> Progress<'a> {
@@ -24,15 +35,20 @@ impl<'a> Progress<'a> {
     pub(super) fn new(out: &'a mut Out, rate: Option<u32>) -> Self {
         let bar = if out.has_bar() { ProgressBar::no_length() } else { ProgressBar::hidden() };
         bar.set_style(style(UNKNOWN, rate));
-        Self { out, bar, known: false, rate }
+        Self { out, bar, rate, state: State::Waiting }
     }
 
     /// So many frames are done, of so many if that is known.
     pub(super) fn frames(&mut self, done: u64, all: Option<u64>) {
-        if let Some(all) = all.filter(|_| !self.known) {
+        if self.state == State::Waiting {
+            // The speed is that of the rendering, without the start of the workers.
+            self.bar.reset_elapsed();
+            self.state = State::Counting;
+        }
+        if let Some(all) = all.filter(|_| self.state == State::Counting) {
             self.bar.set_style(style(KNOWN, self.rate));
             self.bar.set_length(all);
-            self.known = true;
+            self.state = State::Known;
         }
         self.bar.set_position(done);
     }

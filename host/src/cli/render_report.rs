@@ -10,7 +10,11 @@ use crate::report::{PluginStatus, RenderReport};
 pub(super) fn text(report: &RenderReport, bits: Bits) -> String {
     let mut lines = vec![summary(report, bits)];
     if report.clipped > 0 {
-        lines.push(format!("  {} clipped to fit {}", words::plural(report.clipped, "sample"), words::bits(bits)));
+        lines.push(format!(
+            "  {} clipped to fit {}",
+            words::plural(report.clipped, "sample"),
+            words::bits(bits)
+        ));
     }
     if report.plugin_frames > 0 {
         let frames = words::plural(report.plugin_frames.into(), "frame");

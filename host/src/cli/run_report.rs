@@ -46,7 +46,9 @@ fn pipeline_lines(pipeline: &PipelineStatus, files: &[&FileSinkSpec]) -> Vec<Str
     let PipelineStatus { name, source, sink, .. } = pipeline;
     let mut lines = vec![format!("{name}: {source} -> {sink}, {:.1} s played", pipeline.seconds())];
     lines.push(format!("  {}", latency(&pipeline.latency)));
-    lines.extend(files.iter().map(|file| format!("  wrote {}, {}", file.file.display(), words::bits(file.bits))));
+    lines.extend(
+        files.iter().map(|file| format!("  wrote {}, {}", file.file.display(), words::bits(file.bits))),
+    );
     let troubles = words::troubles(pipeline);
     if !troubles.is_empty() {
         lines.push(format!("  {troubles}"));
@@ -87,7 +89,11 @@ pub(super) fn blocks(plugin: &PluginStatus) -> String {
     match counts.lost() {
         0 => told.push_str(", none lost"),
         lost => {
-            told.push_str(&format!(", {lost} lost ({}; in their place: {})", words::losses(counts), plugin.lost));
+            told.push_str(&format!(
+                ", {lost} lost ({}; in their place: {})",
+                words::losses(counts),
+                plugin.lost
+            ));
         }
     }
     if counts.non_finite_blocks > 0 {
@@ -136,8 +142,13 @@ main: song.flac -> virtual and out.wav, 60.0 s played
 
     #[test]
     fn what_is_not_known_and_what_did_not_happen_has_no_line() {
-        let none =
-            Latency { mode_frames: 0, plugin_frames: 0, adaptation_frames: 0, device_frames: 0, total_ms: 0.0 };
+        let none = Latency {
+            mode_frames: 0,
+            plugin_frames: 0,
+            adaptation_frames: 0,
+            device_frames: 0,
+            total_ms: 0.0,
+        };
         let pipeline = PipelineStatus { latency: none, ..fabricated::unheard() };
         let report = RunReport { events: Vec::new(), ..fabricated::run_report(vec![pipeline]) };
         let expected = "\
