@@ -4,15 +4,21 @@
 //! alone; what is here is words, screens and exit codes.
 
 mod args;
-mod devices;
+pub mod devices;
 mod exit;
 mod json;
+mod levels;
 mod out;
+mod plain;
 mod plugin_args;
+mod progress;
 mod render;
+mod render_report;
 mod run;
+mod run_report;
 mod screen;
 mod signals;
+mod words;
 
 #[cfg(test)]
 mod fabricated;
