@@ -346,3 +346,29 @@ fn missing_package(message: &str) -> Option<&str> {
     let (name, _) = rest.split_once('\'')?;
     name.split('.').next().filter(|name| !name.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_that_is_missing_is_the_first_part_of_the_module() {
+        assert_eq!(missing_package("ModuleNotFoundError: No module named 'scipy.signal'"), Some("scipy"));
+        assert_eq!(missing_package("No module named ''"), None);
+        assert_eq!(missing_package("something else"), None);
+    }
+
+    #[test]
+    fn beside_a_link_to_a_plugin_is_where_the_link_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real");
+        std::fs::create_dir(&real).unwrap();
+        std::fs::write(real.join("a.py"), "").unwrap();
+        std::os::unix::fs::symlink(real.join("a.py"), folder.path().join("b.py")).unwrap();
+        std::os::unix::fs::symlink(&real, folder.path().join("link")).unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let path = |file: &str| PathBuf::from(plugin_file(&folder.path().join(file)).unwrap());
+        assert_eq!(path("b.py"), root.join("b.py"));
+        assert_eq!(path("link/a.py"), root.join("real/a.py"));
+    }
+}
