@@ -61,6 +61,50 @@ impl System {
     }
 }
 
+/// The devices of an audio system.
+struct Shelf {
+    /// Those that the system lists.
+    listed: Vec<cpal::Device>,
+    /// The default ones that it doesn't list. They may not be there: only asking shows.
+    unlisted: Vec<cpal::Device>,
+    defaults: Defaults,
+}
+
+impl Shelf {
+    fn of(host: &cpal::Host) -> CpalResult<Self> {
+        let listed: Vec<_> = host.devices()?.collect();
+        let defaults = Defaults::of(host);
+        let mut unlisted: Vec<_> =
+            [&defaults.output, &defaults.input].into_iter().flatten().cloned().collect();
+        unlisted.dedup();
+        unlisted.retain(|device| !listed.contains(device));
+        Ok(Self { listed, unlisted, defaults })
+    }
+
+    /// Those that can be opened in this direction.
+    fn able_to(self, direction: Direction) -> impl Iterator<Item = cpal::Device> {
+        let offers = move |device: &cpal::Device| direction.configs(device).is_ok_and(|all| !all.is_empty());
+        let listed = self.listed.into_iter().filter(move |device| direction.supports(device));
+        self.unlisted.into_iter().filter(offers).chain(listed)
+    }
+}
+
+/// The devices that are used if none is named; only one audio system has them.
+struct Defaults {
+    output: Option<cpal::Device>,
+    input: Option<cpal::Device>,
+}
+
+impl Defaults {
+    fn of(host: &cpal::Host) -> Self {
+        if host.id() == cpal::default_host().id() {
+            Self { output: host.default_output_device(), input: host.default_input_device() }
+        } else {
+            Self { output: None, input: None }
+        }
+    }
+}
+
 /// What the device is called in configurations, the same at the next start.
 fn id_of(device: &cpal::Device) -> Option<String> {
     let id = device.id().ok()?;
@@ -142,6 +186,10 @@ impl DeviceInfo {
             error: Some(error.to_string()),
         }
     }
+
+    fn opens(&self) -> bool {
+        [&self.output, &self.input].into_iter().flatten().any(|direction| direction.error.is_none())
+    }
 }
 
 /// Every device of every audio system that cpal finds, and the virtual one last. What can't be asked says so in
@@ -159,28 +207,13 @@ pub fn devices() -> Vec<DeviceInfo> {
 }
 
 fn system_devices(system: System) -> Vec<DeviceInfo> {
-    match system.host().and_then(|host| host.devices().map(|devices| (host, devices))) {
-        Ok((host, devices)) => {
-            let defaults = Defaults::of(&host);
-            devices.map(|device| device_info(system.name(), &device, &defaults)).collect()
+    match system.host().and_then(|host| Shelf::of(&host)) {
+        Ok(shelf) => {
+            let info = |device| device_info(system.name(), device, &shelf.defaults);
+            let unlisted = shelf.unlisted.iter().map(info).filter(DeviceInfo::opens);
+            unlisted.chain(shelf.listed.iter().map(info)).collect()
         }
         Err(error) => vec![DeviceInfo::unasked(system.name(), &error)],
-    }
-}
-
-/// The devices that are used if none is named; only one audio system has them.
-struct Defaults {
-    output: Option<cpal::Device>,
-    input: Option<cpal::Device>,
-}
-
-impl Defaults {
-    fn of(host: &cpal::Host) -> Self {
-        if host.id() == cpal::default_host().id() {
-            Self { output: host.default_output_device(), input: host.default_input_device() }
-        } else {
-            Self { output: None, input: None }
-        }
     }
 }
 
@@ -376,13 +409,14 @@ impl fmt::Display for Candidate {
 
 fn candidates(direction: Direction) -> Vec<Candidate> {
     let hosts = System::all().into_iter().filter_map(|system| system.host().ok());
-    let devices = hosts.filter_map(|host| host.devices().ok()).flatten();
+    let shelves = hosts.filter_map(|host| Shelf::of(&host).ok());
+    let devices = shelves.flat_map(|shelf| shelf.able_to(direction));
     let candidate = |device: cpal::Device| Candidate {
         name: device.description().map(|d| d.name().to_owned()).unwrap_or_default(),
         id: id_of(&device).unwrap_or_default(),
         device,
     };
-    devices.filter(|device| direction.supports(device)).map(candidate).collect()
+    devices.map(candidate).collect()
 }
 
 /// The only one that is called so, or the only one with this in its name or id.
