@@ -1,7 +1,7 @@
 # `make run` and `make test` do everything on a fresh Debian or Ubuntu machine with Rust and Python 3.10+.
 # Both first install what is missing and say what they install (.ci/setup).
 
-.PHONY: run test lint bench render-bench setup setup-tests build clean
+.PHONY: run test lint bench setup setup-tests build clean
 
 run: setup build
 	@target/release/nda run examples/demo.toml
