@@ -23,7 +23,7 @@ const HELLO: u32 = 0;
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a worker that hangs has to write down where; the text is then on its way to the supervisor's thread.
-const STACKS_WITHIN: Duration = Duration::from_millis(100);
+const STACKS_WITHIN: Duration = Duration::from_millis(250);
 
 /// Where a worker stands, as far as its end is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
