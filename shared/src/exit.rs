@@ -23,10 +23,12 @@ pub enum Exit {
     FreeThreaded = 75,
     /// numpy can't be imported; standard error says why.
     NoNumpy = 76,
+    /// The worker itself is at fault: it panicked; standard error says where.
+    Panicked = 77,
 }
 
 impl Exit {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Goodbye,
         Self::Boot,
         Self::Orphaned,
@@ -35,6 +37,7 @@ impl Exit {
         Self::NotCPython,
         Self::FreeThreaded,
         Self::NoNumpy,
+        Self::Panicked,
     ];
 
     /// The worker's own reason behind an exit code, if it is one.

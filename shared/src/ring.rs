@@ -290,7 +290,7 @@ pub enum Wake {
 /// The worker's end: sees requests, answers them in order.
 #[derive(Debug)]
 pub struct WorkerEnd {
-    reply: OwnSegment,
+    reply: Arc<OwnSegment>,
     request: Arc<PeerSegment>,
     layout: Layout,
     next: u32,
@@ -308,13 +308,38 @@ impl WorkerWaker {
     }
 }
 
+/// The samples of all slots of a [`WorkerEnd`], which stay mapped as long as this or a clone of it lives: for
+/// arrays that alias them and may outlive the end.
+#[derive(Debug, Clone)]
+pub struct SlotMemory {
+    reply: Arc<OwnSegment>,
+    layout: Layout,
+}
+
+impl SlotMemory {
+    /// The format and number of slots.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The samples of slot `index`, as [`WorkerEnd::samples`].
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn samples(&self, index: usize) -> NonNull<f32> {
+        self.reply.samples(index)
+    }
+}
+
 impl WorkerEnd {
     /// Maps both segments that the host made.
     ///
     /// # Errors
     /// `EINVAL` if a descriptor's length is not the layout's; others of the operating system.
     pub fn map(handles: &Handles, layout: Layout) -> Result<Self> {
-        let reply = OwnSegment::map(&handles.reply, layout)?;
+        let reply = Arc::new(OwnSegment::map(&handles.reply, layout)?);
         let request = Arc::new(PeerSegment::map(&handles.request, layout)?);
         Ok(Self { reply, request, layout, next: 1 })
     }
@@ -348,6 +373,12 @@ impl WorkerEnd {
         // SAFETY: the slot's samples lie within our own segment, which no other process writes; `&mut self`
         // makes this the only reference.
         unsafe { std::slice::from_raw_parts_mut(samples, self.layout.format().samples()) }
+    }
+
+    /// The same samples, to be held by arrays that may outlive this end.
+    #[must_use]
+    pub fn memory(&self) -> SlotMemory {
+        SlotMemory { reply: Arc::clone(&self.reply), layout: self.layout }
     }
 
     /// The slot of the block that comes next.
@@ -385,6 +416,13 @@ impl WorkerEnd {
         // SAFETY: both are slots of `samples` samples in different segments. The host, which a worker trusts,
         // does not write the request again before its answer; only this process writes the other.
         unsafe { from.copy_to_nonoverlapping(to, samples) }
+    }
+
+    /// As [`WorkerEnd::begin`] for a plugin that takes no audio: the slot starts as silence.
+    pub fn begin_silent(&mut self) {
+        let to = self.reply.samples(self.next_index());
+        // SAFETY: a slot of this many samples, which only this process writes; all zero bytes are 0.0.
+        unsafe { to.write_bytes(0, self.layout.format().samples()) }
     }
 
     /// Publishes the answer to the block that is next, and wakes the host if it sleeps.

@@ -1,1 +1,19 @@
-//! The worker without Python.
+//! The worker's life without Python: what the extension module does that needs no interpreter.
+//!
+//! For the `worker` crate, and for tests, which drive it with plugins that are not Python.
+//!
+//! 1. [`handoff`] takes what the host handed over and ties this process to its host.
+//! 2. [`inbox`] receives requests on a thread of its own, which sees the host's end even while the plugin hangs.
+//! 3. [`serve`] answers requests and blocks in order, through the trait [`plugin::Plugin`].
+//! 4. [`leave`] ends the process with a reason that the host can read.
+//!
+//! It knows no Python object and never prints for the plugin.
+
+pub mod archive;
+pub mod denormals;
+pub mod handoff;
+pub mod inbox;
+pub mod leave;
+pub mod plugin;
+pub mod reasons;
+pub mod serve;

@@ -1,0 +1,84 @@
+//! What the loop needs of a plugin, whatever it is written in.
+//!
+//! The `worker` crate implements [`Plugin`] for a Python instance, tests for plain structs. The loop calls the
+//! methods in the order of life (`load`, `configure`, `start`, blocks, `stop`, `shutdown`) and from one thread.
+
+use shared::message::{Configured, Failure, Loaded, Notice};
+use shared::ring::{SlotMemory, Status};
+
+/// A plugin as the loop sees it.
+pub trait Plugin {
+    /// Imports the file and makes the instance.
+    ///
+    /// # Errors
+    /// What failed, for the host to tell its user; as for all methods here.
+    fn load(&mut self, file: &str) -> Result<Loaded, Failure>;
+
+    /// Takes the format and the memory of the slots, the parameters, and initialises the first time.
+    ///
+    /// # Errors
+    /// What failed.
+    fn configure(&mut self, memory: SlotMemory, set: &[(String, String)]) -> Result<Configured, Failure>;
+
+    /// Gets ready for blocks.
+    ///
+    /// # Errors
+    /// What failed.
+    fn start(&mut self) -> Result<(), Failure>;
+
+    /// Works in place on the block in slot `slot`.
+    fn process(&mut self, slot: usize) -> Processed;
+
+    /// Something the host should know since the last call. Asked after each answer until there is nothing more.
+    fn notice(&mut self) -> Option<Notice>;
+
+    /// No more blocks.
+    ///
+    /// # Errors
+    /// What failed.
+    fn stop(&mut self) -> Result<(), Failure>;
+
+    /// Gives everything back.
+    ///
+    /// # Errors
+    /// What failed.
+    fn shutdown(&mut self) -> Result<(), Failure>;
+
+    /// Sets a parameter; whether the plugin accepted it.
+    ///
+    /// # Errors
+    /// What failed.
+    fn set_parameter(&mut self, key: &str, value: &str) -> Result<bool, Failure>;
+
+    /// Reads a parameter.
+    ///
+    /// # Errors
+    /// What failed.
+    fn get_parameter(&mut self, key: &str) -> Result<String, Failure>;
+
+    /// The plugin's state, if it offers one.
+    ///
+    /// # Errors
+    /// What failed.
+    fn save_state(&mut self) -> Result<Option<Vec<u8>>, Failure>;
+
+    /// Restores what `save_state` gave.
+    ///
+    /// # Errors
+    /// What failed.
+    fn load_state(&mut self, state: &[u8]) -> Result<(), Failure>;
+
+    /// Runs something that may wait, while the plugin's own threads may run.
+    fn released<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T;
+}
+
+/// What became of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processed {
+    /// Whether its samples mean anything.
+    pub status: Status,
+    /// When the plugin was called.
+    pub entered_ns: u64,
+    /// When it returned.
+    pub left_ns: u64,
+}

@@ -1,0 +1,230 @@
+//! The worker's main loop: requests and blocks, in order, until the host says goodbye or is gone.
+//!
+//! Runs on the process's main thread. A request is answered between two blocks. Nothing here waits for the host
+//! on behalf of a block: what there is to say about blocks is sent only if the socket has room, and kept if not.
+
+use crate::denormals;
+use crate::inbox::{Inbox, Incoming};
+use crate::plugin::Plugin;
+use shared::clock;
+use shared::control::{Control, ControlError, Handles};
+use shared::exit::Exit;
+use shared::format::Format;
+use shared::layout::Layout;
+use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Reply, Say, Stage};
+use shared::ring::{Stamps, Wake, WorkerEnd};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
+const LOOK_AROUND_NS: u64 = 1_000_000_000;
+/// Notices kept while the socket is full; the oldest say most.
+const UNSENT_MAX: usize = 16;
+
+/// Serves the host until it says goodbye ([`Exit::Goodbye`]) or something ends it early.
+pub fn serve(plugin: &mut impl Plugin, inbox: &Inbox, control: &Control) -> Exit {
+    let mut server =
+        Server { plugin, inbox, control, phase: Phase::Fresh, takes_audio: true, unsent: VecDeque::new() };
+    loop {
+        if let ControlFlow::Break(exit) = server.requests() {
+            return exit;
+        }
+        server.work();
+    }
+}
+
+struct Server<'a, P> {
+    plugin: &'a mut P,
+    inbox: &'a Inbox,
+    control: &'a Control,
+    phase: Phase,
+    /// False for a source, whose slots start as silence.
+    takes_audio: bool,
+    unsent: VecDeque<Notice>,
+}
+
+/// Where in its life the plugin is.
+enum Phase {
+    Fresh,
+    Loaded,
+    Ready(WorkerEnd),
+    Running(WorkerEnd),
+}
+
+impl<P: Plugin> Server<'_, P> {
+    /// Waits for something to do: a block while the plugin runs, a request always.
+    fn work(&mut self) {
+        while let Phase::Running(end) = &self.phase {
+            let (deadline, flag) = (clock::now_ns() + LOOK_AROUND_NS, self.inbox.interrupt());
+            match self.plugin.released(|| end.wait(deadline, flag)) {
+                Wake::Block => self.block(),
+                Wake::Interrupted => return,
+                Wake::Deadline => self.tell(),
+            }
+        }
+        self.plugin.released(|| self.inbox.wait());
+    }
+
+    fn block(&mut self) {
+        let woken_ns = clock::now_ns();
+        let Phase::Running(end) = &mut self.phase else { return };
+        if self.takes_audio {
+            end.begin();
+        } else {
+            end.begin_silent();
+        }
+        let done = self.plugin.process(end.next_index());
+        end.answer(done.status, Stamps { woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns });
+        self.tell();
+    }
+
+    /// Sends what the plugin has to say, as far as the socket has room.
+    fn tell(&mut self) {
+        while let Some(notice) = self.plugin.notice() {
+            if self.unsent.len() < UNSENT_MAX {
+                self.unsent.push_back(notice);
+            }
+        }
+        while let Some(notice) = self.unsent.pop_front() {
+            let say = Say::Notice(notice);
+            // A host that is gone is the receiving thread's affair.
+            if let (Ok(false), Say::Notice(notice)) = (self.control.try_send(&say), say) {
+                self.unsent.push_front(notice);
+                return;
+            }
+        }
+    }
+
+    fn requests(&mut self) -> ControlFlow<Exit> {
+        while let Some((request, handles)) = self.inbox.take() {
+            let over = matches!(request.body, Ask::Shutdown);
+            let id = request.id;
+            let body = match self.answer((request, handles)) {
+                Ok(body) => body,
+                Err(exit) => return ControlFlow::Break(exit),
+            };
+            self.tell();
+            if over {
+                self.inbox.finish();
+            }
+            self.send(Reply { id, body })?;
+            if over {
+                return ControlFlow::Break(Exit::Goodbye);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Sends an answer, or, if it is longer than a message may be, that it is.
+    fn send(&mut self, reply: Reply) -> ControlFlow<Exit> {
+        let control = self.control;
+        let say = Say::Reply(reply);
+        let sent = self.plugin.released(|| control.send(&say));
+        let (Err(ControlError::Codec(e)), Say::Reply(Reply { id, .. })) = (&sent, &say) else {
+            return if sent.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(Exit::Orphaned) };
+        };
+        let failure = failure(Stage::State, &format!("the plugin's answer can't be sent: {e}"));
+        let say = Say::Reply(Reply { id: *id, body: Err(failure) });
+        match self.plugin.released(|| control.send(&say)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(Exit::Orphaned),
+        }
+    }
+
+    /// The answer to a request, or how to leave because the request makes no sense.
+    fn answer(&mut self, (request, handles): Incoming) -> Result<Result<Answer, Failure>, Exit> {
+        Ok(match request.body {
+            Ask::Load { file } => self.load(&file),
+            Ask::Configure { format, slots, set } => {
+                let end = map(handles, format, slots).ok_or(Exit::Protocol)?;
+                self.configure(end, &set).map(Answer::Configured)
+            }
+            Ask::Start => self.start(),
+            Ask::Stop => self.stop().map(|()| Answer::Done),
+            Ask::SetParameter { key, value } => {
+                self.loaded()?.set_parameter(&key, &value).map(|accepted| Answer::Set { accepted })
+            }
+            Ask::GetParameter { key } => self.loaded()?.get_parameter(&key).map(Answer::Value),
+            Ask::SaveState => self.loaded()?.save_state().map(Answer::State),
+            Ask::LoadState { state } => self.loaded()?.load_state(&state).map(|()| Answer::Done),
+            Ask::Shutdown => self.shutdown(),
+        })
+    }
+
+    /// The plugin, if there is one to ask.
+    fn loaded(&mut self) -> Result<&mut P, Exit> {
+        if matches!(self.phase, Phase::Fresh) { Err(Exit::Protocol) } else { Ok(self.plugin) }
+    }
+
+    fn load(&mut self, file: &str) -> Result<Answer, Failure> {
+        let Phase::Fresh = self.phase else {
+            return Err(failure(Stage::Load, "a worker holds one plugin, and has it already"));
+        };
+        let loaded = self.plugin.load(file)?;
+        self.takes_audio = loaded.kind != PluginKind::Source;
+        self.phase = Phase::Loaded;
+        Ok(Answer::Loaded(loaded))
+    }
+
+    fn configure(&mut self, end: WorkerEnd, set: &[(String, String)]) -> Result<Configured, Failure> {
+        if matches!(self.phase, Phase::Fresh | Phase::Running(_)) {
+            return Err(failure(Stage::Configure, "a plugin takes a format after loading and while stopped"));
+        }
+        self.phase = Phase::Loaded;
+        let configured = self.plugin.configure(end.memory(), set)?;
+        self.inbox.poke_ring(Some(end.waker()));
+        self.phase = Phase::Ready(end);
+        Ok(configured)
+    }
+
+    fn start(&mut self) -> Result<Answer, Failure> {
+        match std::mem::replace(&mut self.phase, Phase::Loaded) {
+            Phase::Ready(end) => match self.plugin.start() {
+                Ok(()) => {
+                    denormals::flush_to_zero(true);
+                    self.phase = Phase::Running(end);
+                    Ok(Answer::Done)
+                }
+                Err(failure) => {
+                    self.phase = Phase::Ready(end);
+                    Err(failure)
+                }
+            },
+            other => {
+                self.phase = other;
+                Err(failure(Stage::Start, "a plugin starts once it has a format, and once"))
+            }
+        }
+    }
+
+    /// Ends processing; nothing to do for a plugin that does not run.
+    fn stop(&mut self) -> Result<(), Failure> {
+        match std::mem::replace(&mut self.phase, Phase::Loaded) {
+            Phase::Running(end) => {
+                self.phase = Phase::Ready(end);
+                denormals::flush_to_zero(false);
+                self.plugin.stop()
+            }
+            other => {
+                self.phase = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Both ends are tried; a plugin that failed at its end is gone all the same.
+    fn shutdown(&mut self) -> Result<Answer, Failure> {
+        let stopped = self.stop();
+        let down = if matches!(self.phase, Phase::Fresh) { Ok(()) } else { self.plugin.shutdown() };
+        stopped.and(down).map(|()| Answer::Goodbye)
+    }
+}
+
+/// The ring in the segments that came with a format.
+fn map(handles: Option<Handles>, format: Format, slots: u32) -> Option<WorkerEnd> {
+    WorkerEnd::map(&handles?, Layout::new(format, slots)?).ok()
+}
+
+fn failure(stage: Stage, message: &str) -> Failure {
+    Failure { stage, message: message.to_owned(), traceback: String::new() }
+}

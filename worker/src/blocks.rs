@@ -1,0 +1,175 @@
+//! Blocks of one plugin in one format: the audio path of the worker.
+//!
+//! Per block: one call of a bound method with arguments made beforehand, a truth test, and a look at whether the
+//! buffer is as it was. What went wrong is put into words after the block has been answered, and only if it is
+//! new. Works on any slot memory, with or without a host behind it.
+
+use crate::instance::{block_method_name, shown};
+use crate::slots::{self, BadData, Slot};
+use crate::{failure, interpreter};
+use pyo3::intern;
+use pyo3::prelude::*;
+use shared::clock;
+use shared::message::{Failure, Log, LogSource, Notice, PluginKind, Stage};
+use shared::ring::{SlotMemory, Status};
+use worker_core::plugin::Processed;
+use worker_core::reasons::{FailedBlocks, Reason};
+
+/// Why a block failed.
+enum Trouble {
+    /// The method, or the truth of what it returned.
+    Raised(PyErr),
+    /// The method returned this, which is false.
+    Returned(String),
+    /// It went well, but what it left is no result.
+    Data(BadData),
+}
+
+/// How the plugin gets a block.
+enum Way {
+    /// In the slot's own buffer.
+    Cached,
+    /// In a buffer made for the block, because a cached one would not do.
+    Fresh,
+}
+
+/// The blocks of a plugin.
+pub(crate) struct Blocks<'py> {
+    py: Python<'py>,
+    kind: PluginKind,
+    class: Bound<'py, PyAny>,
+    method: Bound<'py, PyAny>,
+    slots: Vec<Slot<'py>>,
+    way: Way,
+    failed: FailedBlocks,
+    trouble: Option<Trouble>,
+    log: Option<String>,
+}
+
+impl<'py> Blocks<'py> {
+    /// One buffer for each slot. The method is a stand-in until [`Blocks::use_method`].
+    pub(crate) fn new(py: Python<'py>, kind: PluginKind, memory: &SlotMemory) -> PyResult<Self> {
+        let class = py.import("base_plugin")?.getattr("AudioBuffer")?;
+        let slots = slots::make(py, memory, &class)?;
+        let kept = slots.iter().map(Slot::install).collect::<PyResult<Vec<bool>>>();
+        let way = if matches!(&kept, Ok(kept) if !kept.contains(&false)) { Way::Cached } else { Way::Fresh };
+        let method = py.None().into_bound(py);
+        Ok(Self {
+            py,
+            kind,
+            class,
+            method,
+            slots,
+            way,
+            failed: FailedBlocks::default(),
+            trouble: None,
+            log: None,
+        })
+    }
+
+    /// Why each block gets a buffer of its own, if so.
+    pub(crate) fn uncached(&self) -> Option<String> {
+        matches!(self.way, Way::Fresh)
+            .then(|| "AudioBuffer does not keep the array that is assigned to data".into())
+    }
+
+    /// Takes the method that blocks go to.
+    pub(crate) fn use_method(&mut self, method: Bound<'py, PyAny>) {
+        self.method = method;
+    }
+
+    /// Calls the plugin with a block.
+    pub(crate) fn process(&mut self, index: usize) -> Processed {
+        match self.way {
+            Way::Cached => self.process_cached(index),
+            Way::Fresh => self.process_fresh(index),
+        }
+    }
+
+    fn process_cached(&mut self, index: usize) -> Processed {
+        let slot = &mut self.slots[index];
+        let entered_ns = clock::now_ns();
+        let returned = self.method.call1(&slot.arguments);
+        let left_ns = clock::now_ns();
+        interpreter::stay_only_in_the_worker();
+        let mut trouble = trouble(returned);
+        if !slot.is_untouched() {
+            let wanted = trouble.is_none() && self.kind != PluginKind::Sink;
+            let (home, kept) = slot.settle(wanted);
+            trouble = trouble.or(home.err().map(Trouble::Data));
+            if !kept {
+                self.way = Way::Fresh;
+                self.log = Some("buffer.data no longer takes an array: each block gets a new buffer".into());
+            }
+        }
+        self.done(trouble, entered_ns, left_ns)
+    }
+
+    fn process_fresh(&mut self, index: usize) -> Processed {
+        let slot = &self.slots[index];
+        let buffer = slot.fresh(&self.class, self.kind != PluginKind::Source);
+        let entered_ns = clock::now_ns();
+        let returned = buffer.and_then(|buffer| Ok((self.method.call1((&buffer,))?, buffer)));
+        let left_ns = clock::now_ns();
+        interpreter::stay_only_in_the_worker();
+        let trouble = match returned {
+            Err(e) => Some(Trouble::Raised(e)),
+            Ok((returned, buffer)) => trouble(Ok(returned)).or_else(|| {
+                let wanted = self.kind != PluginKind::Sink;
+                let home = || slot.copy_from(&buffer.getattr(intern!(self.py, "data"))?);
+                if wanted { home().err().map(Trouble::Data) } else { None }
+            }),
+        };
+        self.done(trouble, entered_ns, left_ns)
+    }
+
+    fn done(&mut self, trouble: Option<Trouble>, entered_ns: u64, left_ns: u64) -> Processed {
+        let status = if trouble.is_none() { Status::Good } else { Status::Failed };
+        self.trouble = trouble;
+        Processed { status, entered_ns, left_ns }
+    }
+
+    /// What there is to tell of the last block.
+    pub(crate) fn notice(&mut self) -> Option<Notice> {
+        if let Some(text) = self.log.take() {
+            return Some(Notice::Log(Log { source: LogSource::Worker, text }));
+        }
+        let trouble = self.trouble.take()?;
+        if !self.failed.add(self.reason(&trouble)) {
+            return None;
+        }
+        Some(Notice::BlockFailed { failure: self.failure(trouble), count: self.failed.count() })
+    }
+
+    fn reason(&self, trouble: &Trouble) -> Reason {
+        match trouble {
+            Trouble::Raised(e) | Trouble::Data(BadData::Raised(e)) => failure::reason(self.py, e),
+            Trouble::Returned(what) | Trouble::Data(BadData::Shape(what)) => {
+                Reason { what: what.clone(), ..Reason::default() }
+            }
+        }
+    }
+
+    fn failure(&self, trouble: Trouble) -> Failure {
+        let name = block_method_name(self.kind);
+        match trouble {
+            Trouble::Raised(e) => failure::raised(self.py, Stage::Block, &format!("{name}()"), &e),
+            Trouble::Returned(what) => failure::plain(Stage::Block, format!("{name}() returned {what}")),
+            Trouble::Data(BadData::Raised(e)) => {
+                let what = format!("taking buffer.data after {name}()");
+                failure::raised(self.py, Stage::Block, &what, &e)
+            }
+            Trouble::Data(BadData::Shape(what)) => {
+                failure::plain(Stage::Block, format!("after {name}() {what}"))
+            }
+        }
+    }
+}
+
+fn trouble(returned: PyResult<Bound<'_, PyAny>>) -> Option<Trouble> {
+    match returned.and_then(|returned| Ok((returned.is_truthy()?, returned))) {
+        Ok((true, _)) => None,
+        Ok((false, returned)) => Some(Trouble::Returned(shown(&returned))),
+        Err(e) => Some(Trouble::Raised(e)),
+    }
+}
