@@ -4,7 +4,7 @@
 //! alone; what is here is words, screens and exit codes.
 
 mod args;
-pub mod devices;
+mod devices;
 mod exit;
 mod json;
 mod out;
@@ -19,7 +19,7 @@ mod fabricated;
 
 pub use exit::{EXIT_CODES, exit_codes_text};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use args::{Command, CompletionsArgs, DevicesArgs};
 use out::Out;
 use std::process::ExitCode;
@@ -49,7 +49,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
 }
 
 /// Tells an error and turns it into an exit code.
-fn told(error: &crate::error::Error, out: &mut Out) -> ExitCode {
+fn told(error: &Error, out: &mut Out) -> ExitCode {
     out.error(error);
     exit::of(error.kind())
 }
@@ -61,9 +61,13 @@ fn refuse(error: &clap::Error, out: &mut Out) -> ExitCode {
 }
 
 fn devices(args: &DevicesArgs, out: &mut Out) -> Result<ExitCode> {
-    let mut text = Vec::new();
-    devices::run(args.json, &mut text)?;
-    out.data(&text);
+    let mut list = Vec::new();
+    devices::run(args.json, &mut list)?;
+    if args.json {
+        out.data(&list);
+    } else {
+        out.text(&String::from_utf8_lossy(&list));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
