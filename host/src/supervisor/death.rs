@@ -98,7 +98,7 @@ fn own_words(code: i32) -> Option<&'static str> {
         Exit::Boot => Some("could not set itself up"),
         Exit::Orphaned => Some("saw no host any more"),
         Exit::Protocol => Some("did not understand the host"),
-        Exit::Panicked => Some("has a bug of its own: it panicked"),
+        Exit::Panicked => Some("stopped at a fault of its own, not the plugin's"),
         // The boot script's, before the hello: whoever uses them now is the plugin.
         Exit::Goodbye | Exit::TooOld | Exit::NotCPython | Exit::FreeThreaded | Exit::NoNumpy => None,
     }
