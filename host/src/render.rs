@@ -159,6 +159,12 @@ struct Flight {
 }
 
 impl Flight {
+    /// Whether a block can be handed over without taking the slot of an answer that has not been taken: the
+    /// ring itself asks only for the answer to be there.
+    fn has_room(&self) -> bool {
+        self.count < self.end.layout().slots()
+    }
+
     fn hand_over(&mut self, block: &Block<'_>) {
         if self.end.publish(|samples| samples.copy_from_slice(block.samples())).is_some() {
             self.count += 1;
@@ -302,7 +308,7 @@ impl Line {
     /// Whether a block that enters the chain at this place finds a slot at the next worker.
     fn has_room_from(&self, at: usize) -> bool {
         let worker = self.stages[at..].iter().find_map(|stage| match stage {
-            Stage::Worker(flight) => Some(flight.end.has_room()),
+            Stage::Worker(flight) => Some(flight.has_room()),
             Stage::Inline(_) => None,
         });
         // Without a worker ahead the block goes straight into the file: one at a time.
