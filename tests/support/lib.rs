@@ -1,1 +1,9 @@
 //! What the outside tests share: a place to work in, the built program, small plugins.
+
+pub mod audio;
+pub mod leftovers;
+pub mod nda;
+pub mod plugins;
+pub mod until;
+pub mod wav;
+pub mod workspace;
