@@ -159,16 +159,17 @@ struct Flight {
 }
 
 impl Flight {
+    /// Whether a block can be handed over without taking the slot of an answer that has not been taken: the
+    /// ring itself asks only for the answer to be there.
+    fn has_room(&self) -> bool {
+        self.count < self.end.layout().slots()
+    }
+
     fn hand_over(&mut self, block: &Block<'_>) {
         if self.end.publish(|samples| samples.copy_from_slice(block.samples())).is_some() {
             self.count += 1;
             self.told = false;
         }
-    }
-
-    /// An answered block keeps its slot until it has been taken: its successor there would overwrite it.
-    fn has_room(&self) -> bool {
-        self.count < self.end.layout().slots()
     }
 
     fn tell(&mut self) {

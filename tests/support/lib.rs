@@ -1,3 +1,11 @@
 //! What the outside tests share: a place to work in, the built program, small plugins.
 
+pub mod audio;
+pub mod config;
+pub mod leftovers;
+pub mod nda;
+pub mod plugins;
+pub mod until;
+pub mod wav;
+pub mod workspace;
 pub mod worker_process;
