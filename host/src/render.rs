@@ -71,6 +71,11 @@ pub fn render(
     }
     let (supervisor, events) = Supervisor::new()?;
     let stages = start_all(&supervisor, spec, format)?;
+    for stage in &stages {
+        if let Stage::Worker(flight) = stage {
+            flight.plugin.notes().iter().for_each(|line| lines.add(line));
+        }
+    }
     let start_seconds = began.elapsed().as_secs_f64();
     let writer = WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits)?;
     let began = Instant::now();
@@ -262,10 +267,11 @@ impl Line {
             }
             if self.frames_out >= next_progress {
                 progress(self.frames_out, self.reader.frames());
-                events.try_iter().for_each(|e| event(&e.to_string()));
+                self.tell_news(event, events);
                 next_progress = self.frames_out + PROGRESS_BLOCKS * self.format.block_frames() as u64;
             }
         }
+        self.tell_news(event, events);
         progress(self.frames_out, Some(self.frames_out));
         Ok(false)
     }
@@ -362,6 +368,17 @@ impl Line {
         self.writer.write(&self.interleaved[..left * channels])?;
         self.frames_out += left as u64;
         Ok(())
+    }
+
+    fn tell_news(&mut self, event: &mut dyn FnMut(&str), events: &Receiver<Event>) {
+        events.try_iter().for_each(|e| event(&e.to_string()));
+        for stage in &mut self.stages {
+            if let Stage::Worker(flight) = stage
+                && let Some(line) = flight.plugin.news()
+            {
+                event(&line);
+            }
+        }
     }
 
     fn tell_all(&mut self) {

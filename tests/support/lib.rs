@@ -7,5 +7,5 @@ pub mod nda;
 pub mod plugins;
 pub mod until;
 pub mod wav;
-pub mod workspace;
 pub mod worker_process;
+pub mod workspace;
