@@ -166,6 +166,11 @@ impl Flight {
         }
     }
 
+    /// An answered block keeps its slot until it has been taken: its successor there would overwrite it.
+    fn has_room(&self) -> bool {
+        self.count < self.end.layout().slots()
+    }
+
     fn tell(&mut self) {
         if !self.told {
             self.end.notify();
@@ -302,7 +307,7 @@ impl Line {
     /// Whether a block that enters the chain at this place finds a slot at the next worker.
     fn has_room_from(&self, at: usize) -> bool {
         let worker = self.stages[at..].iter().find_map(|stage| match stage {
-            Stage::Worker(flight) => Some(flight.end.has_room()),
+            Stage::Worker(flight) => Some(flight.has_room()),
             Stage::Inline(_) => None,
         });
         // Without a worker ahead the block goes straight into the file: one at a time.
