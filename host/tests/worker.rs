@@ -176,7 +176,7 @@ fn a_plugin_that_refuses_or_raises_is_told_at_each_stage() {
     let worker = stage.load_methods("\n    def start(self): raise RuntimeError('no key')\n");
     let _end = configure(&worker);
     let error = worker.start().unwrap_err();
-    assert_says(&error, Kind::Plugin, &["failed while starting", "no key"]);
+    assert_says(&error, Kind::Plugin, &["failed while starting", "no key", "in start"]);
     worker.shutdown().unwrap();
 }
 
