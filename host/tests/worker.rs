@@ -176,25 +176,31 @@ fn a_plugin_that_refuses_or_raises_is_told_at_each_stage() {
     let worker = stage.load_methods("\n    def start(self): raise RuntimeError('no key')\n");
     let _end = configure(&worker);
     let error = worker.start().unwrap_err();
-    assert_says(&error, Kind::Plugin, &["failed while starting", "no key"]);
+    assert_says(&error, Kind::Plugin, &["failed while starting", "no key", "in start"]);
     worker.shutdown().unwrap();
 }
 
 #[test]
-fn a_crash_in_a_block_is_an_event_with_the_stack() {
-    let stage = Stage::new(PATIENT);
-    let worker =
-        stage.load_methods("\n    def process_audio(self, b):\n        import ctypes; ctypes.string_at(0)\n");
-    let mut end = configure(&worker);
-    worker.start().unwrap();
-    assert_eq!(process(&worker, &mut end), None);
-    assert_says(&worker.shutdown().unwrap_err(), Kind::Plugin, &["was killed by SIGSEGV"]);
-    let died = stage.events().into_iter().find_map(|event| match event {
-        Event::Died { how, .. } => Some(how),
-        _ => None,
-    });
-    let how = died.unwrap();
-    assert!(how.stderr.contains("in process_audio"), "{}", how.stderr);
+fn a_crash_in_a_block_is_an_event_with_the_stack_however_its_owner_reacts() {
+    let crash = "\n    def process_audio(self, b):\n        import ctypes; ctypes.string_at(0)\n";
+    let shut_down = |worker: Worker| {
+        assert_says(&worker.shutdown().unwrap_err(), Kind::Plugin, &["was killed by SIGSEGV"]);
+    };
+    for react in [shut_down as fn(Worker), drop] {
+        let stage = Stage::new(PATIENT);
+        let worker = stage.load_methods(crash);
+        let mut end = configure(&worker);
+        worker.start().unwrap();
+        assert_eq!(process(&worker, &mut end), None);
+        react(worker);
+        let died = stage.events().into_iter().find_map(|event| match event {
+            Event::Died { how, .. } => Some(how),
+            _ => None,
+        });
+        let how = died.unwrap();
+        assert!(how.to_string().contains("SIGSEGV"), "{how}");
+        assert!(how.stderr.contains("in process_audio"), "{}", how.stderr);
+    }
 }
 
 #[test]

@@ -248,8 +248,12 @@ impl Link {
         self.process.kill();
     }
 
+    /// Of a worker that has ended already, nobody made an end.
     fn blame(&self, because: Because) {
-        self.state().because.get_or_insert(because);
+        let mut state = self.state();
+        if !self.gone.load(Ordering::Acquire) {
+            state.because.get_or_insert(because);
+        }
     }
 
     /// Says that the end of the worker is wanted from now on. One that has ended already did so unasked.

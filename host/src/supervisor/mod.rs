@@ -1,7 +1,7 @@
 //! The supervisor: every worker process, from its start to its end.
 //!
 //! For whoever builds a pipeline. [`Supervisor::spawn`] starts a worker and gives its control half, a
-//! [`Worker`]; one thread of the supervisor's own ([`watch`]) starts the processes, hears what they say, drains
+//! [`Worker`]; one thread of the supervisor's own (`watch`) starts the processes, hears what they say, drains
 //! what they print and reaps them. What nobody asked for comes as [`Event`]s.
 //!
 //! Nothing here is ever called on the audio thread: that shares a flag ([`Worker::gone`]) and its ring with it,
