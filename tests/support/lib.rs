@@ -1,6 +1,7 @@
 //! What the outside tests share: a place to work in, the built program, small plugins.
 
 pub mod audio;
+pub mod chain;
 pub mod config;
 pub mod leftovers;
 pub mod nda;
