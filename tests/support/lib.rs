@@ -3,6 +3,7 @@
 pub mod audio;
 pub mod chain;
 pub mod config;
+pub mod gate;
 pub mod leftovers;
 pub mod nda;
 pub mod plugins;
