@@ -10,3 +10,4 @@ pub mod plugins;
 pub mod until;
 pub mod wav;
 pub mod workspace;
+pub mod worker_process;

@@ -4,15 +4,26 @@
 //! alone; what is here is words, screens and exit codes.
 
 mod args;
-mod devices;
+mod bar;
+pub mod devices;
 mod exit;
 mod json;
+mod known_cursor;
+mod levels;
 mod out;
+mod panel;
+mod plain;
 mod plugin_args;
+mod progress;
 mod render;
+mod render_report;
 mod run;
+mod run_report;
 mod screen;
 mod signals;
+mod table;
+mod view;
+mod words;
 
 #[cfg(test)]
 mod fabricated;

@@ -5,17 +5,34 @@
 use super::args::RenderArgs;
 use super::json::JsonTarget;
 use super::out::Out;
-use super::{exit, signals};
+use super::progress::Progress;
+use super::{exit, render_report, signals};
+use crate::audio_file::AudioReader;
 use crate::error::Result;
+use crate::render::RenderSpec;
 use crate::report::RenderReport;
+use std::cell::RefCell;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
+/// Renders what the arguments ask for and tells how it went.
 pub(super) fn render(args: &RenderArgs, out: &mut Out) -> Result<ExitCode> {
     let json = JsonTarget::open(args.json.as_deref(), &args.files(), out)?;
     let flags = signals::watch(false)?;
-    let report = crate::render::render(&args.spec(), &flags.stop, &mut |_, _| {}, &mut |_| {})?;
+    let spec = args.spec();
+    let report = watched(&spec, &flags.stop, out)?;
+    out.text(&render_report::text(&report, spec.bits));
     json.write(&report, out)?;
     Ok(code(&report))
+}
+
+fn watched(spec: &RenderSpec, stop: &AtomicBool, out: &mut Out) -> Result<RenderReport> {
+    // Only for the bar's speed: a file that can't be read is told by the render.
+    let rate = if out.has_bar() { AudioReader::open(&spec.input).ok().map(|file| file.rate()) } else { None };
+    let progress = RefCell::new(Progress::new(out, rate));
+    let frames = &mut |done, all| progress.borrow_mut().frames(done, all);
+    let event = &mut |line: &str| progress.borrow_mut().event(line);
+    crate::render::render(spec, stop, frames, event)
 }
 
 fn code(report: &RenderReport) -> ExitCode {
@@ -23,5 +40,19 @@ fn code(report: &RenderReport) -> ExitCode {
         report if report.interrupted => exit::INTERRUPTED.into(),
         report if report.has_failures() => exit::LOSSES.into(),
         _ => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fabricated;
+
+    #[test]
+    fn an_interruption_counts_more_than_a_loss() {
+        let lossy = fabricated::render_report_with_losses();
+        assert_eq!(code(&lossy), exit::LOSSES.into());
+        assert_eq!(code(&RenderReport { interrupted: true, ..lossy }), exit::INTERRUPTED.into());
+        assert_eq!(code(&fabricated::render_report()), ExitCode::SUCCESS);
     }
 }

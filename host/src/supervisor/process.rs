@@ -104,6 +104,12 @@ impl Process {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
+    /// Makes a worker that has said hello write the stacks of its threads to standard error, whatever it is
+    /// doing. Anything else ends.
+    pub(super) fn ask_for_stacks(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::USR1);
+    }
+
     /// Kills what the process left behind in its group. Only before it is reaped: until then nobody else can
     /// have its number.
     pub(super) fn kill_group(&self) {
