@@ -1,7 +1,9 @@
 //! What the outside tests share: a place to work in, the built program, small plugins.
 
 pub mod audio;
+pub mod chain;
 pub mod config;
+pub mod gate;
 pub mod leftovers;
 pub mod nda;
 pub mod plugins;
