@@ -770,11 +770,10 @@ fn a_stack_of_every_thread_is_written_when_the_host_asks_for_it() {
     worker.start().unwrap();
     end.publish(ramp).unwrap();
     end.notify();
-    worker.wait_for_output(Output::Stdout);
+    worker.read_until(Output::Stdout, "here");
     let pid = rustix::process::Pid::from_raw(worker.pid().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
-    worker.wait_for_output(Output::Stderr);
-    // Written line by line; the first one is there, the others follow before the socket's end is seen.
-    let ended = worker.abandon();
-    assert!(ended.stderr.contains("most recent call first"), "{}", ended.stderr);
+    let stack = worker.read_until(Output::Stderr, "in process_audio\n");
+    assert!(stack.contains("made_for_a_test.py\", line"), "{stack}");
+    assert_eq!(worker.abandon().status.code(), Some(Exit::Orphaned as i32));
 }

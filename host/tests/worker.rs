@@ -22,7 +22,7 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(60);
 const PATIENT: Limits =
     Limits { hello: LONG, load: LONG, configure: LONG, start: LONG, other: LONG, shutdown: LONG };
-const SHORT: Duration = Duration::from_millis(500);
+const SHORT: Duration = Duration::from_secs(1);
 
 /// The start and the end of a processor whose methods a test writes in between.
 const HEAD: &str = "\
@@ -158,11 +158,11 @@ fn a_plugin_that_ends_or_crashes_its_process_while_it_is_imported_is_told() {
 #[test]
 fn a_plugin_that_hangs_is_told_with_the_line_where_it_does() {
     let error = refused(Limits { load: SHORT, ..PATIENT }, "import threading\n\nthreading.Event().wait()\n");
-    assert_says(&error, Kind::Plugin, &["still importing after 0.5 s", "the_plugin.py\", line 3"]);
+    assert_says(&error, Kind::Plugin, &["still importing after 1 s", "the_plugin.py\", line 3"]);
     let stage = Stage::new(Limits { configure: SHORT, ..PATIENT });
     let worker = stage.load_methods("\n    def initialize(self):\n        while True: pass\n");
     let error = worker.configure(Format::new(2, 64, 48_000).unwrap(), 8, &[]).unwrap_err();
-    assert_says(&error, Kind::Plugin, &["still initialising after 0.5 s", "in initialize"]);
+    assert_says(&error, Kind::Plugin, &["still initialising after 1 s", "in initialize"]);
 }
 
 #[test]
@@ -176,25 +176,31 @@ fn a_plugin_that_refuses_or_raises_is_told_at_each_stage() {
     let worker = stage.load_methods("\n    def start(self): raise RuntimeError('no key')\n");
     let _end = configure(&worker);
     let error = worker.start().unwrap_err();
-    assert_says(&error, Kind::Plugin, &["failed while starting", "no key"]);
+    assert_says(&error, Kind::Plugin, &["failed while starting", "no key", "in start"]);
     worker.shutdown().unwrap();
 }
 
 #[test]
-fn a_crash_in_a_block_is_an_event_with_the_stack() {
-    let stage = Stage::new(PATIENT);
-    let worker =
-        stage.load_methods("\n    def process_audio(self, b):\n        import ctypes; ctypes.string_at(0)\n");
-    let mut end = configure(&worker);
-    worker.start().unwrap();
-    assert_eq!(process(&worker, &mut end), None);
-    assert_says(&worker.shutdown().unwrap_err(), Kind::Plugin, &["was killed by SIGSEGV"]);
-    let died = stage.events().into_iter().find_map(|event| match event {
-        Event::Died { how, .. } => Some(how),
-        _ => None,
-    });
-    let how = died.unwrap();
-    assert!(how.stderr.contains("in process_audio"), "{}", how.stderr);
+fn a_crash_in_a_block_is_an_event_with_the_stack_however_its_owner_reacts() {
+    let crash = "\n    def process_audio(self, b):\n        import ctypes; ctypes.string_at(0)\n";
+    let shut_down = |worker: Worker| {
+        assert_says(&worker.shutdown().unwrap_err(), Kind::Plugin, &["was killed by SIGSEGV"]);
+    };
+    for react in [shut_down as fn(Worker), drop] {
+        let stage = Stage::new(PATIENT);
+        let worker = stage.load_methods(crash);
+        let mut end = configure(&worker);
+        worker.start().unwrap();
+        assert_eq!(process(&worker, &mut end), None);
+        react(worker);
+        let died = stage.events().into_iter().find_map(|event| match event {
+            Event::Died { how, .. } => Some(how),
+            _ => None,
+        });
+        let how = died.unwrap();
+        assert!(how.to_string().contains("SIGSEGV"), "{how}");
+        assert!(how.stderr.contains("in process_audio"), "{}", how.stderr);
+    }
 }
 
 #[test]
@@ -230,7 +236,7 @@ fn a_plugin_that_will_not_stop_is_killed() {
     let _end = configure(&worker);
     let pid = worker.pid();
     let error = worker.shutdown().unwrap_err();
-    assert_says(&error, Kind::Plugin, &["still stopping after 0.5 s", "in shutdown"]);
+    assert_says(&error, Kind::Plugin, &["still stopping after 1 s", "in shutdown"]);
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
 }
 

@@ -140,16 +140,15 @@ impl WorkerProcess {
         self.output.extend(stdout.into_iter().chain(stderr));
     }
 
-    /// Waits until an undrained pipe has something to read.
+    /// Reads an undrained pipe until this text has come.
     ///
     /// # Panics
-    /// If it has nothing in time.
-    pub fn wait_for_output(&self, output: Output) {
-        let there = match output {
-            Output::Stdout => self.child.stdout.as_ref().map(readable),
-            Output::Stderr => self.child.stderr.as_ref().map(readable),
-        };
-        assert_eq!(there, Some(true), "nothing on {output:?}");
+    /// If it does not come in time.
+    pub fn read_until(&mut self, output: Output, text: &str) -> String {
+        match output {
+            Output::Stdout => read_until(self.child.stdout.as_mut().expect("an undrained pipe"), text),
+            Output::Stderr => read_until(self.child.stderr.as_mut().expect("an undrained pipe"), text),
+        }
     }
 
     /// Its process number.
@@ -365,6 +364,21 @@ fn readable(fd: &impl std::os::fd::AsFd) -> bool {
             Err(rustix::io::Errno::INTR) => {}
             ready => return ready.is_ok_and(|n| n > 0),
         }
+    }
+}
+
+fn read_until(pipe: &mut (impl Read + std::os::fd::AsFd), text: &str) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let so_far = String::from_utf8_lossy(&bytes);
+        if so_far.contains(text) {
+            return so_far.into_owned();
+        }
+        assert!(readable(&*pipe), "{text:?} did not come after {so_far:?}");
+        let mut some = [0; 4096];
+        let n = pipe.read(&mut some).expect("a readable pipe");
+        assert!(n > 0, "{text:?} did not come after {so_far:?}");
+        bytes.extend(&some[..n]);
     }
 }
 

@@ -175,6 +175,16 @@ pub(crate) fn point_at(py: Python<'_>, file: &Path) -> PyResult<()> {
     Ok(())
 }
 
+/// Has numpy measure the floating-point unit before denormals are switched off: it keeps what it found, and would
+/// warn of what it finds afterwards.
+pub(crate) fn measure_floats(py: Python<'_>) -> PyResult<()> {
+    let numpy = py.import("numpy")?;
+    for kind in ["float32", "float64"] {
+        numpy.call_method1("finfo", (numpy.getattr(kind)?,))?;
+    }
+    Ok(())
+}
+
 /// Objects that live as long as the plugin are never looked at again by the collector: with a million of them a
 /// full collection would take a tenth of a second in the middle of the audio.
 pub(crate) fn settle_garbage(py: Python<'_>) -> PyResult<()> {

@@ -4,11 +4,14 @@
 //! alone; what is here is words, screens and exit codes.
 
 mod args;
+mod bar;
 pub mod devices;
 mod exit;
 mod json;
+mod known_cursor;
 mod levels;
 mod out;
+mod panel;
 mod plain;
 mod plugin_args;
 mod progress;
@@ -18,6 +21,8 @@ mod run;
 mod run_report;
 mod screen;
 mod signals;
+mod table;
+mod view;
 mod words;
 
 #[cfg(test)]

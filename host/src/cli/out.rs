@@ -35,9 +35,9 @@ impl Out {
         self.json_on_output = true;
     }
 
-    /// Whether a live screen can be shown: standard output is a terminal and for people.
+    /// Whether a live screen can be shown: standard output is a terminal, for people, and can move its cursor.
     pub(super) fn is_screen(&self) -> bool {
-        self.output.terminal && !self.json_on_output
+        self.output.terminal && !self.json_on_output && !is_dumb()
     }
 
     /// Whether a progress bar can be shown on standard error.
@@ -137,8 +137,12 @@ impl Stream {
 
 /// Whether the environment leaves colour on: `NO_COLOR` is empty or not set, the terminal is not a dumb one.
 fn wants_colour() -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb()
+}
+
+/// Whether the terminal says that it knows no escape codes.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 /// The text with control characters made visible, so that a plugin can't steer the terminal by its name.

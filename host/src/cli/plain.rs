@@ -26,11 +26,16 @@ impl<'a> Plain<'a> {
     pub(super) fn new(out: &'a mut Out) -> Self {
         Self { out, elapsed: Duration::ZERO, told: 0, peaks: Vec::new() }
     }
+
+    /// Writes a line as it is.
+    pub(super) fn line(&mut self, line: &str) {
+        self.out.text(&format!("{line}\n"));
+    }
 }
 
 impl Observer for Plain<'_> {
     fn event(&mut self, line: &str) {
-        self.out.text(&format!("{} {line}\n", words::clock(self.elapsed)));
+        self.line(&format!("{} {line}", words::clock(self.elapsed)));
     }
 
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {

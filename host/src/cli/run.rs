@@ -6,12 +6,14 @@ use super::args::RunArgs;
 use super::json::JsonTarget;
 use super::out::Out;
 use super::plain::Plain;
+use super::screen::Screen;
 use super::signals::{self, Flags};
 use super::{exit, run_report};
 use crate::config::{self, Config};
 use crate::error::Result;
 use crate::report::RunReport;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs what the configuration asks for and tells how it went.
@@ -26,7 +28,12 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<ExitCode> {
 }
 
 fn watched(config: &Config, limit: Option<Duration>, flags: &Flags, out: &mut Out) -> Result<RunReport> {
-    crate::run::run(config, limit, &flags.stop, &mut Plain::new(out))
+    if out.is_screen() {
+        let resumed = Arc::clone(&flags.resumed);
+        crate::run::run(config, limit, &flags.stop, &mut Screen::new(out, resumed))
+    } else {
+        crate::run::run(config, limit, &flags.stop, &mut Plain::new(out))
+    }
 }
 
 fn code(report: &RunReport) -> ExitCode {

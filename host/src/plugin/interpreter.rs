@@ -6,6 +6,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::supervisor::{Because, Death, Ending};
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use shared::exit::Exit;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -99,6 +100,10 @@ fn usable(python: PathBuf, context: &str) -> Result<PathBuf> {
 
 /// The interpreter could not even be started.
 pub(crate) fn not_started(python: &Path, why: io::Error) -> Error {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
+    if Errno::from_io_error(&why).is_some_and(|errno| lacks.contains(&errno)) {
+        return Error::new(Kind::System, "can't start a worker").source(why);
+    }
     Error::new(Kind::Interpreter, format!("{} can't be run", python.display())).source(why).remedy(CHOOSE)
 }
 

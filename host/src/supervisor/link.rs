@@ -23,7 +23,7 @@ const HELLO: u32 = 0;
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a worker that hangs has to write down where; the text is then on its way to the supervisor's thread.
-const STACKS_WITHIN: Duration = Duration::from_millis(100);
+const STACKS_WITHIN: Duration = Duration::from_millis(250);
 
 /// Where a worker stands, as far as its end is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,8 +248,12 @@ impl Link {
         self.process.kill();
     }
 
+    /// Of a worker that has ended already, nobody made an end.
     fn blame(&self, because: Because) {
-        self.state().because.get_or_insert(because);
+        let mut state = self.state();
+        if !self.gone.load(Ordering::Acquire) {
+            state.because.get_or_insert(because);
+        }
     }
 
     /// Says that the end of the worker is wanted from now on. One that has ended already did so unasked.
