@@ -225,6 +225,7 @@ fn frames_of(format: Format, ns: u64) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // small numbers
 mod tests {
     use super::*;
 
