@@ -232,7 +232,7 @@ mod tests {
     const FRAMES: usize = 64;
 
     fn format() -> Format {
-        Format::new(2, FRAMES as u32, 48_000).unwrap()
+        Format::new(2, u32::try_from(FRAMES).unwrap(), 48_000).unwrap()
     }
 
     fn concealer(lost: Lost, closed: bool, latency_frames: usize) -> Concealer {
