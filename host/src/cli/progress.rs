@@ -4,6 +4,7 @@
 //! gone when it is dropped.
 
 use super::out::Out;
+use super::{echo, words};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
 
@@ -34,6 +35,9 @@ impl<'a> Progress<'a> {
     /// A bar for audio of this rate, if the terminal has one.
     pub(super) fn new(out: &'a mut Out, rate: Option<u32>) -> Self {
         let bar = if out.has_bar() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        if out.has_bar() {
+            echo::off();
+        }
         bar.set_style(style(UNKNOWN, rate));
         Self { out, bar, rate, state: State::Waiting }
     }
@@ -63,6 +67,7 @@ impl<'a> Progress<'a> {
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        echo::on();
     }
 }
 
@@ -74,7 +79,11 @@ fn style(template: &str, rate: Option<u32>) -> ProgressStyle {
         .with_key("speed", move |state: &ProgressState, to: &mut dyn Write| {
             let times = seconds(state).map(|audio| audio / state.elapsed().as_secs_f64().max(1e-3));
             // A bar that can't be written is not worth an error.
-            let _ = write!(to, "{}", times.map_or(String::new(), |times| format!("{times:.0}x real time")));
+            let _ = write!(
+                to,
+                "{}",
+                times.map_or(String::new(), |times| format!("{} real time", words::times(times)))
+            );
         })
         .with_key("seconds", move |state: &ProgressState, to: &mut dyn Write| {
             let _ = write!(to, "{:.1}", seconds(state).unwrap_or_default());

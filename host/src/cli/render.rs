@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 /// Renders what the arguments ask for and tells how it went.
 pub(super) fn render(args: &RenderArgs, out: &mut Out) -> Result<ExitCode> {
     let json = JsonTarget::open(args.json.as_deref(), &args.files(), out)?;
-    let flags = signals::watch(false)?;
+    let flags = signals::watch(out.has_bar())?;
     let spec = args.spec();
     let report = watched(&spec, &flags.stop, out)?;
     out.text(&render_report::text(&report, spec.bits));
