@@ -7,6 +7,8 @@ use super::out::Out;
 use super::{echo, words};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where frames are counted but their number isn't known, there is no share of it to show.
 const KNOWN: &str = "{wide_bar} {percent:>3}%  {speed}  {eta} left";
@@ -18,6 +20,7 @@ pub(super) struct Progress<'a> {
     bar: ProgressBar,
     rate: Option<u32>,
     state: State,
+    resumed: Arc<AtomicBool>,
 }
 
 /// What the bar knows.
@@ -32,14 +35,15 @@ enum State {
 }
 
 impl<'a> Progress<'a> {
-    /// A bar for audio of this rate, if the terminal has one.
-    pub(super) fn new(out: &'a mut Out, rate: Option<u32>) -> Self {
+    /// A bar for audio of this rate, if there is a terminal to show it; `resumed` says when the shell may have
+    /// changed that.
+    pub(super) fn new(out: &'a mut Out, rate: Option<u32>, resumed: Arc<AtomicBool>) -> Self {
         let bar = if out.has_bar() { ProgressBar::no_length() } else { ProgressBar::hidden() };
         if out.has_bar() {
             echo::off();
         }
         bar.set_style(style(UNKNOWN, rate));
-        Self { out, bar, rate, state: State::Waiting }
+        Self { out, bar, rate, state: State::Waiting, resumed }
     }
 
     /// So many frames are done, of so many if that is known.
@@ -53,6 +57,9 @@ impl<'a> Progress<'a> {
             self.bar.set_style(style(KNOWN, self.rate));
             self.bar.set_length(all);
             self.state = State::Known;
+        }
+        if self.resumed.swap(false, Ordering::Relaxed) && self.out.has_bar() {
+            echo::off();
         }
         self.bar.set_position(done);
     }
