@@ -31,6 +31,8 @@ impl Chain {
     /// # Errors
     /// Of kind `System` if the section's thread or memory can't be had.
     pub fn new(format: Format, mut processors: Vec<Box<dyn Processor>>) -> Result<Self> {
+        // The first look at the clock finds the vDSO, which takes system calls: not on the audio thread.
+        let _ = now_ns();
         let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
         let first = processors.iter().position(|p| p.is_pipelined());
         let last = processors.iter().rposition(|p| p.is_pipelined());

@@ -10,8 +10,8 @@ use crate::error::{Error, Kind, Result};
 use crate::processor::{Processor, Turn};
 use crate::reblock::{deinterleave, interleave};
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -182,7 +182,7 @@ impl Player {
 #[derive(Debug, Default)]
 pub struct Recording {
     overrun: AtomicU64,
-    failed: AtomicBool,
+    failed: OnceLock<String>,
     done: AtomicBool,
 }
 
@@ -192,9 +192,9 @@ impl Recording {
         self.overrun.load(Ordering::Relaxed)
     }
 
-    /// The file can't be written any more.
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+    /// Why the file can't be written any more, if so.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     /// All that was to be recorded is in the file.
@@ -247,7 +247,9 @@ pub fn record(
     let (state, stopped) = (Arc::clone(&recording), Arc::clone(&stop));
     let work = move || {
         let result = write_all(writer, ring, channels, &until, &stopped, &state);
-        state.failed.store(result.is_err(), Ordering::Relaxed);
+        if let Err(error) = &result {
+            let _ = state.failed.set(error.to_string());
+        }
         state.done.store(true, Ordering::Relaxed);
         result
     };

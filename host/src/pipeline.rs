@@ -7,6 +7,7 @@
 use crate::audio_file::{AudioReader, WavWriter};
 use crate::backend::{
     self, Capture, Device, DeviceChoice, MOST_FRAMES, Playback, Stream, StreamEvent, StreamFormat,
+    virtual_device,
 };
 use crate::block::Block;
 use crate::builtin::{Gain, Meter, MeterHandle, linear_to_db};
@@ -24,7 +25,7 @@ use crate::report::{Latency, PipelineStatus};
 use crate::supervisor::Supervisor;
 use shared::format::Format;
 use shared::message::PluginKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -51,6 +52,8 @@ pub struct Pipeline {
     streams: Vec<Stream>,
     events: Receiver<StreamEvent>,
     device_lost: bool,
+    /// Failures of files that have been told.
+    told: Vec<String>,
 }
 
 /// What the ends and the clock are, in words.
@@ -77,6 +80,7 @@ impl Pipeline {
         let format = format_of(spec, reader.as_ref())?;
         let devices = Devices::settle(spec, format, note)?;
         let remotes = start_plugins(spec, supervisor, prefix, format)?;
+        remotes.plugins.iter().flat_map(Plugin::notes).for_each(|line| note(line.clone()));
         Opening::new(spec, format, devices).build(reader, remotes)
     }
 
@@ -104,8 +108,7 @@ impl Pipeline {
     pub fn has_ended(&self) -> bool {
         let end = self.progress.as_ref().and_then(|progress| progress.end());
         let played = self.frames.load(Ordering::Relaxed);
-        let recorded =
-            self.recorders.iter().all(|(_, r)| r.recording().is_done() || r.recording().has_failed());
+        let recorded = self.recorders.iter().all(|(_, r)| r.recording().is_done());
         end.is_some_and(|end| played >= end + self.chain_latency_frames) && recorded
     }
 
@@ -115,9 +118,15 @@ impl Pipeline {
         self.device_lost
     }
 
-    /// What its devices have told since this was asked last, in words.
-    pub fn device_news(&mut self) -> Vec<String> {
-        let mut news = Vec::new();
+    /// What has happened to its devices, files and plugins' samples since this was asked last, in words.
+    pub fn news(&mut self) -> Vec<String> {
+        let mut news: Vec<_> = self.plugins.iter_mut().filter_map(Plugin::news).collect();
+        for why in self.recorders.iter().filter_map(|(_, recorder)| recorder.recording().failure()) {
+            if !self.told.iter().any(|told| told == why) {
+                self.told.push(why.to_owned());
+                news.push(format!("{}: {why}", self.name));
+            }
+        }
         for event in self.events.try_iter() {
             match event {
                 StreamEvent::Xrun => {}
@@ -213,6 +222,12 @@ impl Devices {
             _ => None,
         };
         Ok(Self { input, output })
+    }
+}
+
+impl Devices {
+    fn has_a_real_one(&self) -> bool {
+        [&self.input, &self.output].into_iter().flatten().any(|device| device.name() != virtual_device::NAME)
     }
 }
 
@@ -322,9 +337,18 @@ impl<'a> Opening<'a> {
         let (sender, events) = mpsc::channel();
         let words = self.words();
         let fifo = self.fifo.as_ref().map(|(_, counts)| Arc::clone(counts));
+        let has_real_device = self.devices.has_a_real_one();
+        let is_captured = matches!(self.spec.source, SourceSpec::Device(_));
         let streams = open_streams(self.devices, self.format, chain, &frames, &sender, self.fifo)?;
-        let latency =
-            latency(self.format, plugin_frames, chain_latency, self.fifo_frames, &streams, self.spec);
+        let latency = latency(
+            self.format,
+            plugin_frames,
+            chain_latency,
+            self.fifo_frames,
+            &streams,
+            has_real_device,
+            is_captured,
+        );
         let clock = clock_words(&streams, &words.clock, self.format);
         Ok(Pipeline {
             name: self.spec.name.clone(),
@@ -342,6 +366,7 @@ impl<'a> Opening<'a> {
             streams,
             events,
             device_lost: false,
+            told: Vec::new(),
         })
     }
 
@@ -412,22 +437,29 @@ impl<'a> Opening<'a> {
         let device =
             |device: &Option<Device>| device.as_ref().map_or_else(String::new, |d| d.name().to_owned());
         let source = match &self.spec.source {
-            SourceSpec::File(file) => file.file.display().to_string(),
+            SourceSpec::File(file) => shown(&file.file),
             SourceSpec::Device(_) => device(&self.devices.input),
             SourceSpec::Plugin { name, .. } => name.clone(),
         };
         let sink = match &self.spec.sink {
-            SinkSpec::File(file) => file.file.display().to_string(),
+            SinkSpec::File(file) => shown(&file.file),
             SinkSpec::Device(_) => device(&self.devices.output),
             SinkSpec::Plugin { name, .. } => name.clone(),
         };
         let sink = match &self.spec.record {
-            Some(record) => format!("{sink} and {}", record.file.display()),
+            Some(record) => format!("{sink} and {}", shown(&record.file)),
             None => sink,
         };
         let clock = if self.devices.output.is_some() { &self.devices.output } else { &self.devices.input };
         Words { source, sink, clock: device(clock) }
     }
+}
+
+/// A path as short as it can be said: without detours, and from the current folder if it is below.
+fn shown(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = std::env::current_dir().unwrap_or_default();
+    whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
 }
 
 /// What a chain of these will add; asked before the sink is there, which adds nothing.
@@ -443,20 +475,18 @@ fn latency(
     chain_latency: u32,
     fifo_frames: usize,
     streams: &[Stream],
-    spec: &PipelineSpec,
+    has_real_device: bool,
+    is_captured: bool,
 ) -> Latency {
     let buffer = streams.first().and_then(Stream::buffer_frames);
-    let is_captured = matches!(spec.source, SourceSpec::Device(_));
     let adaptation = match (fifo_frames, is_captured) {
         (0, true) => adaptation_frames(format.block_frames(), buffer),
         (frames, _) => frames,
     };
     let adaptation_frames = u32::try_from(adaptation).unwrap_or(u32::MAX);
-    let is_real = |wanted: &DeviceSpec| wanted.name != DeviceName::Virtual;
-    let output = matches!(&spec.sink, SinkSpec::Device(device) if is_real(device));
-    let input = matches!(&spec.source, SourceSpec::Device(device) if is_real(device));
-    let device_frames =
-        if output || input { streams.iter().filter_map(Stream::buffer_frames).sum() } else { 0 };
+    // The virtual device has no converter and no cable behind its buffer.
+    let buffers = streams.iter().filter_map(Stream::buffer_frames).sum();
+    let device_frames = if has_real_device { buffers } else { 0 };
     let total = u64::from(chain_latency) + u64::from(adaptation_frames) + u64::from(device_frames);
     Latency {
         mode_frames: chain_latency - plugin_frames,

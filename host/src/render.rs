@@ -71,6 +71,11 @@ pub fn render(
     }
     let (supervisor, events) = Supervisor::new()?;
     let stages = start_all(&supervisor, spec, format)?;
+    for stage in &stages {
+        if let Stage::Worker(flight) = stage {
+            flight.plugin.notes().iter().for_each(|line| lines.add(line));
+        }
+    }
     let start_seconds = began.elapsed().as_secs_f64();
     let writer = WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits)?;
     let began = Instant::now();
@@ -159,6 +164,12 @@ struct Flight {
 }
 
 impl Flight {
+    /// Whether a block can be handed over without taking the slot of an answer that has not been taken: the
+    /// ring itself asks only for the answer to be there.
+    fn has_room(&self) -> bool {
+        self.count < self.end.layout().slots()
+    }
+
     fn hand_over(&mut self, block: &Block<'_>) {
         if self.end.publish(|samples| samples.copy_from_slice(block.samples())).is_some() {
             self.count += 1;
@@ -256,10 +267,11 @@ impl Line {
             }
             if self.frames_out >= next_progress {
                 progress(self.frames_out, self.reader.frames());
-                events.try_iter().for_each(|e| event(&e.to_string()));
+                self.tell_news(event, events);
                 next_progress = self.frames_out + PROGRESS_BLOCKS * self.format.block_frames() as u64;
             }
         }
+        self.tell_news(event, events);
         progress(self.frames_out, Some(self.frames_out));
         Ok(false)
     }
@@ -302,7 +314,7 @@ impl Line {
     /// Whether a block that enters the chain at this place finds a slot at the next worker.
     fn has_room_from(&self, at: usize) -> bool {
         let worker = self.stages[at..].iter().find_map(|stage| match stage {
-            Stage::Worker(flight) => Some(flight.end.has_room()),
+            Stage::Worker(flight) => Some(flight.has_room()),
             Stage::Inline(_) => None,
         });
         // Without a worker ahead the block goes straight into the file: one at a time.
@@ -356,6 +368,17 @@ impl Line {
         self.writer.write(&self.interleaved[..left * channels])?;
         self.frames_out += left as u64;
         Ok(())
+    }
+
+    fn tell_news(&mut self, event: &mut dyn FnMut(&str), events: &Receiver<Event>) {
+        events.try_iter().for_each(|e| event(&e.to_string()));
+        for stage in &mut self.stages {
+            if let Stage::Worker(flight) = stage
+                && let Some(line) = flight.plugin.news()
+            {
+                event(&line);
+            }
+        }
     }
 
     fn tell_all(&mut self) {

@@ -86,6 +86,8 @@ pub struct PluginStatus {
     pub python: String,
     /// How its worker ended, in words, if it has.
     pub dead: Option<String>,
+    /// Why each of its blocks gets a fresh buffer instead of the cached ones, if they do.
+    pub uncached: Option<String>,
     /// Blocks, by what became of them.
     pub counts: Counts,
     /// Time in the plugin's own code, as its worker says.

@@ -121,7 +121,7 @@ impl Run<'_> {
             }
         }
         for pipeline in &mut self.pipelines {
-            for line in pipeline.device_news() {
+            for line in pipeline.news() {
                 self.told.line(line);
             }
         }

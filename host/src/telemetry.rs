@@ -110,6 +110,23 @@ impl PluginStats {
     }
 }
 
+/// Tells once that a plugin returned samples which were not finite.
+#[derive(Debug, Default)]
+pub(crate) struct NonFiniteNews(bool);
+
+impl NonFiniteNews {
+    /// The line to tell, the first time there is one.
+    pub(crate) fn line(&mut self, plugin: &str, counts: &Counts) -> Option<String> {
+        if self.0 || counts.non_finite_samples == 0 {
+            return None;
+        }
+        self.0 = true;
+        Some(format!(
+            "plugin {plugin} returned samples that are not finite (NaN or infinite); they are silenced"
+        ))
+    }
+}
+
 /// How long one block took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {

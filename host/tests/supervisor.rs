@@ -267,6 +267,34 @@ fn answers_find_whoever_asked_in_whatever_order_they_come() {
 }
 
 #[test]
+fn callers_who_find_the_socket_full_wait_for_room_only_as_long_as_for_an_answer() {
+    let fake = Fake::new("hears nothing any more");
+    let (supervisor, _events) = supervisor(Limits { other: SHORT, ..PATIENT });
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let error = worker.load_state(vec![0; 60_000]).unwrap_err();
+                assert_says(&error, Kind::Plugin, &["still restoring its state after 0.3 s"]);
+            });
+        }
+    });
+    drop(supervisor);
+    assert!(!fake.is_there("pid"));
+}
+
+#[test]
+fn what_is_too_long_for_a_message_is_refused_and_the_worker_lives_on() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let error = worker.load_state(vec![0; 70_000]).unwrap_err();
+    assert_says(&error, Kind::Config, &["too long", "longer than 65536 bytes"]);
+    worker.load_state(vec![0; 10]).unwrap();
+    worker.shutdown().unwrap();
+}
+
+#[test]
 fn a_flood_of_messages_or_text_is_cut_counted_and_does_not_keep_answers_away() {
     for role in ["floods with messages", "prints a lot"] {
         let (loud, quiet) = (Fake::new(role), Fake::new("good"));

@@ -120,7 +120,8 @@ impl HostEnd {
         HostWaker(Arc::clone(&self.reply))
     }
 
-    /// Whether the next block has a slot: the one that had it before has been answered.
+    /// Whether the next block has a slot: the one that had it before has been answered. Its answer is lost if it
+    /// has not been taken by then.
     ///
     /// # Real-time
     /// May be called on the audio thread: one load.

@@ -62,7 +62,9 @@ fn place(top: Bound<'_, PyTraceback>) -> PyResult<(String, u32)> {
 
 fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let format = || -> PyResult<String> {
-        let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+        // An exception that was fetched does not carry its traceback yet on all versions of Python.
+        let parts = (error.get_type(py), error.value(py), error.traceback(py));
+        let lines = py.import("traceback")?.call_method1("format_exception", parts)?;
         Ok(lines.try_iter()?.map(|line| line?.extract::<String>()).collect::<PyResult<Vec<_>>>()?.concat())
     };
     format().unwrap_or_else(|_| type_name(py, error))

@@ -25,6 +25,9 @@ const BASE_PLUGIN: &str = include_str!("../../plugins_py/base_plugin.py");
 const STREAMS: &CStr = c_str!(include_str!("streams.py"));
 const STREAMS_MODULE: &str = "_nda_streams";
 
+/// How long another thread of the plugin may compute before a block gets its turn. Python's own 5 ms would be
+/// two blocks.
+const SWITCH_INTERVAL_S: f64 = 1e-4;
 /// Exceptions of threads and finalisers that are told at once, and how often after that.
 const UNRAISABLE_AT_ONCE: u32 = 16;
 const UNRAISABLE_EVERY_NS: u64 = 1_000_000_000;
@@ -35,6 +38,7 @@ pub(crate) fn prepare(py: Python<'_>, control: &Arc<Control>) -> PyResult<Hello>
         PyModule::from_code(py, STREAMS, c"<nda>/streams.py", &std::ffi::CString::new(STREAMS_MODULE)?)?;
     streams.call_method0("install")?;
     ignore_interrupts(py)?;
+    py.import("sys")?.call_method1("setswitchinterval", (SWITCH_INTERVAL_S,))?;
     dump_stacks(py)?;
     report_unraisable(py, control)?;
     leave_forked_children(py)?;
@@ -171,6 +175,16 @@ pub(crate) fn point_at(py: Python<'_>, file: &Path) -> PyResult<()> {
     Ok(())
 }
 
+/// Has numpy measure the floating-point unit before denormals are switched off: it keeps what it found, and would
+/// warn of what it finds afterwards.
+pub(crate) fn measure_floats(py: Python<'_>) -> PyResult<()> {
+    let numpy = py.import("numpy")?;
+    for kind in ["float32", "float64"] {
+        numpy.call_method1("finfo", (numpy.getattr(kind)?,))?;
+    }
+    Ok(())
+}
+
 /// Objects that live as long as the plugin are never looked at again by the collector: with a million of them a
 /// full collection would take a tenth of a second in the middle of the audio.
 pub(crate) fn settle_garbage(py: Python<'_>) -> PyResult<()> {
@@ -181,9 +195,9 @@ pub(crate) fn settle_garbage(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Writes out what the plugin printed last.
-pub(crate) fn flush(py: Python<'_>) {
-    // The streams' `finish` raises nothing; a plugin that took the module away has its output lost.
-    let finish = || py.import("sys")?.getattr("modules")?.get_item(STREAMS_MODULE)?.call_method0("finish");
-    let _: PyResult<Bound<'_, PyAny>> = finish();
+/// Writes out what the plugin printed last, waiting so many seconds for room at most.
+pub(crate) fn flush(py: Python<'_>, patience_s: f64) {
+    let streams = || py.import("sys")?.getattr("modules")?.get_item(STREAMS_MODULE);
+    // Raises only if the plugin took the module away; its output is lost then.
+    let _ = streams().and_then(|streams: Bound<'_, PyAny>| streams.call_method1("flush", (patience_s,)));
 }

@@ -47,6 +47,9 @@ fn main(py: Python<'_>) {
     }
 }
 
+/// How long the last words of a plugin may wait for room in a pipe that the host is just draining.
+const LAST_WORDS_S: f64 = 0.5;
+
 fn work(py: Python<'_>) -> Exit {
     let control = match handoff::take_over() {
         Ok(control) => Arc::new(control),
@@ -61,7 +64,10 @@ fn work(py: Python<'_>) -> Exit {
         return Exit::Orphaned;
     }
     let exit = serve(&mut PythonPlugin::new(py), &inbox, &control);
-    interpreter::flush(py);
+    interpreter::flush(py, LAST_WORDS_S);
+    if exit == Exit::Protocol {
+        leave_saying(exit, "the host asked for something that makes no sense at this point");
+    }
     exit
 }
 

@@ -73,8 +73,9 @@ impl Plugin for PythonPlugin<'_> {
     fn start(&mut self) -> Result<(), Failure> {
         self.instance(Stage::Start)?.agree(Stage::Start, "start")?;
         self.find_method()?;
-        interpreter::settle_garbage(self.py)
-            .map_err(|e| failure::raised(self.py, Stage::Start, "collecting garbage", &e))
+        interpreter::measure_floats(self.py)
+            .and_then(|()| interpreter::settle_garbage(self.py))
+            .map_err(|e| failure::raised(self.py, Stage::Start, "preparing the interpreter", &e))
     }
 
     fn process(&mut self, slot: usize) -> Processed {
@@ -93,7 +94,7 @@ impl Plugin for PythonPlugin<'_> {
 
     fn stop(&mut self) -> Result<(), Failure> {
         let stopped = self.instance(Stage::Stop)?.call(Stage::Stop, "stop", ());
-        interpreter::flush(self.py);
+        interpreter::flush(self.py, 0.0);
         stopped.map(|_| ())
     }
 

@@ -168,9 +168,11 @@ impl<'py> Slot<'py> {
     fn copy_same(&self, array: &Bound<'py, PyUntypedArray>) {
         // SAFETY: a numpy array that is referred to, with the interpreter held, as in `is_writeable`.
         let from = unsafe { (*array.as_array_ptr()).fields.data };
+        let bytes = self.format.samples() * size_of::<f32>();
         // SAFETY: `copy_from` found as many float32 in C order as the slot has; the slot is ours to write while
         // the plugin's call is over and not answered yet. They may overlap: the array may be a view of the slot.
-        unsafe { self.samples.as_ptr().copy_from(from.cast(), self.format.samples()) }
+        // As bytes, because numpy's arrays need not be aligned.
+        unsafe { self.samples.as_ptr().cast::<u8>().copy_from(from.cast(), bytes) }
     }
 }
 

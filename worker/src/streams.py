@@ -6,6 +6,7 @@ counted, and once there is room again a line says how much is missing.
 
 import io
 import os
+import select
 import sys
 
 
@@ -68,12 +69,15 @@ def install():
     sys.stderr = sys.__stderr__ = stream(2, "<stderr>")
 
 
-def finish():
-    """Writes out what the plugin left unfinished. Never raises."""
+def flush(patience):
+    """Writes out what the plugin left unfinished, waiting for so many seconds at most. Never raises."""
     for text in (sys.stdout, sys.stderr):
         try:
+            pipe = text.buffer.raw
+            if patience:
+                select.select([], [pipe], [], patience)
             text.flush()
-            text.buffer.raw.tell_dropped()
-        except Exception:
+            pipe.tell_dropped()
+        except BaseException:
             # The plugin put something else there, or closed it.
             pass

@@ -6,6 +6,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::supervisor::{Because, Death, Ending};
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use shared::exit::Exit;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -99,6 +100,10 @@ fn usable(python: PathBuf, context: &str) -> Result<PathBuf> {
 
 /// The interpreter could not even be started.
 pub(crate) fn not_started(python: &Path, why: io::Error) -> Error {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
+    if Errno::from_io_error(&why).is_some_and(|errno| lacks.contains(&errno)) {
+        return Error::new(Kind::System, "can't start a worker").source(why);
+    }
     Error::new(Kind::Interpreter, format!("{} can't be run", python.display())).source(why).remedy(CHOOSE)
 }
 
@@ -153,4 +158,106 @@ pub(crate) fn quoted(path: &Path) -> String {
         return text.into_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// A folder tree with a plugin in `music/gain/`.
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            let tree = Self(tempfile::tempdir().unwrap());
+            fs::create_dir_all(tree.path("music/gain")).unwrap();
+            tree
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn file(&self, path: &str, mode: u32) -> PathBuf {
+            let file = self.path(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            file
+        }
+
+        fn python(&self, path: &str) -> PathBuf {
+            self.file(path, 0o755)
+        }
+
+        fn find(&self, named: Option<&Path>, virtual_env: &str, path: &str) -> Result<PathBuf> {
+            let set = |folder: &str| (!folder.is_empty()).then(|| self.path(folder).into_os_string());
+            let surroundings = Surroundings { virtual_env: set(virtual_env), path: set(path) };
+            surroundings.find(named, &self.path("music/gain/gain.py"))
+        }
+    }
+
+    #[test]
+    fn the_search_goes_from_the_one_named_over_venvs_to_the_path() {
+        let tree = Tree::new();
+        let on_path = tree.python("bin/python3");
+        assert_eq!(tree.find(None, "", "bin").unwrap(), on_path);
+        let active = tree.python("active/bin/python");
+        assert_eq!(tree.find(None, "active", "bin").unwrap(), active);
+        let above = tree.python(".venv/bin/python");
+        assert_eq!(tree.find(None, "active", "bin").unwrap(), above);
+        let beside = tree.python("music/gain/.venv/bin/python");
+        assert_eq!(tree.find(None, "active", "bin").unwrap(), beside);
+        let named = tree.python("named/python");
+        assert_eq!(tree.find(Some(&named), "active", "bin").unwrap(), named);
+    }
+
+    #[test]
+    fn a_bare_name_is_looked_for_on_the_path() {
+        let tree = Tree::new();
+        let python = tree.python("bin/python3.12");
+        assert_eq!(tree.find(Some(Path::new("python3.12")), "", "bin").unwrap(), python);
+        let said = tree.find(Some(Path::new("python3.99")), "", "bin").unwrap_err().to_string();
+        assert!(said.contains("no interpreter python3.99 on the path"), "{said}");
+    }
+
+    #[test]
+    fn what_is_named_and_can_not_be_run_is_refused_with_the_reason() {
+        let tree = Tree::new();
+        tree.file("data", 0o644);
+        for (path, words) in
+            [("music", "is a folder"), ("data", "is not executable"), ("none", "there is no interpreter")]
+        {
+            let error = tree.find(Some(&tree.path(path)), "", "").unwrap_err();
+            assert_eq!(error.kind(), Kind::Interpreter);
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_broken_venv_is_told_and_not_passed_over() {
+        let tree = Tree::new();
+        tree.python("bin/python3");
+        let stale = tree.find(None, "deleted", "bin").unwrap_err().to_string();
+        assert!(stale.starts_with("$VIRTUAL_ENV is set, but there is no interpreter"), "{stale}");
+        fs::create_dir_all(tree.path("music/.venv/bin")).unwrap();
+        symlink("/nowhere/python", tree.path("music/.venv/bin/python")).unwrap();
+        let broken = tree.find(None, "", "bin").unwrap_err().to_string();
+        assert!(broken.starts_with("the virtual environment beside the plugin is broken"), "{broken}");
+    }
+
+    #[test]
+    fn without_any_python_the_error_says_where_it_looked() {
+        let error = Tree::new().find(None, "", "bin").unwrap_err();
+        assert_eq!(error.kind(), Kind::Interpreter);
+        assert!(error.to_string().starts_with("no Python: no .venv beside the plugin"), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted(Path::new("/opt/py-3.12/bin/python")), "/opt/py-3.12/bin/python");
+        assert_eq!(quoted(Path::new("/my folder/it's")), r"'/my folder/it'\''s'");
+    }
 }

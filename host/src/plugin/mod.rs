@@ -14,7 +14,7 @@ pub use remote::Remote;
 use crate::error::{Error, Kind, Result};
 use crate::report::PluginStatus;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{self, PluginStats, PluginTimes};
+use crate::telemetry::{self, NonFiniteNews, PluginStats, PluginTimes};
 use conceal::Plan;
 use remote::Terms;
 use shared::format::Format;
@@ -40,6 +40,9 @@ pub struct Plugin {
     mode: Mode,
     closed: bool,
     own_latency_frames: u32,
+    uncached: Option<String>,
+    notes: Vec<String>,
+    non_finite: NonFiniteNews,
     stats: Arc<PluginStats>,
     times: PluginTimes,
     died: Option<String>,
@@ -96,10 +99,25 @@ impl Plugin {
         let mode = spec.mode.unwrap_or(default);
         let (end, configured) = worker.configure(format, slots, &spec.set)?;
         check_answers(name, &spec, loaded.kind, format, &configured)?;
+        let notes = notes(name, loaded.kind, format, &configured);
+        let uncached = configured.uncached;
         let own_latency_frames = latency_frames(name, format, configured.latency_s)?;
         let (stats, _, times) = telemetry::plugin_figures();
         let name = name.to_owned();
-        let plugin = Self { name, spec, worker, mode, closed, own_latency_frames, stats, times, died: None };
+        let plugin = Self {
+            name,
+            spec,
+            worker,
+            mode,
+            closed,
+            own_latency_frames,
+            uncached,
+            notes,
+            non_finite: NonFiniteNews::default(),
+            stats,
+            times,
+            died: None,
+        };
         Ok((plugin, end))
     }
 
@@ -146,6 +164,12 @@ impl Plugin {
         self.own_latency_frames
     }
 
+    /// What the user should know about how it was started, a line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// Its worker process: parameters, start and stop.
     #[must_use]
     pub fn worker(&self) -> &Worker {
@@ -159,6 +183,11 @@ impl Plugin {
     /// Takes note of a block's time, for whoever drives the ring himself.
     pub(crate) fn time(&mut self, stamps: shared::ring::Stamps) {
         self.times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
+    }
+
+    /// What has happened to its samples that the user has not been told yet, a line each.
+    pub fn news(&mut self) -> Option<String> {
+        self.non_finite.line(&self.name, &self.stats.counts())
     }
 
     /// Takes note of how its worker ended.
@@ -181,6 +210,7 @@ impl Plugin {
             pid: self.worker.pid(),
             python: self.worker.hello().python.clone(),
             dead: self.died.clone().or_else(|| gone.then(|| "its worker ended".to_owned())),
+            uncached: self.uncached.clone(),
             counts: self.stats.counts(),
             plugin_time: self.times.plugin(),
             round_trip: self.times.round_trip(),
@@ -248,6 +278,18 @@ fn check_answers(
         return Err(Error::new(Kind::Config, what).remedy(format!("set `channels = {n}` for this pipeline")));
     }
     Ok(())
+}
+
+/// What is unusual, but no reason not to run.
+fn notes(name: &str, kind: PluginKind, format: Format, says: &Configured) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(why) = &says.uncached {
+        notes.push(format!("plugin {name} gets a fresh buffer for each block, which is slower: {why}"));
+    }
+    if let Some(rate) = says.rate.filter(|rate| *rate != format.rate() && kind == PluginKind::Processor) {
+        notes.push(format!("plugin {name} says that it runs at {rate} Hz; it gets {} Hz", format.rate()));
+    }
+    notes
 }
 
 fn latency_frames(name: &str, format: Format, latency_s: f64) -> Result<u32> {

@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+/// Longest sentence of a failure that is passed on: a worker may say anything.
+const SENTENCE_MAX: usize = 1000;
+
 /// What a worker was made of.
 #[derive(Debug)]
 pub(crate) struct Origin {
@@ -48,8 +51,14 @@ impl Worker {
     pub(crate) fn greet(link: Arc<Link>, origin: Origin, limits: Limits) -> Result<Self> {
         let asker = Asker { link, origin, limits };
         let hello = asker.hello()?;
-        let loaded = asker.load()?;
-        Ok(Self { asker, hello, loaded })
+        match asker.load() {
+            Ok(loaded) => Ok(Self { asker, hello, loaded }),
+            Err(why) => {
+                // What it is, is told; that it had to be killed too, is not worth a word.
+                let _ = asker.go();
+                Err(why)
+            }
+        }
     }
 
     /// The plugin's name, as its spawner gave it.
@@ -193,15 +202,7 @@ impl Worker {
     /// # Errors
     /// [`Kind::Plugin`] if it raised on the way or had to be killed; how it ended, if it was gone before.
     pub fn shutdown(self) -> Result<()> {
-        let until = Instant::now() + self.asker.limits.shutdown;
-        self.asker.link.leave();
-        let asked = self.asker.ask(Ask::Shutdown, self.asker.limits.shutdown, "still stopping", "stopping");
-        self.asker.wait_gone(until.saturating_duration_since(Instant::now()))?;
-        match asked {
-            Ok(Answer::Goodbye) => Ok(()),
-            Ok(other) => Err(self.asker.wrong(&other, "stopping")),
-            Err(why) => Err(why),
-        }
+        self.asker.go()
     }
 }
 
@@ -213,6 +214,7 @@ impl Asker {
     }
 
     fn stranger(&self, hello: &Hello) -> Error {
+        self.link.kill_and_wait(Because::Unwanted);
         let what = format!(
             "the worker module {} is version {} (protocol {}), this host is version {} (protocol {})",
             self.origin.module.display(),
@@ -229,6 +231,19 @@ impl Asker {
         match self.ask(body, self.limits.load, "still importing", "loading")? {
             Answer::Loaded(loaded) => Ok(loaded),
             other => Err(self.wrong(&other, "loading")),
+        }
+    }
+
+    /// Asks the worker to go, and sees that it does.
+    fn go(&self) -> Result<()> {
+        let until = Instant::now() + self.limits.shutdown;
+        self.link.leave();
+        let asked = self.ask(Ask::Shutdown, self.limits.shutdown, "still stopping", "stopping");
+        self.wait_gone(until.saturating_duration_since(Instant::now()))?;
+        match asked {
+            Ok(Answer::Goodbye) => Ok(()),
+            Ok(other) => Err(self.wrong(&other, "stopping")),
+            Err(why) => Err(why),
         }
     }
 
@@ -272,7 +287,8 @@ impl Asker {
     fn failed(&self, failure: &Failure) -> Error {
         let message = failure.message.trim();
         let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
-        let what = format!("{} failed while {}: {first}", self.subject(), failure.stage);
+        let sentence: String = first.chars().take(SENTENCE_MAX).collect();
+        let what = format!("{} failed while {}: {sentence}", self.subject(), failure.stage);
         let detail = if failure.traceback.is_empty() { rest } else { &failure.traceback };
         let error = Error::new(Kind::Plugin, what);
         let error = if detail.is_empty() { error } else { error.detail(detail) };
@@ -345,4 +361,30 @@ fn missing_package(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("No module named '")?;
     let (name, _) = rest.split_once('\'')?;
     name.split('.').next().filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_that_is_missing_is_the_first_part_of_the_module() {
+        assert_eq!(missing_package("ModuleNotFoundError: No module named 'scipy.signal'"), Some("scipy"));
+        assert_eq!(missing_package("No module named ''"), None);
+        assert_eq!(missing_package("something else"), None);
+    }
+
+    #[test]
+    fn beside_a_link_to_a_plugin_is_where_the_link_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real");
+        std::fs::create_dir(&real).unwrap();
+        std::fs::write(real.join("a.py"), "").unwrap();
+        std::os::unix::fs::symlink(real.join("a.py"), folder.path().join("b.py")).unwrap();
+        std::os::unix::fs::symlink(&real, folder.path().join("link")).unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let path = |file: &str| PathBuf::from(plugin_file(&folder.path().join(file)).unwrap());
+        assert_eq!(path("b.py"), root.join("b.py"));
+        assert_eq!(path("link/a.py"), root.join("real/a.py"));
+    }
 }

@@ -64,13 +64,13 @@ impl fmt::Display for Event {
     /// A line for people; a traceback or a plugin's last words follow, indented.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Log { plugin, text, .. } => write!(f, "{plugin}: {text}"),
+            Self::Log { plugin, text, .. } => write!(f, "{plugin}: {}", plain(text)),
             Self::BlockFailed { plugin, failure, count } => {
-                write!(f, "plugin {plugin} failed a block ({count} so far): {}", failure.message)?;
+                write!(f, "plugin {plugin} failed a block ({count} so far): {}", plain(&failure.message))?;
                 indented(f, &failure.traceback)
             }
             Self::Unraisable { plugin, failure } => {
-                write!(f, "plugin {plugin}: {}", failure.message)?;
+                write!(f, "plugin {plugin}: {}", plain(&failure.message))?;
                 indented(f, &failure.traceback)
             }
             Self::Dropped { plugin, bytes, events } => {
@@ -88,7 +88,12 @@ impl fmt::Display for Event {
 }
 
 fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    text.lines().try_for_each(|line| write!(f, "\n    {line}"))
+    text.lines().try_for_each(|line| write!(f, "\n    {}", plain(line)))
+}
+
+/// A plugin's words without control characters: they could steer the user's terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
 }
 
 /// The supervisor's end of the queue of events.
@@ -134,6 +139,13 @@ mod tests {
     use super::super::death::Ending;
     use super::*;
     use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn a_plugins_words_can_not_steer_the_terminal() {
+        let text = "\x1b[2Jcleared\r\x07\nnext\tline".to_owned();
+        let log = Event::Log { plugin: "p".into(), source: LogSource::Stdout, text };
+        assert_eq!(log.to_string(), "p: [2Jcleared\nnext\tline");
+    }
 
     #[test]
     fn a_full_queue_drops_text_but_never_a_death() {

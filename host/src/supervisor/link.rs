@@ -22,6 +22,9 @@ const HELLO: u32 = 0;
 /// How long a killed process may take to disappear before nobody waits for it any more.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a worker that hangs has to write down where; the text is then on its way to the supervisor's thread.
+const STACKS_WITHIN: Duration = Duration::from_millis(250);
+
 /// Where a worker stands, as far as its end is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -206,7 +209,7 @@ impl Link {
                 state.calls.remove(&id);
                 drop(state);
                 let late = format!("{doing} after {} s", limit.as_secs_f32());
-                return Err(self.kill_and_wait(Because::Late(late)));
+                return Err(self.kill_late(late));
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -215,6 +218,16 @@ impl Link {
     /// Kills a worker that broke the protocol; how it ended.
     pub(crate) fn fail(&self, how: String) -> Arc<Death> {
         self.kill_and_wait(Because::Hostile(how))
+    }
+
+    /// Lets a worker that hangs say where, then kills it.
+    fn kill_late(&self, late: String) -> Arc<Death> {
+        self.blame(Because::Late(late.clone()));
+        self.process.ask_for_stacks();
+        match self.wait_end(STACKS_WITHIN) {
+            Some(death) => death,
+            None => self.kill_and_wait(Because::Late(late)),
+        }
     }
 
     pub(crate) fn kill_and_wait(&self, because: Because) -> Arc<Death> {
@@ -231,16 +244,24 @@ impl Link {
 
     /// Kills the worker; the first reason given is the one that is told.
     pub(crate) fn kill(&self, because: Because) {
+        self.blame(because);
+        self.process.kill();
+    }
+
+    /// Of a worker that has ended already, nobody made an end.
+    fn blame(&self, because: Because) {
         let mut state = self.state();
-        if state.ended.is_none() {
+        if !self.gone.load(Ordering::Acquire) {
             state.because.get_or_insert(because);
-            self.process.kill();
         }
     }
 
-    /// Says that the end of the worker is wanted from now on.
+    /// Says that the end of the worker is wanted from now on. One that has ended already did so unasked.
     pub(crate) fn leave(&self) {
-        self.state().phase = Phase::Leaving;
+        let mut state = self.state();
+        if !self.gone.load(Ordering::Acquire) {
+            state.phase = Phase::Leaving;
+        }
     }
 
     /// Up when the process is known to have ended.

@@ -1,7 +1,7 @@
 //! The supervisor: every worker process, from its start to its end.
 //!
 //! For whoever builds a pipeline. [`Supervisor::spawn`] starts a worker and gives its control half, a
-//! [`Worker`]; one thread of the supervisor's own ([`watch`]) starts the processes, hears what they say, drains
+//! [`Worker`]; one thread of the supervisor's own (`watch`) starts the processes, hears what they say, drains
 //! what they print and reaps them. What nobody asked for comes as [`Event`]s.
 //!
 //! Nothing here is ever called on the audio thread: that shares a flag ([`Worker::gone`]) and its ring with it,
@@ -69,7 +69,8 @@ impl Default for Limits {
 /// Starts workers and watches over them until it is dropped.
 ///
 /// Dropped, it asks all workers that are left to go, gives them two seconds, then kills them. None is left
-/// behind, not even as a zombie, unless the kernel itself can't end it.
+/// behind, not even as a zombie, unless the kernel itself can't end it. Processes that a plugin started end
+/// with it, but for those that it put into a session of their own.
 #[derive(Debug)]
 pub struct Supervisor {
     commands: Sender<Command>,
@@ -79,7 +80,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the supervisor's thread. Events that nobody reads are dropped when too many wait, except deaths.
+    /// Starts the supervisor's thread. To be called by a thread of ordinary priority, which the workers inherit.
+    /// Events that nobody reads are dropped when too many wait, except deaths.
     ///
     /// # Errors
     /// [`Kind::System`]: no thread, no descriptors.

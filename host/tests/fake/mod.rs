@@ -146,6 +146,7 @@ impl Player {
         match (self.role.as_str(), body) {
             ("imports for ever", Ask::Load { .. })
             | ("initialises for ever", Ask::Configure { .. })
+            | ("hears nothing any more", Ask::LoadState { .. })
             | ("does not go", Ask::Shutdown) => wait_for_ever(),
             ("exits with 3", Ask::Load { .. }) => {
                 std::io::stderr().write_all(b"last words\n").unwrap();

@@ -9,7 +9,6 @@ use crate::plugin::Plugin;
 use shared::clock;
 use shared::control::{Control, ControlError, Handles};
 use shared::exit::Exit;
-use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Reply, Say, Stage};
 use shared::ring::{Stamps, Wake, WorkerEnd};
@@ -23,8 +22,19 @@ const UNSENT_MAX: usize = 16;
 
 /// Serves the host until it says goodbye ([`Exit::Goodbye`]) or something ends it early.
 pub fn serve(plugin: &mut impl Plugin, inbox: &Inbox, control: &Control) -> Exit {
+    serve_looking_around(plugin, inbox, control, LOOK_AROUND_NS)
+}
+
+/// As [`serve`], with a sleep of this length at most: a test that sleeps for an hour sees a lost wake-up.
+pub fn serve_looking_around(
+    plugin: &mut impl Plugin,
+    inbox: &Inbox,
+    control: &Control,
+    every_ns: u64,
+) -> Exit {
+    let unsent = VecDeque::new();
     let mut server =
-        Server { plugin, inbox, control, phase: Phase::Fresh, takes_audio: true, unsent: VecDeque::new() };
+        Server { plugin, inbox, control, every_ns, phase: Phase::Fresh, takes_audio: true, unsent };
     loop {
         if let ControlFlow::Break(exit) = server.requests() {
             return exit;
@@ -37,11 +47,15 @@ struct Server<'a, P> {
     plugin: &'a mut P,
     inbox: &'a Inbox,
     control: &'a Control,
+    every_ns: u64,
     phase: Phase,
     /// False for a source, whose slots start as silence.
     takes_audio: bool,
     unsent: VecDeque<Notice>,
 }
+
+/// A request that no host sends that speaks this protocol.
+struct Nonsense;
 
 /// Where in its life the plugin is.
 enum Phase {
@@ -55,7 +69,7 @@ impl<P: Plugin> Server<'_, P> {
     /// Waits for something to do: a block while the plugin runs, a request always.
     fn work(&mut self) {
         while let Phase::Running(end) = &self.phase {
-            let (deadline, flag) = (clock::now_ns() + LOOK_AROUND_NS, self.inbox.interrupt());
+            let (deadline, flag) = (clock::now_ns() + self.every_ns, self.inbox.interrupt());
             match self.plugin.released(|| end.wait(deadline, flag)) {
                 Wake::Block => self.block(),
                 Wake::Interrupted => return,
@@ -99,9 +113,8 @@ impl<P: Plugin> Server<'_, P> {
         while let Some((request, handles)) = self.inbox.take() {
             let over = matches!(request.body, Ask::Shutdown);
             let id = request.id;
-            let body = match self.answer((request, handles)) {
-                Ok(body) => body,
-                Err(exit) => return ControlFlow::Break(exit),
+            let Ok(body) = self.answer((request, handles)) else {
+                return ControlFlow::Break(Exit::Protocol);
             };
             self.tell();
             if over {
@@ -131,13 +144,13 @@ impl<P: Plugin> Server<'_, P> {
         }
     }
 
-    /// The answer to a request, or how to leave because the request makes no sense.
-    fn answer(&mut self, (request, handles): Incoming) -> Result<Result<Answer, Failure>, Exit> {
+    /// The answer to a request, unless it makes no sense.
+    fn answer(&mut self, (request, handles): Incoming) -> Result<Result<Answer, Failure>, Nonsense> {
         Ok(match request.body {
             Ask::Load { file } => self.load(&file),
             Ask::Configure { format, slots, set } => {
-                let end = map(handles, format, slots).ok_or(Exit::Protocol)?;
-                self.configure(end, &set).map(Answer::Configured)
+                let layout = Layout::new(format, slots).ok_or(Nonsense)?;
+                self.configure(&handles.ok_or(Nonsense)?, layout, &set).map(Answer::Configured)
             }
             Ask::Start => self.start(),
             Ask::Stop => self.stop().map(|()| Answer::Done),
@@ -152,8 +165,8 @@ impl<P: Plugin> Server<'_, P> {
     }
 
     /// The plugin, if there is one to ask.
-    fn loaded(&mut self) -> Result<&mut P, Exit> {
-        if matches!(self.phase, Phase::Fresh) { Err(Exit::Protocol) } else { Ok(self.plugin) }
+    fn loaded(&mut self) -> Result<&mut P, Nonsense> {
+        if matches!(self.phase, Phase::Fresh) { Err(Nonsense) } else { Ok(self.plugin) }
     }
 
     fn load(&mut self, file: &str) -> Result<Answer, Failure> {
@@ -166,11 +179,18 @@ impl<P: Plugin> Server<'_, P> {
         Ok(Answer::Loaded(loaded))
     }
 
-    fn configure(&mut self, end: WorkerEnd, set: &[(String, String)]) -> Result<Configured, Failure> {
+    fn configure(
+        &mut self,
+        handles: &Handles,
+        layout: Layout,
+        set: &[(String, String)],
+    ) -> Result<Configured, Failure> {
         if matches!(self.phase, Phase::Fresh | Phase::Running(_)) {
             return Err(failure(Stage::Configure, "a plugin takes a format after loading and while stopped"));
         }
         self.phase = Phase::Loaded;
+        let end = WorkerEnd::map(handles, layout)
+            .map_err(|e| failure(Stage::Configure, &format!("the segments can't be mapped: {e}")))?;
         let configured = self.plugin.configure(end.memory(), set)?;
         self.inbox.poke_ring(Some(end.waker()));
         self.phase = Phase::Ready(end);
@@ -218,11 +238,6 @@ impl<P: Plugin> Server<'_, P> {
         let down = if matches!(self.phase, Phase::Fresh) { Ok(()) } else { self.plugin.shutdown() };
         stopped.and(down).map(|()| Answer::Goodbye)
     }
-}
-
-/// The ring in the segments that came with a format.
-fn map(handles: Option<Handles>, format: Format, slots: u32) -> Option<WorkerEnd> {
-    WorkerEnd::map(&handles?, Layout::new(format, slots)?).ok()
 }
 
 fn failure(stage: Stage, message: &str) -> Failure {
