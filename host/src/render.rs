@@ -438,7 +438,11 @@ impl Line {
                 let mut plugin = flight.plugin;
                 plugins.push(plugin.status());
                 plugin_frames += plugin.latency_frames();
-                plugin.shutdown()?;
+                match plugin.shutdown() {
+                    // Whoever interrupts a plugin that hangs knows that it does.
+                    Err(error) if interrupted => lines.add(&error.to_string()),
+                    ended => ended?,
+                }
             }
         }
         // With the workers gone, all that they had to say is there.
