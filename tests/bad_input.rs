@@ -80,6 +80,7 @@ fn a_truncated_wav_is_rendered_as_far_as_it_goes_with_a_warning() {
     done.ended_with(0);
     let told = report["events"].to_string();
     assert!(told.contains("in.wav: truncated: header says 3000 frames, 1000 are there"), "{told}");
+    done.and_said("truncated: header says 3000 frames");
     wav.channels.iter_mut().for_each(|channel| channel.truncate(1_000));
     assert_eq!(Wav::read(&folder.file("out.wav")), wav);
 }
