@@ -24,6 +24,7 @@ use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Scrub, Status};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -81,7 +82,7 @@ pub fn render(
     let began = Instant::now();
     let mut line = Line::new(reader, writer, stages, format);
     let done = line.run(stop, progress, &mut |line| lines.add(line), &events);
-    line.finish(done, spec, start_seconds, began, lines)
+    line.finish(done, spec, start_seconds, began, (lines, &events))
 }
 
 /// What happened, kept for the report and told at once.
@@ -423,7 +424,7 @@ impl Line {
         spec: &RenderSpec,
         start_seconds: f64,
         began: Instant,
-        lines: Lines<'_>,
+        (mut lines, events): (Lines<'_>, &Receiver<Event>),
     ) -> Result<RenderReport> {
         let clipped = self.writer.clipped();
         let written = self.writer.finalize();
@@ -437,9 +438,15 @@ impl Line {
                 let mut plugin = flight.plugin;
                 plugins.push(plugin.status());
                 plugin_frames += plugin.latency_frames();
-                plugin.shutdown()?;
+                match plugin.shutdown() {
+                    // Whoever interrupts a plugin that hangs knows that it does.
+                    Err(error) if interrupted => lines.add(&error.to_string()),
+                    ended => ended?,
+                }
             }
         }
+        // With the workers gone, all that they had to say is there.
+        events.try_iter().for_each(|event| lines.add(&event.to_string()));
         let times_real_time = frames as f64 / f64::from(self.format.rate()) / seconds.max(1e-9);
         Ok(RenderReport {
             input: spec.input.clone(),
@@ -468,14 +475,14 @@ fn died(plugin: &Plugin, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) 
         if let Event::Died { plugin: name, how: words, .. } = &e
             && **name == *plugin.name()
         {
-            how = Some(words.to_string());
+            how = Some(Arc::clone(words));
             break;
         }
     }
-    let how = how.unwrap_or_else(|| "its worker ended".into());
+    let kind = how.as_ref().map_or(Kind::Worker, |how| how.kind());
+    let how = how.map_or_else(|| "its worker ended".to_owned(), |how| how.to_string());
     let what = format!("plugin {} ({}): {how}", plugin.name(), plugin.spec().file.display());
-    Error::new(Kind::Plugin, what)
-        .remedy("the output holds what had been processed; run the plugin's self-test")
+    Error::new(kind, what).remedy("the output holds what had been processed; run the plugin's self-test")
 }
 
 fn hung(plugin: &Plugin) -> Error {

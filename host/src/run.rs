@@ -143,6 +143,8 @@ impl Run<'_> {
         self.take_news(Duration::ZERO);
         let pipelines: Vec<_> = self.pipelines.iter_mut().map(Pipeline::status).collect();
         let errors: Vec<_> = self.pipelines.drain(..).flat_map(Pipeline::close).collect();
+        // With the workers gone, all that they had to say is there.
+        self.take_news(Duration::ZERO);
         if ended_by == EndedBy::Device {
             return Err(Error::new(Kind::Device, "every pipeline has lost its device")
                 .remedy("plug it in again, or use another: `nda devices` lists them"));

@@ -74,3 +74,28 @@ const TAIL: &str = "\ndef create_plugin():\n    return Made()\n";
 fn indented(text: &str, by: usize) -> String {
     text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
 }
+
+/// What a processor does to put its process number into the file `NAME`
+/// beside it when it has come to this block; the file appears whole.
+#[must_use]
+pub fn tells(name: &str, block: usize) -> String {
+    format!(
+        "if self.n == {block}:
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), \"{name}\")
+    with open(here + \".part\", \"w\") as file:
+        file.write(str(os.getpid()))
+    os.rename(here + \".part\", here)
+"
+    )
+}
+
+/// Waits for a plugin to come to the block of [`tells`]: its process number.
+///
+/// # Panics
+/// If it does not.
+pub fn wait_told(folder: &Folder, name: &str) -> u32 {
+    let file = folder.file(name);
+    crate::until::until("a plugin to come to its block", || file.exists());
+    let text = std::fs::read_to_string(file).expect("what the plugin wrote");
+    text.parse().expect("a process number")
+}

@@ -3,12 +3,20 @@
 use std::path::Path;
 
 /// A file's audio, channel after channel.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Wav {
     /// Frames per second.
     pub rate: u32,
     /// The samples of each channel.
     pub channels: Vec<Vec<f32>>,
+}
+
+impl std::fmt::Debug for Wav {
+    /// In short: a failed comparison shows no thousands of samples.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let start: Vec<&[f32]> = self.channels.iter().map(|c| &c[..c.len().min(8)]).collect();
+        write!(f, "{} x {} frames at {} Hz: {start:?}...", self.channels.len(), self.frames(), self.rate)
+    }
 }
 
 impl Wav {
@@ -41,6 +49,12 @@ impl Wav {
     /// Frame after frame.
     pub fn interleaved(&self) -> impl Iterator<Item = f32> {
         (0..self.frames()).flat_map(|frame| self.channels.iter().map(move |channel| channel[frame]))
+    }
+
+    /// The same without the frames before this one, such as those of a joint.
+    #[must_use]
+    pub fn from(&self, frame: usize) -> Self {
+        Self { rate: self.rate, channels: self.channels.iter().map(|c| c[frame..].to_vec()).collect() }
     }
 
     /// Every sample's bits, for comparing where NaN may be.

@@ -130,7 +130,9 @@ pub(crate) fn refusal(python: &Path, module: &Path, death: &Death) -> Error {
             Some(Exit::NoNumpy) => no_numpy(python, &death.stderr),
             Some(Exit::Boot) => {
                 let what = format!("{shown} could not load the worker module {}", module.display());
-                Error::new(Kind::Interpreter, what).detail(death.stderr.as_str())
+                let remedy =
+                    "build host and worker from the same source on this machine, or name another Python";
+                Error::new(Kind::Interpreter, what).detail(death.stderr.as_str()).remedy(remedy)
             }
             _ if death.stderr.contains("Unknown option: -I") => {
                 choose(format!("{shown} knows no option -I: a Python older than 3.4; 3.10 is needed"))

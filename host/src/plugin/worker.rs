@@ -334,14 +334,16 @@ pub(crate) fn plugin_file(file: &Path) -> Result<String> {
     let shown = file.display();
     let refuse = |what: String| Error::new(Kind::Config, format!("plugin {shown} {what}"));
     let metadata = file.metadata().map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => refuse("does not exist".into()),
+        std::io::ErrorKind::NotFound => {
+            refuse("does not exist".into()).remedy("check the path and its spelling")
+        }
         _ => refuse("can't be read".into()).source(e),
     })?;
     if metadata.is_dir() {
         return Err(refuse("is a folder; name the .py file in it".into()));
     }
     if file.extension().is_none_or(|extension| extension != "py") {
-        return Err(refuse("is not a .py file".into()));
+        return Err(refuse("is not a .py file".into()).remedy("name the file that has create_plugin"));
     }
     let path = from_root(file).map_err(|e| refuse("can't be read".into()).source(e))?;
     path.into_os_string().into_string().map_err(|_| refuse("has a path that is not UTF-8".into()))
