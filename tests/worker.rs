@@ -6,46 +6,13 @@ use shared::exit::Exit;
 use shared::format::Format;
 use shared::message::{Answer, Ask, Failure, LogSource, Notice, PluginKind, Stage};
 use shared::ring::{HostEnd, Status};
-use std::path::PathBuf;
-use tempfile::TempDir;
-use tests::worker_process::{Output, WorkerProcess, command, good, round, workspace};
+use tests::plugin_file::{plugin, processor, shipped};
+use tests::worker_process::{Output, WorkerProcess, command, good, round};
 
 const RATE: u32 = 48_000;
 
 fn format(channels: u32, frames: u32) -> Format {
     Format::new(channels, frames, RATE).unwrap()
-}
-
-fn shipped(name: &str) -> PathBuf {
-    workspace().join("plugins_py").join(name)
-}
-
-/// A plugin file of this text, in a folder of its own.
-struct PluginFile {
-    _folder: TempDir,
-    path: PathBuf,
-}
-
-fn plugin(text: &str) -> PluginFile {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("made_for_a_test.py");
-    std::fs::write(&path, text).unwrap();
-    PluginFile { _folder: folder, path }
-}
-
-/// A processor with this body of `process_audio` and these further methods.
-fn processor(process: &str, more: &str) -> PluginFile {
-    let indented =
-        |text: &str, by: &str| text.lines().map(|line| format!("{by}{line}\n")).collect::<String>();
-    plugin(&format!(
-        "import sys, os, threading, gc\nimport numpy as np\nimport base_plugin\nfrom base_plugin import *\n\n\
-         class Made(AudioProcessorPlugin):\n    n = 0\n\
-         \n    def get_info(self):\n        return PluginInfo('made', '1', 'test', 'a test', PluginType.PROCESSOR)\n\
-         \n    def process_audio(self, buffer):\n        self.n += 1\n{}\n{}\n\
-         def create_plugin():\n    return Made()\n",
-        indented(process, "        "),
-        indented(more, "    "),
-    ))
 }
 
 /// A worker that runs this plugin.

@@ -299,11 +299,11 @@ impl WorkerProcess {
     /// Everything in [`WorkerProcess::notices`] that the worker itself logged.
     #[must_use]
     pub fn logs(&self) -> Vec<&Log> {
-        let log = |notice| match notice {
-            &Notice::Log(ref log) => Some(log),
+        let logs = self.notices.iter().filter_map(|notice| match notice {
+            Notice::Log(log) => Some(log),
             _ => None,
-        };
-        self.notices.iter().filter_map(log).collect()
+        });
+        logs.collect()
     }
 
     fn receive(&mut self) -> Say {

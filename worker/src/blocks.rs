@@ -41,7 +41,6 @@ pub(crate) struct Blocks<'py> {
     method: Bound<'py, PyAny>,
     slots: Vec<Slot<'py>>,
     way: Way,
-    failed: FailedBlocks,
     trouble: Option<Trouble>,
     log: Option<String>,
 }
@@ -54,17 +53,7 @@ impl<'py> Blocks<'py> {
         let kept = slots.iter().map(Slot::install).collect::<PyResult<Vec<bool>>>();
         let way = if matches!(&kept, Ok(kept) if !kept.contains(&false)) { Way::Cached } else { Way::Fresh };
         let method = py.None().into_bound(py);
-        Ok(Self {
-            py,
-            kind,
-            class,
-            method,
-            slots,
-            way,
-            failed: FailedBlocks::default(),
-            trouble: None,
-            log: None,
-        })
+        Ok(Self { py, kind, class, method, slots, way, trouble: None, log: None })
     }
 
     /// Why each block gets a buffer of its own, if so.
@@ -129,16 +118,16 @@ impl<'py> Blocks<'py> {
         Processed { status, entered_ns, left_ns }
     }
 
-    /// What there is to tell of the last block.
-    pub(crate) fn notice(&mut self) -> Option<Notice> {
+    /// What there is to tell of the last block, which is counted in `failed`.
+    pub(crate) fn notice(&mut self, failed: &mut FailedBlocks) -> Option<Notice> {
         if let Some(text) = self.log.take() {
             return Some(Notice::Log(Log { source: LogSource::Worker, text }));
         }
         let trouble = self.trouble.take()?;
-        if !self.failed.add(self.reason(&trouble)) {
+        if !failed.add(self.reason(&trouble)) {
             return None;
         }
-        Some(Notice::BlockFailed { failure: self.failure(trouble), count: self.failed.count() })
+        Some(Notice::BlockFailed { failure: self.failure(trouble), count: failed.count() })
     }
 
     fn reason(&self, trouble: &Trouble) -> Reason {
