@@ -3,6 +3,9 @@
 //! Needs `cargo build -p worker`. The test under valgrind takes about a minute and runs only if asked for
 //! (`cargo test -p tests --test leaks -- --ignored`).
 
+// A test fails by panicking, also in its helpers.
+#![allow(clippy::unwrap_used)]
+
 use shared::format::Format;
 use shared::message::{Answer, Ask};
 use std::process::Command;
