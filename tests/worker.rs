@@ -611,6 +611,39 @@ fn a_worker_ends_when_its_host_closes_the_socket_even_inside_a_plugin_that_hangs
 }
 
 #[test]
+fn a_worker_that_was_told_to_go_is_gone_though_a_thread_of_the_plugin_goes_on_for_ever() {
+    let file = processor("threading.Thread(target=threading.Event().wait).start()\nreturn True", "");
+    let (worker, mut end) = running(&file.path, format(2, 64), &[]);
+    good(&mut end, ramp);
+    ends_well(worker);
+}
+
+#[test]
+fn what_a_plugin_registers_for_the_end_and_prints_last_arrives() {
+    let file = processor(
+        "return True",
+        "def shutdown(self):\n\
+         \x20   import atexit\n\
+         \x20   atexit.register(lambda: print('the very end'))\n\
+         \x20   sys.stdout.write('no line end')",
+    );
+    let (worker, _end) = running(&file.path, format(2, 64), &[]);
+    let ended = worker.shutdown();
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), "no line endthe very end\n"));
+}
+
+#[test]
+fn a_plugin_that_fails_at_its_end_is_told_and_gone() {
+    let file = processor("return True", "def stop(self): 1 // 0\ndef shutdown(self): print('shut down')");
+    let (mut worker, _end) = running(&file.path, format(2, 64), &[]);
+    let failure = worker.ask(Ask::Shutdown).unwrap_err();
+    assert_eq!(failure.stage, Stage::Stop);
+    assert!(failure.message.starts_with("stop() raised ZeroDivisionError"), "{}", failure.message);
+    let ended = worker.wait();
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), "shut down\n"));
+}
+
+#[test]
 fn a_process_that_a_host_did_not_start_refuses_to_become_a_worker() {
     let run = |change: &dyn Fn(&mut std::process::Command)| {
         let mut command = command();
@@ -696,7 +729,8 @@ fn a_buffer_class_that_can_not_be_cached_works_slower_and_is_told() {
     let mut worker = WorkerProcess::spawn();
     worker.load(&file.path).unwrap();
     let (mut end, configured) = worker.configure(format(2, 64), &[]).unwrap();
-    assert!(configured.uncached.unwrap().contains("AudioBuffer"));
+    let why = "buffer.data is another array than the one assigned to it";
+    assert_eq!(configured.uncached.as_deref(), Some(why));
     worker.start().unwrap();
     for _ in 0..8 {
         assert_eq!(good(&mut end, ramp), halved());
