@@ -299,7 +299,11 @@ impl WorkerProcess {
     /// Everything in [`WorkerProcess::notices`] that the worker itself logged.
     #[must_use]
     pub fn logs(&self) -> Vec<&Log> {
-        self.notices.iter().filter_map(log).collect()
+        let logs = self.notices.iter().filter_map(|notice| match notice {
+            Notice::Log(log) => Some(log),
+            _ => None,
+        });
+        logs.collect()
     }
 
     fn receive(&mut self) -> Say {
@@ -384,11 +388,4 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
         let _ = pipe.read_to_end(&mut bytes);
         bytes
     })
-}
-
-fn log(notice: &Notice) -> Option<&Log> {
-    match notice {
-        Notice::Log(log) => Some(log),
-        _ => None,
-    }
 }
