@@ -1,7 +1,6 @@
 //! A worker keeps its size: whatever a block was like, nothing of it stays.
 //!
-//! Needs `cargo build -p worker`. The test under valgrind takes about a minute and runs only if asked for
-//! (`cargo test -p tests --test leaks -- --ignored`).
+//! Needs `cargo build -p worker` and valgrind. The test under valgrind takes about a minute.
 
 // A test fails by panicking, also in its helpers.
 #![allow(clippy::unwrap_used)]
@@ -67,7 +66,6 @@ fn ten_thousand_blocks_of_every_sort_and_two_hundred_formats_leave_no_object_beh
 }
 
 #[test]
-#[ignore = "needs valgrind and a minute"]
 fn valgrind_finds_no_lost_byte_that_the_worker_had_a_hand_in() {
     let file = plugin_of_every_sort();
     let folder = tempfile::tempdir().unwrap();
