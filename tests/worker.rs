@@ -9,8 +9,9 @@ use shared::exit::Exit;
 use shared::format::Format;
 use shared::message::{Answer, Ask, Failure, LogSource, Notice, PluginKind, Stage};
 use shared::ring::{HostEnd, Status};
-use tests::plugin_file::{plugin, processor, shipped};
+use tests::plugin_file::{plugin, processor};
 use tests::worker_process::{Output, WorkerProcess, command, good, round};
+use tests::workspace::shipped;
 
 const RATE: u32 = 48_000;
 

@@ -1,1 +1,111 @@
-//! chain: to come in the next commit.
+//! A chain: processors in a row, run on the audio thread, with the latency they add up to.
+//!
+//! The heart of the library: put a [`Chain`] into any audio callback. Processors that want to be pipelined,
+//! and whatever stands between them, share one section and one block of latency.
+
+use crate::block::Block;
+use crate::error::Result;
+use crate::processor::{Processor, Turn};
+use crate::section::{self, SectionThread};
+use shared::clock::now_ns;
+use shared::format::Format;
+
+/// Processors in a row.
+pub struct Chain {
+    format: Format,
+    processors: Vec<Box<dyn Processor>>,
+    latency_frames: u32,
+    section: Option<SectionThread>,
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.processors.iter().map(|p| p.name()).collect();
+        f.debug_struct("Chain").field("format", &self.format).field("processors", &names).finish()
+    }
+}
+
+impl Chain {
+    /// A chain for blocks of this format. Starts a thread if more than one processor shares a pipelined section.
+    ///
+    /// # Errors
+    /// Of kind `System` if the section's thread or memory can't be had.
+    pub fn new(format: Format, mut processors: Vec<Box<dyn Processor>>) -> Result<Self> {
+        // The first look at the clock finds the vDSO, which takes system calls: not on the audio thread.
+        let _ = now_ns();
+        let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
+        let first = processors.iter().position(|p| p.is_pipelined());
+        let last = processors.iter().rposition(|p| p.is_pipelined());
+        let mut latency_frames = own;
+        let mut section = None;
+        if let (Some(first), Some(last)) = (first, last) {
+            latency_frames += u32::try_from(format.block_frames()).unwrap_or(u32::MAX);
+            if first < last {
+                let inner = processors.drain(first..=last).collect();
+                let (remote, thread) = section::start(format, inner)?;
+                processors.insert(first, Box::new(remote));
+                section = Some(thread);
+            }
+        }
+        Ok(Self { format, processors, latency_frames, section })
+    }
+
+    /// The format of each block.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Frames that the output comes later than the input: one block if anything is pipelined, plus what the
+    /// processors say they delay by.
+    #[must_use]
+    pub fn latency_frames(&self) -> u32 {
+        self.latency_frames
+    }
+
+    /// Blocks that a pipelined section lost as a whole, because its thread was not scheduled in time.
+    #[must_use]
+    pub fn section_late(&self) -> u64 {
+        self.section.as_ref().map_or(0, SectionThread::late)
+    }
+
+    /// Replaces the block, `format.samples()` samples channel after channel, by the chain's result.
+    ///
+    /// # Real-time
+    /// To be called on the audio thread, once for each block. No allocation, lock or log; no system call but a
+    /// futex wake for each worker, and for each same-block plugin one wait that ends at its fraction of a block.
+    ///
+    /// # Panics
+    /// If the number of samples is not the format's.
+    pub fn process(&mut self, samples: &mut [f32]) {
+        self.process_within(samples, self.format.block_ns());
+    }
+
+    /// As [`Chain::process`], in a callback that has less time than a block lasts (its buffer is smaller).
+    ///
+    /// # Real-time
+    /// As [`Chain::process`].
+    ///
+    /// # Panics
+    /// As [`Chain::process`].
+    pub fn process_within(&mut self, samples: &mut [f32], budget_ns: u64) {
+        assert_eq!(samples.len(), self.format.samples(), "a block of another format");
+        let mut block = Block::new(samples, self.format.block_frames());
+        run(&mut self.processors, &mut block, now_ns(), budget_ns);
+    }
+}
+
+/// Runs processors one after the other, each with its share of the time.
+pub(crate) fn run(
+    processors: &mut [Box<dyn Processor>],
+    block: &mut Block<'_>,
+    start_ns: u64,
+    budget_ns: u64,
+) {
+    let waiting = processors.iter().map(|p| u32::from(p.waits())).sum();
+    let mut waiting_after = waiting;
+    for processor in processors {
+        waiting_after -= u32::from(processor.waits());
+        processor.process(block, &Turn { start_ns, budget_ns, waiting, waiting_after });
+    }
+}

@@ -1,1 +1,493 @@
-//! render: to come in the next commit.
+//! Rendering: the same chain offline, as fast as it goes, from a file into a file.
+//!
+//! One thread reads, hands blocks from worker to worker and writes; each worker has several blocks in flight,
+//! so that it never waits for the hand-off. Every block is waited for, so the result doesn't depend on time: a
+//! block that a plugin fails is replaced by its policy, a plugin that dies or hangs ends the render with an
+//! error and an output that is valid up to there. It does not take the plugins' latency away.
+
+use crate::audio_file::{AudioReader, Bits, WavWriter};
+use crate::block::Block;
+use crate::builtin::{Gain, Meter};
+use crate::config::ElementSpec;
+use crate::error::{Error, Kind, Result};
+use crate::plugin::Plugin;
+use crate::plugin::conceal::Concealer;
+use crate::plugin::spec::Guard;
+use crate::processor::{Processor, Turn};
+use crate::reblock::{deinterleave, interleave};
+use crate::report::RenderReport;
+use crate::supervisor::{Event, Supervisor};
+use crate::telemetry::Loss;
+use shared::clock::now_ns;
+use shared::format::Format;
+use shared::layout::SLOTS_MAX;
+use shared::message::PluginKind;
+use shared::ring::{HostEnd, Scrub, Status};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// How long one block of one plugin may take before the render is given up.
+const BLOCK_LIMIT: Duration = Duration::from_secs(30);
+/// How long to wait at once, so that an interruption is noticed.
+const WAIT_NS: u64 = 50_000_000;
+/// Memory for the blocks in flight of one plugin, in samples.
+const FLIGHT_SAMPLES: usize = 256 * 1024;
+/// Blocks between two looks at the clock for the progress.
+const PROGRESS_BLOCKS: u64 = 64;
+
+/// What to render.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderSpec {
+    /// WAV or FLAC.
+    pub input: PathBuf,
+    /// WAV.
+    pub output: PathBuf,
+    /// What happens to the audio, in order.
+    pub elements: Vec<ElementSpec>,
+    /// Frames per block.
+    pub block_frames: u32,
+    /// Sample format of the output.
+    pub bits: Bits,
+}
+
+/// Renders. `progress` is told frames done and frames in all, if known, many times a second; `stop` ends it early.
+///
+/// # Errors
+/// What could not be read, started or written. The output then holds what had been processed.
+pub fn render(
+    spec: &RenderSpec,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+    event: &mut dyn FnMut(&str),
+) -> Result<RenderReport> {
+    let began = Instant::now();
+    let reader = AudioReader::open(&spec.input)?;
+    let format = format_of(&reader, spec)?;
+    let mut lines = Lines { all: Vec::new(), tell: event };
+    if let Some(warning) = reader.warning() {
+        lines.add(&format!("{}: {warning}", spec.input.display()));
+    }
+    let (supervisor, events) = Supervisor::new()?;
+    let stages = start_all(&supervisor, spec, format)?;
+    for stage in &stages {
+        if let Stage::Worker(flight) = stage {
+            flight.plugin.notes().iter().for_each(|line| lines.add(line));
+        }
+    }
+    let start_seconds = began.elapsed().as_secs_f64();
+    let writer = WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits)?;
+    let began = Instant::now();
+    let mut line = Line::new(reader, writer, stages, format);
+    let done = line.run(stop, progress, &mut |line| lines.add(line), &events);
+    line.finish(done, spec, start_seconds, began, (lines, &events))
+}
+
+/// What happened, kept for the report and told at once.
+struct Lines<'a> {
+    all: Vec<String>,
+    tell: &'a mut dyn FnMut(&str),
+}
+
+impl Lines<'_> {
+    fn add(&mut self, line: &str) {
+        (self.tell)(line);
+        self.all.push(line.to_owned());
+    }
+}
+
+fn format_of(reader: &AudioReader, spec: &RenderSpec) -> Result<Format> {
+    let same = |a: &PathBuf, b: &PathBuf| {
+        a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+    };
+    if same(&spec.input, &spec.output) {
+        let what = format!("{} is the input and the output", spec.input.display());
+        return Err(Error::new(Kind::Config, what).remedy("write into another file"));
+    }
+    Format::new(reader.channels(), spec.block_frames, reader.rate())
+        .map_err(|e| Error::new(Kind::Config, format!("{} can't be rendered: {e}", spec.input.display())))
+}
+
+fn start_all(supervisor: &Supervisor, spec: &RenderSpec, format: Format) -> Result<Vec<Stage>> {
+    std::thread::scope(|scope| {
+        let start = |element| scope.spawn(move || Stage::start(supervisor, element, format));
+        let threads: Vec<_> = spec.elements.iter().map(start).collect();
+        let panicked = |_| Err(Error::new(Kind::System, "starting a plugin panicked"));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    })
+}
+
+/// One place of the chain.
+enum Stage {
+    /// In the host.
+    Inline(Box<dyn Processor>),
+    /// In a worker.
+    Worker(Box<Flight>),
+}
+
+impl Stage {
+    fn start(supervisor: &Supervisor, element: &ElementSpec, format: Format) -> Result<Self> {
+        Ok(match element {
+            ElementSpec::Gain { db } => Self::Inline(Box::new(Gain::new(*db))),
+            ElementSpec::Meter => Self::Inline(Box::new(Meter::new(format.channels()))),
+            ElementSpec::Plugin { name, spec } => {
+                let slots = slots_for(format);
+                let kind = Some(PluginKind::Processor);
+                let (plugin, end) = Plugin::open(supervisor, name, spec.clone(), format, kind, slots)?;
+                plugin.worker().start()?;
+                let plan = plugin.plan(plugin.latency_frames() as usize);
+                let concealer = Concealer::new(format, plan);
+                Self::Worker(Box::new(Flight { plugin, end, concealer, oldest: 1, count: 0, told: true }))
+            }
+        })
+    }
+}
+
+/// As many blocks in flight as fit a second-level cache, at least two.
+fn slots_for(format: Format) -> u32 {
+    let fit = u32::try_from(FLIGHT_SAMPLES / format.samples()).unwrap_or(SLOTS_MAX);
+    1 << fit.clamp(2, SLOTS_MAX / 2).ilog2()
+}
+
+/// A plugin and its blocks in flight.
+struct Flight {
+    plugin: Plugin,
+    end: HostEnd,
+    concealer: Concealer,
+    /// Sequence of the block that comes back next.
+    oldest: u32,
+    /// Blocks in flight.
+    count: u32,
+    /// The worker knows of all of them.
+    told: bool,
+}
+
+impl Flight {
+    /// Whether a block can be handed over without taking the slot of an answer that has not been taken: the
+    /// ring itself asks only for the answer to be there.
+    fn has_room(&self) -> bool {
+        self.count < self.end.layout().slots()
+    }
+
+    fn hand_over(&mut self, block: &Block<'_>) {
+        if self.end.publish(|samples| samples.copy_from_slice(block.samples())).is_some() {
+            self.count += 1;
+            self.told = false;
+        }
+    }
+
+    fn tell(&mut self) {
+        if !self.told {
+            self.end.notify();
+            self.told = true;
+        }
+    }
+
+    fn is_back(&self) -> bool {
+        self.count > 0 && self.end.is_answered(self.oldest)
+    }
+
+    fn take(&mut self, block: &mut Block<'_>) {
+        block.samples_mut().copy_from_slice(self.end.requested(self.oldest));
+        self.concealer.hear(block);
+        match self.result(block) {
+            Ok(()) => {
+                self.plugin.stats().count_good();
+                self.concealer.pass(block);
+            }
+            Err(loss) => {
+                self.plugin.stats().count_lost(loss);
+                self.concealer.replace(block);
+            }
+        }
+        self.oldest = self.oldest.wrapping_add(1);
+        self.count -= 1;
+    }
+
+    fn result(&mut self, block: &mut Block<'_>) -> std::result::Result<(), Loss> {
+        let head = self.end.head(self.oldest).ok_or(Loss::Torn)?;
+        if head.status != Status::Good {
+            return Err(Loss::Failed);
+        }
+        self.plugin.time(head.stamps);
+        let scrub = if self.plugin.spec().guard == Guard::On { Scrub::NonFinite } else { Scrub::Nothing };
+        let taken = self.end.take(self.oldest, block.samples_mut(), scrub).map_err(|_| Loss::Torn)?;
+        self.plugin.stats().count_non_finite(taken.non_finite);
+        Ok(())
+    }
+}
+
+/// The whole chain between two files.
+struct Line {
+    reader: AudioReader,
+    writer: WavWriter,
+    stages: Vec<Stage>,
+    format: Format,
+    frames_in: u64,
+    frames_out: u64,
+    whole: bool,
+    interleaved: Vec<f32>,
+    planar: Vec<f32>,
+}
+
+impl Line {
+    fn new(reader: AudioReader, writer: WavWriter, stages: Vec<Stage>, format: Format) -> Self {
+        let samples = vec![0.0; format.samples()];
+        Self {
+            reader,
+            writer,
+            stages,
+            format,
+            frames_in: 0,
+            frames_out: 0,
+            whole: false,
+            interleaved: samples.clone(),
+            planar: samples,
+        }
+    }
+
+    /// Moves blocks along until all are written; true if it was interrupted.
+    fn run(
+        &mut self,
+        stop: &AtomicBool,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+        event: &mut dyn FnMut(&str),
+        events: &Receiver<Event>,
+    ) -> Result<bool> {
+        let mut next_progress = 0;
+        while !(self.whole && self.frames_out == self.frames_in) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(true);
+            }
+            let moved = self.advance()?;
+            self.tell_all();
+            if !moved {
+                self.wait(stop, event, events)?;
+            }
+            if self.frames_out >= next_progress {
+                progress(self.frames_out, self.reader.frames());
+                self.tell_news(event, events);
+                next_progress = self.frames_out + PROGRESS_BLOCKS * self.format.block_frames() as u64;
+            }
+        }
+        self.tell_news(event, events);
+        progress(self.frames_out, Some(self.frames_out));
+        Ok(false)
+    }
+
+    /// Moves every block that can move one worker on, the last worker's first; whether one did.
+    fn advance(&mut self) -> Result<bool> {
+        let mut moved = false;
+        for at in (0..self.stages.len()).rev() {
+            while self.is_back(at) && self.has_room_after(at) {
+                self.take(at);
+                self.pass_on(at + 1)?;
+                moved = true;
+            }
+        }
+        while !self.whole && self.has_room_from(0) {
+            self.read()?;
+            if !self.whole {
+                self.pass_on(0)?;
+                moved = true;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn flight(&mut self, at: usize) -> Option<&mut Flight> {
+        match &mut self.stages[at] {
+            Stage::Worker(flight) => Some(flight),
+            Stage::Inline(_) => None,
+        }
+    }
+
+    fn is_back(&mut self, at: usize) -> bool {
+        self.flight(at).is_some_and(|flight| flight.is_back())
+    }
+
+    fn has_room_after(&self, at: usize) -> bool {
+        self.has_room_from(at + 1)
+    }
+
+    /// Whether a block that enters the chain at this place finds a slot at the next worker.
+    fn has_room_from(&self, at: usize) -> bool {
+        let worker = self.stages[at..].iter().find_map(|stage| match stage {
+            Stage::Worker(flight) => Some(flight.has_room()),
+            Stage::Inline(_) => None,
+        });
+        // Without a worker ahead the block goes straight into the file: one at a time.
+        worker.unwrap_or(true)
+    }
+
+    fn take(&mut self, at: usize) {
+        let mut block = Block::new(&mut self.planar, self.format.block_frames());
+        if let Stage::Worker(flight) = &mut self.stages[at] {
+            flight.take(&mut block);
+        }
+    }
+
+    /// The next block of the file, its last one filled up with silence.
+    fn read(&mut self) -> Result<()> {
+        let (frames, channels) = (self.format.block_frames(), self.format.channels());
+        let mut got = 0;
+        while got < frames {
+            match self.reader.read(&mut self.interleaved[got * channels..])? {
+                0 => break,
+                n => got += n,
+            }
+        }
+        self.whole = got == 0;
+        self.interleaved[got * channels..].fill(0.0);
+        self.frames_in += got as u64;
+        deinterleave(&self.interleaved, channels, &mut self.planar, frames, 0);
+        Ok(())
+    }
+
+    /// Carries the block at hand through the inline stages from `at` on, to the next worker or into the file.
+    fn pass_on(&mut self, at: usize) -> Result<()> {
+        let mut block = Block::new(&mut self.planar, self.format.block_frames());
+        for stage in &mut self.stages[at..] {
+            match stage {
+                Stage::Inline(processor) => processor.process(&mut block, &Turn::new(0, u64::MAX)),
+                Stage::Worker(flight) => {
+                    flight.hand_over(&block);
+                    return Ok(());
+                }
+            }
+        }
+        self.write()
+    }
+
+    /// Writes the block at hand, without the silence that filled up the last one.
+    fn write(&mut self) -> Result<()> {
+        let (frames, channels) = (self.format.block_frames(), self.format.channels());
+        let left = usize::try_from(self.frames_in - self.frames_out).unwrap_or(usize::MAX).min(frames);
+        interleave(&self.planar, frames, 0, &mut self.interleaved, channels);
+        self.writer.write(&self.interleaved[..left * channels])?;
+        self.frames_out += left as u64;
+        Ok(())
+    }
+
+    fn tell_news(&mut self, event: &mut dyn FnMut(&str), events: &Receiver<Event>) {
+        events.try_iter().for_each(|e| event(&e.to_string()));
+        for stage in &mut self.stages {
+            if let Stage::Worker(flight) = stage
+                && let Some(line) = flight.plugin.news()
+            {
+                event(&line);
+            }
+        }
+    }
+
+    fn tell_all(&mut self) {
+        for stage in &mut self.stages {
+            if let Stage::Worker(flight) = stage {
+                flight.tell();
+            }
+        }
+    }
+
+    /// Waits for the worker that is furthest along with a block in flight.
+    fn wait(
+        &mut self,
+        stop: &AtomicBool,
+        event: &mut dyn FnMut(&str),
+        events: &Receiver<Event>,
+    ) -> Result<()> {
+        let flight = self.stages.iter_mut().rev().find_map(|stage| match stage {
+            Stage::Worker(flight) if flight.count > 0 => Some(flight),
+            _ => None,
+        });
+        let Some(flight) = flight else { return Ok(()) };
+        let gone = flight.plugin.worker().gone();
+        let began = Instant::now();
+        while !flight.end.wait(flight.oldest, now_ns() + WAIT_NS, &gone) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if gone.load(Ordering::Relaxed) {
+                return Err(died(&flight.plugin, events, event));
+            }
+            if began.elapsed() > BLOCK_LIMIT {
+                return Err(hung(&flight.plugin));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        done: Result<bool>,
+        spec: &RenderSpec,
+        start_seconds: f64,
+        began: Instant,
+        (mut lines, events): (Lines<'_>, &Receiver<Event>),
+    ) -> Result<RenderReport> {
+        let clipped = self.writer.clipped();
+        let written = self.writer.finalize();
+        let seconds = began.elapsed().as_secs_f64();
+        let interrupted = done?;
+        let frames = written?;
+        let mut plugins = Vec::new();
+        let mut plugin_frames = 0;
+        for stage in self.stages.drain(..) {
+            if let Stage::Worker(flight) = stage {
+                let mut plugin = flight.plugin;
+                plugins.push(plugin.status());
+                plugin_frames += plugin.latency_frames();
+                match plugin.shutdown() {
+                    // Whoever interrupts a plugin that hangs knows that it does.
+                    Err(error) if interrupted => lines.add(&error.to_string()),
+                    ended => ended?,
+                }
+            }
+        }
+        // With the workers gone, all that they had to say is there.
+        events.try_iter().for_each(|event| lines.add(&event.to_string()));
+        let times_real_time = frames as f64 / f64::from(self.format.rate()) / seconds.max(1e-9);
+        Ok(RenderReport {
+            input: spec.input.clone(),
+            output: spec.output.clone(),
+            rate: self.format.rate(),
+            channels: self.format.channels(),
+            block_frames: self.format.block_frames(),
+            frames,
+            start_seconds,
+            seconds,
+            times_real_time,
+            clipped,
+            plugin_frames,
+            plugins,
+            events: lines.all,
+            interrupted,
+        })
+    }
+}
+
+/// The supervisor says how the worker died, a moment after it has let us know that it did.
+fn died(plugin: &Plugin, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) -> Error {
+    let mut how = None;
+    while let Ok(e) = events.recv_timeout(Duration::from_secs(1)) {
+        event(&e.to_string());
+        if let Event::Died { plugin: name, how: words, .. } = &e
+            && **name == *plugin.name()
+        {
+            how = Some(Arc::clone(words));
+            break;
+        }
+    }
+    let kind = how.as_ref().map_or(Kind::Worker, |how| how.kind());
+    let how = how.map_or_else(|| "its worker ended".to_owned(), |how| how.to_string());
+    let what = format!("plugin {} ({}): {how}", plugin.name(), plugin.spec().file.display());
+    Error::new(kind, what).remedy("the output holds what had been processed; run the plugin's self-test")
+}
+
+fn hung(plugin: &Plugin) -> Error {
+    let seconds = BLOCK_LIMIT.as_secs();
+    let what = format!("plugin {} has not answered a block for {seconds} s", plugin.name());
+    Error::new(Kind::Plugin, what)
+        .remedy("the output holds what had been processed; look for an endless loop")
+}

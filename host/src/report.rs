@@ -1,1 +1,176 @@
-//! report: to come in the next commit.
+//! What is told about a run or a render: while it goes on, and at its end.
+//!
+//! Plain data for people's screens and for `--json`; nothing here measures or prints. Every figure is of the
+//! kind its name ends in: `_frames`, `_ms`, `_us`, `_db`.
+
+use crate::telemetry::{Counts, Percentiles};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// One pipeline, now or at its end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PipelineStatus {
+    /// Its name.
+    pub name: String,
+    /// Where the audio comes from, in words.
+    pub source: String,
+    /// Where it goes, in words.
+    pub sink: String,
+    /// What paces it, in words: a device and its buffer.
+    pub clock: String,
+    /// Frames per second.
+    pub rate: u32,
+    /// Channels per frame.
+    pub channels: usize,
+    /// Frames per block.
+    pub block_frames: usize,
+    /// Frames processed so far.
+    pub frames: u64,
+    /// What it adds between source and sink.
+    pub latency: Latency,
+    /// Each channel's peak at the sink since this was asked last, in dB of full scale; `None` is silence.
+    pub peaks_db: Vec<Option<f32>>,
+    /// Times a device said that it ran dry or over.
+    pub xruns: u64,
+    /// Frames of silence put in because a file or an input device did not deliver in time.
+    pub underrun_frames: u64,
+    /// Frames that a file or an output did not take in time.
+    pub overrun_frames: u64,
+    /// Its Python plugins, in the order of the chain.
+    pub plugins: Vec<PluginStatus>,
+    /// The source has ended and all of it has reached the sink.
+    pub ended: bool,
+}
+
+impl PipelineStatus {
+    /// Seconds of audio processed.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.frames as f64 / f64::from(self.rate)
+    }
+}
+
+/// What a pipeline adds between source and sink.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// One block if anything is pipelined.
+    pub mode_frames: u32,
+    /// What the plugins say they delay by.
+    pub plugin_frames: u32,
+    /// Adapting the devices' buffers to the block.
+    pub adaptation_frames: u32,
+    /// The devices' own buffers, as far as they are known.
+    pub device_frames: u32,
+    /// All of it.
+    pub total_ms: f64,
+}
+
+/// One Python plugin, now or at the end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PluginStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it calls itself, with its version.
+    pub title: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// `source`, `processor` or `sink`.
+    pub kind: String,
+    /// `same-block` or `pipelined`.
+    pub mode: &'static str,
+    /// What is heard in place of a lost block: `bypass`, `mute`, `hold`, or `silence (fail-closed)`.
+    pub lost: &'static str,
+    /// Its process.
+    pub pid: u32,
+    /// The interpreter's version.
+    pub python: String,
+    /// How its worker ended, in words, if it has.
+    pub dead: Option<String>,
+    /// Why each of its blocks gets a fresh buffer instead of the cached ones, if they do.
+    pub uncached: Option<String>,
+    /// Blocks, by what became of them.
+    pub counts: Counts,
+    /// Time in the plugin's own code, as its worker says.
+    pub plugin_time: Percentiles,
+    /// Time from handing a block over until the answer was seen.
+    pub round_trip: Percentiles,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndedBy {
+    /// Every source that ends has ended.
+    Source,
+    /// The time that was asked for is over.
+    Time,
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// Every pipeline has lost its device.
+    Device,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunReport {
+    /// Why it ended.
+    pub ended_by: EndedBy,
+    /// How long it ran, in seconds of the clock on the wall.
+    pub seconds: f64,
+    /// Each pipeline at its end.
+    pub pipelines: Vec<PipelineStatus>,
+    /// What happened, a line each, oldest first; at most the last thousand.
+    pub events: Vec<String>,
+    /// Outputs that are not whole, with the reason.
+    pub damaged: Vec<String>,
+}
+
+impl RunReport {
+    /// Whether a worker died or a plugin failed blocks by its own fault, so that the run is not a success.
+    #[must_use]
+    pub fn has_failures(&self) -> bool {
+        let failed = |p: &PluginStatus| p.dead.is_some() || p.counts.failed > 0 || p.counts.torn > 0;
+        !self.damaged.is_empty() || self.pipelines.iter().flat_map(|p| &p.plugins).any(failed)
+    }
+}
+
+/// A whole render.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RenderReport {
+    /// The file read.
+    pub input: PathBuf,
+    /// The file written.
+    pub output: PathBuf,
+    /// Frames per second.
+    pub rate: u32,
+    /// Channels per frame.
+    pub channels: usize,
+    /// Frames per block.
+    pub block_frames: usize,
+    /// Frames read and written.
+    pub frames: u64,
+    /// Starting the workers and loading the plugins, in seconds.
+    pub start_seconds: f64,
+    /// Reading, processing and writing, in seconds.
+    pub seconds: f64,
+    /// How many times faster than real time that was.
+    pub times_real_time: f64,
+    /// Samples that did not fit an integer format and were clipped.
+    pub clipped: u64,
+    /// Frames by which the plugins say they delay; not taken away from the output.
+    pub plugin_frames: u32,
+    /// Each plugin.
+    pub plugins: Vec<PluginStatus>,
+    /// What happened, a line each.
+    pub events: Vec<String>,
+    /// It was interrupted: the output holds what had been processed.
+    pub interrupted: bool,
+}
+
+impl RenderReport {
+    /// Whether blocks were lost, so that the render is not a success.
+    #[must_use]
+    pub fn has_failures(&self) -> bool {
+        self.plugins.iter().any(|p| p.counts.lost() > 0)
+    }
+}

@@ -1,1 +1,158 @@
-//! run: to come in the next commit.
+//! A run in real time: opens every pipeline, lets them play, tells an observer, ends cleanly.
+//!
+//! For the command line and for programs that want the same. One thread, which may block; the audio runs on the
+//! devices' threads. It ends when every source that ends has ended, when the time is over, or when it is told
+//! to; a dead plugin or a dead pipeline does not end it.
+
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::Pipeline;
+use crate::report::{EndedBy, PipelineStatus, RunReport};
+use crate::supervisor::{Event, Supervisor};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// How often an observer is told how it goes.
+const TELL: Duration = Duration::from_millis(100);
+/// How often the end is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+/// Lines kept for the report.
+const LINES_MAX: usize = 1000;
+
+/// Is told how a run goes; for screens. Called about ten times a second, never on the audio thread.
+pub trait Observer {
+    /// Something happened: one line, in words.
+    fn event(&mut self, line: &str);
+    /// How every pipeline is doing.
+    fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]);
+}
+
+/// Runs the pipelines until every source has ended, `limit` is over or `stop` is set.
+///
+/// # Errors
+/// What the start found: nothing runs then, and nothing is left behind. Of kind `Device` if every pipeline lost
+/// its device on the way.
+pub fn run(
+    config: &Config,
+    limit: Option<Duration>,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<RunReport> {
+    let (supervisor, events) = Supervisor::new()?;
+    let mut told = Told { observer, lines: VecDeque::new() };
+    let pipelines = open_all(config, &supervisor, &mut told)?;
+    pipelines.iter().try_for_each(Pipeline::play)?;
+    let mut run = Run { pipelines, events, began: Instant::now(), told };
+    let ended_by = run.until_end(limit, stop);
+    run.close(ended_by)
+}
+
+/// What happened: told at once, kept for the report.
+struct Told<'a> {
+    observer: &'a mut dyn Observer,
+    lines: VecDeque<String>,
+}
+
+impl Told<'_> {
+    fn line(&mut self, line: String) {
+        self.observer.event(&line);
+        self.lines.push_back(line);
+        if self.lines.len() > LINES_MAX {
+            self.lines.pop_front();
+        }
+    }
+}
+
+fn open_all(config: &Config, supervisor: &Supervisor, told: &mut Told<'_>) -> Result<Vec<Pipeline>> {
+    let several = config.pipelines.len() > 1;
+    let open = |spec: &crate::config::PipelineSpec| {
+        let prefix = if several { format!("{}/", spec.name) } else { String::new() };
+        Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(line))
+    };
+    config.pipelines.iter().map(open).collect()
+}
+
+struct Run<'a> {
+    pipelines: Vec<Pipeline>,
+    events: Receiver<Event>,
+    began: Instant,
+    told: Told<'a>,
+}
+
+impl Run<'_> {
+    fn until_end(&mut self, limit: Option<Duration>, stop: &AtomicBool) -> EndedBy {
+        let mut tell_at = self.began;
+        loop {
+            self.take_news(LOOK);
+            if Instant::now() >= tell_at {
+                tell_at += TELL;
+                let statuses: Vec<_> = self.pipelines.iter_mut().map(Pipeline::status).collect();
+                self.told.observer.status(self.began.elapsed(), &statuses);
+            }
+            if let Some(ended_by) = self.end(limit, stop) {
+                return ended_by;
+            }
+        }
+    }
+
+    fn end(&self, limit: Option<Duration>, stop: &AtomicBool) -> Option<EndedBy> {
+        if stop.load(Ordering::Relaxed) {
+            return Some(EndedBy::Signal);
+        }
+        if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+            return Some(EndedBy::Time);
+        }
+        if self.pipelines.iter().all(Pipeline::has_lost_its_device) {
+            return Some(EndedBy::Device);
+        }
+        // A pipeline whose source has no end goes on until somebody ends it.
+        let over = |p: &Pipeline| p.has_ended() || p.has_lost_its_device();
+        self.pipelines.iter().all(over).then_some(EndedBy::Source)
+    }
+
+    /// Waits a moment for something to happen and tells it.
+    fn take_news(&mut self, wait: Duration) {
+        if let Ok(event) = self.events.recv_timeout(wait) {
+            self.take_event(&event);
+            while let Ok(event) = self.events.try_recv() {
+                self.take_event(&event);
+            }
+        }
+        for pipeline in &mut self.pipelines {
+            for line in pipeline.news() {
+                self.told.line(line);
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        let Event::Died { plugin: name, how, .. } = event else {
+            return self.told.line(event.to_string());
+        };
+        let plugins = self.pipelines.iter_mut().flat_map(Pipeline::plugins_mut);
+        let Some(plugin) = plugins.into_iter().find(|plugin| plugin.name() == &**name) else { return };
+        plugin.note_death(how.to_string());
+        let lost = plugin.status().lost;
+        self.told.line(format!("{event}; its blocks are replaced ({lost}) and it is not restarted yet"));
+    }
+
+    fn close(mut self, ended_by: EndedBy) -> Result<RunReport> {
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.take_news(Duration::ZERO);
+        let pipelines: Vec<_> = self.pipelines.iter_mut().map(Pipeline::status).collect();
+        let errors: Vec<_> = self.pipelines.drain(..).flat_map(Pipeline::close).collect();
+        // With the workers gone, all that they had to say is there.
+        self.take_news(Duration::ZERO);
+        if ended_by == EndedBy::Device {
+            return Err(Error::new(Kind::Device, "every pipeline has lost its device")
+                .remedy("plug it in again, or use another: `nda devices` lists them"));
+        }
+        let damaged: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        for line in &damaged {
+            self.told.line(line.clone());
+        }
+        Ok(RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged })
+    }
+}

@@ -1,1 +1,129 @@
-//! section: to come in the next commit.
+//! A pipelined section: consecutive processors that together may take one block longer.
+//!
+//! The audio thread hands the block to the section's thread and takes the result of the block before; the
+//! thread runs the processors, waits for their workers within the block, and repairs lost blocks at once. So a
+//! chain has one block of latency however many of its plugins are pipelined. The hand-over is the same ring as
+//! a worker's, between two threads of this process; a [`Remote`] is its audio half.
+//!
+//! A section with a single plugin doesn't exist: the audio thread pipelines that one by itself.
+
+use crate::block::Block;
+use crate::error::{Error, Kind, Result};
+use crate::plugin::conceal::Plan;
+use crate::plugin::remote::{Remote, Terms};
+use crate::plugin::spec::{Guard, Lost, Mode};
+use crate::processor::{Processor, Seals};
+use crate::telemetry::{self, PluginStats};
+use shared::clock::now_ns;
+use shared::control::Handles;
+use shared::format::Format;
+use shared::layout::Layout;
+use shared::message::PluginKind;
+use shared::ring::{HostEnd, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// Slots between the audio thread and the section.
+const SLOTS: u32 = 4;
+/// How much of a block's time the section may use; the rest is for waking up and handing back.
+const SHARE: f64 = 0.9;
+
+/// The thread of a section; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct SectionThread {
+    stop: Arc<AtomicBool>,
+    waker: WorkerWaker,
+    thread: Option<JoinHandle<()>>,
+    stats: Arc<PluginStats>,
+}
+
+/// Puts processors on a thread of their own; gives back the audio half that stands for them in the chain.
+pub(crate) fn start(
+    format: Format,
+    mut processors: Vec<Box<dyn Processor>>,
+) -> Result<(Remote, SectionThread)> {
+    processors.iter_mut().for_each(|p| p.enter_section());
+    let terms = terms_of(format, &processors);
+    let (host_end, mut end) = ends(format)?;
+    let waker = end.waker();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let run = move || {
+        while !stopped.load(Ordering::Acquire) {
+            step(&mut end, &mut processors, &stopped);
+        }
+    };
+    let thread = std::thread::Builder::new().name("nda-section".into()).spawn(run).map_err(|e| {
+        Error::new(Kind::System, "a thread for a pipelined section can't be started").source(e)
+    })?;
+    let (stats, writer, _) = telemetry::plugin_figures();
+    let gone = Arc::clone(&stop);
+    let remote = Remote::new("section".into(), host_end, gone, terms, Arc::clone(&stats), writer);
+    Ok((remote, SectionThread { stop, waker, thread: Some(thread), stats }))
+}
+
+fn ends(format: Format) -> Result<(HostEnd, WorkerEnd)> {
+    let refused = |e| Error::new(Kind::System, "memory for a pipelined section can't be had").source(e);
+    let layout = Layout::new(format, SLOTS).unwrap_or_else(|| unreachable!("SLOTS is a power of two"));
+    let (host_end, handles): (_, Handles) = HostEnd::create(layout).map_err(refused)?;
+    let end = WorkerEnd::map(&handles, layout).map_err(refused)?;
+    Ok((host_end, end))
+}
+
+/// A lost block of the section as a whole must not let through what one of its processors would not.
+fn terms_of(format: Format, processors: &[Box<dyn Processor>]) -> Terms {
+    let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
+    let seals = processors.iter().map(|p| p.seals()).fold(Seals::default(), |a, b| Seals {
+        no_bypass: a.no_bypass || b.no_bypass,
+        no_ramp: a.no_ramp || b.no_ramp,
+    });
+    let plan = Plan {
+        lost: if seals.no_bypass { Lost::Mute } else { Lost::Bypass },
+        closed: seals.no_bypass,
+        ramp: !seals.no_ramp,
+        latency_frames: own as usize + format.block_frames(),
+    };
+    Terms {
+        kind: PluginKind::Processor,
+        mode: Mode::Pipelined,
+        deadline: 0.0,
+        guard: Guard::Off,
+        own_latency_frames: own,
+        plan,
+    }
+}
+
+fn step(end: &mut WorkerEnd, processors: &mut [Box<dyn Processor>], stop: &AtomicBool) {
+    if end.wait(now_ns() + 1_000_000_000, stop) != Wake::Block {
+        return;
+    }
+    let format = end.layout().format();
+    let woken_ns = now_ns();
+    end.begin();
+    let mut block = Block::new(end.next_samples(), format.block_frames());
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
+    let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
+    crate::chain::run(processors, &mut block, woken_ns, budget_ns);
+    end.answer(Status::Good, Stamps { woken_ns, entered_ns: woken_ns, left_ns: now_ns() });
+}
+
+impl SectionThread {
+    /// Blocks that the section as a whole lost, because its thread was not scheduled in time.
+    pub(crate) fn late(&self) -> u64 {
+        self.stats.counts().lost()
+    }
+}
+
+impl Drop for SectionThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            while !thread.is_finished() {
+                self.waker.wake();
+                std::thread::yield_now();
+            }
+            let _ = thread.join();
+        }
+    }
+}

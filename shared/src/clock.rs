@@ -8,7 +8,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 ///
 /// # Real-time
 /// May be called on the audio thread: answered by the vDSO, without a system call, where the kernel's clock
-/// source allows it (TSC and kvm-clock do).
+/// source allows it (TSC and kvm-clock do). The first call of a process makes some: see that it is elsewhere.
 #[must_use]
 pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);

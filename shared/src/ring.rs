@@ -120,7 +120,8 @@ impl HostEnd {
         HostWaker(Arc::clone(&self.reply))
     }
 
-    /// Whether the next block has a slot: the one that had it before has been answered.
+    /// Whether the next block has a slot: the one that had it before has been answered. Its answer is lost if it
+    /// has not been taken by then.
     ///
     /// # Real-time
     /// May be called on the audio thread: one load.
@@ -151,6 +152,18 @@ impl HostEnd {
         self.next = seq.wrapping_add(1);
         self.fresh = self.fresh.saturating_sub(1);
         Some(seq)
+    }
+
+    /// The samples of a request that has not been answered and taken yet, as they were published.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread.
+    #[must_use]
+    pub fn requested(&self, seq: u32) -> &[f32] {
+        let samples = self.request.samples(self.layout.index(seq)).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which only `publish` writes, and that takes
+        // `&mut self`.
+        unsafe { std::slice::from_raw_parts(samples, self.layout.format().samples()) }
     }
 
     /// Tells the worker that blocks have been published.
@@ -354,6 +367,15 @@ impl WorkerEnd {
         self.reply.samples(index)
     }
 
+    /// The samples of the block that comes next, for a worker in Rust. Not to be mixed with pointers from
+    /// [`WorkerEnd::samples`] that are still in use.
+    pub fn next_samples(&mut self) -> &mut [f32] {
+        let samples = self.reply.samples(self.next_index()).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which no other process writes; `&mut self`
+        // makes this the only reference.
+        unsafe { std::slice::from_raw_parts_mut(samples, self.layout.format().samples()) }
+    }
+
     /// The same samples, to be held by arrays that may outlive this end.
     #[must_use]
     pub fn memory(&self) -> SlotMemory {
@@ -417,3 +439,6 @@ impl WorkerEnd {
         self.next = self.next.wrapping_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,8 @@ const ANY: NonZeroU32 = NonZeroU32::MAX;
 pub(crate) fn park(own: &Header, peer: &Header, deadline_ns: u64, mut ready: impl FnMut() -> bool) -> bool {
     let deadline = clock::timespec(deadline_ns);
     for _ in 0..WAKES_MAX {
-        let bell = peer.bell.load(Ordering::Relaxed);
+        // SYNC: bell; with Release in `ring`: whoever sees the bell sees what it rang for.
+        let bell = peer.bell.load(Ordering::Acquire);
         own.parked.store(PARKED, Ordering::Relaxed);
         // SYNC: parked before ready here, bell before parked in `ring`.
         fence(Ordering::SeqCst);
@@ -48,7 +49,8 @@ pub(crate) fn park(own: &Header, peer: &Header, deadline_ns: u64, mut ready: imp
 /// # Real-time
 /// No wait; at most one futex wake.
 pub(crate) fn ring(own: &Header, peer: &Header, seq: u32) {
-    own.bell.store(seq, Ordering::Relaxed);
+    // SYNC: bell; with Acquire in `park`.
+    own.bell.store(seq, Ordering::Release);
     // SYNC: bell before parked here, parked before ready in `park`.
     fence(Ordering::SeqCst);
     if peer.parked.load(Ordering::Relaxed) == PARKED {

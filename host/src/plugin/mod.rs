@@ -1,3 +1,304 @@
-//! One Python plugin in its worker process.
+//! One Python plugin in its worker process: what the user asks of it, and its two halves here.
+//!
+//! [`Plugin`] is the control half, for the thread that starts and watches; [`Remote`] is the audio half, a
+//! [`Processor`](crate::processor::Processor) that moves to the audio thread. They share counters and nothing else.
 
+pub(crate) mod conceal;
+pub mod interpreter;
+pub(crate) mod remote;
 pub mod spec;
+pub mod worker;
+
+pub use remote::Remote;
+
+use crate::error::{Error, Kind, Result};
+use crate::report::PluginStatus;
+use crate::supervisor::Supervisor;
+use crate::telemetry::{self, NonFiniteNews, PluginStats, PluginTimes};
+use conceal::Plan;
+use remote::Terms;
+use shared::format::Format;
+use shared::message::{Configured, PluginKind};
+use shared::ring::HostEnd;
+use spec::{Guard, Lost, Mode, PluginSpec};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use worker::Worker;
+
+/// Slots of a real-time ring: how many blocks a slow worker may fall behind before blocks are not handed over
+/// at all.
+const SLOTS: u32 = 8;
+/// Longest delay of its own that a plugin can declare.
+const LATENCY_MAX_S: f64 = 10.0;
+
+/// The control half of a plugin.
+#[derive(Debug)]
+pub struct Plugin {
+    name: String,
+    spec: PluginSpec,
+    worker: Worker,
+    mode: Mode,
+    closed: bool,
+    own_latency_frames: u32,
+    uncached: Option<String>,
+    notes: Vec<String>,
+    non_finite: NonFiniteNews,
+    stats: Arc<PluginStats>,
+    times: PluginTimes,
+    died: Option<String>,
+}
+
+impl Plugin {
+    /// Starts the plugin in a worker of its own and gives both halves, ready to process blocks of this format.
+    ///
+    /// Waits for the interpreter and for the plugin's own code, a tenth of a second or more.
+    ///
+    /// # Errors
+    /// Of kind `Interpreter` or `Plugin`, with the plugin's traceback, if it can't be started.
+    pub fn load(supervisor: &Supervisor, spec: PluginSpec, format: Format) -> Result<(Self, Remote)> {
+        let name = spec.file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        Self::load_as(supervisor, &name, spec, format, None)
+    }
+
+    /// As [`Plugin::load`] under a name of the user's, and only if it is of this kind.
+    ///
+    /// # Errors
+    /// As [`Plugin::load`], and of kind `Plugin` if it is of another kind.
+    pub fn load_as(
+        supervisor: &Supervisor,
+        name: &str,
+        spec: PluginSpec,
+        format: Format,
+        kind: Option<PluginKind>,
+    ) -> Result<(Self, Remote)> {
+        let (mut plugin, end) = Self::open(supervisor, name, spec, format, kind, SLOTS)?;
+        plugin.worker.start()?;
+        let (stats, writer, times) = telemetry::plugin_figures();
+        plugin.stats = Arc::clone(&stats);
+        plugin.times = times;
+        let terms = plugin.terms(format);
+        let gone = plugin.worker.gone();
+        let remote = Remote::new(name.to_owned(), end, gone, terms, stats, writer);
+        Ok((plugin, remote))
+    }
+
+    /// Loads and configures, but does not start it; for whoever drives the ring himself.
+    pub(crate) fn open(
+        supervisor: &Supervisor,
+        name: &str,
+        spec: PluginSpec,
+        format: Format,
+        kind: Option<PluginKind>,
+        slots: u32,
+    ) -> Result<(Self, HostEnd)> {
+        let worker = supervisor.spawn(name, &spec)?;
+        let loaded = worker.loaded();
+        check_kind(name, &spec, loaded.kind, kind)?;
+        let closed = spec.fail_closed.unwrap_or(loaded.fail_closed);
+        let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
+        let mode = spec.mode.unwrap_or(default);
+        let (end, configured) = worker.configure(format, slots, &spec.set)?;
+        check_answers(name, &spec, loaded.kind, format, &configured)?;
+        let notes = notes(name, loaded.kind, format, &configured);
+        let uncached = configured.uncached;
+        let own_latency_frames = latency_frames(name, format, configured.latency_s)?;
+        let (stats, _, times) = telemetry::plugin_figures();
+        let name = name.to_owned();
+        let plugin = Self {
+            name,
+            spec,
+            worker,
+            mode,
+            closed,
+            own_latency_frames,
+            uncached,
+            notes,
+            non_finite: NonFiniteNews::default(),
+            stats,
+            times,
+            died: None,
+        };
+        Ok((plugin, end))
+    }
+
+    fn terms(&self, format: Format) -> Terms {
+        let kind = self.worker.loaded().kind;
+        let mode_frames = if self.mode == Mode::Pipelined { format.block_frames() } else { 0 };
+        let latency_frames = self.own_latency_frames as usize + mode_frames;
+        Terms {
+            kind,
+            mode: self.mode,
+            deadline: self.spec.deadline,
+            guard: self.spec.guard,
+            own_latency_frames: self.own_latency_frames,
+            plan: self.plan(latency_frames),
+        }
+    }
+
+    /// What happens to its lost blocks, if its output comes this late.
+    pub(crate) fn plan(&self, latency_frames: usize) -> Plan {
+        let dry = self.worker.loaded().kind == PluginKind::Processor;
+        // What is not audio can neither be held nor joined, and a source has nothing dry.
+        let lost = match self.spec.lost {
+            Lost::Bypass if !dry => Lost::Mute,
+            lost => lost,
+        };
+        Plan { lost, closed: self.closed, ramp: self.spec.guard == Guard::On, latency_frames }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was asked of it.
+    #[must_use]
+    pub fn spec(&self) -> &PluginSpec {
+        &self.spec
+    }
+
+    /// Frames that it says it delays by.
+    #[must_use]
+    pub fn latency_frames(&self) -> u32 {
+        self.own_latency_frames
+    }
+
+    /// What the user should know about how it was started, a line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Its worker process: parameters, start and stop.
+    #[must_use]
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    pub(crate) fn stats(&self) -> &PluginStats {
+        &self.stats
+    }
+
+    /// Takes note of a block's time, for whoever drives the ring himself.
+    pub(crate) fn time(&mut self, stamps: shared::ring::Stamps) {
+        self.times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
+    }
+
+    /// What has happened to its samples that the user has not been told yet, a line each.
+    pub fn news(&mut self) -> Option<String> {
+        self.non_finite.line(&self.name, &self.stats.counts())
+    }
+
+    /// Takes note of how its worker ended.
+    pub fn note_death(&mut self, how: String) {
+        self.died = Some(how);
+    }
+
+    /// How it is doing.
+    pub fn status(&mut self) -> PluginStatus {
+        self.times.drain();
+        let loaded = self.worker.loaded();
+        let gone = self.worker.gone().load(Ordering::Relaxed);
+        PluginStatus {
+            name: self.name.clone(),
+            title: format!("{} {}", loaded.name, loaded.version),
+            file: self.spec.file.clone(),
+            kind: loaded.kind.to_string(),
+            mode: if self.mode == Mode::Pipelined { "pipelined" } else { "same-block" },
+            lost: self.policy(),
+            pid: self.worker.pid(),
+            python: self.worker.hello().python.clone(),
+            dead: self.died.clone().or_else(|| gone.then(|| "its worker ended".to_owned())),
+            uncached: self.uncached.clone(),
+            counts: self.stats.counts(),
+            plugin_time: self.times.plugin(),
+            round_trip: self.times.round_trip(),
+        }
+    }
+
+    fn policy(&self) -> &'static str {
+        match (self.closed, self.plan(0).lost) {
+            (true, _) => "silence (fail-closed)",
+            (_, Lost::Bypass) => "bypass",
+            (_, Lost::Mute) => "mute",
+            (_, Lost::Hold) => "hold",
+        }
+    }
+
+    /// Asks the worker to go, waits for it, and kills it if it stays.
+    ///
+    /// # Errors
+    /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same.
+    pub fn shutdown(self) -> Result<()> {
+        self.worker.shutdown()
+    }
+}
+
+fn check_kind(name: &str, spec: &PluginSpec, is: PluginKind, wanted: Option<PluginKind>) -> Result<()> {
+    match wanted {
+        Some(wanted) if wanted != is => {
+            let place = match is {
+                PluginKind::Source => "name it as `source`",
+                PluginKind::Processor => "put it into `plugins`",
+                PluginKind::Sink => "name it as `sink`",
+            };
+            let what = format!("plugin {name} ({}) is a {is}, not a {wanted}", spec.file.display());
+            Err(Error::new(Kind::Plugin, what).remedy(place))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the plugin made of the format. A processor works on the blocks it gets, whatever it says; a source or
+/// sink that runs at another rate would be heard at the wrong pitch.
+fn check_answers(
+    name: &str,
+    spec: &PluginSpec,
+    kind: PluginKind,
+    format: Format,
+    says: &Configured,
+) -> Result<()> {
+    if let Some(key) = says.refused.first() {
+        let what = format!("plugin {name} ({}) does not accept parameter `{key}`", spec.file.display());
+        let value = spec.set.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v);
+        return Err(Error::new(Kind::Plugin, what).remedy(format!(
+            "check the name `{key}` and the value `{value}` against the plugin's file, or remove it"
+        )));
+    }
+    let channels = u32::try_from(format.channels()).unwrap_or(u32::MAX);
+    let differs =
+        |says: Option<u32>, is: u32| says.filter(|says| *says != is && kind != PluginKind::Processor);
+    if let Some(rate) = differs(says.rate, format.rate()) {
+        let what = format!("plugin {name} runs at {rate} Hz, the pipeline at {} Hz", format.rate());
+        return Err(Error::new(Kind::Config, what).remedy(format!("set `rate = {rate}` for this pipeline")));
+    }
+    if let Some(n) = differs(says.channels, channels) {
+        let what = format!("plugin {name} has {n} channels, the pipeline {channels}");
+        return Err(Error::new(Kind::Config, what).remedy(format!("set `channels = {n}` for this pipeline")));
+    }
+    Ok(())
+}
+
+/// What is unusual, but no reason not to run.
+fn notes(name: &str, kind: PluginKind, format: Format, says: &Configured) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(why) = &says.uncached {
+        notes.push(format!("plugin {name} gets a fresh buffer for each block, which is slower: {why}"));
+    }
+    if let Some(rate) = says.rate.filter(|rate| *rate != format.rate() && kind == PluginKind::Processor) {
+        notes.push(format!("plugin {name} says that it runs at {rate} Hz; it gets {} Hz", format.rate()));
+    }
+    notes
+}
+
+fn latency_frames(name: &str, format: Format, latency_s: f64) -> Result<u32> {
+    if !(0.0..=LATENCY_MAX_S).contains(&latency_s) {
+        let what = format!("plugin {name} says that it delays by {latency_s} s");
+        return Err(Error::new(Kind::Plugin, what)
+            .remedy(format!("let get_processing_latency return seconds, 0 to {LATENCY_MAX_S}")));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10 s at no more than 192 kHz
+    let frames = (latency_s * f64::from(format.rate())).round() as u32;
+    Ok(frames)
+}

@@ -1,1 +1,159 @@
-//! supervisor
+//! The supervisor: every worker process, from its start to its end.
+//!
+//! For whoever builds a pipeline. [`Supervisor::spawn`] starts a worker and gives its control half, a
+//! [`Worker`]; one thread of the supervisor's own (`watch`) starts the processes, hears what they say, drains
+//! what they print and reaps them. What nobody asked for comes as [`Event`]s.
+//!
+//! Nothing here is ever called on the audio thread: that shares a flag ([`Worker::gone`]) and its ring with it,
+//! no more. A dead worker stays dead: who restarts it, starts another incarnation.
+
+mod death;
+mod event;
+pub(crate) mod link;
+pub mod module;
+mod output;
+mod process;
+mod watch;
+
+pub use death::{Because, Death, Ending};
+pub use event::Event;
+
+use crate::error::{Error, Kind, Result};
+use crate::plugin::interpreter;
+use crate::plugin::spec::PluginSpec;
+use crate::plugin::worker::{Origin, Worker, plugin_file};
+use event::Reporter;
+use link::Link;
+use rustix::event::{EventfdFlags, eventfd};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use watch::{Command, Launch, Watch};
+
+/// How long a worker may take for what it is asked, before it is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From its start to its hello: the interpreter, numpy, the worker module.
+    pub hello: Duration,
+    /// Importing the plugin and making the instance: large models are loaded here.
+    pub load: Duration,
+    /// Format, parameters, `initialize`.
+    pub configure: Duration,
+    /// `start`.
+    pub start: Duration,
+    /// Everything else but the last.
+    pub other: Duration,
+    /// From being asked to go until it is gone.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let long = Duration::from_secs(30);
+        let shutdown = Duration::from_secs(2);
+        Self {
+            hello: long,
+            load: long,
+            configure: long,
+            start: long,
+            other: Duration::from_secs(5),
+            shutdown,
+        }
+    }
+}
+
+/// Starts workers and watches over them until it is dropped.
+///
+/// Dropped, it asks all workers that are left to go, gives them two seconds, then kills them. None is left
+/// behind, not even as a zombie, unless the kernel itself can't end it. Processes that a plugin started end
+/// with it, but for those that it put into a session of their own.
+#[derive(Debug)]
+pub struct Supervisor {
+    commands: Sender<Command>,
+    bell: Arc<OwnedFd>,
+    limits: Limits,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Supervisor {
+    /// Starts the supervisor's thread. To be called by a thread of ordinary priority, which the workers inherit.
+    /// Events that nobody reads are dropped when too many wait, except deaths.
+    ///
+    /// # Errors
+    /// [`Kind::System`]: no thread, no descriptors.
+    pub fn new() -> Result<(Self, Receiver<Event>)> {
+        Self::with_limits(Limits::default())
+    }
+
+    /// As [`Supervisor::new`], with other limits.
+    ///
+    /// # Errors
+    /// As [`Supervisor::new`].
+    pub fn with_limits(limits: Limits) -> Result<(Self, Receiver<Event>)> {
+        let failed = |e: io::Error| Error::new(Kind::System, "can't start the supervisor").source(e);
+        let bell =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
+        let bell = Arc::new(bell);
+        let (commands, orders) = channel();
+        let (events, received) = sync_channel(event::QUEUE);
+        let watch = Watch::new(orders, Arc::clone(&bell), Reporter::new(events));
+        let thread = thread::Builder::new().name("nda-supervisor".into());
+        let thread = Some(thread.spawn(move || watch.run()).map_err(failed)?);
+        Ok((Self { commands, bell, limits, thread }, received))
+    }
+
+    /// Starts a worker for the plugin `name`, and waits until the plugin is loaded. May be called by several
+    /// threads at once; their workers then start side by side.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if there is no such plugin file, [`Kind::Interpreter`] if there is no Python fit for
+    /// it, [`Kind::Plugin`] if it can't be imported or hangs, [`Kind::Worker`] if the worker module is missing
+    /// or of another version. The worker is then gone.
+    pub fn spawn(&self, name: &str, spec: &PluginSpec) -> Result<Worker> {
+        let file = plugin_file(&spec.file)?;
+        let python = interpreter::find(spec.python.as_deref(), Path::new(&file))?;
+        let module = module::find()?;
+        let origin = Origin { name: name.into(), file, python, module };
+        let link = self.launch(&origin)?;
+        Worker::greet(link, origin, self.limits)
+    }
+
+    fn launch(&self, origin: &Origin) -> Result<Arc<Link>> {
+        let (answer, launched) = sync_channel(1);
+        let launch = Launch {
+            name: Arc::clone(&origin.name),
+            python: origin.python.clone(),
+            module: origin.module.clone(),
+            hello_by: Instant::now() + self.limits.hello,
+            answer,
+        };
+        // A thread that is gone has dropped the other end of `answer` too.
+        let _ = self.commands.send(Command::Launch(launch));
+        self.ring();
+        match launched.recv_timeout(self.limits.hello) {
+            Ok(started) => started.map_err(|why| interpreter::not_started(&origin.python, why)),
+            Err(_) => Err(Error::new(Kind::System, format!("the supervisor can't start {}", origin.name))),
+        }
+    }
+
+    /// Makes the thread look at its commands.
+    fn ring(&self) {
+        // It fails if 2^64 rings wait to be heard.
+        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Leave);
+        self.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been printed, and its workers have ended with it.
+            let _ = thread.join();
+        }
+    }
+}

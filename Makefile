@@ -1,0 +1,35 @@
+# `make run` and `make test` do everything on a fresh Debian or Ubuntu machine with Rust and Python 3.10+.
+# Both first install what is missing and say what they install (.ci/setup).
+
+.PHONY: run test lint bench setup setup-tests build clean
+
+run: setup build
+	@target/release/nda run examples/demo.toml
+
+build:
+	@cargo build --release --locked --quiet -p host -p worker
+
+test: setup-tests
+	@echo "building"
+	@cargo build --locked --quiet -p host -p worker
+	cargo test --locked --workspace --exclude worker
+	.venv/bin/python -m pytest -q plugins_py/tests
+
+lint: setup-tests
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	.venv/bin/ruff check plugins_py examples
+	.venv/bin/ruff format --check plugins_py examples
+
+bench: setup build
+	cargo bench --locked -p benches
+
+setup:
+	@.ci/setup
+
+setup-tests:
+	@.ci/setup tests
+
+clean:
+	cargo clean
+	rm -rf .venv out.wav

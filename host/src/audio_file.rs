@@ -1,1 +1,0 @@
-//! audio_file: to come in the next commit.

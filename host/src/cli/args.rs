@@ -1,0 +1,261 @@
+//! The command line: what can be typed, and the help that tells it.
+//!
+//! For the commands, which get values that are already checked as far as the words go. It opens no file; the
+//! plugins of a render are read in `plugin_args`.
+
+use super::exit::exit_codes_text;
+use super::plugin_args::PluginArgs;
+use crate::audio_file::Bits;
+use crate::config::BLOCK_DEFAULT;
+use crate::render::RenderSpec;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use shared::format::BLOCK_FRAMES;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Runs Python audio plugins, each in a process of its own.
+///
+/// A plugin that hangs, crashes or runs wild loses its own blocks, never the audio of the others: nda waits
+/// for each only until its deadline and plays on.
+#[derive(Debug, Parser)]
+#[command(name = "nda", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = after_long_help())]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What `nda` can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Run(RunArgs),
+    Render(RenderArgs),
+    Devices(DevicesArgs),
+    Completions(CompletionsArgs),
+}
+
+const EXAMPLES: &str = "Examples:
+  nda run live.toml
+  nda render song.flac out.wav --plugin echo.py --set delay=0.3";
+
+fn after_long_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit_codes_text())
+}
+
+/// Run the pipelines of a configuration in real time
+///
+/// Each pipeline takes audio from a file, a device or a plugin through its plugins to a device, a file or a
+/// plugin, until every source has ended, the time given is over, or Ctrl-C. On a terminal a live screen shows
+/// levels, times and losses; elsewhere there is a line a second. At the end a report tells what became of
+/// every block.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nda run live.toml --for 60 --json report.json
+
+A configuration can be as short as this:
+  [[pipeline]]
+  source = \"song.flac\"
+  plugins = [\"echo.py\"]
+  sink = \"default\"")]
+pub(super) struct RunArgs {
+    /// The configuration, in TOML
+    #[arg(value_name = "CONFIG.toml")]
+    pub(super) config: PathBuf,
+    /// End after this many seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub(super) limit: Option<Duration>,
+    /// Write the report as JSON into this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+}
+
+/// Render a file through plugins into a file, as fast as it goes
+///
+/// The same chain as in `nda run`, but it waits for every block, so that nothing is lost to slowness. OUT is
+/// replaced if it exists.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nda render song.flac out.wav --plugin echo.py
+  nda render in.wav out.wav --plugin gain.py --set gain=0.5 --plugin limit.py --lost mute --bits 24")]
+pub(super) struct RenderArgs {
+    /// The file to read: WAV or FLAC
+    #[arg(value_name = "IN")]
+    pub(super) input: PathBuf,
+    /// The file to write: WAV
+    #[arg(value_name = "OUT")]
+    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) plugins: PluginArgs,
+    /// Frames per block, 16 to 8192
+    #[arg(long, value_name = "FRAMES", default_value_t = BLOCK_DEFAULT, value_parser = block_frames)]
+    pub(super) block: u32,
+    /// Sample format of OUT: 16 or 24-bit integers, or 32-bit floats
+    #[arg(long, value_name = "16|24|32f", default_value = "32f")]
+    pub(super) bits: Bits,
+    /// Write the report as JSON into this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+}
+
+/// List the audio devices
+///
+/// Shows the names that a configuration can use as a source or a sink, with what each device can do.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nda devices --json")]
+pub(super) struct DevicesArgs {
+    /// Print them as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Print a script that completes nda's arguments in a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nda completions bash > ~/.local/share/bash-completion/completions/nda")]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    pub(super) shell: clap_complete::Shell,
+}
+
+impl RunArgs {
+    /// The files it reads, which no output may replace.
+    pub(super) fn inputs(&self) -> Vec<&Path> {
+        vec![&self.config]
+    }
+}
+
+impl RenderArgs {
+    pub(super) fn spec(&self) -> RenderSpec {
+        RenderSpec {
+            input: self.input.clone(),
+            output: self.output.clone(),
+            elements: self.plugins.elements(),
+            block_frames: self.block,
+            bits: self.bits,
+        }
+    }
+
+    /// The files that `--json` may not replace.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        let ends = [self.input.as_path(), self.output.as_path()];
+        ends.into_iter().chain(self.plugins.files()).collect()
+    }
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// What is wrong with it; also the text of `--help` and `--version`, which clap hands over the same way.
+pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| {
+        // What clap itself can't judge is told with the usage of the subcommand, as if it could.
+        let named = matches.subcommand_name().and_then(|name| command.find_subcommand(name)).cloned();
+        error.format(&mut named.unwrap_or(command))
+    })
+}
+
+/// The command line as clap knows it, for completions.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let right = "it must be a number of seconds above 0, as in 60 or 2.5";
+    let seconds: f64 = text.parse().map_err(|_| right.to_owned())?;
+    if seconds <= 0.0 || seconds.is_nan() {
+        return Err(right.to_owned());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| "it is longer than a clock can count".to_owned())
+}
+
+fn block_frames(text: &str) -> Result<u32, String> {
+    let frames = text.parse().ok().filter(|frames| BLOCK_FRAMES.contains(frames));
+    frames.ok_or_else(|| format!("it must be {} to {}", BLOCK_FRAMES.start(), BLOCK_FRAMES.end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::EXIT_CODES;
+    use crate::config::ElementSpec;
+    use crate::plugin::spec::PluginSpec;
+
+    fn parsed(line: &str) -> Command {
+        parse(line.split(' ').map(OsString::from)).unwrap().command
+    }
+
+    fn told(line: &str) -> String {
+        parse(line.split(' ').map(OsString::from)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        let help = told("nda --help");
+        for (code, meaning) in EXIT_CODES {
+            assert!(help.contains(&format!("{code:>3}  {meaning}\n")), "{code} in {help}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        for name in ["run", "render", "devices", "completions"] {
+            assert!(told(&format!("nda {name} --help")).contains(&format!("\n  nda {name} ")), "{name}");
+        }
+        assert_eq!(told("nda --help").matches("\n  nda ").count(), 2);
+    }
+
+    #[test]
+    fn a_render_is_read_from_its_words() {
+        let line = "nda render in.wav out.wav --plugin a.py --set x=1 --block 512 --bits 24";
+        let Command::Render(args) = parsed(line) else { panic!("not a render") };
+        let spec = RenderSpec {
+            input: "in.wav".into(),
+            output: "out.wav".into(),
+            elements: vec![ElementSpec::from(PluginSpec::new("a.py").set("x", "1"))],
+            block_frames: 512,
+            bits: Bits::I24,
+        };
+        assert_eq!(args.spec(), spec);
+    }
+
+    #[test]
+    fn a_render_without_plugins_copies() {
+        let Command::Render(args) = parsed("nda render in.wav out.wav") else { panic!("not a render") };
+        let spec = args.spec();
+        assert_eq!((spec.elements.len(), spec.block_frames, spec.bits), (0, 256, Bits::F32));
+    }
+
+    #[test]
+    fn an_option_before_any_plugin_is_told_with_the_commands_usage() {
+        let told = told("nda render in.wav out.wav --set x=1");
+        let expected = "error: --set stands before any --plugin; write it behind the --plugin it belongs to\n\n\
+                        Usage: nda render [OPTIONS] <IN> <OUT>\n";
+        assert!(told.starts_with(expected), "{told}");
+    }
+
+    #[test]
+    fn a_run_can_be_limited_in_time() {
+        let Command::Run(args) = parsed("nda run live.toml --for 2.5 --json -") else { panic!("not a run") };
+        assert_eq!(args.limit, Some(Duration::from_millis(2500)));
+        for wrong in ["0", "-1", "nan", "inf", "1e300", "soon"] {
+            told(&format!("nda run live.toml --for={wrong}"));
+        }
+    }
+
+    #[test]
+    fn a_block_has_16_to_8192_frames() {
+        for wrong in ["15", "8193", "many", "-16"] {
+            let told = told(&format!("nda render a.wav b.wav --block={wrong}"));
+            assert!(told.contains("it must be 16 to 8192"), "{told}");
+        }
+    }
+}

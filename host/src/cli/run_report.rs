@@ -1,0 +1,181 @@
+//! What became of a run, in a few lines.
+//!
+//! For people, at the end of `nda run`; programs get the same as JSON. A figure that is not known, or a thing
+//! that did not happen, has no line.
+
+use super::words;
+use crate::config::{Config, FileSinkSpec, SinkSpec};
+use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RunReport};
+use crate::telemetry::Percentiles;
+use std::time::Duration;
+
+/// The report; `config` knows the files that were written.
+pub(super) fn text(report: &RunReport, config: &Config) -> String {
+    let mut lines = vec![ending(report)];
+    for pipeline in &report.pipelines {
+        lines.extend(pipeline_lines(pipeline, &files(config, &pipeline.name)));
+    }
+    if !report.events.is_empty() {
+        lines.push(words::plural(report.events.len() as u64, "event"));
+    }
+    lines.extend(report.damaged.iter().map(|why| format!("not whole: {why}")));
+    lines.join("\n") + "\n"
+}
+
+fn ending(report: &RunReport) -> String {
+    let why = match report.ended_by {
+        EndedBy::Source => "every source has ended",
+        EndedBy::Time => "the time is over",
+        EndedBy::Signal => "told to by a signal",
+        EndedBy::Device => "every pipeline has lost its device",
+    };
+    let elapsed = Duration::try_from_secs_f64(report.seconds).unwrap_or_default();
+    format!("ended after {}: {why}", words::clock(elapsed))
+}
+
+fn files<'a>(config: &'a Config, pipeline: &str) -> Vec<&'a FileSinkSpec> {
+    let Some(spec) = config.pipelines.iter().find(|spec| spec.name == pipeline) else { return Vec::new() };
+    let sink = match &spec.sink {
+        SinkSpec::File(file) => Some(file),
+        _ => None,
+    };
+    sink.into_iter().chain(&spec.record).collect()
+}
+
+fn pipeline_lines(pipeline: &PipelineStatus, files: &[&FileSinkSpec]) -> Vec<String> {
+    let PipelineStatus { name, source, sink, .. } = pipeline;
+    let mut lines = vec![format!("{name}: {source} -> {sink}, {:.1} s played", pipeline.seconds())];
+    lines.push(format!("  {}", latency(&pipeline.latency)));
+    lines.extend(
+        files.iter().map(|file| format!("  wrote {}, {}", file.file.display(), words::bits(file.bits))),
+    );
+    let troubles = words::troubles(pipeline);
+    if !troubles.is_empty() {
+        lines.push(format!("  {troubles}"));
+    }
+    lines.extend(pipeline.plugins.iter().flat_map(|plugin| plugin_lines(plugin, pipeline)));
+    lines
+}
+
+fn latency(latency: &Latency) -> String {
+    let parts = [
+        (latency.mode_frames, "for pipelined plugins"),
+        (latency.plugin_frames, "within plugins"),
+        (latency.adaptation_frames, "between buffers and blocks"),
+        (latency.device_frames, "in the devices"),
+    ];
+    let parts = parts.iter().filter(|(frames, _)| *frames > 0);
+    let parts: Vec<_> = parts.map(|(frames, what)| format!("{frames} {what}")).collect();
+    if parts.is_empty() {
+        return "latency: none added".to_owned();
+    }
+    format!("latency {:.1} ms, in frames: {}", latency.total_ms, parts.join(", "))
+}
+
+fn plugin_lines(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Vec<String> {
+    let name = words::own_name(plugin, pipeline);
+    let PluginStatus { title, mode, .. } = plugin;
+    let mut lines = vec![format!("  {name} ({title}, {mode}): {}", blocks(plugin))];
+    lines.extend(lost(plugin).map(|lost| format!("    {lost}")));
+    lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}; {}", words::NOT_RESTARTED)));
+    let times = [("in the plugin", &plugin.plugin_time), ("round trip", &plugin.round_trip)];
+    lines.extend(times.iter().filter_map(|(what, times)| times_line(what, times)));
+    lines
+}
+
+/// What became of a plugin's blocks, in numbers.
+pub(super) fn blocks(plugin: &PluginStatus) -> String {
+    let counts = &plugin.counts;
+    let good = words::plural(counts.good, "block");
+    let lost = if counts.lost() == 0 { "none".to_owned() } else { counts.lost().to_string() };
+    match counts.non_finite_blocks {
+        0 => format!("{good} good, {lost} lost"),
+        n => format!("{good} good, {lost} lost, {n} not all finite"),
+    }
+}
+
+/// Why blocks were lost and what was heard instead, if any was.
+pub(super) fn lost(plugin: &PluginStatus) -> Option<String> {
+    let told = || format!("lost: {}; in their place: {}", words::losses(&plugin.counts), plugin.lost);
+    (plugin.counts.lost() > 0).then(told)
+}
+
+fn times_line(what: &str, times: &Percentiles) -> Option<String> {
+    let t = words::measured(times)?;
+    let [p50, p99, p999, max] = [t.p50_us, t.p99_us, t.p999_us, t.max_us].map(|us| format!("{us:.0} us"));
+    Some(format!("    {what:<13}  p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fabricated;
+    use crate::config::{PipelineSpec, SourceSpec};
+
+    fn config() -> Config {
+        let spec = PipelineSpec::new(SourceSpec::file("song.flac"), SinkSpec::device("virtual"));
+        Config { pipelines: vec![PipelineSpec { record: Some(FileSinkSpec::new("out.wav")), ..spec }] }
+    }
+
+    #[test]
+    fn the_report_of_a_run_with_a_dead_plugin_reads_like_this() {
+        let pipeline = PipelineStatus { xruns: 2, underrun_frames: 512, ..fabricated::with_a_dead_plugin() };
+        let expected = "\
+ended after 01:00: every source has ended
+main: song.flac -> virtual and out.wav, 60.0 s played
+  latency 6.7 ms, in frames: 256 for pipelined plugins, 64 within plugins
+  wrote out.wav, 32-bit float
+  2 xruns, 512 frames underrun
+  gain (Gain 1.0, same-block): 11250 blocks good, none lost
+    in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
+    round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
+  echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost, 1 not all finite
+    lost: 3 late, 2 failed, 4000 after it died; in their place: mute
+    DEAD: killed by signal 9 (SIGKILL); not restarted: that comes in a later version
+    in the plugin  p50 140 us, p99 910 us, p99.9 1450 us, max 12800 us
+    round trip     p50 5340 us, p99 5600 us, p99.9 6100 us, max 13100 us
+2 events
+";
+        assert_eq!(text(&fabricated::run_report(vec![pipeline]), &config()), expected);
+    }
+
+    #[test]
+    fn what_is_not_known_and_what_did_not_happen_has_no_line() {
+        let none = Latency {
+            mode_frames: 0,
+            plugin_frames: 0,
+            adaptation_frames: 0,
+            device_frames: 0,
+            total_ms: 0.0,
+        };
+        let pipeline = PipelineStatus { latency: none, ..fabricated::unheard() };
+        let report = RunReport { events: Vec::new(), ..fabricated::run_report(vec![pipeline]) };
+        let expected = "\
+ended after 01:00: every source has ended
+main: song.flac -> virtual and out.wav, 0.0 s played
+  latency: none added
+  gain (Gain 1.0, same-block): 0 blocks good, none lost
+";
+        assert_eq!(text(&report, &Config::default()), expected);
+    }
+
+    #[test]
+    fn every_pipeline_has_its_part_and_an_output_with_gaps_is_told_last() {
+        let mut report = fabricated::run_report(fabricated::two_pipelines());
+        report.damaged.push("out.wav: the disk is full".into());
+        let text = text(&report, &config());
+        assert!(text.contains("\nmusic: song.flac") && text.contains("\nvoice: song.flac"), "{text}");
+        assert!(text.ends_with("\n2 events\nnot whole: out.wav: the disk is full\n"), "{text}");
+    }
+
+    #[test]
+    fn the_report_for_programs_holds_the_same() {
+        let report = fabricated::run_report(vec![fabricated::with_a_dead_plugin()]);
+        let json: serde_json::Value =
+            serde_json::from_str(&crate::cli::json::document(&report).unwrap()).unwrap();
+        assert_eq!(json["format"], 1);
+        assert_eq!(json["ended_by"], "source");
+        assert_eq!(json["pipelines"][0]["plugins"][1]["dead"], "killed by signal 9 (SIGKILL)");
+        assert_eq!(json["pipelines"][0]["plugins"][1]["counts"]["gone"], 4000);
+    }
+}

@@ -1,0 +1,166 @@
+//! Numbers as people read them: times, levels, counts.
+//!
+//! For every text of the command line, so that a level looks the same in a line, on the screen and in a report.
+//! What is not known is told as such, never as 0.
+
+use crate::audio_file::Bits;
+use crate::report::{PipelineStatus, PluginStatus};
+use crate::telemetry::{Counts, Percentiles};
+use std::time::Duration;
+
+/// What is true of every dead worker, for now.
+pub(super) const NOT_RESTARTED: &str = "not restarted: that comes in a later version";
+
+/// `03:07`, or `1:03:07` from an hour on.
+pub(super) fn clock(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes:02}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// A peak in dB of full scale; silence is `-inf`.
+pub(super) fn db(peak: Option<f32>) -> String {
+    // Added to a rounded level, 0 takes the sign from `-0.0`.
+    peak.map_or_else(|| "-inf".to_owned(), |db| format!("{:.1}", (db * 10.0).round() / 10.0 + 0.0))
+}
+
+/// Microseconds in few characters: `9.5`, `120`, `35ms`, `12s`.
+pub(super) fn short_us(us: f64) -> String {
+    match us {
+        ..9.95 => format!("{us:.1}"),
+        ..9_999.5 => format!("{us:.0}"),
+        ..9_999_500.0 => format!("{:.0}ms", us / 1e3),
+        _ => format!("{:.0}s", us / 1e6),
+    }
+}
+
+/// `12/30`, median and 99 of 100; `None` as long as nothing has been measured.
+pub(super) fn median_and_p99(times: &Percentiles) -> Option<String> {
+    measured(times).map(|t| format!("{}/{}", short_us(t.p50_us), short_us(t.p99_us)))
+}
+
+/// The times, if there are any: no block takes no time at all.
+pub(super) fn measured(times: &Percentiles) -> Option<&Percentiles> {
+    (times.max_us > 0.0).then_some(times)
+}
+
+/// A count in at most five characters: `99999`, `120k`, `3.4M`.
+pub(super) fn short_count(count: u64) -> String {
+    let n = count as f64;
+    match count {
+        0..=99_999 => count.to_string(),
+        100_000..=999_499 => format!("{:.0}k", n / 1e3),
+        999_500..=99_949_999 => format!("{:.1}M", n / 1e6),
+        99_950_000..=999_499_999 => format!("{:.0}M", n / 1e6),
+        _ => format!("{:.1}G", n / 1e9),
+    }
+}
+
+/// `612x`, and below ten with a digit more: `0.3x`.
+pub(super) fn times(factor: f64) -> String {
+    if factor < 9.95 { format!("{factor:.1}x") } else { format!("{factor:.0}x") }
+}
+
+/// `1 block`, `2 blocks`.
+pub(super) fn plural(count: u64, noun: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{s}")
+}
+
+/// What a channel is called: `L` and `R` of two, else its number from 1.
+pub(super) fn channel(index: usize, channels: usize) -> String {
+    match (channels, index) {
+        (2, 0) => "L".to_owned(),
+        (2, 1) => "R".to_owned(),
+        _ => (index + 1).to_string(),
+    }
+}
+
+/// A sample format.
+pub(super) fn bits(bits: Bits) -> &'static str {
+    match bits {
+        Bits::I16 => "16-bit integer",
+        Bits::I24 => "24-bit integer",
+        Bits::F32 => "32-bit float",
+    }
+}
+
+/// A plugin's name without that of its pipeline, which stands before it where there are several.
+pub(super) fn own_name<'a>(plugin: &'a PluginStatus, pipeline: &PipelineStatus) -> &'a str {
+    let own = plugin.name.strip_prefix(&pipeline.name).and_then(|rest| rest.strip_prefix('/'));
+    own.unwrap_or(&plugin.name)
+}
+
+/// The non-zero reasons for which blocks were lost: `10 late, 2 failed`; empty if none was.
+pub(super) fn losses(counts: &Counts) -> String {
+    let reasons = [
+        (counts.late, "late"),
+        (counts.failed, "failed"),
+        (counts.gone, "after it died"),
+        (counts.behind, "never handed over"),
+        (counts.torn, "torn"),
+    ];
+    let told = reasons.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}"));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// What went wrong outside the plugins: `2 xruns, 512 frames underrun`; empty if nothing did.
+pub(super) fn troubles(pipeline: &PipelineStatus) -> String {
+    let mut told = Vec::new();
+    if pipeline.xruns > 0 {
+        told.push(plural(pipeline.xruns, "xrun"));
+    }
+    for (frames, what) in [(pipeline.underrun_frames, "underrun"), (pipeline.overrun_frames, "overrun")] {
+        if frames > 0 {
+            told.push(format!("{} {what}", plural(frames, "frame")));
+        }
+    }
+    told.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_minutes_and_from_an_hour_on_in_hours() {
+        let told = [0, 59, 3599, 3600, 360_000].map(|s| clock(Duration::from_secs(s)));
+        assert_eq!(told, ["00:00", "00:59", "59:59", "1:00:00", "100:00:00"]);
+    }
+
+    #[test]
+    fn short_numbers_stay_short() {
+        let us = [0.04, 9.94, 9.96, 123.4, 9_999.4, 9_999.6, 34_567.0, 12_345_678.0].map(short_us);
+        assert_eq!(us, ["0.0", "9.9", "10", "123", "9999", "10ms", "35ms", "12s"]);
+        let counts = [0, 99_999, 100_000, 999_499, 999_500, 99_949_999, 99_950_000, 5_000_000_000];
+        let told = counts.map(short_count);
+        assert_eq!(told, ["0", "99999", "100k", "999k", "1.0M", "99.9M", "100M", "5.0G"]);
+        assert!(told.iter().all(|count| count.len() <= 5));
+    }
+
+    #[test]
+    fn a_level_is_told_with_a_digit_and_silence_as_such() {
+        let told = [None, Some(-0.04), Some(0.0), Some(-12.06), Some(1.25)].map(db);
+        assert_eq!(told, ["-inf", "0.0", "0.0", "-12.1", "1.3"]);
+    }
+
+    #[test]
+    fn slow_is_told_with_a_digit_more() {
+        assert_eq!([0.26, 9.94, 9.96, 612.4].map(times), ["0.3x", "9.9x", "10x", "612x"]);
+    }
+
+    #[test]
+    fn what_was_never_measured_is_no_zero() {
+        assert_eq!(median_and_p99(&Percentiles::default()), None);
+    }
+
+    #[test]
+    fn only_reasons_that_happened_are_told() {
+        let counts = Counts { late: 1, torn: 2, ..Counts::default() };
+        assert_eq!(losses(&counts), "1 late, 2 torn");
+        assert_eq!(losses(&Counts::default()), "");
+    }
+}

@@ -1,1 +1,0 @@
-//! config: to come in the next commit.

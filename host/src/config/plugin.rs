@@ -1,0 +1,245 @@
+//! Elements of a chain, and Python plugins wherever they stand.
+//!
+//! For `pipeline` and `ends`. Whether a plugin's file exists is checked in `files`; what is in it, by its worker.
+
+use super::files::Role;
+use super::pipeline::note_name;
+use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span, as_parameter};
+use super::spec::{ElementSpec, GAIN_DB, PipelineSpec, SinkSpec, SourceSpec, plugin_name, unique};
+use crate::plugin::spec::{DEADLINE_DEFAULT, DEADLINE_MAX, DEADLINE_MIN, Guard, Lost, Mode, PluginSpec};
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+
+const ELEMENT: [Form; 2] = [
+    Form { key: "file", what: "a Python plugin", keys: PLUGIN_KEYS },
+    Form { key: "builtin", what: "a built-in", keys: &["set"] },
+];
+
+/// Where a plugin stands in its pipeline.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Source,
+    Sink,
+    /// In the chain: it has a dry signal.
+    Neither,
+}
+
+/// The names of one pipeline's plugins, and the interpreter they inherit.
+pub(super) struct Names {
+    given: Vec<(String, Span)>,
+    python: Option<PathBuf>,
+}
+
+impl Names {
+    pub(super) fn new(python: Option<PathBuf>) -> Self {
+        Self { given: Vec::new(), python }
+    }
+
+    /// Names those that have no name yet after their file.
+    pub(super) fn complete(self, pipeline: &mut PipelineSpec) {
+        let mut taken: Vec<String> = self.given.into_iter().map(|(name, _)| name).collect();
+        for (name, spec) in plugins_mut(pipeline).filter(|(name, _)| name.is_empty()) {
+            let taken_now: Vec<&str> = taken.iter().map(String::as_str).collect();
+            *name = unique(&plugin_name(spec), &taken_now);
+            taken.push(name.clone());
+        }
+    }
+}
+
+fn plugins_mut(pipeline: &mut PipelineSpec) -> impl Iterator<Item = (&mut String, &PluginSpec)> {
+    let source = match &mut pipeline.source {
+        SourceSpec::Plugin { name, spec } => Some((name, &*spec)),
+        _ => None,
+    };
+    let sink = match &mut pipeline.sink {
+        SinkSpec::Plugin { name, spec } => Some((name, &*spec)),
+        _ => None,
+    };
+    let elements = pipeline.elements.iter_mut().filter_map(|element| match element {
+        ElementSpec::Plugin { name, spec } => Some((name, &*spec)),
+        _ => None,
+    });
+    source.into_iter().chain(elements).chain(sink)
+}
+
+/// One entry of `plugins`, or `None` and a fault.
+pub(super) fn element(reader: &mut Reader<'_>, node: &Node<'_>, names: &mut Names) -> Option<ElementSpec> {
+    match node.get_ref() {
+        DeValue::Table(table) => match reader.form("an entry of `plugins`", table, &node.span(), &ELEMENT)? {
+            ("builtin", kind) => builtin(reader, table, kind),
+            file => {
+                let (name, spec) = self::table(reader, table, file, names, End::Neither)?;
+                Some(ElementSpec::Plugin { name, spec })
+            }
+        },
+        DeValue::String(_) => {
+            let text = reader.text("plugins", node)?;
+            if let Some(builtin) = ["gain", "meter"].into_iter().find(|builtin| *builtin == text) {
+                let right = format!("write {{ builtin = \"{builtin}\" }}");
+                reader.fault(&node.span(), format!("\"{text}\" is not a .py file; {right}"));
+                return None;
+            }
+            let (name, spec) = named_file(reader, &text, node.span(), names, End::Neither);
+            Some(ElementSpec::Plugin { name, spec })
+        }
+        _ => {
+            reader.wrong_type("plugins", node, "a .py file or a table with `file` or `builtin`");
+            None
+        }
+    }
+}
+
+/// A plugin given by its file alone.
+pub(super) fn named_file(
+    reader: &mut Reader<'_>,
+    text: &str,
+    at: Span,
+    names: &Names,
+    end: End,
+) -> (String, PluginSpec) {
+    let file = plugin_file(reader, text, at);
+    let lost = if end == End::Neither { Lost::default() } else { Lost::Mute };
+    (String::new(), PluginSpec { python: names.python.clone(), lost, ..PluginSpec::new(file) })
+}
+
+/// A plugin given by a table, its file under `key`; the name is empty if none is given.
+pub(super) fn table(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    (key, file): (&str, &Node<'_>),
+    names: &mut Names,
+    end: End,
+) -> Option<(String, PluginSpec)> {
+    let name = table.get("name").and_then(|node| name(reader, node, names)).unwrap_or_default();
+    let python = table.get("python").and_then(|node| self::python(reader, node));
+    let set = table.get("set").map(|node| parameters(reader, node)).unwrap_or_default();
+    let mode = table.get("mode").and_then(|node| {
+        reader.choice("mode", node, &[("same-block", Mode::SameBlock), ("pipelined", Mode::Pipelined)])
+    });
+    let deadline = deadline(reader, table, mode, end);
+    let (lost, fail_closed) = losses(reader, table, end);
+    let guard = table
+        .get("guard")
+        .and_then(|node| reader.choice("guard", node, &[("on", Guard::On), ("off", Guard::Off)]))
+        .unwrap_or_default();
+    let text = reader.text(key, file)?;
+    let file = plugin_file(reader, &text, file.span());
+    let python = python.or_else(|| names.python.clone());
+    Some((name, PluginSpec { file, python, set, mode, deadline, lost, fail_closed, guard }))
+}
+
+fn plugin_file(reader: &mut Reader<'_>, text: &str, at: Span) -> PathBuf {
+    if Path::new(text).extension().is_none_or(|extension| extension != "py") {
+        reader.fault(&at, format!("\"{text}\" is not a Python plugin; its name must end in .py"));
+        return PathBuf::from(text);
+    }
+    reader.file(text, at, Role::Plugin)
+}
+
+/// An interpreter: a path from the configuration's folder, or a bare name to be found on `PATH`.
+pub(super) fn python(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<PathBuf> {
+    let text = reader.text("python", node)?;
+    if text.contains(std::path::MAIN_SEPARATOR) {
+        return Some(reader.file(&text, node.span(), Role::Interpreter));
+    }
+    Some(PathBuf::from(text))
+}
+
+fn name(reader: &mut Reader<'_>, node: &Node<'_>, names: &mut Names) -> Option<String> {
+    let name = reader.text("name", node)?;
+    let right = "give each plugin of a pipeline a name of its own";
+    note_name(reader, &mut names.given, &name, node.span(), "plugin", right);
+    Some(name)
+}
+
+fn deadline(reader: &mut Reader<'_>, table: &DeTable<'_>, mode: Option<Mode>, end: End) -> f32 {
+    let Some(node) = table.get("deadline") else { return DEADLINE_DEFAULT };
+    let value = reader.number("deadline", node, &(DEADLINE_MIN..=DEADLINE_MAX), false);
+    let right = "remove `deadline` or set `mode = \"same-block\"`";
+    if mode == Some(Mode::Pipelined) {
+        reader.fault(&node.span(), format!("a pipelined plugin is never waited for; {right}"));
+    } else if mode.is_none() && end == End::Sink && table.get("mode").is_none() {
+        reader.fault(&node.span(), format!("a sink is pipelined, never waited for; {right}"));
+    }
+    value.unwrap_or(DEADLINE_DEFAULT)
+}
+
+/// What is heard in place of a lost block, and whether it must be silence.
+fn losses(reader: &mut Reader<'_>, table: &DeTable<'_>, end: End) -> (Lost, Option<bool>) {
+    let choices = [("bypass", Lost::Bypass), ("mute", Lost::Mute), ("hold", Lost::Hold)];
+    let lost = table.get("lost");
+    let given = lost.and_then(|node| reader.choice("lost", node, &choices));
+    let fail_closed = table.get("fail_closed").and_then(|node| reader.boolean("fail_closed", node));
+    if let (Some(node), Some(given)) = (lost, given) {
+        if fail_closed == Some(true) && given != Lost::Mute {
+            let right = "remove one, or set `lost = \"mute\"`";
+            reader.fault(
+                &node.span(),
+                format!("`fail_closed` makes a lost block silent, `lost` doesn't; {right}"),
+            );
+        }
+        if end != End::Neither && given == Lost::Bypass {
+            let end = if end == End::Source { "source" } else { "sink" };
+            let right = "set `lost` to \"mute\" or \"hold\"";
+            reader.fault(&node.span(), format!("a {end} has no dry signal to pass on; {right}"));
+        }
+    }
+    let default = if end == End::Neither { Lost::default() } else { Lost::Mute };
+    (given.unwrap_or(default), fail_closed)
+}
+
+/// The parameters in `set`, in the order they are written.
+fn parameters(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<(String, String)> {
+    let Some(table) = node.get_ref().as_table() else {
+        reader.wrong_type("set", node, "a table, as in `set = { gain = \"0.5\" }`");
+        return Vec::new();
+    };
+    let mut entries: Vec<_> = table.iter().collect();
+    // The tree sorts keys by name; a plugin gets them as the user wrote them.
+    entries.sort_by_key(|(key, _)| key.span().start);
+    let mut set = Vec::with_capacity(entries.len());
+    for (key, node) in entries {
+        let name = key.get_ref();
+        if name.trim().is_empty() {
+            reader.fault(&key.span(), "a parameter has an empty name; name it or remove it");
+        }
+        match as_parameter(node.get_ref()) {
+            Some(value) => set.push((name.to_string(), value)),
+            None => reader.wrong_type(name, node, "a string, a number, true or false"),
+        }
+    }
+    set
+}
+
+fn builtin(reader: &mut Reader<'_>, table: &DeTable<'_>, kind: &Node<'_>) -> Option<ElementSpec> {
+    let set = table.get("set");
+    match reader.choice("builtin", kind, &[("gain", true), ("meter", false)])? {
+        true => gain(reader, kind, set),
+        false => {
+            if let Some(set) = set {
+                reader.fault(&set.span(), "the built-in meter has no parameters; remove `set`");
+            }
+            Some(ElementSpec::Meter)
+        }
+    }
+}
+
+fn gain(reader: &mut Reader<'_>, kind: &Node<'_>, set: Option<&Node<'_>>) -> Option<ElementSpec> {
+    const RIGHT: &str = "as in `set = { db = -6 }`";
+    let Some(set) = set else {
+        reader.missing(&kind.span(), format!("the built-in gain needs a gain in dB; add one {RIGHT}"));
+        return None;
+    };
+    let Some(table) = set.get_ref().as_table() else {
+        reader.wrong_type("set", set, &format!("a table, {RIGHT}"));
+        return None;
+    };
+    reader.keys(table, "the built-in gain", &["db"]);
+    match table.get("db") {
+        Some(node) => reader.number("db", node, &GAIN_DB, true).map(|db| ElementSpec::Gain { db }),
+        None => {
+            reader.missing(&set.span(), format!("the built-in gain needs a gain in dB; add one {RIGHT}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What the user asked for, checked: pipelines, their sources, elements and sinks.
+//!
+//! For whoever starts a pipeline, be it from a configuration, the command line or Rust code: the fields are
+//! public and every type has a constructor with defaults. It holds wishes, not open files or devices.
+
+use crate::audio_file::Bits;
+use crate::plugin::spec::{Lost, PluginSpec};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// Frames per block where nothing else is said.
+pub const BLOCK_DEFAULT: u32 = 256;
+/// Gains that the built-in gain takes, in dB.
+pub const GAIN_DB: RangeInclusive<f32> = -120.0..=60.0;
+
+/// All that one configuration file asks for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// At least one, each with a name of its own, in the order of the file.
+    pub pipelines: Vec<PipelineSpec>,
+}
+
+/// One pipeline: a source, elements in order, a sink.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipelineSpec {
+    /// Its name in reports; unique in a [`Config`].
+    pub name: String,
+    /// Frames per second; `None` is the source file's, else the device's default, else 48000.
+    pub rate: Option<u32>,
+    /// Frames per block.
+    pub block_frames: u32,
+    /// Channels per frame; `None` is the source file's, else 2.
+    pub channels: Option<u32>,
+    /// Where the audio comes from.
+    pub source: SourceSpec,
+    /// What happens to it, in order.
+    pub elements: Vec<ElementSpec>,
+    /// Where it goes.
+    pub sink: SinkSpec,
+    /// A file that also gets what the sink gets.
+    pub record: Option<FileSinkSpec>,
+}
+
+impl PipelineSpec {
+    /// A pipeline named `main` with no elements and every default.
+    #[must_use]
+    pub fn new(source: SourceSpec, sink: SinkSpec) -> Self {
+        Self {
+            name: "main".to_owned(),
+            rate: None,
+            block_frames: BLOCK_DEFAULT,
+            channels: None,
+            source,
+            elements: Vec::new(),
+            sink,
+            record: None,
+        }
+    }
+
+    /// Appends an element. A Python plugin whose name is taken in this pipeline gets `-2`, `-3`, ... behind it.
+    #[must_use]
+    pub fn then(mut self, mut element: ElementSpec) -> Self {
+        if let ElementSpec::Plugin { name, .. } = &mut element {
+            *name = unique(name, &self.plugin_names());
+        }
+        self.elements.push(element);
+        self
+    }
+
+    /// The names of its Python plugins: the source's, the elements', the sink's.
+    #[must_use]
+    pub fn plugin_names(&self) -> Vec<&str> {
+        let source = match &self.source {
+            SourceSpec::Plugin { name, .. } => Some(name),
+            _ => None,
+        };
+        let sink = match &self.sink {
+            SinkSpec::Plugin { name, .. } => Some(name),
+            _ => None,
+        };
+        let elements = self.elements.iter().filter_map(|element| match element {
+            ElementSpec::Plugin { name, .. } => Some(name),
+            _ => None,
+        });
+        source.into_iter().chain(elements).chain(sink).map(String::as_str).collect()
+    }
+}
+
+/// Where a pipeline's audio comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceSpec {
+    /// An audio file.
+    File(FileSourceSpec),
+    /// An input device.
+    Device(DeviceSpec),
+    /// A Python plugin that makes audio.
+    Plugin {
+        /// Its name in reports; unique in its pipeline.
+        name: String,
+        /// What was asked of it.
+        spec: PluginSpec,
+    },
+}
+
+impl SourceSpec {
+    /// An audio file, played once.
+    pub fn file(file: impl Into<PathBuf>) -> Self {
+        Self::File(FileSourceSpec { file: file.into(), repeat: false })
+    }
+
+    /// An input device, see [`DeviceName::new`].
+    #[must_use]
+    pub fn device(name: &str) -> Self {
+        Self::Device(DeviceSpec::new(name))
+    }
+
+    /// A Python plugin named after its file; a lost block is silence.
+    pub fn plugin(file: impl Into<PathBuf>) -> Self {
+        let spec = end_plugin(file);
+        Self::Plugin { name: plugin_name(&spec), spec }
+    }
+}
+
+/// An audio file to play.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSourceSpec {
+    /// The file: WAV or FLAC.
+    pub file: PathBuf,
+    /// Whether it starts again at its end (`loop` in the configuration).
+    pub repeat: bool,
+}
+
+/// What happens to the audio at one place of the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ElementSpec {
+    /// A Python plugin in its own process.
+    Plugin {
+        /// Its name in reports; unique in its pipeline.
+        name: String,
+        /// What was asked of it.
+        spec: PluginSpec,
+    },
+    /// The built-in gain.
+    Gain {
+        /// In dB, within [`GAIN_DB`].
+        db: f32,
+    },
+    /// The built-in level meter.
+    Meter,
+}
+
+impl ElementSpec {
+    /// A Python plugin named after its file, with every default.
+    pub fn plugin(file: impl Into<PathBuf>) -> Self {
+        PluginSpec::new(file).into()
+    }
+}
+
+impl From<PluginSpec> for ElementSpec {
+    fn from(spec: PluginSpec) -> Self {
+        Self::Plugin { name: plugin_name(&spec), spec }
+    }
+}
+
+/// Where a pipeline's audio goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SinkSpec {
+    /// A WAV file.
+    File(FileSinkSpec),
+    /// An output device.
+    Device(DeviceSpec),
+    /// A Python plugin that consumes audio.
+    Plugin {
+        /// Its name in reports; unique in its pipeline.
+        name: String,
+        /// What was asked of it.
+        spec: PluginSpec,
+    },
+}
+
+impl SinkSpec {
+    /// A WAV file of 32-bit float samples.
+    pub fn file(file: impl Into<PathBuf>) -> Self {
+        Self::File(FileSinkSpec::new(file))
+    }
+
+    /// An output device, see [`DeviceName::new`].
+    #[must_use]
+    pub fn device(name: &str) -> Self {
+        Self::Device(DeviceSpec::new(name))
+    }
+
+    /// A Python plugin named after its file; a lost block is silence.
+    pub fn plugin(file: impl Into<PathBuf>) -> Self {
+        let spec = end_plugin(file);
+        Self::Plugin { name: plugin_name(&spec), spec }
+    }
+}
+
+impl Default for SinkSpec {
+    fn default() -> Self {
+        Self::device("default")
+    }
+}
+
+/// A WAV file to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSinkSpec {
+    /// The file; it is replaced if it exists.
+    pub file: PathBuf,
+    /// How a sample is written.
+    pub bits: Bits,
+}
+
+impl FileSinkSpec {
+    /// A WAV file of 32-bit float samples.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), bits: Bits::default() }
+    }
+}
+
+/// An audio device as asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// Which device.
+    pub name: DeviceName,
+    /// Frames in the device's own buffer; `None` leaves it to the back end.
+    pub buffer_frames: Option<u32>,
+    /// Whether the virtual device stands in if this one isn't there.
+    pub fallback_virtual: bool,
+}
+
+impl DeviceSpec {
+    /// A device with every default.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: DeviceName::new(name), buffer_frames: None, fallback_virtual: false }
+    }
+}
+
+/// Which device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceName {
+    /// The system's default.
+    Default,
+    /// The built-in device that needs no sound card.
+    Virtual,
+    /// The device of this name.
+    Named(String),
+}
+
+impl DeviceName {
+    /// `default`, `virtual`, or the name of a device.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        match name {
+            "default" => Self::Default,
+            "virtual" => Self::Virtual,
+            _ => Self::Named(name.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Virtual => "virtual",
+            Self::Named(name) => name,
+        })
+    }
+}
+
+/// A source or a sink has no dry signal to fall back to, so a lost block is silence.
+fn end_plugin(file: impl Into<PathBuf>) -> PluginSpec {
+    PluginSpec { lost: Lost::Mute, ..PluginSpec::new(file) }
+}
+
+/// The name a plugin has if it is given none: its file's, without `.py`.
+pub(super) fn plugin_name(spec: &PluginSpec) -> String {
+    spec.file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// `name`, or the first of `name-2`, `name-3`, ... that is not taken.
+pub(super) fn unique(name: &str, taken: &[&str]) -> String {
+    let numbered = (2_u32..).map(|n| format!("{name}-{n}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(|name| !taken.contains(&name.as_str())).unwrap_or_default()
+}

@@ -1,0 +1,208 @@
+//! A processor that runs elsewhere: its audio half, on the audio thread.
+//!
+//! Elsewhere is a worker process with a Python plugin, or the thread of a pipelined section. This half hands
+//! blocks over, takes results back, bounds every wait and replaces what is lost. It holds nothing that the other
+//! side could corrupt, and forgets about a late result: the sequence tells it from a new one. Starting,
+//! restarting and talking to the other side is not its business.
+
+use super::conceal::{Concealer, Plan};
+use super::spec::{DEADLINE_MAX, Guard, Mode};
+use crate::block::Block;
+use crate::processor::{Processor, Seals, Turn};
+use crate::telemetry::{Loss, PluginStats, Timing, TimingWriter};
+use shared::clock::now_ns;
+use shared::message::PluginKind;
+use shared::ring::{HostEnd, Scrub, Status, Taken};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How a [`Remote`] meets its other side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) kind: PluginKind,
+    pub(crate) mode: Mode,
+    pub(crate) deadline: f32,
+    pub(crate) guard: Guard,
+    /// What the plugin says it delays by, without the mode's block.
+    pub(crate) own_latency_frames: u32,
+    pub(crate) plan: Plan,
+}
+
+/// The audio half of a plugin.
+#[derive(Debug)]
+pub struct Remote {
+    name: String,
+    end: HostEnd,
+    gone: Arc<AtomicBool>,
+    terms: Terms,
+    concealer: Concealer,
+    before: Option<Asked>,
+    primed: bool,
+    stats: Arc<PluginStats>,
+    timings: TimingWriter,
+}
+
+/// A block that was handed over.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    seq: u32,
+    at_ns: u64,
+}
+
+impl Remote {
+    /// The audio half over `end`; `gone` is set when the other side has died.
+    pub(crate) fn new(
+        name: String,
+        end: HostEnd,
+        gone: Arc<AtomicBool>,
+        terms: Terms,
+        stats: Arc<PluginStats>,
+        timings: TimingWriter,
+    ) -> Self {
+        let concealer = Concealer::new(end.layout().format(), terms.plan);
+        Self { name, end, gone, terms, concealer, before: None, primed: false, stats, timings }
+    }
+
+    /// Hands the block over; fails if the other side is dead or so far behind that every slot is taken.
+    fn ask(&mut self, block: &Block<'_>) -> Result<Asked, Loss> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(Loss::Gone);
+        }
+        let at_ns = now_ns();
+        let is_source = self.terms.kind == PluginKind::Source;
+        let seq = self.end.publish(|samples| {
+            if !is_source {
+                samples.copy_from_slice(block.samples());
+            }
+        });
+        self.end.notify();
+        seq.map(|seq| Asked { seq, at_ns }).ok_or(Loss::Behind)
+    }
+
+    /// Puts the result into the block if it is there and good.
+    fn take(&mut self, asked: Asked, block: &mut Block<'_>) -> Result<(), Loss> {
+        let late = || if self.gone.load(Ordering::Relaxed) { Loss::Gone } else { Loss::Late };
+        let head = self.end.head(asked.seq).ok_or_else(late)?;
+        self.time(asked, &head);
+        if head.status != Status::Good {
+            return Err(Loss::Failed);
+        }
+        if self.terms.kind == PluginKind::Sink {
+            return Ok(());
+        }
+        let scrub = if self.terms.guard == Guard::On { Scrub::NonFinite } else { Scrub::Nothing };
+        let taken = self.end.take(asked.seq, block.samples_mut(), scrub).map_err(|_| {
+            // What was copied is not audio, and the dry block is gone.
+            block.samples_mut().fill(0.0);
+            Loss::Torn
+        })?;
+        self.stats.count_non_finite(taken.non_finite);
+        Ok(())
+    }
+
+    fn time(&mut self, asked: Asked, head: &Taken) {
+        let stamps = head.stamps;
+        self.timings.push(Timing {
+            round_trip_ns: now_ns().saturating_sub(asked.at_ns),
+            // The worker's own words: shown, never relied upon.
+            plugin_ns: stamps.left_ns.saturating_sub(stamps.entered_ns),
+        });
+    }
+
+    fn settle(&mut self, result: Result<(), Loss>, block: &mut Block<'_>) {
+        match result {
+            Ok(()) => self.stats.count_good(),
+            Err(loss) => self.stats.count_lost(loss),
+        }
+        if self.terms.kind == PluginKind::Sink {
+            return;
+        }
+        match result {
+            Ok(()) => self.concealer.pass(block),
+            Err(_) => self.concealer.replace(block),
+        }
+    }
+
+    fn same_block(&mut self, block: &mut Block<'_>, turn: &Turn) {
+        let deadline_ns = turn.deadline_ns(self.terms.deadline);
+        let result = self.ask(block).and_then(|asked| {
+            let _ = self.end.wait(asked.seq, deadline_ns, &self.gone);
+            self.take(asked, block)
+        });
+        self.settle(result, block);
+    }
+
+    fn pipelined(&mut self, block: &mut Block<'_>) {
+        let asked = self.ask(block);
+        let before = self.before.take();
+        let result = match before {
+            Some(before) => self.take(before, block),
+            None if !self.primed => {
+                // The first block's result comes with the second: silence until then is no loss.
+                self.primed = true;
+                self.remember(asked);
+                return self.prime(block);
+            }
+            None => Err(if self.gone.load(Ordering::Relaxed) { Loss::Gone } else { Loss::Behind }),
+        };
+        self.remember(asked);
+        self.settle(result, block);
+    }
+
+    fn remember(&mut self, asked: Result<Asked, Loss>) {
+        self.before = asked.ok();
+    }
+
+    fn prime(&self, block: &mut Block<'_>) {
+        if self.terms.kind != PluginKind::Sink {
+            block.samples_mut().fill(0.0);
+        }
+    }
+}
+
+impl Processor for Remote {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
+        self.concealer.hear(block);
+        match self.terms.mode {
+            Mode::SameBlock => self.same_block(block, turn),
+            Mode::Pipelined => self.pipelined(block),
+        }
+    }
+
+    fn latency_frames(&self) -> u32 {
+        self.terms.own_latency_frames
+    }
+
+    fn waits(&self) -> bool {
+        self.terms.mode == Mode::SameBlock
+    }
+
+    fn is_pipelined(&self) -> bool {
+        // A sink gives nothing back, so handing over without waiting adds no latency.
+        self.terms.mode == Mode::Pipelined && self.terms.kind != PluginKind::Sink
+    }
+
+    fn enter_section(&mut self) {
+        let format = self.end.layout().format();
+        // The section's thread may wait within the block and adds the one block of latency for all.
+        if self.is_pipelined() {
+            self.terms.deadline = DEADLINE_MAX;
+        }
+        self.terms.mode = Mode::SameBlock;
+        self.terms.plan.latency_frames = self.terms.own_latency_frames as usize;
+        self.concealer = Concealer::new(format, self.terms.plan);
+    }
+
+    fn seals(&self) -> Seals {
+        let plan = self.concealer.plan();
+        let audible = self.terms.kind != PluginKind::Sink;
+        Seals {
+            no_bypass: audible && (plan.closed || plan.lost != super::spec::Lost::Bypass),
+            no_ramp: audible && !plan.ramp,
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! The control half of one worker: what is asked of a plugin, and what its failures mean to the user.
+//!
+//! One incarnation: it is made by [`Supervisor::spawn`](crate::supervisor::Supervisor::spawn), and when its
+//! process has ended every question is answered with how it ended. Audio doesn't pass here: [`Worker::configure`]
+//! gives the ring for the audio thread. Any thread may ask, also several at once.
+
+use super::interpreter::{quoted, refusal};
+use crate::error::{Error, Kind, Result};
+use crate::supervisor::link::{Link, NoAnswer, Query};
+use crate::supervisor::{Because, Death, Limits};
+use shared::format::Format;
+use shared::layout::{Layout, SLOTS_MAX};
+use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded};
+use shared::ring::HostEnd;
+use shared::segment::seal_written;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// Longest sentence of a failure that is passed on: a worker may say anything.
+const SENTENCE_MAX: usize = 1000;
+
+/// What a worker was made of.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) name: Arc<str>,
+    pub(crate) file: String,
+    pub(crate) python: PathBuf,
+    pub(crate) module: PathBuf,
+}
+
+/// One worker process with one plugin. Dropped without [`Worker::shutdown`], it is killed.
+#[derive(Debug)]
+pub struct Worker {
+    asker: Asker,
+    hello: Hello,
+    loaded: Loaded,
+}
+
+/// Asks one worker, and puts into words why there is no answer. Dropped, it kills the worker.
+#[derive(Debug)]
+struct Asker {
+    link: Arc<Link>,
+    origin: Origin,
+    limits: Limits,
+}
+
+impl Worker {
+    /// Waits for the hello of a process just started, then for its plugin to be loaded.
+    pub(crate) fn greet(link: Arc<Link>, origin: Origin, limits: Limits) -> Result<Self> {
+        let asker = Asker { link, origin, limits };
+        let hello = asker.hello()?;
+        match asker.load() {
+            Ok(loaded) => Ok(Self { asker, hello, loaded }),
+            Err(why) => {
+                // What it is, is told; that it had to be killed too, is not worth a word.
+                let _ = asker.go();
+                Err(why)
+            }
+        }
+    }
+
+    /// The plugin's name, as its spawner gave it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.asker.origin.name
+    }
+
+    /// The process number, for telling people; it may have ended since.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.asker.link.process.pid()
+    }
+
+    /// What the plugin said of itself.
+    #[must_use]
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    /// What the worker said of itself.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// The interpreter that runs it.
+    #[must_use]
+    pub fn python(&self) -> &Path {
+        &self.asker.origin.python
+    }
+
+    /// Up when the process is known to have ended. Then, not before, an audio thread that waits is woken: see
+    /// [`HostEnd::wait`].
+    #[must_use]
+    pub fn gone(&self) -> Arc<AtomicBool> {
+        Arc::clone(self.asker.link.gone())
+    }
+
+    /// Gives the plugin its format and parameters; it initialises itself if it has not done so before. The
+    /// ring is for the audio thread, and good until the next call of this.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if there can't be such a ring or the parameters are too long; [`Kind::Plugin`] if the
+    /// plugin refuses, raises, hangs or crashes; [`Kind::System`] if there is no memory for the ring.
+    pub fn configure(
+        &self,
+        format: Format,
+        slots: u32,
+        set: &[(String, String)],
+    ) -> Result<(HostEnd, Configured)> {
+        let layout = Layout::new(format, slots).ok_or_else(|| {
+            let what = format!("{slots} slots: must be a power of two up to {SLOTS_MAX}");
+            Error::new(Kind::Config, what)
+        })?;
+        let no_memory =
+            |e| Error::new(Kind::System, format!("no memory for {}'s blocks", self.name())).source(e);
+        let (end, handles) = HostEnd::create(layout).map_err(no_memory)?;
+        let body = Ask::Configure { format, slots, set: set.to_vec() };
+        let limit = self.asker.limits.configure;
+        let doing = "still initialising";
+        let query = Query { body, handles: Some(&handles), limit, doing };
+        let configured = match self.asker.link.ask(query) {
+            Ok(Answer::Configured(configured)) => configured,
+            Ok(other) => return Err(self.asker.wrong(&other, "initialising")),
+            Err(why) => return Err(self.asker.error(why, "initialising")),
+        };
+        // It has mapped its segment: from now on nobody can map it writable or take pages out of it.
+        seal_written(&handles.reply).map_err(|_| {
+            self.asker.died(&self.asker.link.fail("it sealed the segment itself".into()), "initialising")
+        })?;
+        self.asker.link.set_waker(end.waker());
+        Ok((end, configured))
+    }
+
+    /// Calls the plugin's `start`; from then on it processes blocks, and its death is an event.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
+    pub fn start(&self) -> Result<()> {
+        self.asker.done(Ask::Start, self.asker.limits.start, "still starting", "starting")
+    }
+
+    /// Calls the plugin's `stop`, after the block that it is at. It can be started again.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it raises, hangs or crashes.
+    pub fn stop(&self) -> Result<()> {
+        self.asker.done(Ask::Stop, self.asker.limits.other, "still stopping", "stopping")
+    }
+
+    /// Sets a parameter, between two blocks if it runs; whether the plugin accepted it.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it raises, hangs or crashes.
+    pub fn set_parameter(&self, key: &str, value: &str) -> Result<bool> {
+        let body = Ask::SetParameter { key: key.into(), value: value.into() };
+        let stage = "setting a parameter";
+        match self.asker.ask(body, self.asker.limits.other, "still setting a parameter", stage)? {
+            Answer::Set { accepted } => Ok(accepted),
+            other => Err(self.asker.wrong(&other, stage)),
+        }
+    }
+
+    /// Reads a parameter.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it raises, hangs or crashes.
+    pub fn get_parameter(&self, key: &str) -> Result<String> {
+        let stage = "reading a parameter";
+        let body = Ask::GetParameter { key: key.into() };
+        match self.asker.ask(body, self.asker.limits.other, "still reading a parameter", stage)? {
+            Answer::Value(value) => Ok(value),
+            other => Err(self.asker.wrong(&other, stage)),
+        }
+    }
+
+    /// The plugin's state; `None` if it offers none.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it raises, hangs or crashes.
+    pub fn save_state(&self) -> Result<Option<Vec<u8>>> {
+        let stage = "saving its state";
+        match self.asker.ask(Ask::SaveState, self.asker.limits.other, "still saving its state", stage)? {
+            Answer::State(state) => Ok(state),
+            other => Err(self.asker.wrong(&other, stage)),
+        }
+    }
+
+    /// Gives the plugin a state that it saved before.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it raises, hangs or crashes; [`Kind::Config`] if the state is too long for a message.
+    pub fn load_state(&self, state: Vec<u8>) -> Result<()> {
+        let stage = "restoring its state";
+        self.asker.done(Ask::LoadState { state }, self.asker.limits.other, "still restoring its state", stage)
+    }
+
+    /// Asks the worker to go, and waits until it is gone: it says goodbye within two seconds, or is killed.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it raised on the way or had to be killed; how it ended, if it was gone before.
+    pub fn shutdown(self) -> Result<()> {
+        self.asker.go()
+    }
+}
+
+impl Asker {
+    fn hello(&self) -> Result<Hello> {
+        let Origin { python, module, .. } = &self.origin;
+        let hello = self.link.hello(self.limits.hello).map_err(|death| refusal(python, module, &death))?;
+        if hello.protocol == shared::PROTOCOL { Ok(hello) } else { Err(self.stranger(&hello)) }
+    }
+
+    fn stranger(&self, hello: &Hello) -> Error {
+        self.link.kill_and_wait(Because::Unwanted);
+        let what = format!(
+            "the worker module {} is version {} (protocol {}), this host is version {} (protocol {})",
+            self.origin.module.display(),
+            hello.version,
+            hello.protocol,
+            env!("CARGO_PKG_VERSION"),
+            shared::PROTOCOL,
+        );
+        Error::new(Kind::Worker, what).remedy("build or install both from the same source")
+    }
+
+    fn load(&self) -> Result<Loaded> {
+        let body = Ask::Load { file: self.origin.file.clone() };
+        match self.ask(body, self.limits.load, "still importing", "loading")? {
+            Answer::Loaded(loaded) => Ok(loaded),
+            other => Err(self.wrong(&other, "loading")),
+        }
+    }
+
+    /// Asks the worker to go, and sees that it does.
+    fn go(&self) -> Result<()> {
+        let until = Instant::now() + self.limits.shutdown;
+        self.link.leave();
+        let asked = self.ask(Ask::Shutdown, self.limits.shutdown, "still stopping", "stopping");
+        self.wait_gone(until.saturating_duration_since(Instant::now()))?;
+        match asked {
+            Ok(Answer::Goodbye) => Ok(()),
+            Ok(other) => Err(self.wrong(&other, "stopping")),
+            Err(why) => Err(why),
+        }
+    }
+
+    fn wait_gone(&self, limit: Duration) -> Result<()> {
+        if self.link.wait_end(limit).is_some() {
+            return Ok(());
+        }
+        let late = "it said goodbye and lives on".into();
+        let death = self.link.kill_and_wait(Because::Late(late));
+        Err(self.died(&death, "stopping"))
+    }
+
+    fn done(&self, body: Ask, limit: Duration, doing: &'static str, stage: &str) -> Result<()> {
+        match self.ask(body, limit, doing, stage)? {
+            Answer::Done => Ok(()),
+            other => Err(self.wrong(&other, stage)),
+        }
+    }
+
+    fn ask(&self, body: Ask, limit: Duration, doing: &'static str, stage: &str) -> Result<Answer> {
+        self.link.ask(Query { body, handles: None, limit, doing }).map_err(|why| self.error(why, stage))
+    }
+
+    fn subject(&self) -> String {
+        format!("plugin {} ({})", self.origin.name, self.origin.file)
+    }
+
+    fn error(&self, why: NoAnswer, stage: &str) -> Error {
+        match why {
+            NoAnswer::Failed(failure) => self.failed(&failure),
+            NoAnswer::Ended(death) => self.died(&death, stage),
+            NoAnswer::TooLong(why) => {
+                Error::new(Kind::Config, format!("what {} is given is too long", self.subject())).source(why)
+            }
+            NoAnswer::Unsent(why) => {
+                Error::new(Kind::System, format!("can't talk to {}", self.subject())).source(why)
+            }
+        }
+    }
+
+    fn failed(&self, failure: &Failure) -> Error {
+        let message = failure.message.trim();
+        let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
+        let sentence: String = first.chars().take(SENTENCE_MAX).collect();
+        let what = format!("{} failed while {}: {sentence}", self.subject(), failure.stage);
+        let detail = if failure.traceback.is_empty() { rest } else { &failure.traceback };
+        let error = Error::new(Kind::Plugin, what);
+        let error = if detail.is_empty() { error } else { error.detail(detail) };
+        match missing_package(message) {
+            Some(name) => error.remedy(format!(
+                "{} -m pip install {name} (a guess: if {name} is a package and not a file of your own)",
+                quoted(&self.origin.python)
+            )),
+            None => error,
+        }
+    }
+
+    fn died(&self, death: &Death, stage: &str) -> Error {
+        let during = if death.because.is_none() { format!(" while {stage}") } else { String::new() };
+        let error = Error::new(death.kind(), format!("{} {death}{during}", self.subject()));
+        if death.stderr.is_empty() { error } else { error.detail(death.stderr.as_str()) }
+    }
+
+    /// A worker that gives an answer of the wrong kind is not to be asked again.
+    fn wrong(&self, answer: &Answer, stage: &str) -> Error {
+        let kind = match answer {
+            Answer::Loaded(_) => "loaded",
+            Answer::Configured(_) => "configured",
+            Answer::Done => "done",
+            Answer::Set { .. } => "set",
+            Answer::Value(_) => "a value",
+            Answer::State(_) => "a state",
+            Answer::Goodbye => "goodbye",
+        };
+        self.died(&self.link.fail(format!("it answered \"{kind}\" while {stage}")), stage)
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.link.leave();
+        self.link.kill(Because::Unwanted);
+    }
+}
+
+/// The path of a plugin file from the root, as the worker gets it.
+pub(crate) fn plugin_file(file: &Path) -> Result<String> {
+    let shown = file.display();
+    let refuse = |what: String| Error::new(Kind::Config, format!("plugin {shown} {what}"));
+    let metadata = file.metadata().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            refuse("does not exist".into()).remedy("check the path and its spelling")
+        }
+        _ => refuse("can't be read".into()).source(e),
+    })?;
+    if metadata.is_dir() {
+        return Err(refuse("is a folder; name the .py file in it".into()));
+    }
+    if file.extension().is_none_or(|extension| extension != "py") {
+        return Err(refuse("is not a .py file".into()).remedy("name the file that has create_plugin"));
+    }
+    let path = from_root(file).map_err(|e| refuse("can't be read".into()).source(e))?;
+    path.into_os_string().into_string().map_err(|_| refuse("has a path that is not UTF-8".into()))
+}
+
+/// Folders resolved, but not the file: beside a link to a plugin is where its user wants things to be found.
+fn from_root(file: &Path) -> std::io::Result<PathBuf> {
+    let file = std::path::absolute(file)?;
+    match (file.parent(), file.file_name()) {
+        (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
+        _ => Ok(file),
+    }
+}
+
+/// The package that Python did not find.
+fn missing_package(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("No module named '")?;
+    let (name, _) = rest.split_once('\'')?;
+    name.split('.').next().filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_that_is_missing_is_the_first_part_of_the_module() {
+        assert_eq!(missing_package("ModuleNotFoundError: No module named 'scipy.signal'"), Some("scipy"));
+        assert_eq!(missing_package("No module named ''"), None);
+        assert_eq!(missing_package("something else"), None);
+    }
+
+    #[test]
+    fn beside_a_link_to_a_plugin_is_where_the_link_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real");
+        std::fs::create_dir(&real).unwrap();
+        std::fs::write(real.join("a.py"), "").unwrap();
+        std::os::unix::fs::symlink(real.join("a.py"), folder.path().join("b.py")).unwrap();
+        std::os::unix::fs::symlink(&real, folder.path().join("link")).unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let path = |file: &str| PathBuf::from(plugin_file(&folder.path().join(file)).unwrap());
+        assert_eq!(path("b.py"), root.join("b.py"));
+        assert_eq!(path("link/a.py"), root.join("real/a.py"));
+    }
+}

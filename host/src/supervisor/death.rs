@@ -1,0 +1,160 @@
+//! How a worker ended, in words that a user can act on.
+//!
+//! For errors and events. It decodes what the operating system says and what the worker chose to say by its
+//! exit code ([`shared::exit`]); it doesn't judge whether the end was wanted.
+
+use crate::error::Kind;
+use rustix::process::{Signal, WaitIdStatus};
+use shared::exit::Exit;
+use std::fmt;
+
+/// How a worker's process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody can say any more: someone else reaped it, or it can't be killed.
+    Unknown,
+}
+
+impl From<&WaitIdStatus> for Ending {
+    fn from(status: &WaitIdStatus) -> Self {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Self::Code(code),
+            (_, Some(signal)) => Self::Signal(signal),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The end of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// How the process ended.
+    pub ending: Ending,
+    /// Whether it had said hello: before, the exit code is the boot script's; afterwards it may be the plugin's.
+    pub greeted: bool,
+    /// Why the host ended it, if it was the host.
+    pub because: Option<Because>,
+    /// The last lines it wrote to standard error; may be empty.
+    pub stderr: String,
+}
+
+/// Why the host ended a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Because {
+    /// It hung: what it was doing, and for how long.
+    Late(String),
+    /// It broke the protocol: how.
+    Hostile(String),
+    /// Nobody needed it any more.
+    Unwanted,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late(what) => write!(f, "was ended by the host: {what}"),
+            Self::Hostile(what) => write!(f, "was ended by the host: it broke the protocol ({what})"),
+            Self::Unwanted => f.write_str("was ended by the host, which did not need it any more"),
+        }
+    }
+}
+
+impl Death {
+    /// What kind of error this death is to whoever waited for the worker.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match (&self.because, self.ending) {
+            (Some(Because::Late(_)), _) => Kind::Plugin,
+            (Some(_), _) | (None, Ending::Unknown) => Kind::Worker,
+            (None, Ending::Signal(signal)) if signal == Signal::KILL.as_raw() => Kind::Worker,
+            (None, Ending::Code(code)) if own_words(code).is_some() => Kind::Worker,
+            (None, _) => Kind::Plugin,
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    /// Without a subject: "was killed by SIGSEGV (a crash in native code)".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.because, self.ending) {
+            (Some(because), _) => because.fmt(f),
+            (None, Ending::Unknown) => f.write_str("ended, nobody knows how"),
+            (None, Ending::Signal(signal)) => f.write_str(&signal_words(signal)),
+            (None, Ending::Code(code)) => match own_words(code) {
+                Some(words) => write!(f, "{words} (exit code {code})"),
+                None => write!(f, "ended itself with exit code {code} (os._exit?)"),
+            },
+        }
+    }
+}
+
+/// What a worker that has said hello means by an exit code, if it is one of its own.
+fn own_words(code: i32) -> Option<&'static str> {
+    match Exit::from_code(code)? {
+        Exit::Boot => Some("could not set itself up"),
+        Exit::Orphaned => Some("saw no host any more"),
+        Exit::Protocol => Some("did not understand the host"),
+        Exit::Panicked => Some("stopped at a fault of its own, not the plugin's"),
+        // The boot script's, before the hello: whoever uses them now is the plugin.
+        Exit::Goodbye | Exit::TooOld | Exit::NotCPython | Exit::FreeThreaded | Exit::NoNumpy => None,
+    }
+}
+
+fn signal_words(signal: i32) -> String {
+    let Some(known) = Signal::from_named_raw(signal) else {
+        return format!("was killed by signal {signal}");
+    };
+    let (name, meaning) = match known {
+        Signal::SEGV => ("SIGSEGV", "a crash in native code"),
+        Signal::BUS => ("SIGBUS", "a crash in native code"),
+        Signal::ILL => ("SIGILL", "a crash in native code: an instruction this processor lacks"),
+        Signal::FPE => ("SIGFPE", "a crash in native code"),
+        Signal::TRAP => ("SIGTRAP", "a crash in native code"),
+        Signal::ABORT => ("SIGABRT", "native code gave up"),
+        Signal::SYS => ("SIGSYS", "a forbidden system call"),
+        Signal::KILL => ("SIGKILL", "from outside: out of memory, or by hand"),
+        Signal::TERM => ("SIGTERM", "from outside"),
+        Signal::INT => ("SIGINT", "from outside"),
+        Signal::HUP => ("SIGHUP", "from outside"),
+        Signal::XCPU => ("SIGXCPU", "too much processor time"),
+        Signal::XFSZ => ("SIGXFSZ", "a file too large"),
+        _ => return format!("was killed by signal {signal}"),
+    };
+    format!("was killed by {name} ({meaning})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn death(ending: Ending, because: Option<Because>) -> Death {
+        Death { ending, greeted: true, because, stderr: String::new() }
+    }
+
+    #[test]
+    fn a_crash_and_an_exit_are_told_in_words_and_are_the_plugins_fault() {
+        let crash = death(Ending::Signal(11), None);
+        assert_eq!(crash.to_string(), "was killed by SIGSEGV (a crash in native code)");
+        let exit = death(Ending::Code(3), None);
+        assert_eq!(exit.to_string(), "ended itself with exit code 3 (os._exit?)");
+        assert_eq!((crash.kind(), exit.kind()), (Kind::Plugin, Kind::Plugin));
+    }
+
+    #[test]
+    fn a_kill_from_outside_is_nobodys_fault_but_a_hang_is_the_plugins() {
+        assert_eq!(death(Ending::Signal(9), None).kind(), Kind::Worker);
+        let hang = death(Ending::Signal(9), Some(Because::Late("still importing after 30 s".into())));
+        assert_eq!(hang.kind(), Kind::Plugin);
+        assert_eq!(hang.to_string(), "was ended by the host: still importing after 30 s");
+    }
+
+    #[test]
+    fn after_the_hello_an_exit_code_of_the_boot_script_was_chosen_by_the_plugin() {
+        assert_eq!(death(Ending::Code(76), None).kind(), Kind::Plugin);
+        assert_eq!(death(Ending::Code(72), None).to_string(), "did not understand the host (exit code 72)");
+    }
+}

@@ -1,0 +1,342 @@
+//! The calls to one worker: who waits for which answer, and how every wait ends.
+//!
+//! Any thread may ask, several at once; the supervisor thread brings the answers, matched by their number, and
+//! the news that the worker has ended, which answers everybody. No lock is held while anybody waits, and every
+//! wait has a deadline, after which the worker is killed: a worker that is late once can't be trusted with the
+//! order of its answers.
+
+use super::death::{Because, Death, Ending};
+use super::process::Process;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use shared::control::{Control, ControlError, Handles};
+use shared::message::{Answer, Ask, CodecError, Failure, Hello, Request};
+use shared::ring::HostWaker;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The number under which the hello is waited for; requests count from 1.
+const HELLO: u32 = 0;
+/// How long a killed process may take to disappear before nobody waits for it any more.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a worker that hangs has to write down where; the text is then on its way to the supervisor's thread.
+const STACKS_WITHIN: Duration = Duration::from_millis(250);
+
+/// Where a worker stands, as far as its end is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its end is told to whoever asks it next.
+    Quiet,
+    /// It processes blocks: nobody may be asking, so its end is an event.
+    Running,
+    /// Its end is wanted.
+    Leaving,
+}
+
+/// What is asked, and how long it may take.
+#[derive(Debug)]
+pub(crate) struct Query<'a> {
+    pub(crate) body: Ask,
+    pub(crate) handles: Option<&'a Handles>,
+    pub(crate) limit: Duration,
+    /// What it is doing if it is late: "still importing".
+    pub(crate) doing: &'static str,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// The plugin, or the way to it, failed.
+    Failed(Failure),
+    /// The worker has ended; also if it was ended for being late.
+    Ended(Arc<Death>),
+    /// The question is longer than a message can be.
+    TooLong(CodecError),
+    /// The operating system would not send it.
+    Unsent(Errno),
+}
+
+#[derive(Debug)]
+struct Call {
+    deadline: Instant,
+    /// Phase after a good answer.
+    then: Option<Phase>,
+    heard: Option<Heard>,
+}
+
+#[derive(Debug)]
+enum Heard {
+    Hello(Hello),
+    Answer(Result<Answer, Failure>),
+}
+
+#[derive(Debug)]
+struct State {
+    last: u32,
+    calls: HashMap<u32, Call>,
+    phase: Phase,
+    greeted: bool,
+    waker: Option<HostWaker>,
+    because: Option<Because>,
+    ended: Option<Arc<Death>>,
+}
+
+/// One incarnation of a worker, shared by its [`Worker`](crate::plugin::worker::Worker) and the supervisor.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) name: Arc<str>,
+    pub(crate) process: Process,
+    pub(super) control: Control,
+    gone: Arc<AtomicBool>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Link {
+    /// `hello_by` is when it must have said hello.
+    pub(super) fn new(name: Arc<str>, process: Process, control: Control, hello_by: Instant) -> Self {
+        let hello = Call { deadline: hello_by, then: None, heard: None };
+        let state = State {
+            last: HELLO,
+            calls: HashMap::from([(HELLO, hello)]),
+            phase: Phase::Quiet,
+            greeted: false,
+            waker: None,
+            because: None,
+            ended: None,
+        };
+        let gone = Arc::new(AtomicBool::new(false));
+        Self { name, process, control, gone, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change under this lock is whole after each statement: a panic elsewhere spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- for whoever asks ---
+
+    /// Waits for the hello that the worker says first.
+    pub(crate) fn hello(&self, limit: Duration) -> Result<Hello, Arc<Death>> {
+        match self.wait_for(HELLO, limit, "no hello") {
+            Ok(Heard::Hello(hello)) => Ok(hello),
+            Ok(Heard::Answer(_)) => Err(self.fail("an answer before its hello".into())),
+            Err(death) => Err(death),
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(&self, query: Query<'_>) -> Result<Answer, NoAnswer> {
+        let Query { body, handles, limit, doing } = query;
+        let (id, deadline) = self.register(&body, limit).map_err(NoAnswer::Ended)?;
+        if let Err(why) = self.send(&Request { id, body }, handles, deadline) {
+            self.state().calls.remove(&id);
+            return Err(why);
+        }
+        match self.wait_for(id, limit, doing).map_err(NoAnswer::Ended)? {
+            Heard::Answer(answer) => answer.map_err(NoAnswer::Failed),
+            Heard::Hello(_) => Err(NoAnswer::Ended(self.fail("two hellos".into()))),
+        }
+    }
+
+    /// Takes a number. A worker answers in order, so the time for an answer starts when those before are due,
+    /// but for the request to leave, which is the last whatever happens.
+    fn register(&self, body: &Ask, limit: Duration) -> Result<(u32, Instant), Arc<Death>> {
+        let mut state = self.state();
+        if let Some(death) = &state.ended {
+            return Err(Arc::clone(death));
+        }
+        let now = Instant::now();
+        let before = state.calls.values().map(|call| call.deadline).max().unwrap_or(now).max(now);
+        let from = if matches!(body, Ask::Shutdown) { now } else { before };
+        let then = match body {
+            Ask::Start => Some(Phase::Running),
+            Ask::Stop => Some(Phase::Quiet),
+            _ => None,
+        };
+        state.last = state.last.checked_add(1).unwrap_or(HELLO + 1);
+        let id = state.last;
+        state.calls.insert(id, Call { deadline: from + limit, then, heard: None });
+        Ok((id, from + limit))
+    }
+
+    /// Sends when the socket has room. That the peer is gone is left for the supervisor to find out and tell.
+    fn send(&self, request: &Request, handles: Option<&Handles>, deadline: Instant) -> Result<(), NoAnswer> {
+        loop {
+            let sent = match handles {
+                Some(handles) => self.control.try_send_handles(request, handles),
+                None => self.control.try_send(request),
+            };
+            match sent {
+                Ok(true) | Err(ControlError::Closed) => return Ok(()),
+                Err(ControlError::Codec(why)) => return Err(NoAnswer::TooLong(why)),
+                Err(ControlError::System(why)) => return Err(NoAnswer::Unsent(why)),
+                Ok(false) if !self.wait_for_room(deadline) => return Ok(()),
+                Ok(false) => {}
+            }
+        }
+    }
+
+    /// Waits until the socket may have room; false if the worker ended or the time is over.
+    fn wait_for_room(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(timeout) = left.try_into() else { return false };
+        let mut fds = [
+            PollFd::new(&self.control, PollFlags::OUT),
+            PollFd::from_borrowed_fd(self.process.pidfd(), PollFlags::IN),
+        ];
+        let polled = poll(&mut fds, Some(&timeout));
+        !left.is_zero() && polled != Ok(0) && fds[1].revents().is_empty()
+    }
+
+    /// Waits for what is heard under a number. Late, the worker is killed, and its end is the answer.
+    fn wait_for(&self, id: u32, limit: Duration, doing: &str) -> Result<Heard, Arc<Death>> {
+        let mut state = self.state();
+        loop {
+            if let Some(heard) = state.calls.get_mut(&id).and_then(|call| call.heard.take()) {
+                state.calls.remove(&id);
+                return Ok(heard);
+            }
+            if let Some(death) = &state.ended {
+                return Err(Arc::clone(death));
+            }
+            let deadline = state.calls.get(&id).map_or_else(Instant::now, |call| call.deadline);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.calls.remove(&id);
+                drop(state);
+                let late = format!("{doing} after {} s", limit.as_secs_f32());
+                return Err(self.kill_late(late));
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Kills a worker that broke the protocol; how it ended.
+    pub(crate) fn fail(&self, how: String) -> Arc<Death> {
+        self.kill_and_wait(Because::Hostile(how))
+    }
+
+    /// Lets a worker that hangs say where, then kills it.
+    fn kill_late(&self, late: String) -> Arc<Death> {
+        self.blame(Because::Late(late.clone()));
+        self.process.ask_for_stacks();
+        match self.wait_end(STACKS_WITHIN) {
+            Some(death) => death,
+            None => self.kill_and_wait(Because::Late(late)),
+        }
+    }
+
+    pub(crate) fn kill_and_wait(&self, because: Because) -> Arc<Death> {
+        self.kill(because);
+        self.wait_end(KILLED_WITHIN).unwrap_or_else(|| Arc::new(self.death(Ending::Unknown, String::new())))
+    }
+
+    /// Waits until the worker has ended and is reaped, but not for ever.
+    pub(crate) fn wait_end(&self, limit: Duration) -> Option<Arc<Death>> {
+        let state = self.state();
+        let waited = self.changed.wait_timeout_while(state, limit, |state| state.ended.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended.clone()
+    }
+
+    /// Kills the worker; the first reason given is the one that is told.
+    pub(crate) fn kill(&self, because: Because) {
+        self.blame(because);
+        self.process.kill();
+    }
+
+    /// Of a worker that has ended already, nobody made an end.
+    fn blame(&self, because: Because) {
+        let mut state = self.state();
+        if !self.gone.load(Ordering::Acquire) {
+            state.because.get_or_insert(because);
+        }
+    }
+
+    /// Says that the end of the worker is wanted from now on. One that has ended already did so unasked.
+    pub(crate) fn leave(&self) {
+        let mut state = self.state();
+        if !self.gone.load(Ordering::Acquire) {
+            state.phase = Phase::Leaving;
+        }
+    }
+
+    /// Up when the process is known to have ended.
+    pub(crate) fn gone(&self) -> &Arc<AtomicBool> {
+        &self.gone
+    }
+
+    /// Whom to wake when the worker ends.
+    pub(crate) fn set_waker(&self, waker: HostWaker) {
+        self.state().waker = Some(waker);
+    }
+
+    // --- for the supervisor thread ---
+
+    /// Brings the hello. Nobody may be waiting for it any more.
+    pub(super) fn greeted(&self, hello: Hello) {
+        self.state().greeted = true;
+        self.hear(HELLO, Heard::Hello(hello));
+    }
+
+    /// Brings an answer; false if nobody waits for this number.
+    pub(super) fn answered(&self, id: u32, answer: Result<Answer, Failure>) -> bool {
+        id != HELLO && self.hear(id, Heard::Answer(answer))
+    }
+
+    fn hear(&self, id: u32, heard: Heard) -> bool {
+        let mut state = self.state();
+        let Some(call) = state.calls.get_mut(&id).filter(|call| call.heard.is_none()) else {
+            return false;
+        };
+        let good = matches!(heard, Heard::Answer(Ok(_)));
+        let then = call.then.filter(|_| good);
+        call.heard = Some(heard);
+        if let Some(phase) = then.filter(|_| state.phase != Phase::Leaving) {
+            state.phase = phase;
+        }
+        self.changed.notify_all();
+        true
+    }
+
+    /// Asks the worker to go without anybody waiting for its answer.
+    pub(super) fn ask_to_go(&self) {
+        self.leave();
+        if let Ok((id, _)) = self.register(&Ask::Shutdown, Duration::ZERO) {
+            // A socket without room, or closed: the deadline of the caller deals with it.
+            let _ = self.control.try_send(&Request { id, body: Ask::Shutdown });
+        }
+    }
+
+    /// Says that the process has ended, first of all to the audio thread.
+    pub(super) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+        let waker = self.state().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Tells everybody how it ended; the phase it was in.
+    pub(super) fn end(&self, ending: Ending, stderr: String) -> (Arc<Death>, Phase) {
+        self.set_gone();
+        let death = Arc::new(self.death(ending, stderr));
+        let mut state = self.state();
+        state.ended = Some(Arc::clone(&death));
+        state.waker = None;
+        self.changed.notify_all();
+        (death, state.phase)
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
+    fn death(&self, ending: Ending, stderr: String) -> Death {
+        let state = self.state();
+        Death { ending, greeted: state.greeted, because: state.because.clone(), stderr }
+    }
+}

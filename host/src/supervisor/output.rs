@@ -1,0 +1,239 @@
+//! What a worker writes to its standard output and error, as lines, and how much of it is passed on.
+//!
+//! For the supervisor thread. A plugin may print megabytes, a line without an end, or bytes that are no text:
+//! each turn reads a bounded amount, a line is cut, and a second has a budget.
+
+use rustix::io::{Errno, read};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Longest line passed on, in bytes.
+const LINE_MAX: usize = 4096;
+/// Bytes read from one pipe before another gets its turn.
+pub(super) const TURN: usize = 64 * 1024;
+/// Bytes read from the pipe of a worker that has ended: all that it can hold.
+pub(super) const LAST_TURN: usize = 1024 * 1024;
+
+/// Lines and bytes of text of one worker passed on in a second, and reports of failures.
+const LINES: u64 = 1000;
+const BYTES: u64 = 256 * 1024;
+const FAILURES: u64 = 50;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One of a worker's output pipes.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) fd: OwnedFd,
+    lines: Lines,
+}
+
+impl Pipe {
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self { fd, lines: Lines::default() }
+    }
+
+    /// Reads at most `most` bytes and gives each whole line to `each`; false when the pipe has ended.
+    pub(super) fn drain(&mut self, most: usize, each: &mut dyn FnMut(String)) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        let mut total = 0;
+        while total < most {
+            match read(&self.fd, &mut buffer) {
+                Ok(0) => return false,
+                Ok(n) => {
+                    total += n;
+                    self.lines.feed(&buffer[..n], each);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Gives what was written after the last end of line.
+    pub(super) fn finish(&mut self, each: &mut dyn FnMut(String)) {
+        self.lines.end(each);
+    }
+}
+
+/// Cuts bytes into lines, at `\n` or `\r`; blank ones are left out.
+#[derive(Debug, Default)]
+struct Lines {
+    line: Vec<u8>,
+    cut: u64,
+}
+
+impl Lines {
+    fn feed(&mut self, bytes: &[u8], each: &mut dyn FnMut(String)) {
+        for part in bytes.split_inclusive(|b| matches!(b, b'\n' | b'\r')) {
+            let end = part.last().is_some_and(|b| matches!(b, b'\n' | b'\r'));
+            self.extend(&part[..part.len() - usize::from(end)]);
+            if end {
+                self.end(each);
+            }
+        }
+    }
+
+    fn extend(&mut self, part: &[u8]) {
+        let room = (LINE_MAX - self.line.len()).min(part.len());
+        self.line.extend_from_slice(&part[..room]);
+        self.cut += (part.len() - room) as u64;
+    }
+
+    fn end(&mut self, each: &mut dyn FnMut(String)) {
+        let mut text = String::from_utf8_lossy(&self.line).into_owned();
+        if self.cut > 0 {
+            text.push_str(&format!(" [... {} bytes more]", self.cut));
+        }
+        if !text.trim().is_empty() {
+            each(text);
+        }
+        self.line.clear();
+        self.cut = 0;
+    }
+}
+
+/// The last lines of a text, for the one who wants to know why a worker ended.
+#[derive(Debug, Default)]
+pub(super) struct Tail(VecDeque<String>);
+
+impl Tail {
+    const LINES: usize = 40;
+
+    pub(super) fn push(&mut self, line: &str) {
+        if self.0.len() == Self::LINES {
+            self.0.pop_front();
+        }
+        self.0.push_back(line.to_owned());
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.0.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// How much of what one worker says is passed on in the second that runs, and what was not.
+#[derive(Debug)]
+pub(super) struct Budget {
+    since: Instant,
+    lines: u64,
+    bytes: u64,
+    failures: u64,
+    dropped: Dropped,
+}
+
+/// What was not passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Dropped {
+    pub(super) bytes: u64,
+    pub(super) events: u64,
+}
+
+impl Budget {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, lines: 0, bytes: 0, failures: 0, dropped: Dropped::default() }
+    }
+
+    /// Whether text of this length may pass.
+    pub(super) fn text(&mut self, bytes: usize) -> bool {
+        self.lines += 1;
+        self.bytes += bytes as u64;
+        self.lines <= LINES && self.bytes <= BYTES
+    }
+
+    /// Whether the report of a failure may pass. It has its own budget: printing can't hide a failure.
+    pub(super) fn failure(&mut self) -> bool {
+        self.failures += 1;
+        self.failures <= FAILURES
+    }
+
+    /// Counts something that was not passed on.
+    pub(super) fn drop(&mut self, bytes: usize) {
+        self.dropped.bytes += bytes as u64;
+        self.dropped.events += 1;
+    }
+
+    /// Once a second: a new budget, and what was dropped, if anything was.
+    pub(super) fn renew(&mut self, now: Instant) -> Option<Dropped> {
+        if now.saturating_duration_since(self.since) < SECOND {
+            return None;
+        }
+        let dropped = self.dropped;
+        *self = Self::new(now);
+        (dropped != Dropped::default()).then_some(dropped)
+    }
+
+    /// What was dropped and not told yet.
+    pub(super) fn untold(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// Takes back what could not be told.
+    pub(super) fn retell(&mut self, dropped: Dropped) {
+        self.dropped.bytes += dropped.bytes;
+        self.dropped.events += dropped.events;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(parts: &[&[u8]]) -> Vec<String> {
+        let (mut lines, mut got) = (Lines::default(), Vec::new());
+        for part in parts {
+            lines.feed(part, &mut |line| got.push(line));
+        }
+        lines.end(&mut |line| got.push(line));
+        got
+    }
+
+    #[test]
+    fn lines_come_whole_however_they_arrive() {
+        assert_eq!(lines_of(&[b"one\ntw", b"o\r\n", b"\nlast"]), ["one", "two", "last"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_takes_bounded_memory_and_says_what_was_cut() {
+        let long = vec![b'x'; 10 * LINE_MAX];
+        let mut lines = Lines::default();
+        lines.feed(&long, &mut |_| panic!("no line yet"));
+        assert_eq!(lines.line.len(), LINE_MAX);
+        let got = lines_of(&[&long, b"\nshort"]);
+        assert!(got[0].ends_with(&format!("x [... {} bytes more]", 9 * LINE_MAX)));
+        assert_eq!(got[1], "short");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_become_text() {
+        assert_eq!(lines_of(&[b"a\xffb\n"]), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn a_second_has_a_budget_and_what_exceeds_it_is_told_once() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let passed = (0..2 * LINES)
+            .filter(|_| {
+                budget.text(1) || {
+                    budget.drop(1);
+                    false
+                }
+            })
+            .count() as u64;
+        assert_eq!(passed, LINES);
+        assert_eq!(budget.renew(start), None);
+        let told = budget.renew(start + SECOND);
+        assert_eq!(told, Some(Dropped { bytes: LINES, events: LINES }));
+        assert_eq!(budget.renew(start + 2 * SECOND), None);
+    }
+
+    #[test]
+    fn printing_does_not_use_up_the_budget_of_failures() {
+        let mut budget = Budget::new(Instant::now());
+        while budget.text(100) {}
+        assert!(budget.failure());
+    }
+}

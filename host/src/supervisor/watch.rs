@@ -1,0 +1,376 @@
+//! The supervisor thread: starts every worker, hears all of them, and sees each one's end.
+//!
+//! One thread, as old as the supervisor, because a worker ends with the thread that started it. It sleeps until
+//! something happens, gives each worker a bounded turn, and never waits for one of them: not for a message, not
+//! for text, not for its end. What a worker may do wrong on the control socket ends here, with its death.
+
+use super::death::{Because, Death, Ending};
+use super::event::{Event, Reporter};
+use super::link::{Link, Phase};
+use super::output::{Budget, Dropped, LAST_TURN, Pipe, TURN, Tail};
+use super::process::{self, Launched};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::read;
+use shared::control::ControlError;
+use shared::message::{Hello, LogSource, Notice, Say};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::{Duration, Instant};
+
+/// Messages heard from one worker before another gets its turn, and from one that has ended.
+const MESSAGES: usize = 32;
+const LAST_MESSAGES: usize = 512;
+/// How long a worker may live on without its control socket.
+const DEAF_WITHIN: Duration = Duration::from_secs(1);
+/// How long the workers that are left have, first to go and then to be gone, when the supervisor ends.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// How long the thread sleeps at most while something is owed or due.
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// What the thread is told to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Start a worker.
+    Launch(Launch),
+    /// Ask all workers to go, and end.
+    Leave,
+}
+
+/// A worker to be started.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) name: Arc<str>,
+    pub(super) python: PathBuf,
+    pub(super) module: PathBuf,
+    pub(super) hello_by: Instant,
+    pub(super) answer: SyncSender<io::Result<Arc<Link>>>,
+}
+
+/// The thread's own state.
+#[derive(Debug)]
+pub(super) struct Watch {
+    commands: Receiver<Command>,
+    bell: Arc<OwnedFd>,
+    reporter: Reporter,
+    workers: Vec<Watched>,
+    leaving: Option<Leaving>,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    until: Instant,
+    killed: bool,
+}
+
+/// Which of a worker's descriptors is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Bell,
+    Message(usize),
+    Stdout(usize),
+    Stderr(usize),
+    End(usize),
+}
+
+impl Watch {
+    pub(super) fn new(commands: Receiver<Command>, bell: Arc<OwnedFd>, reporter: Reporter) -> Self {
+        Self { commands, bell, reporter, workers: Vec::new(), leaving: None }
+    }
+
+    /// The thread. Ends when it was told to and every worker is gone, or can't be made to go.
+    pub(super) fn run(mut self) {
+        while !self.is_over() {
+            for ready in self.sleep() {
+                self.attend(ready);
+            }
+            self.tick(Instant::now());
+            self.workers.retain(|worker| !worker.link.is_ended());
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let too_late = |leaving: &Leaving| leaving.killed && Instant::now() >= leaving.until;
+        self.leaving.as_ref().is_some_and(|leaving| self.workers.is_empty() || too_late(leaving))
+    }
+
+    /// Waits until something happens; what did.
+    fn sleep(&self) -> Vec<Ready> {
+        let mut fds = vec![PollFd::new(&*self.bell, PollFlags::IN)];
+        let mut which = vec![Ready::Bell];
+        for (i, worker) in self.workers.iter().enumerate() {
+            worker.watch(i, &mut fds, &mut which);
+        }
+        let due = self.leaving.is_some() || self.reporter.owes() || self.workers.iter().any(Watched::is_due);
+        if poll(&mut fds, due.then_some(&TICK)).is_err() {
+            // A signal, or no memory for the moment.
+            return Vec::new();
+        }
+        let ready = fds.iter().zip(which).filter(|(fd, _)| !fd.revents().is_empty());
+        ready.map(|(_, which)| which).collect()
+    }
+
+    fn attend(&mut self, ready: Ready) {
+        let reporter = &mut self.reporter;
+        match ready {
+            Ready::Bell => self.obey(),
+            Ready::Message(i) => self.workers[i].hear(MESSAGES, reporter),
+            Ready::Stdout(i) => self.workers[i].drain(LogSource::Stdout, TURN, reporter),
+            Ready::Stderr(i) => self.workers[i].drain(LogSource::Stderr, TURN, reporter),
+            Ready::End(i) => self.workers[i].bury(reporter),
+        }
+    }
+
+    /// What has to be looked after as time passes.
+    fn tick(&mut self, now: Instant) {
+        self.reporter.settle();
+        for worker in &mut self.workers {
+            worker.tick(now, &mut self.reporter);
+        }
+        if let Some(leaving) = self.leaving.as_mut().filter(|leaving| !leaving.killed && now >= leaving.until)
+        {
+            *leaving = Leaving { until: now + LEAVE_WITHIN, killed: true };
+            self.workers.iter().for_each(|worker| worker.link.kill(Because::Unwanted));
+        }
+    }
+
+    fn obey(&mut self) {
+        // Empties the eventfd; an error means that it was empty.
+        let _ = read(&*self.bell, &mut [0; 8]);
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Launch(launch)) => self.launch(launch),
+                Ok(Command::Leave) | Err(TryRecvError::Disconnected) => return self.leave(),
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    fn launch(&mut self, launch: Launch) {
+        let Launch { name, python, module, hello_by, answer } = launch;
+        let link = process::launch(&python, &module).map(|Launched { process, control, stdout, stderr }| {
+            let link = Arc::new(Link::new(name, process, control, hello_by));
+            self.workers.push(Watched::new(Arc::clone(&link), stdout, stderr));
+            link
+        });
+        if let Err(unheard) = answer.send(link)
+            && let Ok(link) = unheard.0
+        {
+            link.kill(Because::Unwanted);
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.leaving.is_none() {
+            self.leaving = Some(Leaving { until: Instant::now() + LEAVE_WITHIN, killed: false });
+            self.workers.iter().for_each(|worker| worker.link.ask_to_go());
+        }
+    }
+}
+
+/// A worker as the thread sees it.
+#[derive(Debug)]
+struct Watched {
+    link: Arc<Link>,
+    stdout: Option<Pipe>,
+    stderr: Option<Pipe>,
+    tail: Tail,
+    budget: Budget,
+    /// It has said hello; what it wrote before is for the one who waits for that.
+    greeted: bool,
+    /// Since when it is not listened to any more.
+    deaf: Option<Instant>,
+}
+
+impl Watched {
+    fn new(link: Arc<Link>, stdout: OwnedFd, stderr: OwnedFd) -> Self {
+        Self {
+            link,
+            stdout: Some(Pipe::new(stdout)),
+            stderr: Some(Pipe::new(stderr)),
+            tail: Tail::default(),
+            budget: Budget::new(Instant::now()),
+            greeted: false,
+            deaf: None,
+        }
+    }
+
+    /// Messages before the end, so that the last words of a worker come before the news of its death.
+    fn watch<'a>(&'a self, i: usize, fds: &mut Vec<PollFd<'a>>, which: &mut Vec<Ready>) {
+        let mut add = |fd, ready| {
+            fds.push(fd);
+            which.push(ready);
+        };
+        if self.deaf.is_none() {
+            add(PollFd::new(&self.link.control, PollFlags::IN), Ready::Message(i));
+        }
+        if let Some(pipe) = &self.stdout {
+            add(PollFd::new(&pipe.fd, PollFlags::IN), Ready::Stdout(i));
+        }
+        if let Some(pipe) = &self.stderr {
+            add(PollFd::new(&pipe.fd, PollFlags::IN), Ready::Stderr(i));
+        }
+        add(PollFd::from_borrowed_fd(self.link.process.pidfd(), PollFlags::IN), Ready::End(i));
+    }
+
+    /// Whether something is to be done though nothing happens.
+    fn is_due(&self) -> bool {
+        self.deaf.is_some() || self.budget.untold() != Dropped::default()
+    }
+
+    fn tick(&mut self, now: Instant, reporter: &mut Reporter) {
+        if self.deaf.is_some_and(|since| now.saturating_duration_since(since) > DEAF_WITHIN) {
+            self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
+        }
+        if let Some(dropped) = self.budget.renew(now) {
+            self.tell(dropped, reporter);
+        }
+    }
+
+    fn tell(&mut self, dropped: Dropped, reporter: &mut Reporter) {
+        let Dropped { bytes, events } = dropped;
+        if !reporter.offer(Event::Dropped { plugin: Arc::clone(&self.link.name), bytes, events }) {
+            self.budget.retell(dropped);
+        }
+    }
+
+    /// Takes messages, as many as there are up to `most`.
+    fn hear(&mut self, most: usize, reporter: &mut Reporter) {
+        for _ in 0..most {
+            if self.deaf.is_some() {
+                return;
+            }
+            match self.link.control.try_receive::<Say>() {
+                Ok(None) => return,
+                Ok(Some((say, None))) => self.take(say, reporter),
+                Ok(Some((_, Some(_)))) => self.refuse("it sent descriptors".into()),
+                Err(ControlError::Closed) => self.deaf = Some(Instant::now()),
+                Err(why) => self.refuse(why.to_string()),
+            }
+        }
+    }
+
+    /// Ends a worker that broke the protocol, and listens to it no more.
+    fn refuse(&mut self, how: String) {
+        self.deaf = Some(Instant::now());
+        self.link.kill(Because::Hostile(how));
+    }
+
+    fn take(&mut self, say: Say, reporter: &mut Reporter) {
+        match say {
+            Say::Hello(_) if self.greeted => self.refuse("a second hello".into()),
+            Say::Hello(hello) => self.greet(hello, reporter),
+            _ if !self.greeted => self.refuse("no hello first".into()),
+            Say::Reply(reply) => {
+                if !self.link.answered(reply.id, reply.body) {
+                    self.refuse(format!("an answer to request {}, which nobody made", reply.id));
+                }
+            }
+            Say::Notice(notice) => self.note(notice, reporter),
+        }
+    }
+
+    fn greet(&mut self, hello: Hello, reporter: &mut Reporter) {
+        self.greeted = true;
+        self.link.greeted(hello);
+        let early = self.tail.text();
+        if !early.is_empty() {
+            self.log(LogSource::Stderr, early, reporter);
+        }
+    }
+
+    fn note(&mut self, notice: Notice, reporter: &mut Reporter) {
+        let plugin = Arc::clone(&self.link.name);
+        match notice {
+            Notice::Log(log) => {
+                let text = log.text.trim_end().to_owned();
+                if log.source != LogSource::Stdout {
+                    text.lines().for_each(|line| self.tail.push(line));
+                }
+                self.log(log.source, text, reporter);
+            }
+            Notice::BlockFailed { failure, count } => {
+                self.report(Event::BlockFailed { plugin, failure, count }, reporter);
+            }
+            Notice::Unraisable(failure) => self.report(Event::Unraisable { plugin, failure }, reporter),
+        }
+    }
+
+    fn report(&mut self, failure: Event, reporter: &mut Reporter) {
+        if !self.budget.failure() || !reporter.offer(failure) {
+            self.budget.drop(0);
+        }
+    }
+
+    fn log(&mut self, source: LogSource, text: String, reporter: &mut Reporter) {
+        let bytes = text.len();
+        let plugin = Arc::clone(&self.link.name);
+        if !self.budget.text(bytes) || !reporter.offer(Event::Log { plugin, source, text }) {
+            self.budget.drop(bytes);
+        }
+    }
+
+    /// Reads what it has written, up to `most` bytes.
+    fn drain(&mut self, source: LogSource, most: usize, reporter: &mut Reporter) {
+        let Some(mut pipe) = self.pipe(source).take() else { return };
+        if pipe.drain(most, &mut |line| self.line(source, line, reporter)) {
+            *self.pipe(source) = Some(pipe);
+        } else {
+            pipe.finish(&mut |line| self.line(source, line, reporter));
+        }
+    }
+
+    fn pipe(&mut self, source: LogSource) -> &mut Option<Pipe> {
+        if source == LogSource::Stdout { &mut self.stdout } else { &mut self.stderr }
+    }
+
+    fn line(&mut self, source: LogSource, line: String, reporter: &mut Reporter) {
+        if source == LogSource::Stderr {
+            self.tail.push(&line);
+        }
+        if self.greeted {
+            self.log(source, line, reporter);
+        }
+    }
+
+    /// The process has ended. The audio thread first; then its last words, its group, its remains; then
+    /// everybody who waits for it.
+    fn bury(&mut self, reporter: &mut Reporter) {
+        self.link.set_gone();
+        self.link.process.kill_group();
+        self.hear(LAST_MESSAGES, reporter);
+        for source in [LogSource::Stdout, LogSource::Stderr] {
+            self.drain(source, LAST_TURN, reporter);
+            // A child of the worker's that left its group may hold the other end open for ever.
+            if let Some(mut pipe) = self.pipe(source).take() {
+                pipe.finish(&mut |line| self.line(source, line, reporter));
+            }
+        }
+        let Some(ending) = self.link.process.reap() else { return };
+        self.end(ending, reporter);
+    }
+
+    fn end(&mut self, ending: Ending, reporter: &mut Reporter) {
+        let dropped = self.budget.untold();
+        if dropped != Dropped::default() {
+            self.tell(dropped, reporter);
+        }
+        let (how, phase): (Arc<Death>, Phase) = self.link.end(ending, self.tail.text());
+        if phase == Phase::Running {
+            reporter.owe(Event::Died { plugin: Arc::clone(&self.link.name), how });
+        }
+    }
+}
+
+impl Drop for Watched {
+    /// However the thread ends: nobody waits for a worker that nobody watches.
+    fn drop(&mut self) {
+        if !self.link.is_ended() {
+            self.link.process.kill();
+            self.link.process.kill_group();
+            self.link.end(Ending::Unknown, self.tail.text());
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The supervisor against real processes that play the worker, well or badly. See [`fake`].
+//!
+//! Every wait here has a deadline; no test asserts that something was fast.
+
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+
+use fake::{Fake, LONG, PATIENT, SHORT, exists};
+use host::error::{Error, Kind};
+use host::plugin::spec::PluginSpec;
+use host::plugin::worker::Worker;
+use host::supervisor::{Event, Limits, Supervisor};
+use shared::clock;
+use shared::format::Format;
+use std::sync::Barrier;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+fn supervisor(limits: Limits) -> (Supervisor, Receiver<Event>) {
+    Supervisor::with_limits(limits).unwrap()
+}
+
+fn format() -> Format {
+    Format::new(2, 64, 48_000).unwrap()
+}
+
+fn running(supervisor: &Supervisor, fake: &Fake) -> (Worker, shared::ring::HostEnd) {
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let (end, _) = worker.configure(format(), 8, &[]).unwrap();
+    worker.start().unwrap();
+    (worker, end)
+}
+
+/// The error of a worker that can't be spawned. It is gone by then, or at the latest with its supervisor.
+fn refused(fake: &Fake, limits: Limits) -> Error {
+    let (supervisor, events) = supervisor(limits);
+    let error = supervisor.spawn("gain", &fake.spec()).unwrap_err();
+    drop(supervisor);
+    assert!(!fake.is_there("pid"));
+    let died = events.iter().any(|event| matches!(event, Event::Died { .. }));
+    assert!(!died, "whoever spawned it was told");
+    error
+}
+
+#[track_caller]
+fn assert_says(error: &Error, kind: Kind, words: &[&str]) {
+    let said = error.to_string();
+    assert_eq!(error.kind(), kind, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn a_worker_lives_from_hello_to_goodbye_and_leaves_nothing_behind() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    assert_eq!((worker.name(), worker.hello().python.as_str()), ("gain", "3.99.0"));
+    assert_eq!(worker.loaded().name, "Fake");
+    let (end, configured) = worker.configure(format(), 8, &[("gain".into(), "1".into())]).unwrap();
+    assert_eq!((end.layout().slots(), configured.rate), (8, Some(48_000)));
+    worker.start().unwrap();
+    assert!(worker.set_parameter("gain", "0.5").unwrap());
+    assert_eq!(worker.get_parameter("gain").unwrap(), "0.5");
+    assert_eq!(worker.save_state().unwrap(), Some(vec![1, 2, 3]));
+    worker.load_state(vec![1]).unwrap();
+    worker.stop().unwrap();
+    let (gone, pid) = (worker.gone(), worker.pid());
+    assert!(!gone.load(Ordering::Relaxed));
+    worker.shutdown().unwrap();
+    assert!(gone.load(Ordering::Relaxed));
+    assert!(!exists(pid));
+}
+
+#[test]
+fn workers_of_several_callers_start_side_by_side() {
+    let fakes: Vec<_> = (0..4).map(|_| Fake::new("good")).collect();
+    let (supervisor, _events) = supervisor(PATIENT);
+    let workers: Vec<Worker> = thread::scope(|scope| {
+        let spawn = |fake: &Fake| supervisor.spawn("p", &fake.spec()).unwrap();
+        let threads: Vec<_> = fakes.iter().map(|fake| scope.spawn(move || spawn(fake))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    drop(supervisor);
+    assert!(fakes.iter().all(|fake| !fake.is_there("pid")));
+    assert!(workers.iter().all(|worker| worker.gone().load(Ordering::Relaxed)));
+}
+
+#[test]
+fn a_worker_dropped_without_a_word_is_killed() {
+    let fake = Fake::new("good");
+    let (supervisor, events) = supervisor(PATIENT);
+    drop(running(&supervisor, &fake));
+    drop(supervisor);
+    assert!(!fake.is_there("pid"));
+    assert!(!events.iter().any(|event| matches!(event, Event::Died { .. })), "its end was wanted");
+}
+
+#[test]
+fn a_supervisor_that_goes_takes_also_a_worker_that_does_not_want_to() {
+    let fake = Fake::new("does not go");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    drop(supervisor);
+    assert!(!fake.is_there("pid"));
+    let error = worker.get_parameter("gain").unwrap_err();
+    assert_says(&error, Kind::Worker, &["plugin gain", "did not need it any more"]);
+}
+
+#[test]
+fn a_worker_that_does_not_go_is_killed_and_named() {
+    let fake = Fake::new("does not go");
+    let (supervisor, _events) = supervisor(Limits { shutdown: SHORT, ..PATIENT });
+    let (worker, _end) = running(&supervisor, &fake);
+    let error = worker.shutdown().unwrap_err();
+    assert_says(&error, Kind::Plugin, &["plugin gain", "still stopping after 0.3 s"]);
+    assert!(!fake.is_there("pid"));
+}
+
+#[test]
+fn a_plugin_that_hangs_is_killed_and_the_error_says_what_it_was_doing() {
+    let load = refused(&Fake::new("imports for ever"), Limits { load: SHORT, ..PATIENT });
+    assert_says(&load, Kind::Plugin, &["plugin gain (", "plugin.py) ", "still importing after 0.3 s"]);
+
+    let fake = Fake::new("initialises for ever");
+    let (supervisor, _events) = supervisor(Limits { configure: SHORT, ..PATIENT });
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let error = worker.configure(format(), 8, &[]).unwrap_err();
+    assert_says(&error, Kind::Plugin, &["still initialising after 0.3 s"]);
+    assert!(!fake.is_there("pid"));
+    let again = worker.start().unwrap_err();
+    assert_says(&again, Kind::Plugin, &["still initialising after 0.3 s"]);
+}
+
+#[test]
+fn a_plugin_that_ends_its_process_is_told_with_its_last_words() {
+    let error = refused(&Fake::new("exits with 3"), PATIENT);
+    let words = ["plugin gain", "ended itself with exit code 3 (os._exit?) while loading", "last words"];
+    assert_says(&error, Kind::Plugin, &words);
+    let error = refused(&Fake::new("crashes"), PATIENT);
+    assert_says(&error, Kind::Plugin, &["was killed by SIGSEGV (a crash in native code) while loading"]);
+}
+
+#[test]
+fn a_worker_that_breaks_the_protocol_is_ended_and_named() {
+    for (role, word) in [
+        ("says garbage", "not understood"),
+        ("says too much", "longer than"),
+        ("answers before its hello", "no hello first"),
+        ("answers what nobody asked", "which nobody made"),
+        ("answers wrongly", "\"goodbye\" while loading"),
+        ("says hello twice", "a second hello"),
+        ("sends descriptors", "descriptors"),
+        ("hangs up", "closed its control socket"),
+        ("says an empty message", "closed its control socket"),
+    ] {
+        let error = refused(&Fake::new(role), PATIENT);
+        let kind = if role == "answers before its hello" { Kind::Interpreter } else { Kind::Worker };
+        assert_says(&error, kind, &["broke the protocol", word]);
+    }
+}
+
+#[test]
+fn a_worker_of_another_version_is_refused_with_both_versions() {
+    let error = refused(&Fake::new("speaks another protocol"), PATIENT);
+    let ours = format!("this host is version {} (protocol {})", env!("CARGO_PKG_VERSION"), shared::PROTOCOL);
+    assert_says(&error, Kind::Worker, &["is version 0.9 (protocol 999)", &ours]);
+}
+
+#[test]
+fn a_failure_of_the_plugin_names_it_with_its_traceback() {
+    let fake = Fake::new("refuses to initialise");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let error = worker.configure(format(), 8, &[]).unwrap_err();
+    let words = ["plugin gain (/", "failed while initialising: initialize() returned False\n", "line 7"];
+    assert_says(&error, Kind::Plugin, &words);
+    worker.shutdown().unwrap();
+}
+
+#[test]
+fn a_missing_package_comes_with_a_guess_how_to_get_it() {
+    let error = refused(&Fake::new("imports what is missing"), PATIENT);
+    assert_says(&error, Kind::Plugin, &["failed while loading", "-m pip install scipy (a guess"]);
+}
+
+#[test]
+fn a_death_while_it_runs_is_an_event_and_frees_a_waiting_audio_thread() {
+    let fake = Fake::new("crashes when set");
+    let (supervisor, events) = supervisor(PATIENT);
+    let (worker, mut end) = running(&supervisor, &fake);
+    let seq = end.publish(|samples| samples.fill(0.0)).unwrap();
+    let deadline = clock::now_ns() + u64::try_from(LONG.as_nanos()).unwrap();
+    let gone = worker.gone();
+    thread::scope(|scope| {
+        let audio = scope.spawn(|| end.wait(seq, deadline, &gone));
+        let error = worker.set_parameter("gain", "1").unwrap_err();
+        assert_says(&error, Kind::Plugin, &["was killed by SIGSEGV (a crash in native code) while setting"]);
+        assert!(!audio.join().unwrap());
+    });
+    assert!(clock::now_ns() < deadline && gone.load(Ordering::Relaxed));
+    let died = events.iter().find_map(|event| match event {
+        Event::Died { plugin, how } => Some((plugin, how)),
+        _ => None,
+    });
+    let (plugin, how) = died.unwrap();
+    assert_eq!(
+        (&*plugin, how.to_string().as_str()),
+        ("gain", "was killed by SIGSEGV (a crash in native code)")
+    );
+}
+
+#[test]
+fn a_kill_from_outside_is_told_to_whoever_asks_next() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(worker.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let error = worker.get_parameter("gain").unwrap_err();
+    assert_says(&error, Kind::Worker, &["plugin gain", "was killed by SIGKILL"]);
+    let error = worker.shutdown().unwrap_err();
+    assert_says(&error, Kind::Worker, &["was killed by SIGKILL"]);
+}
+
+#[test]
+fn the_children_of_a_worker_end_with_it() {
+    let fake = Fake::new("leaves a child");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    assert!(fake.is_there("child"));
+    worker.shutdown().unwrap();
+    // Whoever inherits it reaps it; until then it may be a zombie.
+    let ended = |pid: &str| {
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+            .map_or(true, |stat| stat.contains(") Z "))
+    };
+    let child = fake.wrote("child");
+    let until = std::time::Instant::now() + LONG;
+    while !ended(&child) {
+        assert!(std::time::Instant::now() < until, "the child lives on");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn answers_find_whoever_asked_in_whatever_order_they_come() {
+    let fake = Fake::new("answers in the wrong order");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let together = Barrier::new(2);
+    let ask = || {
+        together.wait();
+        worker.get_parameter("x").unwrap()
+    };
+    let (a, b) = thread::scope(|scope| {
+        let other = scope.spawn(ask);
+        (ask(), other.join().unwrap())
+    });
+    let mut answers = [a, b];
+    answers.sort();
+    assert_eq!(answers, ["2", "3"]);
+}
+
+#[test]
+fn callers_who_find_the_socket_full_wait_for_room_only_as_long_as_for_an_answer() {
+    let fake = Fake::new("hears nothing any more");
+    let (supervisor, _events) = supervisor(Limits { other: SHORT, ..PATIENT });
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let error = worker.load_state(vec![0; 60_000]).unwrap_err();
+                assert_says(&error, Kind::Plugin, &["still restoring its state after 0.3 s"]);
+            });
+        }
+    });
+    drop(supervisor);
+    assert!(!fake.is_there("pid"));
+}
+
+#[test]
+fn what_is_too_long_for_a_message_is_refused_and_the_worker_lives_on() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let error = worker.load_state(vec![0; 70_000]).unwrap_err();
+    assert_says(&error, Kind::Config, &["too long", "longer than 65536 bytes"]);
+    worker.load_state(vec![0; 10]).unwrap();
+    worker.shutdown().unwrap();
+}
+
+#[test]
+fn a_flood_of_messages_or_text_is_cut_counted_and_does_not_keep_answers_away() {
+    for role in ["floods with messages", "prints a lot"] {
+        let (loud, quiet) = (Fake::new(role), Fake::new("good"));
+        let (supervisor, events) = supervisor(PATIENT);
+        let worker = supervisor.spawn("loud", &loud.spec()).unwrap();
+        let other = supervisor.spawn("quiet", &quiet.spec()).unwrap();
+        thread::scope(|scope| {
+            let flood = scope.spawn(|| worker.get_parameter("x").unwrap());
+            while !flood.is_finished() {
+                other.get_parameter("x").unwrap();
+            }
+        });
+        drop((worker, other, supervisor));
+        let (mut logged, mut dropped) = (0, 0);
+        for event in events {
+            match event {
+                Event::Log { text, .. } => {
+                    assert!(text.len() < 5000, "{}", text.len());
+                    logged += 1;
+                }
+                Event::Dropped { plugin, events, .. } => {
+                    assert_eq!(&*plugin, "loud");
+                    dropped += events;
+                }
+                other => panic!("{role}: {other:?}"),
+            }
+        }
+        assert!(logged > 0 && dropped > 0, "{role}: {logged} logged, {dropped} dropped");
+    }
+}
+
+#[test]
+fn a_worker_inherits_nothing_of_its_host_but_its_socket_and_its_pipes() {
+    let (supervisor, _events) = supervisor(PATIENT);
+    let other = Fake::new("good");
+    let (_worker, _end) = running(&supervisor, &other);
+    let fake = Fake::script("for fd in /proc/$$/fd/*; do readlink $fd; done > fds; exit 1");
+    let _ = supervisor.spawn("gain", &fake.spec()).unwrap_err();
+    let fds = fake.wrote("fds");
+    assert_eq!(fds.matches("socket:").count(), 1, "{fds}");
+    assert!(!fds.contains("memfd") && !fds.contains("anon_inode"), "{fds}");
+}
+
+#[test]
+fn a_worker_is_told_who_its_host_is_and_to_use_one_thread() {
+    let (supervisor, _events) = supervisor(PATIENT);
+    let fake = Fake::script("env > environment; cut -d' ' -f5 /proc/self/stat > group; exit 1");
+    let _ = supervisor.spawn("gain", &fake.spec()).unwrap_err();
+    let environment = fake.wrote("environment");
+    for line in [&format!("NDA_HOST_PID={}", std::process::id()), "OMP_NUM_THREADS=1"] {
+        assert!(environment.lines().any(|l| l == line), "{line} is not in: {environment}");
+    }
+    assert_eq!(fake.wrote("group"), fake.wrote("pid"), "a process group of its own");
+}
+
+#[test]
+fn an_interpreter_that_refuses_says_what_it_is_and_what_to_do() {
+    for (script, words) in [
+        ("echo warning >&2; echo 3.9.18 >&2; exit 73", &["is Python 3.9.18, which is too old: 3.10"][..]),
+        ("echo pypy 3.10.14 >&2; exit 74", &["is pypy 3.10.14, not CPython"]),
+        ("echo 3.13.1 >&2; exit 75", &["free-threaded Python 3.13.1"]),
+        ("echo \"No module named 'numpy'\" >&2; exit 76", &["has no numpy", "/python -m pip install numpy"]),
+        ("echo libopenblas is broken >&2; exit 76", &["can't import its numpy", "libopenblas is broken"]),
+        ("echo undefined symbol >&2; exit 70", &["could not load the worker module", "undefined symbol"]),
+        ("echo 'Unknown option: -I' >&2; exit 2", &["older than 3.4"]),
+        ("exit 0", &["is no Python that works", "exit code 0"]),
+        ("echo oops >&2; kill -SEGV $$", &["is no Python that works", "SIGSEGV", "oops"]),
+    ] {
+        assert_says(&refused(&Fake::script(script), PATIENT), Kind::Interpreter, words);
+    }
+}
+
+#[test]
+fn an_interpreter_that_never_says_hello_is_given_up() {
+    for fake in [Fake::new("never says hello"), Fake::script("exec sleep 1000")] {
+        let error = refused(&fake, Limits { hello: SHORT, ..PATIENT });
+        assert_says(&error, Kind::Interpreter, &["did not become a worker", "no hello after 0.3 s"]);
+    }
+}
+
+#[test]
+fn an_interpreter_that_can_not_be_run_is_named() {
+    let fake = Fake::script("");
+    let folder = tempfile::tempdir().unwrap();
+    let python = fake::executable(folder.path(), "python", "#!/nowhere/interpreter\n");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let error = supervisor.spawn("gain", &PluginSpec { python: Some(python), ..fake.spec() }).unwrap_err();
+    assert_says(&error, Kind::Interpreter, &["/python can't be run"]);
+}
+
+#[test]
+fn a_plugin_file_that_is_none_is_refused_before_anything_is_started() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("plugin.txt");
+    std::fs::write(&text, "").unwrap();
+    for (file, word) in [
+        (folder.path().join("missing.py"), "does not exist"),
+        (folder.path().to_owned(), "is a folder"),
+        (text, "is not a .py file"),
+    ] {
+        let error = supervisor.spawn("gain", &PluginSpec { file, ..fake.spec() }).unwrap_err();
+        assert_says(&error, Kind::Config, &[word]);
+    }
+}

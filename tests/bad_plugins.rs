@@ -1,0 +1,281 @@
+//! Plugins that are wrong in every way there is: refused in words before they start, survived while they run.
+
+use std::path::{Path, PathBuf};
+use tests::audio::noises;
+use tests::config::{config, run};
+use tests::nda::{Done, Render};
+use tests::plugins::{module, processor, processor_with};
+use tests::wav::Wav;
+use tests::workspace::Folder;
+
+/// Frames of a joint between dry and processed audio.
+const RAMP: usize = 96;
+
+/// A folder with a file of stereo noise in it.
+fn folder_with_noise() -> (Folder, Wav) {
+    let folder = Folder::new();
+    let wav = Wav::new(noises(2, 3_000));
+    wav.write(&folder.file("in.wav"));
+    (folder, wav)
+}
+
+fn render(folder: &Folder, plugin: impl AsRef<Path>) -> Done {
+    Render::new(folder, folder.file("in.wav")).plugin(plugin).run()
+}
+
+/// A render through this plugin is refused before it began, and so is a run.
+fn refused(make: impl Fn(&Folder) -> PathBuf, code: i32, culprits: &[&str]) {
+    let (folder, _) = folder_with_noise();
+    let plugin = make(&folder);
+    let done = render(&folder, &plugin);
+    done.refused(code, culprits);
+    assert!(!folder.file("out.wav").exists(), "an output of nothing: {done}");
+    let text = format!("[[pipeline]]\nsource = \"in.wav\"\nplugins = [{plugin:?}]\nsink = \"out.wav\"");
+    let done = run(&config(&folder, &text), &[]).wait();
+    done.refused(code, culprits);
+    assert!(!folder.file("out.wav").exists(), "an output of nothing: {done}");
+}
+
+/// A good processor that ends with this text.
+fn refused_module(text: &str, culprits: &[&str]) {
+    refused(|folder| module(folder, "made", text), 6, culprits);
+}
+
+/// A good processor with this method.
+fn refused_method(method: &str, culprits: &[&str]) {
+    refused(|folder| processor_with(folder, "made", "return True", method), 6, culprits);
+}
+
+#[test]
+fn a_syntax_error_is_told_with_its_line() {
+    refused_module("def broken(:", &["plugin made", "made.py", "SyntaxError", "def broken(:"]);
+}
+
+#[test]
+fn a_file_of_bytes_that_are_no_text_is_refused() {
+    let write = |folder: &Folder| {
+        std::fs::write(folder.file("made.py"), b"\x7fELF\x00\x01\xff\xfe").unwrap();
+        folder.file("made.py")
+    };
+    refused(write, 6, &["plugin made", "made.py", "Error"]);
+}
+
+#[test]
+fn a_missing_package_is_named_with_how_to_install_it() {
+    refused_module(
+        "import no_such_package_anywhere.inner",
+        &["ModuleNotFoundError", "no_such_package_anywhere", "-m pip install no_such_package_anywhere"],
+    );
+}
+
+#[test]
+fn an_exception_while_importing_is_told_with_its_traceback() {
+    refused_module("raise ValueError('out of tune')", &["ValueError: out of tune", "made.py", "line "]);
+}
+
+#[test]
+fn a_file_without_create_plugin_is_refused() {
+    refused_module("del create_plugin", &["plugin made", "create_plugin"]);
+    refused_module("create_plugin = 7", &["plugin made", "create_plugin"]);
+}
+
+#[test]
+fn a_create_plugin_that_makes_no_plugin_is_refused() {
+    refused_module("create_plugin = lambda: None", &["plugin made", "create_plugin", "None"]);
+    refused_module("class Other: pass\ncreate_plugin = Other", &["plugin made", "create_plugin", "Other"]);
+    refused_module("create_plugin = lambda: BasePlugin()", &["plugin made", "TypeError"]);
+    refused_module("create_plugin = lambda: 1 / 0", &["plugin made", "ZeroDivisionError"]);
+}
+
+#[test]
+fn another_version_of_the_api_is_refused_with_both_versions() {
+    refused_method(
+        "def get_info(self):\n    return PluginInfo('made', '1', 'a', 'd', PluginType.PROCESSOR, api_version=2)",
+        &["plugin made", "API version 2", "this host has version 1"],
+    );
+}
+
+#[test]
+fn a_get_info_that_raises_or_tells_nothing_is_refused() {
+    refused_method("def get_info(self):\n    raise KeyError('who am I')", &["KeyError", "who am I"]);
+    refused_method("def get_info(self):\n    return None", &["plugin made", "get_info"]);
+}
+
+#[test]
+fn an_initialize_or_start_that_returns_false_is_refused() {
+    refused_method("def initialize(self):\n    return False", &["plugin made", "initialize"]);
+    refused_method("def start(self):\n    return False", &["plugin made", "start"]);
+    refused_method("def start(self):\n    return None", &["plugin made", "start"]);
+}
+
+#[test]
+fn an_initialize_or_start_that_raises_is_told_with_its_traceback() {
+    refused_method("def initialize(self):\n    raise OSError('no model')", &["OSError: no model", "made.py"]);
+    refused_method("def start(self):\n    raise OSError('no licence')", &["OSError: no licence", "made.py"]);
+}
+
+#[test]
+fn a_set_parameter_that_raises_is_told_with_its_traceback() {
+    let (folder, _) = folder_with_noise();
+    let method = "def set_parameter(self, key, value):\n    raise RuntimeError('hands off')";
+    let plugin = processor_with(&folder, "made", "return True", method);
+    let render = Render::new(&folder, folder.file("in.wav")).plugin(plugin).set("gain", "1");
+    render.run().refused(6, &["plugin made", "RuntimeError: hands off"]);
+}
+
+#[test]
+fn sys_exit_is_an_exception_like_others_until_the_start() {
+    refused_module("sys.exit(0)", &["plugin made", "SystemExit"]);
+    refused_module("sys.exit('enough')", &["plugin made", "SystemExit", "enough"]);
+    refused_module("create_plugin = lambda: sys.exit(3)", &["plugin made", "SystemExit"]);
+    refused_method("def initialize(self):\n    sys.exit(1)", &["plugin made", "SystemExit"]);
+}
+
+#[test]
+fn os_exit_while_loading_is_told_with_its_code() {
+    refused_module("os._exit(0)", &["plugin made", "exit code 0", "os._exit", "loading"]);
+    refused_module("create_plugin = lambda: os._exit(3)", &["plugin made", "exit code 3", "os._exit"]);
+    refused_method("def initialize(self):\n    os._exit(4)", &["plugin made", "exit code 4", "initialising"]);
+    refused_method("def start(self):\n    os._exit(5)", &["plugin made", "exit code 5", "starting"]);
+}
+
+#[test]
+fn a_crash_in_native_code_while_loading_is_told_by_its_signal() {
+    refused_module("import ctypes\nctypes.string_at(1)", &["plugin made", "SIGSEGV", "native code"]);
+}
+
+/// Each block of the plugin fails: the file holds the dry signal, the code is that of losses.
+fn fails_each_block(name: &str, body: &str, reason: &str) {
+    let (folder, wav) = folder_with_noise();
+    let plugin = processor(&folder, name, body);
+    let render = Render::new(&folder, folder.file("in.wav")).plugin(plugin).block(500);
+    let (done, report) = render.reported();
+    done.ended_with(9);
+    assert_eq!(report["plugins"][0]["counts"]["failed"], 6, "{name}: {done}");
+    let told = report["events"].to_string();
+    assert!(told.contains(name) && told.contains(reason), "{name}: {told}");
+    let heard = Wav::read(&folder.file("out.wav"));
+    assert_eq!((heard.frames(), heard.from(RAMP)), (wav.frames(), wav.from(RAMP)), "{name}");
+}
+
+#[test]
+fn an_exception_in_each_block_is_told_and_the_dry_signal_is_heard() {
+    fails_each_block("raises", "raise ValueError('sour note')", "ValueError: sour note");
+    fails_each_block("falls", "return False", "False");
+    fails_each_block("forgets", "buffer.data *= 2", "None");
+    fails_each_block("exits", "sys.exit(1)", "SystemExit");
+    fails_each_block("confuses", "return np.array([True, True])", "ambiguous");
+}
+
+#[test]
+fn a_result_of_the_wrong_shape_or_type_is_a_failed_block() {
+    for (name, body, reason) in [
+        ("short", "buffer.data = buffer.data[:, :-1]\nreturn True", "shape (2, 499), not (2, 500)"),
+        ("turned", "buffer.data = buffer.data.T\nreturn True", "shape (500, 2), not (2, 500)"),
+        ("flat", "buffer.data = buffer.data.ravel()\nreturn True", "shape (1000,), not (2, 500)"),
+        ("scalar", "buffer.data = 0.5\nreturn True", "shape (), not (2, 500)"),
+        ("none", "buffer.data = None\nreturn True", "shape (), not (2, 500)"),
+        ("text", "buffer.data = 'noise'\nreturn True", "shape (), not (2, 500)"),
+        ("complex", "buffer.data = buffer.data * 1j\nreturn True", "complex"),
+        ("objects", "buffer.data = np.full((2, 500), object())\nreturn True", "object"),
+        ("words", "buffer.data = np.full((2, 500), 'a')\nreturn True", "<U1"),
+        ("ragged", "buffer.data = [[1.0], [1.0, 2.0]]\nreturn True", "inhomogeneous"),
+        ("deleted", "del buffer.data\nreturn True", "data"),
+    ] {
+        fails_each_block(name, body, reason);
+    }
+}
+
+#[test]
+fn a_buffer_that_was_bent_in_place_is_straight_again_in_the_next_block() {
+    let (folder, wav) = folder_with_noise();
+    let body = "
+if self.n == 2:
+    buffer.data.shape = (buffer.data.size,)
+if self.n == 3:
+    buffer.data.flags.writeable = False
+if self.n == 4:
+    buffer.data.dtype = np.int32
+return True";
+    let plugin = processor(&folder, "bender", body);
+    let render = Render::new(&folder, folder.file("in.wav")).plugin(plugin).block(500);
+    let (done, report) = render.reported();
+    // Whichever of the three is accepted, the others are heard as they came in.
+    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    let counts = &report["plugins"][0]["counts"];
+    assert_eq!(counts["good"].as_u64().unwrap() + counts["failed"].as_u64().unwrap(), 6);
+    let heard = Wav::read(&folder.file("out.wav"));
+    for good in [0..500, 2000 + RAMP..3000] {
+        assert_eq!(heard.channels[0][good.clone()], wav.channels[0][good]);
+    }
+}
+
+#[test]
+fn os_exit_in_a_block_ends_a_render_with_a_valid_file_up_to_there() {
+    let (folder, wav) = folder_with_noise();
+    let plugin = processor(&folder, "quitter", "if self.n == 4:\n    os._exit(3)\nreturn True");
+    let done = Render::new(&folder, folder.file("in.wav")).plugin(plugin).block(500).run();
+    done.refused(6, &["quitter", "exit code 3", "os._exit", "try: the output holds what had been processed"]);
+    let heard = Wav::read(&folder.file("out.wav"));
+    assert!(heard.frames().is_multiple_of(500) && heard.frames() <= 1_500, "{} frames", heard.frames());
+    for (heard, sent) in heard.channels.iter().zip(&wav.channels) {
+        assert_eq!(heard[..], sent[..heard.len()]);
+    }
+}
+
+#[test]
+fn os_exit_in_a_block_does_not_end_a_run() {
+    let (folder, wav) = folder_with_noise();
+    let plugin = processor(&folder, "quitter", "if self.n == 2:\n    os._exit(3)\nreturn True");
+    let text = format!(
+        "[[pipeline]]\nblock = 500\nsource = \"in.wav\"\nsink = \"out.wav\"
+         plugins = [{{ file = {plugin:?}, deadline = 0.95 }}]"
+    );
+    let done = run(&config(&folder, &text), &[]).wait();
+    done.ended_with(9);
+    let report = done.json();
+    assert_eq!(report["ended_by"], "source");
+    let told = report["events"].to_string();
+    assert!(told.contains("quitter") && told.contains("exit code 3"), "{told}");
+    // It changes nothing and is bypassed, so every sample is there but those of the joint.
+    let heard = Wav::read(&folder.file("out.wav"));
+    assert_eq!(heard.frames(), wav.frames());
+    assert_eq!(heard.from(500 + RAMP), wav.from(500 + RAMP));
+}
+
+#[test]
+fn a_crash_in_a_block_is_told_with_where_python_was() {
+    let (folder, _) = folder_with_noise();
+    let plugin = processor(&folder, "crasher", "import ctypes\nctypes.string_at(1)");
+    let done = render(&folder, plugin);
+    done.refused(6, &["crasher", "SIGSEGV", "process_audio"]);
+}
+
+#[test]
+fn a_stop_or_shutdown_that_raises_does_not_spoil_what_was_rendered() {
+    for method in ["stop", "shutdown"] {
+        let (folder, wav) = folder_with_noise();
+        let raise = format!("def {method}(self):\n    raise OSError('too late')");
+        let plugin = processor_with(&folder, "made", "return True", &raise);
+        let done = render(&folder, plugin);
+        done.refused(6, &["plugin made", "OSError: too late"]);
+        assert_eq!(Wav::read(&folder.file("out.wav")), wav, "{method}");
+    }
+}
+
+#[test]
+fn a_plugin_that_prints_by_the_megabyte_while_importing_starts() {
+    let (folder, wav) = folder_with_noise();
+    let plugin = module(&folder, "chatter", "print('word ' * 1_000_000)\nsys.stderr.write('x' * 3_000_000)");
+    render(&folder, plugin).ended_with(0);
+    assert_eq!(Wav::read(&folder.file("out.wav")), wav);
+}
+
+#[test]
+fn a_grandchild_that_holds_the_output_open_delays_nobody() {
+    let (folder, wav) = folder_with_noise();
+    let text = "import subprocess\nsubprocess.Popen(['sleep', '600'])";
+    let done = render(&folder, module(&folder, "parent", text));
+    done.ended_with(0);
+    assert_eq!(Wav::read(&folder.file("out.wav")), wav);
+}

@@ -1,0 +1,260 @@
+//! The audio thread allocates nothing and makes no system call but a futex wake, and in same-block mode the one
+//! bounded wait.
+//!
+//! Each test runs a chain on a thread that is confined before its first block: an allocation aborts the process,
+//! and a system call that is not allowed ends it with SIGSYS. So a test that breaks the rule does not fail, it
+//! kills the whole run. The workers are real.
+
+// An allocator can't be written without unsafe code; it only adds a question to the system's.
+#![allow(unsafe_code)]
+
+use host::Format;
+use host::audio_file::{AudioReader, Bits, WavWriter};
+use host::builtin::{Gain, Meter};
+use host::chain::Chain;
+use host::disk::{self, Until};
+use host::plugin::Plugin;
+use host::plugin::spec::{Lost, Mode, PluginSpec};
+use host::processor::Processor;
+use host::reblock::OutputReblock;
+use host::supervisor::Supervisor;
+use rustix::thread::futex::{self, Timespec};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Cmp, SeccompCondition as Is,
+    SeccompFilter, SeccompRule,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tests::worker_process::python;
+use tests::workspace;
+
+thread_local! {
+    static CONFINED: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Forbidding;
+
+#[global_allocator]
+static ALLOCATOR: Forbidding = Forbidding;
+
+fn ask() {
+    if CONFINED.get() {
+        std::process::abort();
+    }
+}
+
+// SAFETY: every call is the system allocator's own.
+unsafe impl GlobalAlloc for Forbidding {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ask();
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ask();
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// What the audio thread may do besides waking.
+#[derive(Clone, Copy, PartialEq)]
+enum Wait {
+    Never,
+    Bounded,
+}
+
+const FUTEX_WAKE: u64 = 1;
+const FUTEX_WAIT_BITSET: u64 = 9;
+const PRIVATE: u64 = 128;
+/// A confined thread can't end, since that takes system calls: it sleeps on this word for ever.
+static ASLEEP: AtomicU32 = AtomicU32::new(0x5a5a_5a5a);
+
+fn filter(wait: Wait) -> BpfProgram {
+    let is = |argument, value| Is::new(argument, Len::Dword, Cmp::Eq, value).unwrap();
+    let rule = |conditions| SeccompRule::new(conditions).unwrap();
+    let mut rules = vec![rule(vec![is(1, FUTEX_WAKE)])];
+    rules.push(rule(vec![is(1, FUTEX_WAIT_BITSET | PRIVATE), is(2, ASLEEP.load(Ordering::Relaxed).into())]));
+    if wait == Wait::Bounded {
+        // A wait without a deadline would have a null pointer for it.
+        let deadline = Is::new(3, Len::Qword, Cmp::Ne, 0).unwrap();
+        rules.push(rule(vec![is(1, FUTEX_WAIT_BITSET), deadline]));
+    }
+    let futex = (libc::SYS_futex, rules);
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    SeccompFilter::new([futex].into(), SeccompAction::Trap, SeccompAction::Allow, arch)
+        .and_then(TryInto::try_into)
+        .unwrap()
+}
+
+/// Runs `work` on a confined thread and gives its result. What it owns is never dropped.
+fn confined<T: Copy + Send + Sync + 'static>(wait: Wait, mut work: impl FnMut() -> T + Send + 'static) -> T {
+    let outcome = Arc::new((OnceLock::new(), AtomicU32::new(0)));
+    let program = filter(wait);
+    let confined = Arc::clone(&outcome);
+    std::thread::spawn(move || {
+        seccompiler::apply_filter(&program).unwrap();
+        CONFINED.set(true);
+        let result = work();
+        CONFINED.set(false);
+        // The one way to tell that the filter leaves open: a wake of a futex that is not private.
+        let _ = confined.0.set(result);
+        confined.1.store(1, Ordering::Release);
+        let _ = futex::wake(&confined.1, futex::Flags::empty(), 1);
+        loop {
+            let word = ASLEEP.load(Ordering::Relaxed);
+            let _ = futex::wait_bitset(&ASLEEP, futex::Flags::PRIVATE, word, None, NonZeroU32::MAX);
+        }
+    });
+    let (began, limit) = (Instant::now(), Duration::from_secs(120));
+    while outcome.0.get().is_none() && began.elapsed() < limit {
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = futex::wait(&outcome.1, futex::Flags::empty(), 0, Some(&second));
+    }
+    *outcome.0.get().expect("the confined thread should have ended its work")
+}
+
+fn format() -> Format {
+    Format::new(2, 256, 48_000).unwrap()
+}
+
+fn example(name: &str) -> PluginSpec {
+    with_python(PluginSpec::new(workspace::root().join("plugins_py/examples").join(name)))
+}
+
+fn with_python(mut spec: PluginSpec) -> PluginSpec {
+    spec.python = Some(python());
+    spec
+}
+
+fn written(folder: &Path, name: &str, body: &str) -> PluginSpec {
+    let file = folder.join(name);
+    let source = format!(
+        "from base_plugin import *\n\
+         class P(AudioProcessorPlugin):\n    n = 0\n    \
+         def get_info(self): return PluginInfo('p', '1', '', '', PluginType.PROCESSOR)\n    \
+         def initialize(self): return True\n    def start(self): return True\n    \
+         def process_audio(self, buffer):\n        self.n += 1\n        {body}\n\
+         def create_plugin(): return P()\n"
+    );
+    std::fs::write(&file, source).unwrap();
+    with_python(PluginSpec::new(file))
+}
+
+fn loaded(supervisor: &Supervisor, specs: Vec<PluginSpec>) -> (Vec<Plugin>, Vec<Box<dyn Processor>>) {
+    let mut plugins = Vec::new();
+    let mut processors: Vec<Box<dyn Processor>> = vec![Box::new(Gain::new(-1.0))];
+    for spec in specs {
+        let (plugin, remote) = Plugin::load(supervisor, spec, format()).unwrap();
+        plugins.push(plugin);
+        processors.push(Box::new(remote));
+    }
+    processors.push(Box::new(Meter::new(format().channels())));
+    (plugins, processors)
+}
+
+/// Blocks one after the other, `pause` apart on the clock, with a second for each.
+fn run(mut chain: Chain, blocks: u32, pause: Duration) -> impl FnMut() + Send {
+    let mut samples = vec![0.25; format().samples()];
+    move || {
+        for _ in 0..blocks {
+            let began = Instant::now();
+            chain.process_within(&mut samples, 1_000_000_000);
+            while began.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_same_block_plugin_costs_a_wake_and_a_bounded_wait() {
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let (mut plugins, processors) = loaded(&supervisor, vec![example("simple_gain.py")]);
+    let chain = Chain::new(format(), processors).unwrap();
+    confined(Wait::Bounded, run(chain, 2000, Duration::ZERO));
+    assert_eq!(plugins[0].status().counts.good, 2000);
+}
+
+#[test]
+fn a_pipelined_plugin_costs_at_most_a_wake() {
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let spec = PluginSpec { mode: Some(Mode::Pipelined), ..example("simple_gain.py") };
+    let (mut plugins, processors) = loaded(&supervisor, vec![spec]);
+    let chain = Chain::new(format(), processors).unwrap();
+    confined(Wait::Never, run(chain, 2000, Duration::from_micros(300)));
+    let counts = plugins[0].status().counts;
+    assert!(counts.good > 0);
+    assert_eq!(counts.good + counts.lost(), 1999);
+}
+
+#[test]
+fn a_section_of_pipelined_plugins_costs_the_audio_thread_at_most_a_wake() {
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let spec = || PluginSpec { mode: Some(Mode::Pipelined), ..example("passthrough.py") };
+    let (mut plugins, processors) = loaded(&supervisor, vec![spec(), spec(), spec()]);
+    let chain = Chain::new(format(), processors).unwrap();
+    confined(Wait::Never, run(chain, 1000, Duration::from_millis(1)));
+    assert!(plugins.iter_mut().all(|plugin| plugin.status().counts.good > 0));
+}
+
+#[test]
+fn lost_blocks_of_every_policy_cost_no_more_than_good_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    for lost in [Lost::Bypass, Lost::Mute, Lost::Hold] {
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let fails = PluginSpec { lost, ..written(folder.path(), "fails.py", "return self.n % 2 == 0") };
+        let nan = written(folder.path(), "nan.py", "buffer.data[0, 3] = float('nan'); return True");
+        let raises = PluginSpec { lost, ..written(folder.path(), "raises.py", "raise ValueError('no')") };
+        let (mut plugins, processors) = loaded(&supervisor, vec![fails, nan, raises]);
+        let chain = Chain::new(format(), processors).unwrap();
+        confined(Wait::Bounded, run(chain, 500, Duration::ZERO));
+        let counts: Vec<_> = plugins.iter_mut().map(|plugin| plugin.status().counts).collect();
+        assert_eq!((counts[0].good, counts[0].failed), (250, 250));
+        assert_eq!((counts[1].good, counts[1].non_finite_blocks), (500, 500));
+        assert_eq!(counts[2].failed, 500);
+    }
+}
+
+#[test]
+fn a_dead_worker_costs_nothing_at_all() {
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let (mut plugins, processors) = loaded(&supervisor, vec![example("passthrough.py")]);
+    let chain = Chain::new(format(), processors).unwrap();
+    let pid = rustix::process::Pid::from_raw(plugins[0].worker().pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    // The deadline of a block is half a second: the death is noticed within the first one.
+    confined(Wait::Bounded, run(chain, 100, Duration::ZERO));
+    let counts = plugins[0].status().counts;
+    assert!(counts.gone >= 99, "{counts:?}");
+}
+
+#[test]
+fn files_and_odd_device_buffers_cost_nothing_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let reader = AudioReader::open(workspace::root().join("examples/song.flac")).unwrap();
+    let writer = WavWriter::create(folder.path().join("out.wav"), 2, 48_000, Bits::F32).unwrap();
+    let (player, _reading, progress) = disk::play(reader, false).unwrap();
+    let until = Until { source: Some(progress), latency_frames: 0 };
+    let (recorder, recording) = disk::record(writer, 48_000, 2, until).unwrap();
+    let mut chain = Chain::new(format(), vec![Box::new(player), Box::new(recorder)]).unwrap();
+    let mut blocks = OutputReblock::new(format(), 6, 1000);
+    let mut device = vec![0.0; 6 * 1000];
+    let heard = confined(Wait::Never, move || {
+        let mut heard = 0.0f32;
+        for frames in (1..=1000).step_by(7) {
+            let device = &mut device[..6 * frames];
+            blocks.fill(device, |samples| chain.process(samples));
+            heard = device.iter().fold(heard, |peak, sample| peak.max(sample.abs()));
+        }
+        heard
+    });
+    assert!(heard > 0.01);
+    assert!(recording.finish().unwrap() >= 71_000);
+}

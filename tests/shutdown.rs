@@ -1,0 +1,186 @@
+//! Being told to end: in order, with every file whole and nobody left behind.
+
+use rustix::process::Signal;
+use std::path::PathBuf;
+use tests::audio::noises;
+use tests::config::{config, run};
+use tests::gate::Gate;
+use tests::leftovers::{assert_all_end, workers_of};
+use tests::nda::{Render, Running, command};
+use tests::plugins::{processor, processor_with, tells, wait_told};
+use tests::until::{process_ends, until};
+use tests::wav::Wav;
+use tests::workspace::Folder;
+
+/// Without a clock it takes minutes to play, through blocks of 16 seconds to render.
+fn long_file(folder: &Folder) -> (PathBuf, Wav) {
+    let path = folder.file("in.wav");
+    let wav = Wav::new(noises(1, 3_000_000));
+    wav.write(&path);
+    (path, wav)
+}
+
+/// A configuration that plays the file through a plugin of this body into `out.wav`.
+fn playing(folder: &Folder, plugin: &PathBuf) -> PathBuf {
+    config(
+        folder,
+        &format!(
+            "[[pipeline]]\nblock = 1024\nsource = \"in.wav\"\nplugins = [{plugin:?}]\nsink = \"out.wav\""
+        ),
+    )
+}
+
+fn ends_a_run_in_order(signal: Signal) {
+    let folder = Folder::new();
+    let (_, wav) = long_file(&folder);
+    let plugin = processor(&folder, "teller", &format!("{}return True", tells("playing", 10)));
+    let json = folder.file("report.json");
+    let config = playing(&folder, &plugin);
+    let words = ["run", config.to_str().unwrap(), "--json", json.to_str().unwrap()];
+    let running = Running::start(command(words));
+    let worker = wait_told(&folder, "playing");
+    running.signal(signal);
+    let done = running.wait();
+    done.ended_with(0);
+    assert!(process_ends(worker, std::time::Duration::ZERO), "the worker is alive");
+    assert!(done.stdout.contains("teller"), "no report: {done}");
+
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report["ended_by"], "signal");
+    let heard = Wav::read(&folder.file("out.wav"));
+    let reported = report["pipelines"][0]["frames"].as_u64().unwrap();
+    // The device goes on for a moment after the last look at its frames.
+    assert!(heard.frames() as u64 >= reported.max(10 * 1024), "{} of {reported}", heard.frames());
+    assert!(heard.frames().is_multiple_of(1024));
+    assert!(heard.frames() < wav.frames());
+}
+
+#[test]
+fn sigint_ends_a_run_in_order() {
+    ends_a_run_in_order(Signal::INT);
+}
+
+#[test]
+fn sigterm_ends_a_run_in_order() {
+    ends_a_run_in_order(Signal::TERM);
+}
+
+fn interrupts_a_render(signal: Signal) {
+    let folder = Folder::new();
+    let (path, wav) = long_file(&folder);
+    let plugin = processor(&folder, "teller", &format!("{}return True", tells("rendering", 1_000)));
+    let render = Render::new(&folder, path).plugin(plugin).block(16);
+    let running = Running::start(render.command());
+    wait_told(&folder, "rendering");
+    running.signal(signal);
+    running.wait().ended_with(130);
+    let heard = Wav::read(&folder.file("out.wav"));
+    assert!(heard.frames() < wav.frames() && heard.frames().is_multiple_of(16), "{}", heard.frames());
+    assert_eq!(heard.channels[0][..], wav.channels[0][..heard.frames()]);
+}
+
+#[test]
+fn sigint_interrupts_a_render_and_leaves_a_valid_file() {
+    interrupts_a_render(Signal::INT);
+}
+
+#[test]
+fn sigterm_interrupts_a_render_and_leaves_a_valid_file() {
+    interrupts_a_render(Signal::TERM);
+}
+
+#[test]
+fn sigint_interrupts_a_render_whose_plugin_hangs() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let (path, wav) = long_file(&folder);
+    let hang = format!("{}    open({:?}).read()\nreturn True", tells("hanging", 100), gate.path());
+    let render = Render::new(&folder, path).plugin(processor(&folder, "hangs", &hang)).block(512);
+    let running = Running::start(render.command());
+    wait_told(&folder, "hanging");
+    running.signal(Signal::INT);
+    running.wait().ended_with(130);
+    let heard = Wav::read(&folder.file("out.wav"));
+    assert!(heard.frames() <= 99 * 512, "{}", heard.frames());
+    assert_eq!(heard.channels[0][..], wav.channels[0][..heard.frames()]);
+}
+
+#[test]
+fn a_run_ends_although_a_plugin_hangs_in_a_block_or_in_stop() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    long_file(&folder);
+    let hang = format!("open({:?}).read()", gate.path());
+    let in_block = format!("{}    {hang}\nreturn True", tells("block", 5));
+    let in_stop = format!("def stop(self):\n    {hang}");
+    let in_block = processor(&folder, "in_block", &in_block);
+    let teller = format!("{}return True", tells("stop", 5));
+    let in_stop = processor_with(&folder, "in_stop", &teller, &in_stop);
+    for (plugin, word) in [(in_block, "block"), (in_stop, "stop")] {
+        let running = run(&playing(&folder, &plugin), &[]);
+        wait_told(&folder, word);
+        running.signal(Signal::INT);
+        let done = running.wait();
+        // It had to be killed: that is a failure of the plugin, and told.
+        done.ended_with(9);
+        let told = done.json()["damaged"].to_string();
+        assert!(told.contains("was ended by the host"), "{told}");
+        assert!(Wav::read(&folder.file("out.wav")).frames() >= 5 * 1024);
+    }
+}
+
+#[test]
+fn a_second_sigint_does_not_wait_for_a_plugin_that_hangs_while_importing() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    long_file(&folder);
+    let here = folder.file("importing");
+    let text = format!("open({:?}, 'w').close()\nopen({:?}).read()", here.display().to_string(), gate.path());
+    let plugin = tests::plugins::module(&folder, "hangs", &text);
+    let running = run(&playing(&folder, &plugin), &[]);
+    until("the import", || here.exists());
+    let workers = workers_of(running.pid());
+    assert_eq!(workers.len(), 1);
+    until("an end", || {
+        running.signal(Signal::INT);
+        process_ends(running.pid(), std::time::Duration::from_millis(50))
+    });
+    let (_, done) = running.wait_alone();
+    done.ended_with(130);
+    assert_all_end(&workers);
+}
+
+#[test]
+fn the_time_given_ends_a_run() {
+    let folder = Folder::new();
+    long_file(&folder);
+    let plugin = processor(&folder, "idle", "return True");
+    let done = run(&playing(&folder, &plugin), &["--for", "0.3"]).wait();
+    done.ended_with(0);
+    let report = done.json();
+    assert_eq!(report["ended_by"], "time");
+    assert!(report["seconds"].as_f64().unwrap() >= 0.3);
+    assert!(Wav::read(&folder.file("out.wav")).frames() > 0);
+}
+
+#[test]
+fn killed_outright_nda_takes_its_workers_with_it() {
+    let folder = Folder::new();
+    long_file(&folder);
+    let plugin = processor(&folder, "teller", &format!("{}return True", tells("playing", 10)));
+    let text = format!(
+        "[[pipeline]]\nsource = \"in.wav\"\nplugins = [{plugin:?}, {plugin:?}]\nsink = \"out.wav\"
+         [[pipeline]]\nsource = \"in.wav\"\nplugins = [{plugin:?}]\nsink = \"virtual\""
+    );
+    let running = run(&config(&folder, &text), &[]);
+    wait_told(&folder, "playing");
+    let workers = workers_of(running.pid());
+    assert_eq!(workers.len(), 3);
+    running.signal(Signal::KILL);
+    let (_, done) = running.wait_alone();
+    assert_eq!(done.code, None);
+    assert_all_end(&workers);
+    // Brought up to date at least once for each second of audio.
+    let heard = Wav::read(&folder.file("out.wav"));
+    assert_eq!(heard.channels.len(), 1);
+}

@@ -1,0 +1,101 @@
+//! Small Python plugins, written into a test's folder.
+
+use crate::workspace::Folder;
+use std::path::PathBuf;
+
+/// A processor in `NAME.py` with this body of `process_audio(self, buffer)`. `self.n` counts its blocks from 1
+/// and can be asked for as the parameter `blocks`.
+pub fn processor(folder: &Folder, name: &str, process: &str) -> PathBuf {
+    processor_with(folder, name, process, "")
+}
+
+/// The same with more methods.
+pub fn processor_with(folder: &Folder, name: &str, process: &str, methods: &str) -> PathBuf {
+    let text = format!(
+        "{HEAD}
+class Made(AudioProcessorPlugin):
+    n = 0
+
+    def get_info(self):
+        return PluginInfo(\"{name}\", \"1\", \"test\", \"test\", PluginType.PROCESSOR)
+
+    def get_parameter(self, key):
+        return str(self.n) if key == \"blocks\" else \"\"
+
+    def process_audio(self, buffer):
+        self.n += 1
+{}
+{}
+{TAIL}",
+        indented(process, 8),
+        indented(methods, 4)
+    );
+    folder.write(&format!("{name}.py"), &text)
+}
+
+/// A source in `NAME.py` with this body of `read_audio(self, buffer)`.
+pub fn source(folder: &Folder, name: &str, read: &str) -> PathBuf {
+    end(folder, name, ("Source", "AUDIO_SOURCE", "read_audio"), read)
+}
+
+/// A sink in `NAME.py` with this body of `write_audio(self, buffer)`.
+pub fn sink(folder: &Folder, name: &str, write: &str) -> PathBuf {
+    end(folder, name, ("Sink", "AUDIO_SINK", "write_audio"), write)
+}
+
+fn end(folder: &Folder, name: &str, (class, kind, method): (&str, &str, &str), body: &str) -> PathBuf {
+    let text = format!(
+        "{HEAD}
+class Made(Audio{class}Plugin):
+    n = 0
+
+    def get_info(self):
+        return PluginInfo(\"{name}\", \"1\", \"test\", \"test\", PluginType.{kind})
+
+    def {method}(self, buffer):
+        self.n += 1
+{}
+{TAIL}",
+        indented(body, 8)
+    );
+    folder.write(&format!("{name}.py"), &text)
+}
+
+/// A module in `NAME.py` that starts with this text and is a good processor otherwise.
+pub fn module(folder: &Folder, name: &str, text: &str) -> PathBuf {
+    let path = processor(folder, name, "return True");
+    let good = std::fs::read_to_string(&path).expect("just written");
+    folder.write(&format!("{name}.py"), &format!("{good}\n{text}\n"))
+}
+
+const HEAD: &str = "import os, sys\nimport numpy as np\nfrom base_plugin import *\n";
+const TAIL: &str = "\ndef create_plugin():\n    return Made()\n";
+
+fn indented(text: &str, by: usize) -> String {
+    text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
+}
+
+/// What a processor does to put its process number into the file `NAME`
+/// beside it when it has come to this block; the file appears whole.
+#[must_use]
+pub fn tells(name: &str, block: usize) -> String {
+    format!(
+        "if self.n == {block}:
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), \"{name}\")
+    with open(here + \".part\", \"w\") as file:
+        file.write(str(os.getpid()))
+    os.rename(here + \".part\", here)
+"
+    )
+}
+
+/// Waits for a plugin to come to the block of [`tells`]: its process number.
+///
+/// # Panics
+/// If it does not.
+pub fn wait_told(folder: &Folder, name: &str) -> u32 {
+    let file = folder.file(name);
+    crate::until::until("a plugin to come to its block", || file.exists());
+    let text = std::fs::read_to_string(file).expect("what the plugin wrote");
+    text.parse().expect("a process number")
+}
