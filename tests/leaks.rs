@@ -2,8 +2,6 @@
 //!
 //! Needs `cargo build -p worker` and valgrind. The test under valgrind takes about a minute.
 
-// A test fails by panicking, also in its helpers.
-#![allow(clippy::unwrap_used)]
 
 use shared::format::Format;
 use shared::message::{Answer, Ask};

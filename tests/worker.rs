@@ -2,15 +2,14 @@
 //!
 //! Needs `cargo build -p worker` and an interpreter with numpy (see `worker_process::python`).
 
-// A test fails by panicking, also in its helpers.
-#![allow(clippy::unwrap_used)]
 
 use shared::exit::Exit;
 use shared::format::Format;
 use shared::message::{Answer, Ask, Failure, LogSource, Notice, PluginKind, Stage};
 use shared::ring::{HostEnd, Status};
-use tests::plugin_file::{plugin, processor, shipped};
+use tests::plugin_file::{plugin, processor};
 use tests::worker_process::{Output, WorkerProcess, command, good, round};
+use tests::workspace::shipped;
 
 const RATE: u32 = 48_000;
 

@@ -1,20 +1,13 @@
-//! Small plugins: those that ship with the project, and those that a test writes for itself.
+//! Plugins for one worker: a file in a folder of its own, gone with the test.
 
-use crate::worker_process::workspace;
+use crate::workspace::Folder;
 use std::path::PathBuf;
-use tempfile::TempDir;
 
 /// A plugin file, gone when dropped.
 pub struct PluginFile {
-    _folder: TempDir,
+    _folder: Folder,
     /// Where it is.
     pub path: PathBuf,
-}
-
-/// A file of `plugins_py`.
-#[must_use]
-pub fn shipped(name: &str) -> PathBuf {
-    workspace().join("plugins_py").join(name)
 }
 
 /// A plugin file of this text, in a folder of its own.
@@ -23,9 +16,8 @@ pub fn shipped(name: &str) -> PathBuf {
 /// If it can't be written.
 #[must_use]
 pub fn plugin(text: &str) -> PluginFile {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("made_for_a_test.py");
-    std::fs::write(&path, text).expect("a file");
+    let folder = Folder::new();
+    let path = folder.write("made_for_a_test.py", text);
     PluginFile { _folder: folder, path }
 }
 
