@@ -2,7 +2,6 @@
 //!
 //! Needs `cargo build -p worker` and valgrind. The test under valgrind takes about a minute.
 
-
 use shared::format::Format;
 use shared::message::{Answer, Ask};
 use std::process::Command;

@@ -2,7 +2,6 @@
 //!
 //! Needs `cargo build -p worker` and an interpreter with numpy (see `worker_process::python`).
 
-
 use shared::exit::Exit;
 use shared::format::Format;
 use shared::message::{Answer, Ask, Failure, LogSource, Notice, PluginKind, Stage};

@@ -21,11 +21,11 @@ use crate::processor::{Processor, Turn};
 use crate::reblock::{
     self, FifoCounts, FrameReader, FrameWriter, InputReblock, OutputReblock, adaptation_frames,
 };
-use crate::report::{Latency, PipelineStatus};
+use crate::report::{Latency, PipelineStatus, shown};
 use crate::supervisor::Supervisor;
 use shared::format::Format;
 use shared::message::PluginKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -464,13 +464,6 @@ impl<'a> Opening<'a> {
         let clock = if self.devices.output.is_some() { &self.devices.output } else { &self.devices.input };
         Words { source, sink, clock: device(clock) }
     }
-}
-
-/// A path as short as it can be said: without detours, and from the current folder if it is below.
-fn shown(path: &Path) -> String {
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let here = std::env::current_dir().unwrap_or_default();
-    whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
 }
 
 /// What a chain of these will add; asked before the sink is there, which adds nothing.
