@@ -78,7 +78,8 @@ pub struct PluginStatus {
     pub kind: String,
     /// `same-block` or `pipelined`.
     pub mode: &'static str,
-    /// What is heard in place of a lost block: `bypass`, `mute`, `hold`, or `silence (fail-closed)`.
+    /// What is heard in place of a lost block: `bypass`, `mute`, `hold`, `silence (fail-closed)`, or
+    /// `nothing` for a sink, behind which nothing is heard.
     pub lost: &'static str,
     /// Its process.
     pub pid: u32,

@@ -225,6 +225,7 @@ impl Plugin {
 
     fn policy(&self) -> &'static str {
         match (self.closed, self.plan(0).lost) {
+            _ if self.worker.loaded().kind == PluginKind::Sink => "nothing",
             (true, _) => "silence (fail-closed)",
             (_, Lost::Bypass) => "bypass",
             (_, Lost::Mute) => "mute",

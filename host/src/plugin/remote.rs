@@ -13,6 +13,7 @@ use crate::telemetry::{Loss, PluginStats, Timing, TimingWriter};
 use shared::clock::now_ns;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Scrub, Status, Taken};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,6 +38,8 @@ pub struct Remote {
     terms: Terms,
     concealer: Concealer,
     before: Option<Asked>,
+    /// Of a sink that is not waited for: blocks it has not answered yet, at most one for each slot.
+    unanswered: VecDeque<Asked>,
     primed: bool,
     stats: Arc<PluginStats>,
     timings: TimingWriter,
@@ -60,7 +63,8 @@ impl Remote {
         timings: TimingWriter,
     ) -> Self {
         let concealer = Concealer::new(end.layout().format(), terms.plan);
-        Self { name, end, gone, terms, concealer, before: None, primed: false, stats, timings }
+        let unanswered = VecDeque::with_capacity(end.layout().slots() as usize);
+        Self { name, end, gone, terms, concealer, before: None, unanswered, primed: false, stats, timings }
     }
 
     /// Hands the block over; fails if the other side is dead or so far behind that every slot is taken.
@@ -141,7 +145,8 @@ impl Remote {
                 // The first block's result comes with the second: silence until then is no loss.
                 self.primed = true;
                 self.remember(asked);
-                return self.prime(block);
+                block.samples_mut().fill(0.0);
+                return;
             }
             None => Err(if self.gone.load(Ordering::Relaxed) { Loss::Gone } else { Loss::Behind }),
         };
@@ -149,14 +154,30 @@ impl Remote {
         self.settle(result, block);
     }
 
-    fn remember(&mut self, asked: Result<Asked, Loss>) {
-        self.before = asked.ok();
+    /// Hands over to a sink without waiting. An answer that comes late is as good: the audio has arrived.
+    fn feed(&mut self, block: &Block<'_>) {
+        while let Some(asked) = self.unanswered.front().copied()
+            && let Some(head) = self.end.head(asked.seq)
+        {
+            self.unanswered.pop_front();
+            self.time(asked, &head);
+            match head.status {
+                Status::Good => self.stats.count_good(),
+                Status::Failed => self.stats.count_lost(Loss::Failed),
+            }
+        }
+        // An answer that has not been seen keeps its slot: its successor there would overwrite it.
+        let has_room = self.unanswered.len() < self.end.layout().slots() as usize;
+        let asked = if has_room { self.ask(block) } else { Err(Loss::Behind) };
+        match asked {
+            Ok(asked) => self.unanswered.push_back(asked),
+            Err(_) if self.gone.load(Ordering::Relaxed) => self.stats.count_lost(Loss::Gone),
+            Err(loss) => self.stats.count_lost(loss),
+        }
     }
 
-    fn prime(&self, block: &mut Block<'_>) {
-        if self.terms.kind != PluginKind::Sink {
-            block.samples_mut().fill(0.0);
-        }
+    fn remember(&mut self, asked: Result<Asked, Loss>) {
+        self.before = asked.ok();
     }
 }
 
@@ -169,6 +190,7 @@ impl Processor for Remote {
         self.concealer.hear(block);
         match self.terms.mode {
             Mode::SameBlock => self.same_block(block, turn),
+            Mode::Pipelined if self.terms.kind == PluginKind::Sink => self.feed(block),
             Mode::Pipelined => self.pipelined(block),
         }
     }
