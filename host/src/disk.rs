@@ -68,8 +68,8 @@ pub fn play(mut reader: AudioReader, repeat: bool) -> Result<(Player, PlayerThre
     let stop = Arc::new(AtomicBool::new(false));
     let (read, stopped) = (Arc::clone(&progress), Arc::clone(&stop));
     let mut buffer = vec![0.0; CHUNK_FRAMES * channels];
-    // The first frames are there before the audio starts.
-    fill(&mut reader, &mut ring, &mut buffer)?;
+    // The first second is there before the audio starts.
+    while ring.slots() > ring.buffer().capacity() / 2 && fill(&mut reader, &mut ring, &mut buffer)? {}
     let work = move || {
         let result = read_all(reader, repeat, &mut ring, &mut buffer, &stopped);
         read.read.store(true, Ordering::Release);

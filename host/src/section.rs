@@ -99,12 +99,13 @@ fn step(end: &mut WorkerEnd, processors: &mut [Box<dyn Processor>], stop: &Atomi
         return;
     }
     let format = end.layout().format();
-    let woken_ns = now_ns();
+    let (woken_ns, published_ns) = (now_ns(), end.published_ns());
     end.begin();
     let mut block = Block::new(end.next_samples(), format.block_frames());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
     let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
-    crate::chain::run(processors, &mut block, woken_ns, budget_ns);
+    // Of the block's own time: one that is late already is not waited for, so that a section catches up.
+    crate::chain::run(processors, &mut block, published_ns, budget_ns);
     end.answer(Status::Good, Stamps { woken_ns, entered_ns: woken_ns, left_ns: now_ns() });
 }
 

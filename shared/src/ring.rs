@@ -408,6 +408,12 @@ impl WorkerEnd {
         }
     }
 
+    /// When the host published the block that is next, in [`clock::now_ns`]. To be called after [`Wake::Block`].
+    #[must_use]
+    pub fn published_ns(&self) -> u64 {
+        self.request.slot(self.next_index()).stamps[0].load(Ordering::Relaxed)
+    }
+
     /// Copies the next block's request into its answer slot, where the plugin works on it in place.
     /// To be called after [`Wake::Block`].
     pub fn begin(&mut self) {
