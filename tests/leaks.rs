@@ -73,7 +73,10 @@ fn valgrind_finds_no_lost_byte_that_the_worker_had_a_hand_in() {
     assert_eq!(worker.shutdown().status.code(), Some(0));
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("LEAK SUMMARY") || log.contains("no leaks are possible"), "{log}");
-    let ours: Vec<&str> = records(&log).filter(|record| record.contains("nda_worker")).collect();
+    // Python loses names and constants of the modules it imports (3.12 and 3.13 do), whoever asks for the import.
+    let imports = |record: &str| ["PyImport_", "marshal_loads"].iter().any(|frame| record.contains(frame));
+    let is_ours = |record: &&str| record.contains("nda_worker") && !imports(record);
+    let ours: Vec<&str> = records(&log).filter(is_ours).collect();
     assert!(ours.is_empty(), "{}", ours.join("\n\n"));
 }
 

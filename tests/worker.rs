@@ -117,6 +117,14 @@ fn a_null_sink_takes_ten_thousand_blocks_and_what_it_prints_arrives() {
 }
 
 #[test]
+fn the_module_is_bound_to_no_python() {
+    let module = tests::workspace::built(shared::boot::MODULE_FILE);
+    let needed = std::process::Command::new("ldd").arg(module).output().unwrap();
+    let needed = String::from_utf8(needed.stdout).unwrap();
+    assert!(needed.contains("libc.so") && !needed.contains("python"), "{needed}");
+}
+
+#[test]
 fn a_worker_introduces_itself_and_its_plugin() {
     let mut worker = WorkerProcess::spawn();
     assert_eq!(worker.hello.protocol, shared::PROTOCOL);
