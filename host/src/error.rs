@@ -93,13 +93,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
+        f.write_str(&plain(&self.what))?;
         if let Some(source) = &self.source {
             write!(f, ": {source}")?;
         }
         if let Some(detail) = &self.detail {
             for line in detail.trim_end().lines() {
-                write!(f, "\n    {line}")?;
+                write!(f, "\n    {}", plain(line))?;
             }
         }
         if let Some(remedy) = &self.remedy {
@@ -107,6 +107,11 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// A plugin's words without control characters: they could steer the user's terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
 }
 
 impl std::error::Error for Error {

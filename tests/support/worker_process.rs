@@ -299,10 +299,6 @@ impl WorkerProcess {
     /// Everything in [`WorkerProcess::notices`] that the worker itself logged.
     #[must_use]
     pub fn logs(&self) -> Vec<&Log> {
-        let log = |notice| match notice {
-            &Notice::Log(ref log) => Some(log),
-            _ => None,
-        };
         self.notices.iter().filter_map(log).collect()
     }
 
@@ -388,4 +384,11 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
         let _ = pipe.read_to_end(&mut bytes);
         bytes
     })
+}
+
+fn log(notice: &Notice) -> Option<&Log> {
+    match notice {
+        Notice::Log(log) => Some(log),
+        _ => None,
+    }
 }

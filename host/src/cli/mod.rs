@@ -6,6 +6,7 @@
 mod args;
 mod bar;
 pub mod devices;
+mod echo;
 mod exit;
 mod json;
 mod known_cursor;

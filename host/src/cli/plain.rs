@@ -77,7 +77,9 @@ fn levels(peaks: &Peaks) -> String {
             format!("{} dB", each.join(" "))
         }
         n => match peaks.loudest() {
-            Some((index, db)) => format!("loudest of {n} channels: {} at {db:.1} dB", index + 1),
+            Some((index, db)) => {
+                format!("loudest of {n} channels: {} at {} dB", index + 1, words::db(Some(db)))
+            }
             None => format!("{n} channels silent"),
         },
     }

@@ -4,8 +4,11 @@
 //! gone when it is dropped.
 
 use super::out::Out;
+use super::{echo, words};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where frames are counted but their number isn't known, there is no share of it to show.
 const KNOWN: &str = "{wide_bar} {percent:>3}%  {speed}  {eta} left";
@@ -17,6 +20,7 @@ pub(super) struct Progress<'a> {
     bar: ProgressBar,
     rate: Option<u32>,
     state: State,
+    resumed: Arc<AtomicBool>,
 }
 
 /// What the bar knows.
@@ -31,11 +35,15 @@ enum State {
 }
 
 impl<'a> Progress<'a> {
-    /// A bar for audio of this rate, if the terminal has one.
-    pub(super) fn new(out: &'a mut Out, rate: Option<u32>) -> Self {
+    /// A bar for audio of this rate, if there is a terminal to show it; `resumed` says when the shell may have
+    /// changed that.
+    pub(super) fn new(out: &'a mut Out, rate: Option<u32>, resumed: Arc<AtomicBool>) -> Self {
         let bar = if out.has_bar() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        if out.has_bar() {
+            echo::off();
+        }
         bar.set_style(style(UNKNOWN, rate));
-        Self { out, bar, rate, state: State::Waiting }
+        Self { out, bar, rate, state: State::Waiting, resumed }
     }
 
     /// So many frames are done, of so many if that is known.
@@ -50,6 +58,9 @@ impl<'a> Progress<'a> {
             self.bar.set_length(all);
             self.state = State::Known;
         }
+        if self.resumed.swap(false, Ordering::Relaxed) && self.out.has_bar() {
+            echo::off();
+        }
         self.bar.set_position(done);
     }
 
@@ -63,6 +74,7 @@ impl<'a> Progress<'a> {
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+        echo::on();
     }
 }
 
@@ -74,7 +86,11 @@ fn style(template: &str, rate: Option<u32>) -> ProgressStyle {
         .with_key("speed", move |state: &ProgressState, to: &mut dyn Write| {
             let times = seconds(state).map(|audio| audio / state.elapsed().as_secs_f64().max(1e-3));
             // A bar that can't be written is not worth an error.
-            let _ = write!(to, "{}", times.map_or(String::new(), |times| format!("{times:.0}x real time")));
+            let _ = write!(
+                to,
+                "{}",
+                times.map_or(String::new(), |times| format!("{} real time", words::times(times)))
+            );
         })
         .with_key("seconds", move |state: &ProgressState, to: &mut dyn Write| {
             let _ = write!(to, "{:.1}", seconds(state).unwrap_or_default());

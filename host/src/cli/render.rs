@@ -6,33 +6,34 @@ use super::args::RenderArgs;
 use super::json::JsonTarget;
 use super::out::Out;
 use super::progress::Progress;
-use super::{exit, render_report, signals};
+use super::signals::{self, Flags};
+use super::{exit, render_report};
 use crate::audio_file::AudioReader;
 use crate::error::Result;
 use crate::render::RenderSpec;
 use crate::report::RenderReport;
 use std::cell::RefCell;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 /// Renders what the arguments ask for and tells how it went.
 pub(super) fn render(args: &RenderArgs, out: &mut Out) -> Result<ExitCode> {
     let json = JsonTarget::open(args.json.as_deref(), &args.files(), out)?;
-    let flags = signals::watch(false)?;
+    let flags = signals::watch(out.has_bar())?;
     let spec = args.spec();
-    let report = watched(&spec, &flags.stop, out)?;
+    let report = watched(&spec, &flags, out)?;
     out.text(&render_report::text(&report, spec.bits));
     json.write(&report, out)?;
     Ok(code(&report))
 }
 
-fn watched(spec: &RenderSpec, stop: &AtomicBool, out: &mut Out) -> Result<RenderReport> {
+fn watched(spec: &RenderSpec, flags: &Flags, out: &mut Out) -> Result<RenderReport> {
     // Only for the bar's speed: a file that can't be read is told by the render.
     let rate = if out.has_bar() { AudioReader::open(&spec.input).ok().map(|file| file.rate()) } else { None };
-    let progress = RefCell::new(Progress::new(out, rate));
+    let progress = RefCell::new(Progress::new(out, rate, Arc::clone(&flags.resumed)));
     let frames = &mut |done, all| progress.borrow_mut().frames(done, all);
     let event = &mut |line: &str| progress.borrow_mut().event(line);
-    crate::render::render(spec, stop, frames, event)
+    crate::render::render(spec, &flags.stop, frames, event)
 }
 
 fn code(report: &RenderReport) -> ExitCode {

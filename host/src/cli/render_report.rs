@@ -20,7 +20,11 @@ pub(super) fn text(report: &RenderReport, bits: Bits) -> String {
         let frames = words::plural(report.plugin_frames.into(), "frame");
         lines.push(format!("  the plugins delay the audio by {frames}; the output starts with them"));
     }
-    lines.extend(report.plugins.iter().filter(|plugin| is_to_be_told(plugin)).map(plugin_line));
+    for plugin in report.plugins.iter().filter(|plugin| is_to_be_told(plugin)) {
+        lines.push(format!("  {}: {}", plugin.name, run_report::blocks(plugin)));
+        lines.extend(run_report::lost(plugin).map(|lost| format!("    {lost}")));
+        lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}")));
+    }
     lines.join("\n") + "\n"
 }
 
@@ -35,19 +39,15 @@ fn summary(report: &RenderReport, bits: Bits) -> String {
     let length = report.frames as f64 / f64::from(*rate);
     format!(
         "{interrupted}wrote {}: {length:.1} s, {channels} ch, {rate} Hz, {} in {seconds:.2} s \
-         ({times_real_time:.0}x real time){workers}",
+         ({} real time){workers}",
         output.display(),
         words::bits(bits),
+        words::times(*times_real_time),
     )
 }
 
 fn is_to_be_told(plugin: &PluginStatus) -> bool {
     plugin.dead.is_some() || plugin.counts.lost() > 0 || plugin.counts.non_finite_blocks > 0
-}
-
-fn plugin_line(plugin: &PluginStatus) -> String {
-    let dead = plugin.dead.as_ref().map_or(String::new(), |how| format!("; DEAD: {how}"));
-    format!("  {}: {}{dead}", plugin.name, run_report::blocks(plugin))
 }
 
 #[cfg(test)]
@@ -75,7 +75,8 @@ mod tests {
 interrupted; wrote out.wav: 60.0 s, 2 ch, 48000 Hz, 24-bit integer in 0.10 s (600x real time), workers started in 0.15 s
   12 samples clipped to fit 24-bit integer
   the plugins delay the audio by 64 frames; the output starts with them
-  echo: 11245 blocks good, 5 lost (3 late, 2 failed; in their place: mute), 1 not all finite
+  echo: 11245 blocks good, 5 lost, 1 not all finite
+    lost: 3 late, 2 failed; in their place: mute
 ";
         assert_eq!(text(&report, Bits::I24), expected);
     }

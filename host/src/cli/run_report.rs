@@ -76,30 +76,28 @@ fn plugin_lines(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Vec<String>
     let name = words::own_name(plugin, pipeline);
     let PluginStatus { title, mode, .. } = plugin;
     let mut lines = vec![format!("  {name} ({title}, {mode}): {}", blocks(plugin))];
+    lines.extend(lost(plugin).map(|lost| format!("    {lost}")));
     lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}; {}", words::NOT_RESTARTED)));
     let times = [("in the plugin", &plugin.plugin_time), ("round trip", &plugin.round_trip)];
     lines.extend(times.iter().filter_map(|(what, times)| times_line(what, times)));
     lines
 }
 
-/// What became of a plugin's blocks.
+/// What became of a plugin's blocks, in numbers.
 pub(super) fn blocks(plugin: &PluginStatus) -> String {
     let counts = &plugin.counts;
-    let mut told = format!("{} good", words::plural(counts.good, "block"));
-    match counts.lost() {
-        0 => told.push_str(", none lost"),
-        lost => {
-            told.push_str(&format!(
-                ", {lost} lost ({}; in their place: {})",
-                words::losses(counts),
-                plugin.lost
-            ));
-        }
+    let good = words::plural(counts.good, "block");
+    let lost = if counts.lost() == 0 { "none".to_owned() } else { counts.lost().to_string() };
+    match counts.non_finite_blocks {
+        0 => format!("{good} good, {lost} lost"),
+        n => format!("{good} good, {lost} lost, {n} not all finite"),
     }
-    if counts.non_finite_blocks > 0 {
-        told.push_str(&format!(", {} not all finite", counts.non_finite_blocks));
-    }
-    told
+}
+
+/// Why blocks were lost and what was heard instead, if any was.
+pub(super) fn lost(plugin: &PluginStatus) -> Option<String> {
+    let told = || format!("lost: {}; in their place: {}", words::losses(&plugin.counts), plugin.lost);
+    (plugin.counts.lost() > 0).then(told)
 }
 
 fn times_line(what: &str, times: &Percentiles) -> Option<String> {
@@ -131,7 +129,8 @@ main: song.flac -> virtual and out.wav, 60.0 s played
   gain (Gain 1.0, same-block): 11250 blocks good, none lost
     in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
-  echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost (3 late, 2 failed, 4000 after it died; in their place: mute), 1 not all finite
+  echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost, 1 not all finite
+    lost: 3 late, 2 failed, 4000 after it died; in their place: mute
     DEAD: killed by signal 9 (SIGKILL); not restarted: that comes in a later version
     in the plugin  p50 140 us, p99 910 us, p99.9 1450 us, max 12800 us
     round trip     p50 5340 us, p99 5600 us, p99.9 6100 us, max 13100 us

@@ -1,13 +1,13 @@
 //! The live screen of `nda run`: a panel at the bottom, what happens above it.
 //!
-//! For people at a terminal. It uses no alternate screen and no raw mode; what it borrows of the terminal, the
-//! cursor, is given back on every way out. Where the terminal does not play along it falls back to plain lines.
+//! For people at a terminal. It uses no alternate screen and no raw mode; what it borrows of the terminal, cursor
+//! and echo, is given back on every way out. Where the terminal does not play along it falls back to plain lines.
 
 use super::levels::Peaks;
 use super::out::{Out, clean};
 use super::panel::Panel;
 use super::plain::Plain;
-use super::{view, words};
+use super::{echo, view, words};
 use crate::report::PipelineStatus;
 use crate::run::Observer;
 use ratatui::backend::CrosstermBackend;
@@ -99,11 +99,13 @@ impl<'a> Screen<'a> {
     }
 
     fn close(&mut self) {
-        if let Some(panel) = self.panel.take() {
+        let panel = self.panel.take();
+        if let Some(panel) = panel.filter(|_| echo::is_ours()) {
             // What could be done about a terminal that is gone?
             let _ = panel.close();
         }
         let _ = io::stdout().flush();
+        echo::on();
     }
 }
 
@@ -127,7 +129,7 @@ impl Observer for Screen<'_> {
             held.follow(&pipeline.peaks_db, seconds);
         }
         self.begun = true;
-        if has_terminal() && self.show(pipelines).is_err() {
+        if echo::is_ours() && self.show(pipelines).is_err() {
             self.give_up();
         }
     }
@@ -154,13 +156,8 @@ fn open_panel(height: u16, cursor: Option<Position>) -> io::Result<Panel<Crosste
     static HOOK: Once = Once::new();
     HOOK.call_once(give_back_on_panic);
     CURSOR_TAKEN.store(true, Ordering::Relaxed);
+    echo::off();
     Panel::open(CrosstermBackend::new(io::stdout()), height, cursor)
-}
-
-/// Whether the terminal listens to us: in the background it is the shell's, and asking it anything would stop us.
-fn has_terminal() -> bool {
-    let foreground = rustix::termios::tcgetpgrp(io::stdout());
-    foreground.is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 /// The cursor is hidden, or may be.
@@ -173,6 +170,7 @@ pub(super) fn give_back_terminal() {
         let _ = disable_raw_mode();
         let _ = io::stdout().write_all(b"\x1b[?25h\r\n").and_then(|()| io::stdout().flush());
     }
+    echo::on();
 }
 
 /// The message of a panic begins on a line of its own, with the cursor on.

@@ -25,12 +25,12 @@ pub(super) struct Flags {
     pub(super) resumed: Arc<AtomicBool>,
 }
 
-/// Watches signals until the process ends; Ctrl-Z as well if there is a `screen` to leave tidy.
+/// Watches signals until the process ends; Ctrl-Z as well if something is `drawn`, to leave the terminal tidy.
 ///
 /// # Errors
 /// Of kind [`Kind::System`]: the system refuses handlers or a thread.
-pub(super) fn watch(screen: bool) -> Result<Flags> {
-    let wanted: &[i32] = if screen { &[SIGINT, SIGTERM, SIGTSTP, SIGCONT] } else { &[SIGINT, SIGTERM] };
+pub(super) fn watch(drawn: bool) -> Result<Flags> {
+    let wanted: &[i32] = if drawn { &[SIGINT, SIGTERM, SIGTSTP, SIGCONT] } else { &[SIGINT, SIGTERM] };
     let flags = Flags::default();
     let mut watcher = Watcher { flags: flags.clone(), interrupted: None };
     let mut signals = Signals::new(wanted).map_err(refusal)?;

@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 /// A name has at least so much room.
-const NAME_MIN: usize = 8;
+const NAME_MIN: usize = 10;
 /// A name has at most so much room, so that its figures stay near it.
 const NAME_MAX: usize = 24;
 /// Blanks between two columns.

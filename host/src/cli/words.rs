@@ -23,7 +23,8 @@ pub(super) fn clock(elapsed: Duration) -> String {
 
 /// A peak in dB of full scale; silence is `-inf`.
 pub(super) fn db(peak: Option<f32>) -> String {
-    peak.map_or_else(|| "-inf".to_owned(), |db| format!("{db:.1}"))
+    // Added to a rounded level, 0 takes the sign from `-0.0`.
+    peak.map_or_else(|| "-inf".to_owned(), |db| format!("{:.1}", (db * 10.0).round() / 10.0 + 0.0))
 }
 
 /// Microseconds in few characters: `9.5`, `120`, `35ms`, `12s`.
@@ -56,6 +57,11 @@ pub(super) fn short_count(count: u64) -> String {
         99_950_000..=999_499_999 => format!("{:.0}M", n / 1e6),
         _ => format!("{:.1}G", n / 1e9),
     }
+}
+
+/// `612x`, and below ten with a digit more: `0.3x`.
+pub(super) fn times(factor: f64) -> String {
+    if factor < 9.95 { format!("{factor:.1}x") } else { format!("{factor:.0}x") }
 }
 
 /// `1 block`, `2 blocks`.
@@ -133,6 +139,17 @@ mod tests {
         let told = counts.map(short_count);
         assert_eq!(told, ["0", "99999", "100k", "999k", "1.0M", "99.9M", "100M", "5.0G"]);
         assert!(told.iter().all(|count| count.len() <= 5));
+    }
+
+    #[test]
+    fn a_level_is_told_with_a_digit_and_silence_as_such() {
+        let told = [None, Some(-0.04), Some(0.0), Some(-12.06), Some(1.25)].map(db);
+        assert_eq!(told, ["-inf", "0.0", "0.0", "-12.1", "1.3"]);
+    }
+
+    #[test]
+    fn slow_is_told_with_a_digit_more() {
+        assert_eq!([0.26, 9.94, 9.96, 612.4].map(times), ["0.3x", "9.9x", "10x", "612x"]);
     }
 
     #[test]

@@ -225,13 +225,14 @@ fn frames_of(format: Format, ns: u64) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // small numbers
 mod tests {
     use super::*;
 
     const FRAMES: usize = 64;
 
     fn format() -> Format {
-        Format::new(2, FRAMES as u32, 48_000).unwrap()
+        Format::new(2, u32::try_from(FRAMES).unwrap(), 48_000).unwrap()
     }
 
     fn concealer(lost: Lost, closed: bool, latency_frames: usize) -> Concealer {

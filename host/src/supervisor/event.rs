@@ -4,6 +4,7 @@
 //! only deaths are kept until there is room.
 
 use super::death::Death;
+use crate::error::plain;
 use shared::message::{Failure, LogSource};
 use std::collections::VecDeque;
 use std::fmt;
@@ -89,11 +90,6 @@ impl fmt::Display for Event {
 
 fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     text.lines().try_for_each(|line| write!(f, "\n    {}", plain(line)))
-}
-
-/// A plugin's words without control characters: they could steer the user's terminal.
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\n' || *c == '\t').collect()
 }
 
 /// The supervisor's end of the queue of events.

@@ -5,11 +5,12 @@ use crate::format::Format;
 use std::thread;
 
 const FRAMES: usize = 32;
+const FRAMES_U32: u32 = 32;
 const SECOND: u64 = 1_000_000_000;
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn ends(slots: u32) -> (HostEnd, WorkerEnd) {
-    let layout = Layout::new(Format::new(1, FRAMES as u32, 48_000).unwrap(), slots).unwrap();
+    let layout = Layout::new(Format::new(1, FRAMES_U32, 48_000).unwrap(), slots).unwrap();
     let (host, handles) = HostEnd::create(layout).unwrap();
     let worker = WorkerEnd::map(&handles, layout).unwrap();
     crate::segment::seal_written(&handles.reply).unwrap();

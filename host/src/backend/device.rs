@@ -1,0 +1,294 @@
+//! A device that is found and whose format is settled, and opening it.
+//!
+//! For the pipelines. Finding and opening are apart, so that a caller can make its callback for the channels
+//! that there really are. Errors say what to do about them.
+
+use super::asking::{OPEN_LIMIT, within};
+use super::bridge::{build_input, build_output};
+use super::choice::{DeviceChoice, candidates, pick};
+use super::direction::Direction;
+use super::event::{Counts, StreamEvent, Teller};
+use super::format::{Chosen, StreamFormat, choose};
+use super::keeper::Keeper;
+use super::samples::{Capture, Playback, Player, Recorder};
+use super::stream::Stream;
+use super::virtual_device::VirtualHost;
+use crate::error::{Error, Kind, Result};
+use cpal::ErrorKind;
+use cpal::traits::DeviceTrait;
+use std::fmt;
+use std::sync::Arc;
+
+/// A device whose format is settled, to be opened. Lets a caller make its callback for the real channels.
+pub struct Device {
+    direction: Direction,
+    name: String,
+    device: cpal::Device,
+    chosen: Chosen,
+    is_default: bool,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({} ch at {} Hz)", self.direction, self.name, self.chosen.channels, self.chosen.rate)
+    }
+}
+
+/// Finds an output device and settles its format. Waits for the audio system, a few seconds at most.
+pub fn output_device(which: &DeviceChoice, want: StreamFormat) -> Result<Device> {
+    find(which, want, Direction::Output)
+}
+
+/// Finds an input device and settles its format. Waits for the audio system, a few seconds at most.
+pub fn input_device(which: &DeviceChoice, want: StreamFormat) -> Result<Device> {
+    find(which, want, Direction::Input)
+}
+
+/// Opens an output stream, paused. For callers that need not know the device's channels in advance; others
+/// call [`output_device`] and [`Device::open_output`].
+pub fn open_output(
+    which: &DeviceChoice,
+    want: StreamFormat,
+    callback: impl FnMut(&mut Playback<'_>) + Send + 'static,
+    on_error: impl FnMut(StreamEvent) + Send + 'static,
+) -> Result<Stream> {
+    output_device(which, want)?.open_output(callback, on_error)
+}
+
+/// Opens an input stream, paused; see [`open_output`].
+pub fn open_input(
+    which: &DeviceChoice,
+    want: StreamFormat,
+    callback: impl FnMut(&Capture<'_>) + Send + 'static,
+    on_error: impl FnMut(StreamEvent) + Send + 'static,
+) -> Result<Stream> {
+    input_device(which, want)?.open_input(callback, on_error)
+}
+
+fn find(which: &DeviceChoice, want: StreamFormat, direction: Direction) -> Result<Device> {
+    let which = which.clone();
+    within(OPEN_LIMIT, move || match which {
+        DeviceChoice::Virtual => default_of(&VirtualHost::new().into(), want, direction, false),
+        DeviceChoice::Default => default_of(&cpal::default_host(), want, direction, true),
+        DeviceChoice::Named(name) => {
+            settle(pick(candidates(direction), &name, direction)?.device, want, direction, false)
+        }
+    })?
+}
+
+fn default_of(
+    host: &cpal::Host,
+    want: StreamFormat,
+    direction: Direction,
+    is_default: bool,
+) -> Result<Device> {
+    let device = direction.default_device(host).ok_or_else(|| no_card(direction))?;
+    settle(device, want, direction, is_default)
+}
+
+fn settle(
+    device: cpal::Device,
+    want: StreamFormat,
+    direction: Direction,
+    is_default: bool,
+) -> Result<Device> {
+    let name = device.description().map_or_else(|_| "the device".to_owned(), |d| d.name().to_owned());
+    let offers = direction.configs(&device).map_err(|e| refused(&name, direction, is_default, e))?;
+    let chosen = choose(&name, &offers, want)?;
+    Ok(Device { direction, name, device, chosen, is_default })
+}
+
+fn no_card(direction: Direction) -> Error {
+    Error::new(Kind::Device, format!("no sound card was found, so there is no default {direction} device"))
+        .remedy("use device = \"virtual\", or connect a sound card and look at `nda devices`")
+}
+
+fn refused(name: &str, direction: Direction, is_default: bool, error: cpal::Error) -> Error {
+    let what = |text: &str| Error::new(Kind::Device, format!("the {direction} device {name} {text}"));
+    let refusal = match error.kind() {
+        // A machine without a card still has a default device, which fails like this.
+        ErrorKind::DeviceNotAvailable if is_default => no_card(direction),
+        ErrorKind::DeviceNotAvailable => what("is not there").remedy("look at `nda devices`"),
+        ErrorKind::DeviceBusy => what("is in use").remedy("end the program that uses it, or choose another"),
+        ErrorKind::PermissionDenied => {
+            what("may not be used").remedy("join the group that may, often `audio`")
+        }
+        ErrorKind::UnsupportedConfig => what("refuses the format")
+            .remedy("leave out the buffer, or look at `nda devices` for what it offers"),
+        _ => what("can't be opened").remedy("choose another: `nda devices` lists them"),
+    };
+    refusal.source(error)
+}
+
+impl VirtualHost {
+    /// This host's output device. Tests can so have what is played through it.
+    pub fn output_device(&self, want: StreamFormat) -> Result<Device> {
+        default_of(&self.clone().into(), want, Direction::Output, false)
+    }
+
+    /// This host's input device.
+    pub fn input_device(&self, want: StreamFormat) -> Result<Device> {
+        default_of(&self.clone().into(), want, Direction::Input, false)
+    }
+}
+
+impl Device {
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Channels that the stream will have: the wanted number, or the device's nearest.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        usize::from(self.chosen.channels)
+    }
+
+    /// Opens the stream, paused. Waits for the device, a few seconds at most.
+    ///
+    /// # Real-time
+    /// The callback runs on a thread of the device's and must keep to its rules; what is done around it neither
+    /// allocates, locks nor waits. `on_error` may run on that thread too, and must not wait either; telling of an
+    /// [`StreamEvent::Xrun`] allocates nothing, of the other events it does.
+    pub fn open_output(
+        self,
+        callback: impl FnMut(&mut Playback<'_>) + Send + 'static,
+        on_error: impl FnMut(StreamEvent) + Send + 'static,
+    ) -> Result<Stream> {
+        self.must_be(Direction::Output)?;
+        let counts = Arc::new(Counts::default());
+        let player = Player::new(callback, self.channels(), Arc::clone(&counts));
+        let teller = Teller { on_error, counts: Arc::clone(&counts) };
+        let chosen = self.chosen;
+        let keeper = Keeper::open(move || {
+            build_output(&self.device, chosen, player, teller).map_err(|e| self.refused(e))
+        })?;
+        Ok(Stream { keeper, chosen, counts })
+    }
+
+    /// Opens the stream, paused; see [`open_output`](Self::open_output).
+    pub fn open_input(
+        self,
+        callback: impl FnMut(&Capture<'_>) + Send + 'static,
+        on_error: impl FnMut(StreamEvent) + Send + 'static,
+    ) -> Result<Stream> {
+        self.must_be(Direction::Input)?;
+        let counts = Arc::new(Counts::default());
+        let recorder = Recorder::new(callback, self.channels());
+        let teller = Teller { on_error, counts: Arc::clone(&counts) };
+        let chosen = self.chosen;
+        let keeper = Keeper::open(move || {
+            build_input(&self.device, chosen, recorder, teller).map_err(|e| self.refused(e))
+        })?;
+        Ok(Stream { keeper, chosen, counts })
+    }
+
+    fn must_be(&self, direction: Direction) -> Result<()> {
+        if self.direction == direction {
+            return Ok(());
+        }
+        let what = format!("{} was found as an {} device, not for {direction}", self.name, self.direction);
+        Err(Error::new(Kind::Device, what))
+    }
+
+    fn refused(&self, error: cpal::Error) -> Error {
+        refused(&self.name, self.direction, self.is_default, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cpal::SampleFormat;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    const STEREO: StreamFormat = StreamFormat { rate: 48_000, channels: 2, buffer_frames: None };
+
+    #[test]
+    fn opening_an_unknown_device_lists_the_virtual_one_too() {
+        let which = DeviceChoice::from("no such device");
+        let error = open_output(&which, STEREO, |_| (), |_| ()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        assert!(error.to_string().contains("\n    virtual"), "{error}");
+    }
+
+    #[test]
+    fn a_machine_without_a_card_is_told_what_to_use() {
+        let default = Direction::Output.default_device(&cpal::default_host());
+        if default.is_some_and(|device| Direction::Output.configs(&device).is_ok()) {
+            return;
+        }
+        let error = open_output(&DeviceChoice::Default, STEREO, |_| (), |_| ()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        let text = error.to_string();
+        assert!(text.contains("no sound card was found") && text.contains("device = \"virtual\""), "{text}");
+    }
+
+    #[test]
+    fn a_virtual_stream_plays_what_its_callback_writes() {
+        let (host, mut played) = VirtualHost::capturing();
+        let want = StreamFormat { buffer_frames: Some(64), channels: 3, ..STEREO };
+        let device = host.free_running().output_device(want).unwrap();
+        assert_eq!((device.channels(), device.name()), (3, "virtual"));
+        let callback = |playback: &mut Playback<'_>| {
+            assert_eq!((playback.frames, playback.channels), (64, 3));
+            assert_eq!(playback.latency, Duration::from_nanos(1_333_333));
+            playback.samples[0] = f32::NAN;
+            playback.samples[1..].fill(0.5);
+        };
+        let stream = device.open_output(callback, |_| ()).unwrap();
+        assert_eq!((stream.channels(), stream.rate(), stream.buffer_frames()), (3, 48_000, Some(64)));
+        stream.play().unwrap();
+        let mut samples = [1.0; 192];
+        assert_eq!(played.read(&mut samples, PATIENCE), 192);
+        assert_eq!(samples[0], 0.0);
+        assert!(samples[1..].iter().all(|sample| *sample == 0.5));
+        assert!(stream.scrubbed_samples() >= 1);
+    }
+
+    #[test]
+    fn a_virtual_input_is_silent_and_tells_its_time() {
+        let (sender, captures) = mpsc::channel();
+        let callback = move |capture: &Capture<'_>| {
+            let _ = sender.send((capture.samples.to_vec(), capture.at));
+        };
+        let want = StreamFormat { buffer_frames: Some(480), ..STEREO };
+        let stream = open_input(&DeviceChoice::Virtual, want, callback, |_| ()).unwrap();
+        stream.play().unwrap();
+        for index in 0..5u64 {
+            let expected = (vec![0.0; 960], Duration::from_millis(10 * index));
+            assert_eq!(captures.recv_timeout(PATIENCE).unwrap(), expected);
+        }
+        stream.pause().unwrap();
+    }
+
+    #[test]
+    fn an_input_device_is_not_opened_for_output() {
+        let device = input_device(&DeviceChoice::Virtual, STEREO).unwrap();
+        assert_eq!(device.open_output(|_| (), |_| ()).unwrap_err().kind(), Kind::Device);
+    }
+
+    /// ALSA's `null` is a real cpal device that is there without a card.
+    #[test]
+    fn a_cpal_device_calls_back_in_each_of_its_sample_formats() {
+        let null = candidates(Direction::Output).into_iter().find(|one| one.id == "alsa:null");
+        let Some(device) = null.map(|one| one.device) else { return };
+        for samples in [SampleFormat::I16, SampleFormat::I24, SampleFormat::U8, SampleFormat::F64] {
+            let (sender, calls) = mpsc::channel();
+            let callback = move |playback: &mut Playback<'_>| {
+                let _ = sender.send((playback.channels, playback.samples.len() / playback.frames));
+            };
+            let buffer = cpal::BufferSize::Fixed(256);
+            let chosen = Chosen { channels: 2, rate: 48_000, buffer, samples };
+            let (direction, name, device) = (Direction::Output, "null".to_owned(), device.clone());
+            let device = Device { direction, name, device, chosen, is_default: false };
+            let stream = device.open_output(callback, |_| ()).unwrap();
+            stream.play().unwrap();
+            assert_eq!(calls.recv_timeout(PATIENCE).unwrap(), (2, 2), "{samples}");
+        }
+    }
+}
