@@ -83,9 +83,11 @@ fn a_plugin_that_remembers_hears_every_block_once_and_in_order() {
 #[test]
 fn a_plugin_that_is_faster_than_the_host_loses_no_answer() {
     let folder = Folder::new();
-    let (path, wav) = input(&folder, Wav::new(noises(1, 300_000)));
-    let heard = Render::new(&folder, &path).plugin(shipped("examples/passthrough.py")).block(16).heard();
-    assert_eq!(heard, wav);
+    // Decoding takes the host longer than its work takes the plugin: answers come while blocks are handed over.
+    let copied = Render::new(&folder, song()).heard();
+    for _ in 0..4 {
+        assert_eq!(Render::new(&folder, song()).plugin(shipped("examples/passthrough.py")).heard(), copied);
+    }
 }
 
 #[test]
