@@ -7,11 +7,12 @@ run: setup build
 	@target/release/nda run examples/demo.toml
 
 build:
-	@cargo build --release --locked --quiet -p host -p worker
+	@echo "building; the first time takes some minutes"
+	@cargo build --release --locked -p host -p worker
 
 test: setup-tests
-	@echo "building"
-	@cargo build --locked --quiet -p host -p worker
+	@echo "building; the first time takes some minutes"
+	@cargo build --locked -p host -p worker
 	cargo test --locked --workspace --exclude worker
 	.venv/bin/python -m pytest -q plugins_py/tests
 

@@ -30,7 +30,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tests::worker_process::{python, workspace};
+use tests::worker_process::python;
+use tests::workspace;
 
 thread_local! {
     static CONFINED: Cell<bool> = const { Cell::new(false) };
@@ -124,7 +125,7 @@ fn format() -> Format {
 }
 
 fn example(name: &str) -> PluginSpec {
-    with_python(PluginSpec::new(workspace().join("plugins_py/examples").join(name)))
+    with_python(PluginSpec::new(workspace::root().join("plugins_py/examples").join(name)))
 }
 
 fn with_python(mut spec: PluginSpec) -> PluginSpec {
@@ -237,7 +238,7 @@ fn a_dead_worker_costs_nothing_at_all() {
 #[test]
 fn files_and_odd_device_buffers_cost_nothing_at_all() {
     let folder = tempfile::tempdir().unwrap();
-    let reader = AudioReader::open(workspace().join("examples/song.flac")).unwrap();
+    let reader = AudioReader::open(workspace::root().join("examples/song.flac")).unwrap();
     let writer = WavWriter::create(folder.path().join("out.wav"), 2, 48_000, Bits::F32).unwrap();
     let (player, _reading, progress) = disk::play(reader, false).unwrap();
     let until = Until { source: Some(progress), latency_frames: 0 };

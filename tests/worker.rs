@@ -6,46 +6,14 @@ use shared::exit::Exit;
 use shared::format::Format;
 use shared::message::{Answer, Ask, Failure, LogSource, Notice, PluginKind, Stage};
 use shared::ring::{HostEnd, Status};
-use std::path::PathBuf;
-use tempfile::TempDir;
-use tests::worker_process::{Output, WorkerProcess, command, good, round, workspace};
+use tests::plugin_file::{plugin, processor};
+use tests::worker_process::{Output, WorkerProcess, command, good, round};
+use tests::workspace::shipped;
 
 const RATE: u32 = 48_000;
 
 fn format(channels: u32, frames: u32) -> Format {
     Format::new(channels, frames, RATE).unwrap()
-}
-
-fn shipped(name: &str) -> PathBuf {
-    workspace().join("plugins_py").join(name)
-}
-
-/// A plugin file of this text, in a folder of its own.
-struct PluginFile {
-    _folder: TempDir,
-    path: PathBuf,
-}
-
-fn plugin(text: &str) -> PluginFile {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("made_for_a_test.py");
-    std::fs::write(&path, text).unwrap();
-    PluginFile { _folder: folder, path }
-}
-
-/// A processor with this body of `process_audio` and these further methods.
-fn processor(process: &str, more: &str) -> PluginFile {
-    let indented =
-        |text: &str, by: &str| text.lines().map(|line| format!("{by}{line}\n")).collect::<String>();
-    plugin(&format!(
-        "import sys, os, threading, gc\nimport numpy as np\nimport base_plugin\nfrom base_plugin import *\n\n\
-         class Made(AudioProcessorPlugin):\n    n = 0\n\
-         \n    def get_info(self):\n        return PluginInfo('made', '1', 'test', 'a test', PluginType.PROCESSOR)\n\
-         \n    def process_audio(self, buffer):\n        self.n += 1\n{}\n{}\n\
-         def create_plugin():\n    return Made()\n",
-        indented(process, "        "),
-        indented(more, "    "),
-    ))
 }
 
 /// A worker that runs this plugin.
@@ -87,8 +55,9 @@ fn passthrough_gives_back_ten_thousand_blocks_bit_for_bit() {
     let (mut worker, mut end) = running(&shipped("examples/passthrough.py"), format(2, 64), &[]);
     for block in 0..10_000u32 {
         let write = |samples: &mut [f32]| {
-            for (i, sample) in samples.iter_mut().enumerate() {
-                *sample = f32::from_bits(block.wrapping_mul(2_654_435_761).wrapping_add(i as u32));
+            // Any bits, also those of no number.
+            for (sample, i) in samples.iter_mut().zip(0..) {
+                *sample = f32::from_bits(block.wrapping_mul(2_654_435_761).wrapping_add(i));
             }
         };
         let mut expected = vec![0.0; 128];
@@ -640,6 +609,39 @@ fn a_worker_ends_when_its_host_closes_the_socket_even_inside_a_plugin_that_hangs
 }
 
 #[test]
+fn a_worker_that_was_told_to_go_is_gone_though_a_thread_of_the_plugin_goes_on_for_ever() {
+    let file = processor("threading.Thread(target=threading.Event().wait).start()\nreturn True", "");
+    let (worker, mut end) = running(&file.path, format(2, 64), &[]);
+    good(&mut end, ramp);
+    ends_well(worker);
+}
+
+#[test]
+fn what_a_plugin_registers_for_the_end_and_prints_last_arrives() {
+    let file = processor(
+        "return True",
+        "def shutdown(self):\n\
+         \x20   import atexit\n\
+         \x20   atexit.register(lambda: print('the very end'))\n\
+         \x20   sys.stdout.write('no line end')",
+    );
+    let (worker, _end) = running(&file.path, format(2, 64), &[]);
+    let ended = worker.shutdown();
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), "no line endthe very end\n"));
+}
+
+#[test]
+fn a_plugin_that_fails_at_its_end_is_told_and_gone() {
+    let file = processor("return True", "def stop(self): 1 // 0\ndef shutdown(self): print('shut down')");
+    let (mut worker, _end) = running(&file.path, format(2, 64), &[]);
+    let failure = worker.ask(Ask::Shutdown).unwrap_err();
+    assert_eq!(failure.stage, Stage::Stop);
+    assert!(failure.message.starts_with("stop() raised ZeroDivisionError"), "{}", failure.message);
+    let ended = worker.wait();
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(0), "shut down\n"));
+}
+
+#[test]
 fn a_process_that_a_host_did_not_start_refuses_to_become_a_worker() {
     let run = |change: &dyn Fn(&mut std::process::Command)| {
         let mut command = command();
@@ -725,7 +727,8 @@ fn a_buffer_class_that_can_not_be_cached_works_slower_and_is_told() {
     let mut worker = WorkerProcess::spawn();
     worker.load(&file.path).unwrap();
     let (mut end, configured) = worker.configure(format(2, 64), &[]).unwrap();
-    assert!(configured.uncached.unwrap().contains("AudioBuffer"));
+    let why = "buffer.data is another array than the one assigned to it";
+    assert_eq!(configured.uncached.as_deref(), Some(why));
     worker.start().unwrap();
     for _ in 0..8 {
         assert_eq!(good(&mut end, ramp), halved());

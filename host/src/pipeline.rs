@@ -21,11 +21,11 @@ use crate::processor::{Processor, Turn};
 use crate::reblock::{
     self, FifoCounts, FrameReader, FrameWriter, InputReblock, OutputReblock, adaptation_frames,
 };
-use crate::report::{Latency, PipelineStatus};
+use crate::report::{Latency, PipelineStatus, shown};
 use crate::supervisor::Supervisor;
 use shared::format::Format;
 use shared::message::PluginKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -166,18 +166,29 @@ impl Pipeline {
     }
 
     /// Stops the devices, completes the files, ends the workers; what went wrong with any of it.
-    pub fn close(mut self) -> Vec<Error> {
+    pub fn close(mut self) -> Closed {
         // The callbacks own the chain: with the streams gone nothing is processed any more.
         self.streams.clear();
         let recorded = self.recorders.into_iter().filter_map(|(_, recorder)| recorder.finish().err());
-        let mut errors: Vec<_> = recorded.collect();
-        errors.extend(self.player.as_mut().and_then(|player| player.finish().err()));
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = self.plugins.into_iter().map(|p| scope.spawn(|| p.shutdown())).collect();
-            errors.extend(threads.into_iter().filter_map(|thread| thread.join().ok()?.err()));
+        let mut files: Vec<_> = recorded.collect();
+        files.extend(self.player.as_mut().and_then(|player| player.finish().err()));
+        // A dead one's end has been told.
+        let alive = self.plugins.into_iter().filter(|plugin| !plugin.is_dead());
+        let plugins = std::thread::scope(|scope| {
+            let threads: Vec<_> = alive.map(|p| scope.spawn(|| p.shutdown())).collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()?.err()).collect()
         });
-        errors
+        Closed { files, plugins }
     }
+}
+
+/// What went wrong when a pipeline was closed.
+#[derive(Debug)]
+pub struct Closed {
+    /// Files that were not read or written to their end.
+    pub files: Vec<Error>,
+    /// Plugins whose `stop` or `shutdown` failed.
+    pub plugins: Vec<Error>,
 }
 
 fn source_file(spec: &PipelineSpec, note: &mut dyn FnMut(String)) -> Result<Option<AudioReader>> {
@@ -453,13 +464,6 @@ impl<'a> Opening<'a> {
         let clock = if self.devices.output.is_some() { &self.devices.output } else { &self.devices.input };
         Words { source, sink, clock: device(clock) }
     }
-}
-
-/// A path as short as it can be said: without detours, and from the current folder if it is below.
-fn shown(path: &Path) -> String {
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let here = std::env::current_dir().unwrap_or_default();
-    whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
 }
 
 /// What a chain of these will add; asked before the sink is there, which adds nothing.

@@ -5,7 +5,7 @@
 
 use crate::telemetry::{Counts, Percentiles};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One pipeline, now or at its end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -173,4 +173,11 @@ impl RenderReport {
     pub fn has_failures(&self) -> bool {
         self.plugins.iter().any(|p| p.counts.lost() > 0)
     }
+}
+
+/// A path as short as it can be said: without detours, and from the current folder if it is below.
+pub(crate) fn shown(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = std::env::current_dir().unwrap_or_default();
+    whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
 }

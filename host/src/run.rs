@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Closed, Pipeline};
 use crate::report::{EndedBy, PipelineStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
 use std::collections::VecDeque;
@@ -142,17 +142,19 @@ impl Run<'_> {
         let seconds = self.began.elapsed().as_secs_f64();
         self.take_news(Duration::ZERO);
         let pipelines: Vec<_> = self.pipelines.iter_mut().map(Pipeline::status).collect();
-        let errors: Vec<_> = self.pipelines.drain(..).flat_map(Pipeline::close).collect();
+        let closed: Vec<_> = self.pipelines.drain(..).map(Pipeline::close).collect();
         // With the workers gone, all that they had to say is there.
         self.take_news(Duration::ZERO);
         if ended_by == EndedBy::Device {
             return Err(Error::new(Kind::Device, "every pipeline has lost its device")
                 .remedy("plug it in again, or use another: `nda devices` lists them"));
         }
-        let damaged: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        for line in &damaged {
-            self.told.line(line.clone());
-        }
+        let words = |errors: fn(&Closed) -> &Vec<Error>| -> Vec<String> {
+            closed.iter().flat_map(errors).map(ToString::to_string).collect()
+        };
+        let damaged = words(|closed| &closed.files);
+        let unwilling = words(|closed| &closed.plugins);
+        damaged.iter().chain(&unwilling).for_each(|line| self.told.line(line.clone()));
         Ok(RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged })
     }
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod gate;
 pub mod leftovers;
 pub mod nda;
+pub mod plugin_file;
 pub mod plugins;
 pub mod until;
 pub mod wav;

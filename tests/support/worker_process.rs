@@ -3,6 +3,7 @@
 //! Spawns the interpreter as `shared::boot` says, asks, publishes blocks and takes answers. Every wait has a
 //! deadline, after which the test fails. It restarts nothing and decides nothing.
 
+use crate::workspace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shared::boot;
 use shared::clock;
@@ -58,7 +59,7 @@ pub struct Ended {
 /// The interpreter that tests use: `NDA_TEST_PYTHON`, the workspace's virtual environment, or `python3`.
 #[must_use]
 pub fn python() -> PathBuf {
-    let venv = workspace().join(".venv/bin/python");
+    let venv = workspace::root().join(".venv/bin/python");
     match std::env::var_os("NDA_TEST_PYTHON") {
         Some(python) => python.into(),
         None if venv.exists() => venv,
@@ -66,30 +67,11 @@ pub fn python() -> PathBuf {
     }
 }
 
-/// The workspace's root folder.
-#[must_use]
-pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the workspace").to_owned()
-}
-
-/// The module that `cargo build -p worker` built, in the profile's folder of this test.
-///
-/// # Panics
-/// If it is not there.
-#[must_use]
-pub fn module() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
-    let module = profile.join(boot::MODULE_FILE);
-    assert!(module.exists(), "{} is missing: run `cargo build -p worker` first", module.display());
-    module
-}
-
 /// The command that becomes a worker, without its pipes.
 #[must_use]
 pub fn command() -> Command {
     let mut command = Command::new(python());
-    command.args(["-I", "-c", boot::SCRIPT]).arg(module()).process_group(0);
+    command.args(["-I", "-c", boot::SCRIPT]).arg(workspace::built(boot::MODULE_FILE)).process_group(0);
     command.env(boot::HOST_PID, std::process::id().to_string());
     for variable in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
         command.env(variable, "1");

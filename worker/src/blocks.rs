@@ -29,8 +29,8 @@ enum Trouble {
 enum Way {
     /// In the slot's own buffer.
     Cached,
-    /// In a buffer made for the block, because a cached one would not do.
-    Fresh,
+    /// In a buffer made for the block, because a cached one would not do for this reason.
+    Fresh(String),
 }
 
 /// The blocks of a plugin.
@@ -41,7 +41,6 @@ pub(crate) struct Blocks<'py> {
     method: Bound<'py, PyAny>,
     slots: Vec<Slot<'py>>,
     way: Way,
-    failed: FailedBlocks,
     trouble: Option<Trouble>,
     log: Option<String>,
 }
@@ -51,26 +50,21 @@ impl<'py> Blocks<'py> {
     pub(crate) fn new(py: Python<'py>, kind: PluginKind, memory: &SlotMemory) -> PyResult<Self> {
         let class = py.import("base_plugin")?.getattr("AudioBuffer")?;
         let slots = slots::make(py, memory, &class)?;
-        let kept = slots.iter().map(Slot::install).collect::<PyResult<Vec<bool>>>();
-        let way = if matches!(&kept, Ok(kept) if !kept.contains(&false)) { Way::Cached } else { Way::Fresh };
+        let way = match slots.iter().map(Slot::install).collect::<PyResult<Vec<bool>>>() {
+            Ok(kept) if !kept.contains(&false) => Way::Cached,
+            Ok(_) => Way::Fresh("buffer.data is another array than the one assigned to it".into()),
+            Err(e) => Way::Fresh(format!("assigning buffer.data raised {}", failure::sentence(py, &e))),
+        };
         let method = py.None().into_bound(py);
-        Ok(Self {
-            py,
-            kind,
-            class,
-            method,
-            slots,
-            way,
-            failed: FailedBlocks::default(),
-            trouble: None,
-            log: None,
-        })
+        Ok(Self { py, kind, class, method, slots, way, trouble: None, log: None })
     }
 
     /// Why each block gets a buffer of its own, if so.
     pub(crate) fn uncached(&self) -> Option<String> {
-        matches!(self.way, Way::Fresh)
-            .then(|| "AudioBuffer does not keep the array that is assigned to data".into())
+        match &self.way {
+            Way::Cached => None,
+            Way::Fresh(why) => Some(why.clone()),
+        }
     }
 
     /// Takes the method that blocks go to.
@@ -82,7 +76,7 @@ impl<'py> Blocks<'py> {
     pub(crate) fn process(&mut self, index: usize) -> Processed {
         match self.way {
             Way::Cached => self.process_cached(index),
-            Way::Fresh => self.process_fresh(index),
+            Way::Fresh(_) => self.process_fresh(index),
         }
     }
 
@@ -98,8 +92,9 @@ impl<'py> Blocks<'py> {
             let (home, kept) = slot.settle(wanted);
             trouble = trouble.or(home.err().map(Trouble::Data));
             if !kept {
-                self.way = Way::Fresh;
-                self.log = Some("buffer.data no longer takes an array: each block gets a new buffer".into());
+                let why = "buffer.data no longer takes an array: each block gets a new buffer";
+                self.log = Some(why.into());
+                self.way = Way::Fresh(why.into());
             }
         }
         self.done(trouble, entered_ns, left_ns)
@@ -129,16 +124,16 @@ impl<'py> Blocks<'py> {
         Processed { status, entered_ns, left_ns }
     }
 
-    /// What there is to tell of the last block.
-    pub(crate) fn notice(&mut self) -> Option<Notice> {
+    /// What there is to tell of the last block, which is counted in `failed`.
+    pub(crate) fn notice(&mut self, failed: &mut FailedBlocks) -> Option<Notice> {
         if let Some(text) = self.log.take() {
             return Some(Notice::Log(Log { source: LogSource::Worker, text }));
         }
         let trouble = self.trouble.take()?;
-        if !self.failed.add(self.reason(&trouble)) {
+        if !failed.add(self.reason(&trouble)) {
             return None;
         }
-        Some(Notice::BlockFailed { failure: self.failure(trouble), count: self.failed.count() })
+        Some(Notice::BlockFailed { failure: self.failure(trouble), count: failed.count() })
     }
 
     fn reason(&self, trouble: &Trouble) -> Reason {

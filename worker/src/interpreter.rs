@@ -117,7 +117,7 @@ impl Hook {
         let Some(skipped) = allowed else { return };
         let mut failure = failure::raised(py, Stage::Block, what, &PyErr::from_value(error.clone()));
         if skipped > 0 {
-            failure.message.push_str(&format!(" ({skipped} more of this kind were not told)"));
+            failure.message.push_str(&format!(" ({skipped} others were not told)"));
         }
         // Without room it is lost: this may be any thread, and none shall wait for the host.
         let _ = self.control.try_send(&Say::Notice(Notice::Unraisable(failure)));

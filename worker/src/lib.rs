@@ -24,6 +24,7 @@ use shared::exit::Exit;
 use shared::message::{Hello, Say};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use worker_core::handoff;
 use worker_core::inbox::Inbox;
 use worker_core::leave::{leave, leave_saying};
@@ -49,6 +50,8 @@ fn main(py: Python<'_>) {
 
 /// How long the last words of a plugin may wait for room in a pipe that the host is just draining.
 const LAST_WORDS_S: f64 = 0.5;
+/// How long the interpreter may take to end. It waits for the plugin's threads, which may go on for ever.
+const LAST_STEPS: Duration = Duration::from_secs(3);
 
 fn work(py: Python<'_>) -> Exit {
     let control = match handoff::take_over() {
@@ -65,10 +68,25 @@ fn work(py: Python<'_>) -> Exit {
     }
     let exit = serve(&mut PythonPlugin::new(py), &inbox, &control);
     interpreter::flush(py, LAST_WORDS_S);
-    if exit == Exit::Protocol {
-        leave_saying(exit, "the host asked for something that makes no sense at this point");
+    match exit {
+        Exit::Goodbye => end_in_time(),
+        Exit::Protocol => {
+            leave_saying(exit, "the host asked for something that makes no sense at this point")
+        }
+        _ => {}
     }
     exit
+}
+
+/// Sees to it that this process ends though the interpreter does not.
+fn end_in_time() {
+    let end = std::thread::Builder::new().name("nda-end".into());
+    // Without it the host loses patience instead.
+    let _ = end.spawn(|| {
+        let _ = nix::sys::signal::SigSet::all().thread_block();
+        std::thread::sleep(LAST_STEPS);
+        leave(Exit::Goodbye)
+    });
 }
 
 /// Says hello and starts to listen.
@@ -86,7 +104,8 @@ fn introduce(hello: Hello, control: &Arc<Control>, inbox: &Arc<Inbox>) -> Result
 fn listen(control: &Control, inbox: &Inbox) {
     // Signals are Python's, and Python handles them on the main thread.
     let _ = nix::sys::signal::SigSet::all().thread_block();
-    match inbox.listen(control) {
+    let over = catch_unwind(AssertUnwindSafe(|| inbox.listen(control)));
+    match over.unwrap_or_else(|_| leave(Exit::Panicked)) {
         // After goodbye the socket's end is expected, and the interpreter's end may take its time.
         ControlError::Closed if inbox.is_over() => {}
         ControlError::Closed => leave(Exit::Orphaned),

@@ -11,6 +11,7 @@ use shared::message::{Configured, Failure, Loaded, Notice, Stage};
 use shared::ring::{SlotMemory, Status};
 use std::path::Path;
 use worker_core::plugin::{Plugin, Processed};
+use worker_core::reasons::FailedBlocks;
 
 /// A plugin in this process's interpreter. The loop calls in the order of life, so the parts are there when
 /// they are needed.
@@ -19,12 +20,14 @@ pub(crate) struct PythonPlugin<'py> {
     instance: Option<Instance<'py>>,
     blocks: Option<Blocks<'py>>,
     initialised: bool,
+    /// In all formats so far.
+    failed: FailedBlocks,
 }
 
 impl<'py> PythonPlugin<'py> {
     /// No plugin yet.
     pub(crate) fn new(py: Python<'py>) -> Self {
-        Self { py, instance: None, blocks: None, initialised: false }
+        Self { py, instance: None, blocks: None, initialised: false, failed: FailedBlocks::default() }
     }
 
     fn instance(&self, stage: Stage) -> Result<&Instance<'py>, Failure> {
@@ -89,7 +92,7 @@ impl Plugin for PythonPlugin<'_> {
     }
 
     fn notice(&mut self) -> Option<Notice> {
-        self.blocks.as_mut()?.notice()
+        self.blocks.as_mut()?.notice(&mut self.failed)
     }
 
     fn stop(&mut self) -> Result<(), Failure> {

@@ -5,7 +5,7 @@
 
 use super::words;
 use crate::config::{Config, FileSinkSpec, SinkSpec};
-use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RunReport};
+use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RunReport, shown};
 use crate::telemetry::Percentiles;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn pipeline_lines(pipeline: &PipelineStatus, files: &[&FileSinkSpec]) -> Vec<Str
     let mut lines = vec![format!("{name}: {source} -> {sink}, {:.1} s played", pipeline.seconds())];
     lines.push(format!("  {}", latency(&pipeline.latency)));
     lines.extend(
-        files.iter().map(|file| format!("  wrote {}, {}", file.file.display(), words::bits(file.bits))),
+        files.iter().map(|file| format!("  wrote {}, {}", shown(&file.file), words::bits(file.bits))),
     );
     let troubles = words::troubles(pipeline);
     if !troubles.is_empty() {

@@ -195,11 +195,17 @@ impl Plugin {
         self.died = Some(how);
     }
 
+    /// Whether its worker has ended.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.worker.gone().load(Ordering::Relaxed)
+    }
+
     /// How it is doing.
     pub fn status(&mut self) -> PluginStatus {
         self.times.drain();
         let loaded = self.worker.loaded();
-        let gone = self.worker.gone().load(Ordering::Relaxed);
+        let gone = self.is_dead();
         PluginStatus {
             name: self.name.clone(),
             title: format!("{} {}", loaded.name, loaded.version),

@@ -3,6 +3,8 @@
 //! The host is this test's thread, the worker another one of the same process. The worker's longest sleep is an
 //! hour, so a wake-up that is lost fails the test at its deadline instead of being covered up.
 
+// A test fails by panicking, also in its helpers.
+#![allow(clippy::unwrap_used)]
 // The plugin works on slot memory, which is reached by pointers.
 #![allow(unsafe_code)]
 
@@ -79,7 +81,7 @@ impl Plugin for Negate {
 
     fn notice(&mut self) -> Option<Notice> {
         let text = format!("{} failed{}", self.failed, ".".repeat(8000));
-        std::mem::take(&mut self.tell).then(|| Notice::Log(Log { source: LogSource::Worker, text }))
+        std::mem::take(&mut self.tell).then_some(Notice::Log(Log { source: LogSource::Worker, text }))
     }
 
     fn stop(&mut self) -> Result<(), Failure> {
