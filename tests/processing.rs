@@ -218,6 +218,19 @@ fn integers_that_are_not_changed_come_out_as_they_went_in() {
 }
 
 #[test]
+fn samples_beyond_full_scale_are_clipped_and_counted_in_integers_and_kept_in_floats() {
+    let folder = Folder::new();
+    let (path, wav) = input(&folder, Wav::new(vec![vec![1.5, -0.25, -2.0, 0.5, 1.0]]));
+    assert_eq!(Render::new(&folder, &path).heard(), wav);
+    let (done, report) = Render::new(&folder, &path).option("--bits", "16").reported();
+    done.ended_with(0);
+    // 1.0 is one step beyond the largest integer.
+    assert_eq!(report["clipped"], 3);
+    let largest = 32_767.0 / 32_768.0;
+    assert_eq!(Wav::read(&folder.file("out.wav")).channels[0], [largest, -0.25, -1.0, 0.5, largest]);
+}
+
+#[test]
 fn a_plugin_that_rebinds_its_data_is_heard_as_one_that_works_in_place() {
     let folder = Folder::new();
     let (path, wav) = noise_file(&folder, 1_000);
