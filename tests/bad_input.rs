@@ -2,6 +2,7 @@
 //! to do, the documented exit code, nothing left behind.
 
 use std::path::Path;
+use std::process::Command;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::nda::{Done, Render, Running, nda};
@@ -253,8 +254,8 @@ fn an_output_that_cannot_be_made_is_named() {
 }
 
 /// A shell that lets no file grow beyond so many kibibytes and then becomes this command.
-fn with_file_limit(kib: u32, command: &std::process::Command) -> std::process::Command {
-    let mut shell = std::process::Command::new("sh");
+fn with_file_limit(kib: u32, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
     // Ignored, the signal of a file that is too large becomes an error; the limit counts 512-byte blocks.
     let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
     shell.args(["-c", &script, "sh"]).arg(command.get_program()).args(command.get_args());
@@ -279,6 +280,39 @@ fn a_render_onto_a_full_disk_leaves_what_fitted() {
     let done = Running::start(with_file_limit(1_024, &command)).wait();
     done.refused(5, &["out.wav could not be written to its end", "kept", "which can be played", "try: "]);
     assert_beginning(&folder.file("out.wav"), &wav);
+}
+
+/// Whether this user can have mounts of his own.
+fn can_mount() -> bool {
+    let probe = Command::new("unshare").args(["--map-root-user", "--mount", "true"]).output();
+    probe.is_ok_and(|probe| probe.status.success())
+}
+
+/// A shell that mounts a disk of 512 KiB on a folder for this command alone, and copies what it left there.
+fn with_small_disk(disk: &Path, command: &Command) -> Command {
+    let mut shell = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=512k small \"$0\" || exit 99
+                  \"$@\"; code=$?; cp \"$0/out.wav\" \"$0.wav\"; exit $code";
+    shell.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(disk);
+    shell.arg(command.get_program()).args(command.get_args()).env_remove("VIRTUAL_ENV");
+    shell
+}
+
+#[test]
+fn a_render_onto_a_disk_that_is_full_says_so() {
+    if !can_mount() {
+        // The test with a limit on the file's size looks at the same, without the word for it.
+        assert!(!rustix::process::geteuid().is_root(), "root should be able to mount");
+        return;
+    }
+    let folder = Folder::new();
+    let wav = noise_file(&folder, 400_000);
+    let disk = folder.file("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let command = render(&folder, "in.wav").into_file(disk.join("out.wav")).command();
+    let done = Running::start(with_small_disk(&disk, &command)).wait();
+    done.refused(5, &["out.wav", "the disk is full", "kept", "try: free space there"]);
+    assert_beginning(&folder.file("disk.wav"), &wav);
 }
 
 #[test]

@@ -190,24 +190,21 @@ fn a_result_of_the_wrong_shape_or_type_is_a_failed_block() {
 fn a_buffer_that_was_bent_in_place_is_straight_again_in_the_next_block() {
     let (folder, wav) = folder_with_noise();
     let body = "
+assert buffer.data.shape == (2, 500) and buffer.data.flags.writeable
 if self.n == 2:
     buffer.data.shape = (buffer.data.size,)
-if self.n == 3:
-    buffer.data.flags.writeable = False
 if self.n == 4:
-    buffer.data.dtype = np.int32
+    buffer.data.flags.writeable = False
 return True";
     let plugin = processor(&folder, "bender", body);
     let render = Render::new(&folder, folder.file("in.wav")).plugin(plugin).block(500);
     let (done, report) = render.reported();
-    // Whichever of the three is accepted, the others are heard as they came in.
-    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    done.ended_with(9);
     let counts = &report["plugins"][0]["counts"];
-    assert_eq!(counts["good"].as_u64().unwrap() + counts["failed"].as_u64().unwrap(), 6);
+    assert_eq!((&counts["good"], &counts["failed"]), (&5.into(), &1.into()), "{done}");
     let heard = Wav::read(&folder.file("out.wav"));
-    for good in [0..500, 2000 + RAMP..3000] {
-        assert_eq!(heard.channels[0][good.clone()], wav.channels[0][good]);
-    }
+    assert_eq!(heard.frames(), wav.frames());
+    assert_eq!(heard.from(1_000 + RAMP), wav.from(1_000 + RAMP));
 }
 
 #[test]

@@ -105,6 +105,20 @@ impl Running {
         Self { child, output: vec![collect(pipes.0), collect(pipes.1)] }
     }
 
+    /// Starts a command whose standard output nobody reads any more.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[must_use]
+    pub fn start_unread(mut command: Command) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stderr = child.stderr.take().expect("a pipe");
+        Self { child, output: vec![collect(std::io::empty()), collect(stderr)] }
+    }
+
     /// Its process number.
     #[must_use]
     pub fn pid(&self) -> u32 {
