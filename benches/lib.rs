@@ -2,6 +2,8 @@
 //!
 //! Nothing here is timed.
 
+pub mod bare;
+
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
