@@ -1,1 +1,97 @@
-//! What the benchmarks share.
+//! What the benchmarks share: where things are, what the machine is, and whether its figures can be trusted.
+//!
+//! Nothing here is timed.
+
+pub mod bare;
+
+use std::fs::read_to_string;
+use std::path::{Path, PathBuf};
+
+/// What a benchmark's `main` may fail with.
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// The workspace's folder.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The processor, its cores, the kernel, and how busy all that was in the last minute, with a warning if it was.
+#[must_use]
+pub fn machine() -> String {
+    let file = |path| read_to_string(path).unwrap_or_default();
+    let cpus = file("/proc/cpuinfo");
+    let of_cpu =
+        |key| cpus.lines().find(|line| line.starts_with(key)).and_then(|line| line.split(": ").nth(1));
+    let load: f64 = file("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    let line = format!(
+        "{}, {} cores, Linux {}, load {load}",
+        of_cpu("model name").unwrap_or("an unknown processor"),
+        cores(),
+        file("/proc/sys/kernel/osrelease").trim(),
+    );
+    if load < 0.5 {
+        line
+    } else {
+        line + "\nwarning: other work is going on, or was a moment ago: trust ratios only"
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// Listens while something is measured for what makes the figures doubtful.
+#[derive(Debug)]
+pub struct Doubts {
+    at_start: Ticks,
+}
+
+impl Doubts {
+    /// Starts listening.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self { at_start: Ticks::now() }
+    }
+
+    /// What was heard since, a line each. `own_cores` is how many cores the benchmark itself may keep
+    /// busy; more than that was other work.
+    #[must_use]
+    pub fn end(&self, own_cores: f64) -> Vec<String> {
+        let now = Ticks::now();
+        let part = |of: fn(&Ticks) -> u64| {
+            let all = now.all.saturating_sub(self.at_start.all).max(1);
+            of(&now).saturating_sub(of(&self.at_start)) as f64 / all as f64
+        };
+        let (stolen, busy) = (part(|t| t.stolen), part(|t| t.busy) * cores() as f64);
+        let mut doubts = Vec::new();
+        if stolen > 0.0 {
+            doubts.push(format!("the hypervisor took {:.2} % of the processor's time away", stolen * 100.0));
+        }
+        if busy > own_cores + 0.1 {
+            doubts
+                .push(format!("{busy:.1} cores were busy, the benchmark's share is at most {own_cores:.1}"));
+        }
+        doubts
+    }
+}
+
+/// Times of all cores since the machine started, from the first line of `/proc/stat`.
+#[derive(Debug)]
+struct Ticks {
+    all: u64,
+    busy: u64,
+    stolen: u64,
+}
+
+impl Ticks {
+    fn now() -> Self {
+        let stat = read_to_string("/proc/stat").unwrap_or_default();
+        let line = stat.lines().next().unwrap_or_default();
+        // user, nice, system, idle, iowait, irq, softirq, steal
+        let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
+        let at = |i: usize| ticks.get(i).copied().unwrap_or(0);
+        let all = ticks.iter().sum();
+        Self { all, busy: all - at(3) - at(4) - at(7), stolen: at(7) }
+    }
+}
