@@ -19,8 +19,10 @@ test: setup-tests
 lint: setup-tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	.venv/bin/ruff check --config plugins_py/pyproject.toml plugins_py examples benches
-	.venv/bin/ruff format --config plugins_py/pyproject.toml --check plugins_py examples benches
+	.venv/bin/ruff check plugins_py
+	.venv/bin/ruff check --line-length 110 examples benches
+	.venv/bin/ruff format --check plugins_py
+	.venv/bin/ruff format --line-length 110 --check examples benches
 
 bench: setup build
 	cargo bench --locked -p benches
