@@ -265,7 +265,7 @@ buffer.data[1, 6] = -np.inf
 return True";
     let plugin = processor(&folder, "divides_by_zero", body);
     let (done, report) = Render::new(&folder, &path).plugin(plugin).block(256).reported();
-    done.ended_with(0);
+    done.ended_with(0).and_said("divides_by_zero").and_said("4 not all finite");
     let plugin = &report["plugins"][0];
     assert_eq!(plugin["name"], "divides_by_zero");
     assert_eq!(plugin["counts"]["non_finite_blocks"], 4);
