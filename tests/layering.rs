@@ -7,7 +7,7 @@ use std::process::Command;
 use tests::audio::noises;
 use tests::nda::{Done, Render, Running, command};
 use tests::wav::Wav;
-use tests::workspace::{Folder, built, root, shipped};
+use tests::workspace::{Folder, built, install, root, shipped};
 
 const MODULE: &str = shared::boot::MODULE_FILE;
 
@@ -119,11 +119,6 @@ fn render_by(program: &Path, folder: &Folder) -> Done {
     Running::start(command).wait()
 }
 
-fn copy(file: &str, to: &Path) {
-    std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
-    std::fs::copy(built(file), to).expect("a copy");
-}
-
 #[test]
 fn program_and_module_work_together_wherever_they_are_copied() {
     for (program, module) in
@@ -132,8 +127,8 @@ fn program_and_module_work_together_wherever_they_are_copied() {
         let folder = Folder::new();
         let wav = Wav::new(noises(2, 1_000));
         wav.write(&folder.file("in.wav"));
-        copy("nda", &folder.file(program));
-        copy(MODULE, &folder.file(&module));
+        install(&built("nda"), &folder.file(program));
+        install(&built(MODULE), &folder.file(&module));
         let link = folder.file("linked");
         std::os::unix::fs::symlink(folder.file(program), &link).unwrap();
         for program in [folder.file(program), link] {
@@ -147,7 +142,7 @@ fn program_and_module_work_together_wherever_they_are_copied() {
 fn a_program_without_its_module_says_where_it_looked() {
     let folder = Folder::new();
     Wav::new(noises(2, 1_000)).write(&folder.file("in.wav"));
-    copy("nda", &folder.file("alone/nda"));
+    install(&built("nda"), &folder.file("alone/nda"));
     let done = render_by(&folder.file("alone/nda"), &folder);
     done.refused(10, &["worker module", MODULE, "try: "]);
     assert!(!folder.file("out.wav").exists());
@@ -157,7 +152,7 @@ fn a_program_without_its_module_says_where_it_looked() {
 fn a_module_that_is_none_is_told_as_such() {
     let folder = Folder::new();
     Wav::new(noises(2, 1_000)).write(&folder.file("in.wav"));
-    copy("nda", &folder.file("nda"));
+    install(&built("nda"), &folder.file("nda"));
     folder.write(MODULE, "no library");
     let done = render_by(&folder.file("nda"), &folder);
     done.refused(7, &["could not load the worker module", MODULE, "try: "]);

@@ -1,6 +1,7 @@
 //! Where things are: a folder for each test, the built files, the interpreter, the plugins that are shipped.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A folder of a test's own, gone at its end.
@@ -45,12 +46,24 @@ impl Folder {
     /// # Panics
     /// If it can't be written.
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.write(name, &format!("#!/bin/sh\n{text}\n"));
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&path, executable).expect("rights for the script");
+        let written = self.write(&format!("{name}.text"), &format!("#!/bin/sh\n{text}\n"));
+        let path = self.file(name);
+        install(&written, &path);
         path
     }
+}
+
+/// Copies a program so that it can be run at once.
+///
+/// Another process writes the copy. Were it this one, a child that another test is starting would hold the file
+/// open for writing until its own program begins, and what is open for writing can't be run.
+///
+/// # Panics
+/// If it can't be copied.
+pub fn install(program: &Path, to: &Path) {
+    let done = Command::new("install").args(["-D", "-m", "755"]).args([program, to]).output();
+    let done = done.expect("install runs");
+    assert!(done.status.success(), "{done:?}");
 }
 
 /// The workspace's root.
