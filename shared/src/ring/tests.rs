@@ -206,7 +206,19 @@ fn no_wake_up_is_lost_in_a_hundred_thousand_round_trips() {
     });
 }
 
-/// As when rendering: several blocks under way, told in bundles.
+#[test]
+fn a_block_published_over_an_answer_that_was_not_taken_replaces_it() {
+    let (mut host, mut worker) = ends(2);
+    let untaken = publish(&mut host, 1.0).unwrap();
+    (0..2).for_each(|_| {
+        assert!(answer(&mut worker));
+        assert!(publish(&mut host, 2.0).is_some());
+    });
+    assert!(answer(&mut worker));
+    assert!(!host.is_answered(untaken));
+}
+
+/// As when rendering: several blocks under way, told in bundles, no more than there are slots to answer in.
 #[test]
 fn blocks_in_flight_come_back_in_order() {
     let (mut host, mut worker) = ends(16);
@@ -215,7 +227,8 @@ fn blocks_in_flight_come_back_in_order() {
         let answering = scope.spawn(|| (0..BLOCKS).all(|_| answer(&mut worker)));
         let (mut sent, mut back) = (0, 0);
         while back < BLOCKS {
-            while sent < BLOCKS && host.publish(|samples| samples.fill(sent as f32)).is_some() {
+            while sent < BLOCKS && sent - back < 16 {
+                assert!(host.publish(|samples| samples.fill(sent as f32)).is_some());
                 sent += 1;
             }
             host.notify();
