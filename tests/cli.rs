@@ -118,6 +118,7 @@ fn the_report_of_a_run_is_json_with_every_field() {
             "xruns",
             "underrun_frames",
             "overrun_frames",
+            "section_lost",
             "plugins",
             "ended",
         ],

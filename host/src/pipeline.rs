@@ -23,6 +23,7 @@ use crate::reblock::{
 };
 use crate::report::{Latency, PipelineStatus, shown};
 use crate::supervisor::Supervisor;
+use crate::telemetry::PluginStats;
 use shared::format::Format;
 use shared::message::PluginKind;
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub struct Pipeline {
     latency: Latency,
     chain_latency_frames: u64,
     plugins: Vec<Plugin>,
+    section: Option<Arc<PluginStats>>,
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
     recorders: Vec<(PathBuf, RecorderThread)>,
@@ -160,6 +162,7 @@ impl Pipeline {
                 + fifo(FifoCounts::underrun_frames),
             overrun_frames: self.recorders.iter().map(|(_, r)| r.recording().overrun_frames()).sum::<u64>()
                 + fifo(FifoCounts::overrun_frames),
+            section_lost: self.section.as_ref().map_or(0, |section| section.counts().lost()),
             plugins: self.plugins.iter_mut().map(Plugin::status).collect(),
             ended: self.has_ended(),
         }
@@ -344,6 +347,7 @@ impl<'a> Opening<'a> {
             self.processors.push(Box::new(remote));
         }
         let chain = Chain::new(self.format, std::mem::take(&mut self.processors))?;
+        let section = chain.section_stats();
         let frames = Arc::new(AtomicU64::new(0));
         let (sender, events) = mpsc::channel();
         let words = self.words();
@@ -368,6 +372,7 @@ impl<'a> Opening<'a> {
             latency,
             chain_latency_frames: chain_latency.into(),
             plugins: started.plugins,
+            section,
             progress: self.progress,
             player: self.player,
             recorders,

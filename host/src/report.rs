@@ -36,6 +36,9 @@ pub struct PipelineStatus {
     pub underrun_frames: u64,
     /// Frames that a file or an output did not take in time.
     pub overrun_frames: u64,
+    /// Blocks that its pipelined plugins lost together, because the thread that runs them was not scheduled in
+    /// time. Each plugin's own counts don't tell of them.
+    pub section_lost: u64,
     /// Its Python plugins, in the order of the chain.
     pub plugins: Vec<PluginStatus>,
     /// The source has ended and all of it has reached the sink.

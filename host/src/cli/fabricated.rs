@@ -47,6 +47,7 @@ pub(super) fn pipeline() -> PipelineStatus {
         xruns: 0,
         underrun_frames: 0,
         overrun_frames: 0,
+        section_lost: 0,
         plugins: vec![gain(), echo()],
         ended: false,
     }
