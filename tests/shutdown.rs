@@ -123,8 +123,10 @@ fn a_run_ends_although_a_plugin_hangs_in_a_block_or_in_stop() {
         let done = running.wait();
         // It had to be killed: that is a failure of the plugin, and told.
         done.ended_with(9);
-        let told = done.json()["damaged"].to_string();
-        assert!(told.contains("was ended by the host"), "{told}");
+        let report = done.json();
+        let told = report["unwilling"].to_string();
+        assert!(told.contains("was ended by the host: still stopping") && told.contains(word), "{told}");
+        assert_eq!(report["damaged"], serde_json::json!([]));
         assert!(Wav::read(&folder.file("out.wav")).frames() >= 5 * 1024);
     }
 }

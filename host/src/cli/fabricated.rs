@@ -132,6 +132,7 @@ pub(super) fn run_report(pipelines: Vec<PipelineStatus>) -> RunReport {
         pipelines,
         events: vec!["one".into(), "two".into()],
         damaged: Vec::new(),
+        unwilling: Vec::new(),
     }
 }
 
