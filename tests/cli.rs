@@ -100,7 +100,10 @@ fn the_report_of_a_run_is_json_with_every_field() {
     let done = run(&config(&folder, &text), &[]).wait();
     done.ended_with(0);
     let report = done.json();
-    assert_keys(&report, &["format", "nda", "ended_by", "seconds", "pipelines", "events", "damaged"]);
+    assert_keys(
+        &report,
+        &["format", "nda", "ended_by", "seconds", "pipelines", "events", "damaged", "unwilling"],
+    );
     let pipeline = &report["pipelines"][0];
     assert_keys(
         pipeline,
@@ -118,6 +121,7 @@ fn the_report_of_a_run_is_json_with_every_field() {
             "xruns",
             "underrun_frames",
             "overrun_frames",
+            "section_lost",
             "plugins",
             "ended",
         ],

@@ -13,7 +13,7 @@ use tests::audio::{largest_step, noises, slow_sine};
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block, wait_answered};
 use tests::gate::Gate;
 use tests::nda::Render;
-use tests::plugins::{processor_with, sink, source};
+use tests::plugins::{processor, processor_with, sink, source};
 use tests::until::{DEADLINE, until};
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
@@ -226,6 +226,28 @@ fn a_plugin_that_fails_closed_lets_no_sample_through_to_the_plugin_behind_it() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_section_loses_as_a_whole_is_counted() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    // A block lasts half a second, so that the section still waits for its first plugin when the second block is due.
+    let rack = Rack::new(1, 4096, 8_000);
+    let muting = |file: &std::path::Path| PluginSpec { lost: Lost::Mute, ..pipelined(file) };
+    let waits = muting(&processor(
+        &folder,
+        "waits",
+        &format!("open({:?}, 'rb', 0).read(1)\nreturn True", gate.path()),
+    ));
+    let (_plugins, mut chain) = chain_of(&rack, vec![waits, muting(&shipped("examples/passthrough.py"))]);
+    assert_eq!(chain.section_lost(), 0);
+    for lost in 0..3 {
+        let mut block = vec![0.5; 4096];
+        chain.process_within(&mut block, AMPLE_NS);
+        assert_eq!((chain.section_lost(), block), (lost, vec![0.0; 4096]));
+    }
+    (0..3).for_each(|_| gate.open());
 }
 
 #[test]

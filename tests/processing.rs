@@ -323,9 +323,22 @@ fn the_output_may_not_be_the_input() {
     let (path, wav) = noise_file(&folder, 100);
     let link = folder.file("link.wav");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    for output in [&path, &link] {
+    let hard_link = folder.file("hard.wav");
+    std::fs::hard_link(&path, &hard_link).unwrap();
+    for output in [&path, &link, &hard_link] {
         let done = Render::new(&folder, &path).into_file(output).run();
         done.refused(3, &["in.wav is the input and the output", "try: write into another file"]);
         assert_eq!(Wav::read(&path), wav);
     }
+}
+
+#[test]
+fn the_output_may_not_be_a_plugin() {
+    let folder = Folder::new();
+    let (path, _) = noise_file(&folder, 100);
+    let plugin = tests::plugins::processor(&folder, "mine", "return True");
+    let text = std::fs::read(&plugin).unwrap();
+    let done = Render::new(&folder, &path).plugin(&plugin).into_file(&plugin).run();
+    done.refused(3, &["mine.py is a plugin and the output", "try: write into another file"]);
+    assert_eq!(std::fs::read(&plugin).unwrap(), text);
 }

@@ -7,8 +7,10 @@ use crate::block::Block;
 use crate::error::Result;
 use crate::processor::{Processor, Turn};
 use crate::section::{self, SectionThread};
+use crate::telemetry::PluginStats;
 use shared::clock::now_ns;
 use shared::format::Format;
+use std::sync::Arc;
 
 /// Processors in a row.
 pub struct Chain {
@@ -65,8 +67,13 @@ impl Chain {
 
     /// Blocks that a pipelined section lost as a whole, because its thread was not scheduled in time.
     #[must_use]
-    pub fn section_late(&self) -> u64 {
-        self.section.as_ref().map_or(0, SectionThread::late)
+    pub fn section_lost(&self) -> u64 {
+        self.section_stats().map_or(0, |stats| stats.counts().lost())
+    }
+
+    /// The same for who watches while the chain is on the audio thread.
+    pub(crate) fn section_stats(&self) -> Option<Arc<PluginStats>> {
+        self.section.as_ref().map(SectionThread::stats)
     }
 
     /// Replaces the block, `format.samples()` samples channel after channel, by the chain's result.

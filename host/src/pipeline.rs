@@ -23,6 +23,7 @@ use crate::reblock::{
 };
 use crate::report::{Latency, PipelineStatus, shown};
 use crate::supervisor::Supervisor;
+use crate::telemetry::PluginStats;
 use shared::format::Format;
 use shared::message::PluginKind;
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub struct Pipeline {
     latency: Latency,
     chain_latency_frames: u64,
     plugins: Vec<Plugin>,
+    section: Option<Arc<PluginStats>>,
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
     recorders: Vec<(PathBuf, RecorderThread)>,
@@ -52,6 +54,8 @@ pub struct Pipeline {
     streams: Vec<Stream>,
     events: Receiver<StreamEvent>,
     device_lost: bool,
+    /// Of streams that have been stopped.
+    xruns: u64,
     /// Failures of files that have been told.
     told: Vec<String>,
 }
@@ -155,20 +159,27 @@ impl Pipeline {
             frames: self.frames.load(Ordering::Relaxed),
             latency: self.latency,
             peaks_db: self.meter.take_peaks().into_iter().map(db).collect(),
-            xruns: self.streams.iter().map(Stream::xruns).sum(),
+            xruns: self.xruns + self.streams.iter().map(Stream::xruns).sum::<u64>(),
             underrun_frames: self.progress.as_ref().map_or(0, |p| p.underrun_frames())
                 + fifo(FifoCounts::underrun_frames),
             overrun_frames: self.recorders.iter().map(|(_, r)| r.recording().overrun_frames()).sum::<u64>()
                 + fifo(FifoCounts::overrun_frames),
+            section_lost: self.section.as_ref().map_or(0, |section| section.counts().lost()),
             plugins: self.plugins.iter_mut().map(Plugin::status).collect(),
             ended: self.has_ended(),
         }
     }
 
+    /// Stops the devices: nothing is processed from now on, and [`Pipeline::status`] is final.
+    pub fn halt(&mut self) {
+        self.xruns += self.streams.iter().map(Stream::xruns).sum::<u64>();
+        // The callbacks own the chain.
+        self.streams.clear();
+    }
+
     /// Stops the devices, completes the files, ends the workers; what went wrong with any of it.
     pub fn close(mut self) -> Closed {
-        // The callbacks own the chain: with the streams gone nothing is processed any more.
-        self.streams.clear();
+        self.halt();
         let recorded = self.recorders.into_iter().filter_map(|(_, recorder)| recorder.finish().err());
         let mut files: Vec<_> = recorded.collect();
         files.extend(self.player.as_mut().and_then(|player| player.finish().err()));
@@ -344,6 +355,7 @@ impl<'a> Opening<'a> {
             self.processors.push(Box::new(remote));
         }
         let chain = Chain::new(self.format, std::mem::take(&mut self.processors))?;
+        let section = chain.section_stats();
         let frames = Arc::new(AtomicU64::new(0));
         let (sender, events) = mpsc::channel();
         let words = self.words();
@@ -368,6 +380,7 @@ impl<'a> Opening<'a> {
             latency,
             chain_latency_frames: chain_latency.into(),
             plugins: started.plugins,
+            section,
             progress: self.progress,
             player: self.player,
             recorders,
@@ -377,6 +390,7 @@ impl<'a> Opening<'a> {
             streams,
             events,
             device_lost: false,
+            xruns: 0,
             told: Vec::new(),
         })
     }

@@ -47,6 +47,8 @@ pub trait Processor: Send {
 pub struct Seals {
     /// Dry audio must not pass by it.
     pub no_bypass: bool,
+    /// It fails closed: in place of a lost block there is silence from the first sample, without a ramp.
+    pub closed: bool,
     /// Its samples are not audio: nobody may ramp or replace them.
     pub no_ramp: bool,
 }

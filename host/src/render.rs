@@ -23,7 +23,8 @@ use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Scrub, Status};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -99,15 +100,31 @@ impl Lines<'_> {
 }
 
 fn format_of(reader: &AudioReader, spec: &RenderSpec) -> Result<Format> {
-    let same = |a: &PathBuf, b: &PathBuf| {
-        a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
-    };
-    if same(&spec.input, &spec.output) {
-        let what = format!("{} is the input and the output", spec.input.display());
-        return Err(Error::new(Kind::Config, what).remedy("write into another file"));
-    }
+    refuse_to_overwrite(spec)?;
     Format::new(reader.channels(), spec.block_frames, reader.rate())
         .map_err(|e| Error::new(Kind::Config, format!("{} can't be rendered: {e}", spec.input.display())))
+}
+
+/// The output must be none of the files that are read.
+fn refuse_to_overwrite(spec: &RenderSpec) -> Result<()> {
+    let plugins = spec.elements.iter().filter_map(|element| match element {
+        ElementSpec::Plugin { spec, .. } => Some((&spec.file, "a plugin")),
+        _ => None,
+    });
+    let mut read = std::iter::once((&spec.input, "the input")).chain(plugins);
+    match read.find(|(file, _)| is_same_file(file, &spec.output)) {
+        Some((file, what)) => {
+            let what = format!("{} is {what} and the output", file.display());
+            Err(Error::new(Kind::Config, what).remedy("write into another file"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether both names, links of any sort resolved, are of one file that is there.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let inode = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    inode(a).is_some_and(|a| inode(b) == Some(a))
 }
 
 fn start_all(supervisor: &Supervisor, spec: &RenderSpec, format: Format) -> Result<Vec<Stage>> {

@@ -36,6 +36,9 @@ pub struct PipelineStatus {
     pub underrun_frames: u64,
     /// Frames that a file or an output did not take in time.
     pub overrun_frames: u64,
+    /// Blocks that its pipelined plugins lost together, because the thread that runs them was not scheduled in
+    /// time. Each plugin's own counts don't tell of them.
+    pub section_lost: u64,
     /// Its Python plugins, in the order of the chain.
     pub plugins: Vec<PluginStatus>,
     /// The source has ended and all of it has reached the sink.
@@ -124,14 +127,18 @@ pub struct RunReport {
     pub events: Vec<String>,
     /// Outputs that are not whole, with the reason.
     pub damaged: Vec<String>,
+    /// Plugins that raised when they were to stop or had to be killed, with the reason.
+    pub unwilling: Vec<String>,
 }
 
 impl RunReport {
-    /// Whether a worker died or a plugin failed blocks by its own fault, so that the run is not a success.
+    /// Whether a worker died, or a plugin failed blocks by its own fault or did not stop in order, so that the run
+    /// is not a success. A plugin that hangs shows only at the end: it has to be killed.
     #[must_use]
     pub fn has_failures(&self) -> bool {
         let failed = |p: &PluginStatus| p.dead.is_some() || p.counts.failed > 0 || p.counts.torn > 0;
-        !self.damaged.is_empty() || self.pipelines.iter().flat_map(|p| &p.plugins).any(failed)
+        let ended_badly = !self.damaged.is_empty() || !self.unwilling.is_empty();
+        ended_badly || self.pipelines.iter().flat_map(|p| &p.plugins).any(failed)
     }
 }
 

@@ -135,11 +135,16 @@ impl Run<'_> {
         let Some(plugin) = plugins.into_iter().find(|plugin| plugin.name() == &**name) else { return };
         plugin.note_death(how.to_string());
         let lost = plugin.status().lost;
-        self.told.line(format!("{event}; its blocks are replaced ({lost}) and it is not restarted yet"));
+        // What it wrote last stands below.
+        let text = event.to_string();
+        let (first, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
+        self.told
+            .line(format!("{first}; its blocks are replaced ({lost}) and it is not restarted yet{rest}"));
     }
 
     fn close(mut self, ended_by: EndedBy) -> Result<RunReport> {
         let seconds = self.began.elapsed().as_secs_f64();
+        self.pipelines.iter_mut().for_each(Pipeline::halt);
         self.take_news(Duration::ZERO);
         let pipelines: Vec<_> = self.pipelines.iter_mut().map(Pipeline::status).collect();
         let closed: Vec<_> = self.pipelines.drain(..).map(Pipeline::close).collect();
@@ -155,6 +160,6 @@ impl Run<'_> {
         let damaged = words(|closed| &closed.files);
         let unwilling = words(|closed| &closed.plugins);
         damaged.iter().chain(&unwilling).for_each(|line| self.told.line(line.clone()));
-        Ok(RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged })
+        Ok(RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged, unwilling })
     }
 }

@@ -76,11 +76,12 @@ fn terms_of(format: Format, processors: &[Box<dyn Processor>]) -> Terms {
     let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
     let seals = processors.iter().map(|p| p.seals()).fold(Seals::default(), |a, b| Seals {
         no_bypass: a.no_bypass || b.no_bypass,
+        closed: a.closed || b.closed,
         no_ramp: a.no_ramp || b.no_ramp,
     });
     let plan = Plan {
         lost: if seals.no_bypass { Lost::Mute } else { Lost::Bypass },
-        closed: seals.no_bypass,
+        closed: seals.closed,
         ramp: !seals.no_ramp,
         latency_frames: own as usize + format.block_frames(),
     };
@@ -110,9 +111,9 @@ fn step(end: &mut WorkerEnd, processors: &mut [Box<dyn Processor>], stop: &Atomi
 }
 
 impl SectionThread {
-    /// Blocks that the section as a whole lost, because its thread was not scheduled in time.
-    pub(crate) fn late(&self) -> u64 {
-        self.stats.counts().lost()
+    /// Counts what the section as a whole lost, because its thread was not scheduled in time.
+    pub(crate) fn stats(&self) -> Arc<PluginStats> {
+        Arc::clone(&self.stats)
     }
 }
 
@@ -126,5 +127,50 @@ impl Drop for SectionThread {
             }
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processor::Turn;
+
+    struct Sealed(Seals);
+
+    impl Processor for Sealed {
+        fn name(&self) -> &'static str {
+            "sealed"
+        }
+
+        fn process(&mut self, _block: &mut Block<'_>, _turn: &Turn) {}
+
+        fn seals(&self) -> Seals {
+            self.0
+        }
+    }
+
+    fn plan_around(seals: Seals) -> Plan {
+        let format = Format::new(1, 64, 48_000).unwrap();
+        let open = Box::new(Sealed(Seals::default()));
+        terms_of(format, &[open, Box::new(Sealed(seals))]).plan
+    }
+
+    #[test]
+    fn a_lost_block_of_a_section_is_ramped_to_silence_around_a_plugin_that_mutes() {
+        let plan = plan_around(Seals { no_bypass: true, ..Seals::default() });
+        assert_eq!((plan.lost, plan.closed, plan.ramp), (Lost::Mute, false, true));
+    }
+
+    #[test]
+    fn a_lost_block_of_a_section_is_cut_to_silence_around_a_plugin_that_fails_closed() {
+        let plan = plan_around(Seals { no_bypass: true, closed: true, no_ramp: false });
+        assert_eq!((plan.lost, plan.closed), (Lost::Mute, true));
+    }
+
+    #[test]
+    fn a_lost_block_of_a_section_is_the_dry_signal_where_nobody_minds() {
+        let plan = plan_around(Seals::default());
+        assert_eq!((plan.lost, plan.closed, plan.ramp), (Lost::Bypass, false, true));
+        assert_eq!(plan.latency_frames, 64);
     }
 }

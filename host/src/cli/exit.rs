@@ -23,7 +23,7 @@ pub const EXIT_CODES: [(u8, &str); 12] = [
     (6, "the plugin's own code is at fault"),
     (7, "the Python interpreter is missing or unfit"),
     (8, "a device is missing or refuses the format"),
-    (LOSSES, "it ran, but a plugin died or failed blocks, or an output has gaps"),
+    (LOSSES, "it ran, but a plugin died, hung or failed blocks, or an output has gaps"),
     (10, "a worker process died or fell silent outside the plugin's code"),
     (INTERRUPTED, "interrupted; what was written is valid up to there"),
 ];

@@ -47,6 +47,7 @@ pub(super) fn pipeline() -> PipelineStatus {
         xruns: 0,
         underrun_frames: 0,
         overrun_frames: 0,
+        section_lost: 0,
         plugins: vec![gain(), echo()],
         ended: false,
     }
@@ -131,6 +132,7 @@ pub(super) fn run_report(pipelines: Vec<PipelineStatus>) -> RunReport {
         pipelines,
         events: vec!["one".into(), "two".into()],
         damaged: Vec::new(),
+        unwilling: Vec::new(),
     }
 }
 

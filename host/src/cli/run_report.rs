@@ -19,6 +19,9 @@ pub(super) fn text(report: &RunReport, config: &Config) -> String {
         lines.push(words::plural(report.events.len() as u64, "event"));
     }
     lines.extend(report.damaged.iter().map(|why| format!("not whole: {why}")));
+    // The traceback has been told when it happened.
+    let first_lines = report.unwilling.iter().filter_map(|why| why.lines().next());
+    lines.extend(first_lines.map(|why| format!("not stopped in order: {why}")));
     lines.join("\n") + "\n"
 }
 

@@ -118,6 +118,12 @@ pub(super) fn troubles(pipeline: &PipelineStatus) -> String {
             told.push(format!("{} {what}", plural(frames, "frame")));
         }
     }
+    if pipeline.section_lost > 0 {
+        told.push(format!(
+            "{} late in all pipelined plugins together",
+            plural(pipeline.section_lost, "block")
+        ));
+    }
     told.join(", ")
 }
 

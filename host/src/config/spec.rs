@@ -26,7 +26,7 @@ pub struct Config {
 pub struct PipelineSpec {
     /// Its name in reports; unique in a [`Config`].
     pub name: String,
-    /// Frames per second; `None` is the source file's, else the device's default, else 48000.
+    /// Frames per second; `None` is the source file's, else 48000.
     pub rate: Option<u32>,
     /// Frames per block.
     pub block_frames: u32,

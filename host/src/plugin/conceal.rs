@@ -200,7 +200,11 @@ impl Joint {
         let ramp = &self.ramp[self.at..];
         for (channel, offset) in block.iter_mut().zip(&self.offset) {
             for (sample, weight) in channel.iter_mut().zip(ramp) {
-                *sample += offset * weight;
+                let joined = *sample + offset * weight;
+                // Audio as loud as numbers go has no room for a ramp; what is not finite must not be made here.
+                if joined.is_finite() {
+                    *sample = joined;
+                }
             }
         }
         self.at = (self.at + block.frames()).min(self.ramp.len());
@@ -304,6 +308,23 @@ mod tests {
         let heard = run(&mut concealer(Lost::Hold, false, 0), 90, |b| b >= 3);
         assert!(heard[3 * FRAMES..6 * FRAMES].iter().any(|s| s.abs() > 0.1));
         assert!(heard[84 * FRAMES..].iter().all(|s| *s == 0.0));
+    }
+
+    #[test]
+    fn a_ramp_makes_no_sample_that_is_not_finite() {
+        let mut concealer = concealer(Lost::Bypass, false, 0);
+        for (b, good) in [f32::MAX, -f32::MAX, f32::NAN, 0.5, f32::INFINITY, -0.5].into_iter().enumerate() {
+            let mut samples = vec![good; 2 * FRAMES];
+            let mut block = Block::new(&mut samples, FRAMES);
+            concealer.hear(&block);
+            if b % 2 == 0 {
+                concealer.replace(&mut block)
+            } else {
+                concealer.pass(&mut block)
+            }
+            let made = |s: &f32| !s.is_finite() && good.is_finite();
+            assert!(!block.samples().iter().any(made), "block {b} of {good}: {:?}", block.samples());
+        }
     }
 
     #[test]

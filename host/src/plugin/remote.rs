@@ -224,6 +224,7 @@ impl Processor for Remote {
         let audible = self.terms.kind != PluginKind::Sink;
         Seals {
             no_bypass: audible && (plan.closed || plan.lost != super::spec::Lost::Bypass),
+            closed: audible && plan.closed,
             no_ramp: audible && !plan.ramp,
         }
     }
