@@ -175,6 +175,80 @@ fn the_latency_in_the_report_is_the_one_in_the_recording() {
     }
 }
 
+/// Runs an impulse through `plugins` pipelined plugins that turn it over, on a device with this buffer.
+fn turned_over(block: u32, buffer: u32, plugins: usize) -> serde_json::Value {
+    let folder = Folder::new();
+    let over = processor(&folder, "over", "buffer.data *= -1\nreturn True");
+    let at = 1_000;
+    Wav::new(vec![impulse(24_000, at, 0.5)]).write(&folder.file("in.wav"));
+    let plugins = vec![format!("{{ file = {over:?}, mode = \"pipelined\" }}"); plugins].join(", ");
+    let text = format!(
+        "[[pipeline]]\nblock = {block}\nsource = \"in.wav\"\nrecord = \"out.wav\"\nplugins = [{plugins}]
+         sink = {{ device = \"virtual\", buffer = {buffer} }}"
+    );
+    let done = run(&config(&folder, &text), &[]).wait();
+    done.ended_with(0);
+    let heard = Wav::read(&folder.file("out.wav"));
+    let report = done.json()["pipelines"][0].clone();
+    let latency = report["latency"]["mode_frames"].as_u64().unwrap();
+    // A block that came late was replaced by the dry one, in the same place.
+    let position = heard.channels[0].iter().position(|s| s.abs() == 0.5);
+    let told = format!("block {block}, buffer {buffer}, {report}");
+    assert_eq!(position.map(|position| position as u64), Some(at as u64 + latency), "{told}");
+    report
+}
+
+/// The callback of a large buffer runs several blocks in a row: a result can't be there before the next one.
+#[test]
+fn a_pipelined_plugin_keeps_up_whatever_the_buffer_of_the_device() {
+    for (block, buffer) in [(64, 64), (64, 100), (64, 1024), (256, 100), (256, 300), (256, 1024), (64, 2048)]
+    {
+        for plugins in [1, 2] {
+            let report = turned_over(block, buffer, plugins);
+            let burst = buffer.div_ceil(block);
+            assert_eq!(report["latency"]["mode_frames"], burst * block, "block {block}, buffer {buffer}");
+            let counts = &report["plugins"][0]["counts"];
+            let (good, late) = (counts["good"].as_u64().unwrap(), counts["late"].as_u64().unwrap());
+            assert!(good > late, "block {block}, buffer {buffer}: {counts}");
+        }
+    }
+}
+
+#[test]
+fn a_pipelined_plugin_is_refused_a_buffer_of_too_many_blocks() {
+    let folder = Folder::new();
+    Wav::new(vec![vec![0.0; 100]]).write(&folder.file("in.wav"));
+    let text = format!(
+        "[[pipeline]]\nblock = 16\nsource = \"in.wav\"
+         sink = {{ device = \"virtual\", buffer = 8192 }}
+         plugins = [{{ file = {:?}, mode = \"pipelined\" }}]",
+        shipped("examples/passthrough.py")
+    );
+    let done = run(&config(&folder, &text), &[]).wait();
+    done.refused(3, &["can't be pipelined", "holds 512 blocks of 16", "try: set a larger `block`"]);
+}
+
+#[test]
+fn a_sink_and_an_input_keep_up_with_buffers_of_many_blocks() {
+    let folder = Folder::new();
+    let text = format!(
+        "[[pipeline]]\nname = \"in\"\nblock = 64\nsource = {{ device = \"virtual\", buffer = 2048 }}
+         sink = {{ plugin = {:?} }}
+         [[pipeline]]\nname = \"through\"\nblock = 64\nsource = {{ device = \"virtual\", buffer = 1024 }}
+         sink = {{ device = \"virtual\", buffer = 2048 }}",
+        shipped("null_sink.py")
+    );
+    let done = run(&config(&folder, &text), &["--for", "1"]).wait();
+    done.ended_with(0);
+    let report = done.json();
+    let counts = &report["pipelines"][0]["plugins"][0]["counts"];
+    assert!(counts["good"].as_u64() > counts["behind"].as_u64(), "{counts}");
+    let through = &report["pipelines"][1];
+    assert_eq!(through["latency"]["adaptation_frames"], 1024 + 2048 + 64);
+    // Less than a buffer: a busy machine may have been late, but nothing is missing by design.
+    assert!(through["underrun_frames"].as_u64().unwrap() < 1024, "{through}");
+}
+
 #[test]
 fn a_plugin_with_an_impossible_latency_is_refused() {
     let folder = Folder::new();

@@ -35,19 +35,18 @@ impl Chain {
     pub fn new(format: Format, mut processors: Vec<Box<dyn Processor>>) -> Result<Self> {
         // The first look at the clock finds the vDSO, which takes system calls: not on the audio thread.
         let _ = now_ns();
-        let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
-        let first = processors.iter().position(|p| p.is_pipelined());
-        let last = processors.iter().rposition(|p| p.is_pipelined());
-        let mut latency_frames = own;
+        let latency_frames = latency_frames(&processors, format);
+        let behind = processors.iter().map(|p| p.blocks_behind()).max().unwrap_or(0);
+        let first = processors.iter().position(|p| p.blocks_behind() > 0);
+        let last = processors.iter().rposition(|p| p.blocks_behind() > 0);
         let mut section = None;
-        if let (Some(first), Some(last)) = (first, last) {
-            latency_frames += u32::try_from(format.block_frames()).unwrap_or(u32::MAX);
-            if first < last {
-                let inner = processors.drain(first..=last).collect();
-                let (remote, thread) = section::start(format, inner)?;
-                processors.insert(first, Box::new(remote));
-                section = Some(thread);
-            }
+        if let (Some(first), Some(last)) = (first, last)
+            && first < last
+        {
+            let inner = processors.drain(first..=last).collect();
+            let (remote, thread) = section::start(format, behind, inner)?;
+            processors.insert(first, Box::new(remote));
+            section = Some(thread);
         }
         Ok(Self { format, processors, latency_frames, section })
     }
@@ -58,8 +57,8 @@ impl Chain {
         self.format
     }
 
-    /// Frames that the output comes later than the input: one block if anything is pipelined, plus what the
-    /// processors say they delay by.
+    /// Frames that the output comes later than the input: the blocks that the pipelined ones are behind
+    /// together (one, if the device's buffer is no longer than a block), plus what the processors delay by.
     #[must_use]
     pub fn latency_frames(&self) -> u32 {
         self.latency_frames
@@ -100,6 +99,14 @@ impl Chain {
         let mut block = Block::new(samples, self.format.block_frames());
         run(&mut self.processors, &mut block, now_ns(), budget_ns);
     }
+}
+
+/// Frames that a chain of these is behind: what each delays by, and the blocks of the one furthest behind, since
+/// all that are pipelined share a section.
+pub(crate) fn latency_frames(processors: &[Box<dyn Processor>], format: Format) -> u32 {
+    let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
+    let behind = processors.iter().map(|p| p.blocks_behind()).max().unwrap_or(0);
+    own + behind * u32::try_from(format.block_frames()).unwrap_or(u32::MAX)
 }
 
 /// Runs processors one after the other, each with its share of the time.

@@ -4,19 +4,18 @@
 //! of the chain runs in that device's callback. This half, for the thread that watches, opens everything, tells
 //! how it goes, and closes it in the order that keeps every file whole.
 
+mod devices;
+
 use crate::audio_file::{AudioReader, WavWriter};
-use crate::backend::{
-    self, Capture, Device, DeviceChoice, MOST_FRAMES, Playback, Stream, StreamEvent, StreamFormat,
-    virtual_device,
-};
+use crate::backend::{Capture, Device, MOST_FRAMES, Playback, Stream, StreamEvent};
 use crate::block::Block;
 use crate::builtin::{Gain, Meter, MeterHandle, linear_to_db};
-use crate::chain::Chain;
-use crate::config::{DeviceName, DeviceSpec, ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
+use crate::chain::{self, Chain};
+use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
-use crate::plugin::{Plugin, Remote};
+use crate::plugin::{Place, Plugin, Remote};
 use crate::processor::{Processor, Turn};
 use crate::reblock::{
     self, FifoCounts, FrameReader, FrameWriter, InputReblock, OutputReblock, adaptation_frames,
@@ -24,6 +23,7 @@ use crate::reblock::{
 use crate::report::{Latency, PipelineStatus, shown};
 use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
+use devices::{Devices, Settled};
 use shared::format::Format;
 use shared::message::PluginKind;
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ impl Pipeline {
         let reader = source_file(spec, note)?;
         let format = format_of(spec, reader.as_ref())?;
         let devices = Devices::settle(spec, format, note)?;
-        let remotes = start_plugins(spec, supervisor, prefix, format)?;
+        let remotes = start_plugins(spec, supervisor, prefix, format, devices.burst(format))?;
         remotes.plugins.iter().flat_map(Plugin::notes).for_each(|line| note(line.clone()));
         Opening::new(spec, format, devices).build(reader, remotes)
     }
@@ -93,7 +93,8 @@ impl Pipeline {
     /// # Errors
     /// Of kind `Device`, if a device refuses.
     pub fn play(&self) -> Result<()> {
-        self.streams.iter().try_for_each(Stream::play)
+        // An input has something to give when the output begins to take.
+        self.streams.iter().rev().try_for_each(Stream::play)
     }
 
     /// Its name.
@@ -226,64 +227,6 @@ fn format_of(spec: &PipelineSpec, file: Option<&AudioReader>) -> Result<Format> 
         .map_err(|e| Error::new(Kind::Config, format!("pipeline {} can't run: {e}", spec.name)))
 }
 
-/// The devices of a pipeline, found and asked, not yet open.
-struct Devices {
-    input: Option<Device>,
-    output: Option<Device>,
-}
-
-impl Devices {
-    fn settle(spec: &PipelineSpec, format: Format, note: &mut dyn FnMut(String)) -> Result<Self> {
-        let input = match &spec.source {
-            SourceSpec::Device(device) => Some(settle(device, format, true, note)?),
-            _ => None,
-        };
-        let output = match &spec.sink {
-            SinkSpec::Device(device) => Some(settle(device, format, false, note)?),
-            _ if input.is_none() => Some(settle(&DeviceSpec::new("virtual"), format, false, note)?),
-            _ => None,
-        };
-        Ok(Self { input, output })
-    }
-}
-
-impl Devices {
-    fn has_a_real_one(&self) -> bool {
-        [&self.input, &self.output].into_iter().flatten().any(|device| device.name() != virtual_device::NAME)
-    }
-}
-
-fn settle(spec: &DeviceSpec, format: Format, input: bool, note: &mut dyn FnMut(String)) -> Result<Device> {
-    let choice = match &spec.name {
-        DeviceName::Default => DeviceChoice::Default,
-        DeviceName::Virtual => DeviceChoice::Virtual,
-        DeviceName::Named(name) => DeviceChoice::Named(name.clone()),
-    };
-    let channels = u32::try_from(format.channels()).unwrap_or(u32::MAX);
-    let buffer_frames = spec.buffer_frames.or_else(|| {
-        // The virtual device takes any buffer: the block's size needs no adapting.
-        (choice == DeviceChoice::Virtual).then(|| u32::try_from(format.block_frames()).unwrap_or(u32::MAX))
-    });
-    let want = StreamFormat { rate: format.rate(), channels, buffer_frames };
-    let find = if input { backend::input_device } else { backend::output_device };
-    if !spec.fallback_virtual {
-        return find(&choice, want);
-    }
-    // Some systems name a default device though there is none: only opening it shows.
-    let works = |device: Device| {
-        let tried =
-            if input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) };
-        tried.map(drop)
-    };
-    match find(&choice, want).and_then(works) {
-        Ok(()) => find(&choice, want),
-        Err(why) => {
-            note(format!("using the virtual device instead: {why}"));
-            settle(&DeviceSpec::new("virtual"), format, input, note)
-        }
-    }
-}
-
 /// The audio halves of a pipeline's plugins, in the order of the chain.
 struct Remotes {
     plugins: Vec<Plugin>,
@@ -296,6 +239,7 @@ fn start_plugins(
     supervisor: &Supervisor,
     prefix: &str,
     format: Format,
+    burst: u32,
 ) -> Result<Remotes> {
     let mut wanted: Vec<(&str, &PluginSpec, PluginKind)> = Vec::new();
     if let SourceSpec::Plugin { name, spec } = &spec.source {
@@ -312,7 +256,9 @@ fn start_plugins(
     let started: Result<Vec<_>> = std::thread::scope(|scope| {
         let start = |(name, spec, kind): (&str, &PluginSpec, _)| {
             let (name, spec) = (format!("{prefix}{name}"), spec.clone());
-            scope.spawn(move || Plugin::load_as(supervisor, &name, spec, format, Some(kind)))
+            scope.spawn(move || {
+                Plugin::load_as(supervisor, &name, spec, Place { format, kind: Some(kind), burst })
+            })
         };
         let threads: Vec<_> = wanted.into_iter().map(start).collect();
         let panicked = |_| Err(Error::new(Kind::System, "starting a plugin panicked"));
@@ -347,7 +293,7 @@ impl<'a> Opening<'a> {
         let meter_handle = meter.handle();
         self.processors.push(Box::new(meter));
         let plugin_frames = self.processors.iter().map(|p| p.latency_frames()).sum();
-        let chain_latency = chain_latency(&self.processors, self.format);
+        let chain_latency = chain::latency_frames(&self.processors, self.format);
         let recorders = self.add_recorders(chain_latency)?;
         if let SinkSpec::Plugin { .. } = self.spec.sink
             && let Some(remote) = started.remotes.next()
@@ -417,14 +363,18 @@ impl<'a> Opening<'a> {
     }
 
     /// Input and output are two devices' callbacks: frames go from one to the other through a queue.
+    ///
+    /// After `k` output callbacks of `F` frames the chain has taken at most `kF + B` frames in blocks of `B`; the
+    /// input, with buffers of `G`, has brought at least `(k - 1)F - G` when the `k`th begins. What is missing is
+    /// `F + G + B`: so much silence goes ahead.
     fn add_capture(&mut self) {
-        let block = self.format.block_frames();
-        // The callbacks come in any order: one of each may be late by its whole buffer.
-        self.fifo_frames = 2 * block + adaptation_frames(block, None);
+        let buffer = |settled: &Option<Settled>| settled.as_ref().map_or(0, |s| s.buffer_frames as usize);
+        let buffers = buffer(&self.devices.input) + buffer(&self.devices.output);
+        self.fifo_frames = buffers + self.format.block_frames();
         let capacity = self.format.rate() as usize;
         let (writer, reader) = reblock::frame_fifo(self.format.channels(), capacity, self.fifo_frames);
         let counts = reader.counts();
-        self.processors.push(Box::new(CaptureSource(reader)));
+        self.processors.push(Box::new(CaptureSource { frames: reader, ahead: Some(self.fifo_frames) }));
         self.fifo = Some((writer, counts));
     }
 
@@ -459,8 +409,9 @@ impl<'a> Opening<'a> {
     }
 
     fn words(&self) -> Words {
-        let device =
-            |device: &Option<Device>| device.as_ref().map_or_else(String::new, |d| d.name().to_owned());
+        let device = |settled: &Option<Settled>| {
+            settled.as_ref().map_or_else(String::new, |s| s.device.name().to_owned())
+        };
         let source = match &self.spec.source {
             SourceSpec::File(file) => shown(&file.file),
             SourceSpec::Device(_) => device(&self.devices.input),
@@ -478,13 +429,6 @@ impl<'a> Opening<'a> {
         let clock = if self.devices.output.is_some() { &self.devices.output } else { &self.devices.input };
         Words { source, sink, clock: device(clock) }
     }
-}
-
-/// What a chain of these will add; asked before the sink is there, which adds nothing.
-fn chain_latency(processors: &[Box<dyn Processor>], format: Format) -> u32 {
-    let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
-    let block = u32::try_from(format.block_frames()).unwrap_or(u32::MAX);
-    own + if processors.iter().any(|p| p.is_pipelined()) { block } else { 0 }
 }
 
 fn latency(
@@ -524,7 +468,11 @@ fn clock_words(streams: &[Stream], device: &str, format: Format) -> String {
 }
 
 /// What an input device has brought, for a chain that runs in the output device's callback.
-struct CaptureSource(FrameReader);
+struct CaptureSource {
+    frames: FrameReader,
+    /// Frames that are to be in the queue when the first block is taken.
+    ahead: Option<usize>,
+}
 
 impl Processor for CaptureSource {
     fn name(&self) -> &str {
@@ -532,7 +480,11 @@ impl Processor for CaptureSource {
     }
 
     fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
-        self.0.read(block.samples_mut());
+        if let Some(ahead) = self.ahead.take() {
+            // What the input brought before the output began would be heard late for ever.
+            self.frames.skip(self.frames.level().saturating_sub(ahead));
+        }
+        self.frames.read(block.samples_mut());
     }
 }
 
@@ -548,7 +500,8 @@ fn open_streams(
     fifo: Fifo,
 ) -> Result<Vec<Stream>> {
     let frames = Arc::clone(frames);
-    match (devices.input, devices.output) {
+    let [input, output] = [devices.input, devices.output].map(|settled| settled.map(|s| s.device));
+    match (input, output) {
         (input, Some(output)) => {
             let pacing = open_output(output, format, chain, frames, events.clone())?;
             let captured =

@@ -18,7 +18,7 @@ pub trait Processor: Send {
     /// that says [`Processor::waits`] may wait, until [`Turn::deadline_ns`] and no longer.
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn);
 
-    /// How many frames later the result comes out, beside the block of a pipelined section.
+    /// How many frames later the result comes out, beside [`Processor::blocks_behind`].
     fn latency_frames(&self) -> u32 {
         0
     }
@@ -28,9 +28,10 @@ pub trait Processor: Send {
         false
     }
 
-    /// Whether it wants the audio thread never to wait for it: its result may come one block later.
-    fn is_pipelined(&self) -> bool {
-        false
+    /// How many blocks later its result comes because the audio thread never waits for it; 0 if it does, or
+    /// if there is nobody to wait for.
+    fn blocks_behind(&self) -> u32 {
+        0
     }
 
     /// Told when it has been put into a pipelined section, whose thread may wait within the block.

@@ -381,6 +381,17 @@ impl FrameReader {
         self.ring.slots() / self.channels
     }
 
+    /// Forgets the oldest frames, as many as this or as there are.
+    ///
+    /// # Real-time
+    /// Yes.
+    pub fn skip(&mut self, frames: usize) {
+        let frames = frames.min(self.level());
+        if let Ok(oldest) = self.ring.read_chunk(frames * self.channels) {
+            oldest.commit_all();
+        }
+    }
+
     /// What was lost and made up so far.
     #[must_use]
     pub fn counts(&self) -> Arc<FifoCounts> {

@@ -10,9 +10,9 @@ use crate::block::Block;
 use crate::builtin::{Gain, Meter};
 use crate::config::ElementSpec;
 use crate::error::{Error, Kind, Result};
-use crate::plugin::Plugin;
 use crate::plugin::conceal::Concealer;
 use crate::plugin::spec::Guard;
+use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
 use crate::reblock::{deinterleave, interleave};
 use crate::report::RenderReport;
@@ -151,8 +151,8 @@ impl Stage {
             ElementSpec::Meter => Self::Inline(Box::new(Meter::new(format.channels()))),
             ElementSpec::Plugin { name, spec } => {
                 let slots = slots_for(format);
-                let kind = Some(PluginKind::Processor);
-                let (plugin, end) = Plugin::open(supervisor, name, spec.clone(), format, kind, slots)?;
+                let place = Place { format, kind: Some(PluginKind::Processor), burst: 1 };
+                let (plugin, end) = Plugin::open(supervisor, name, spec.clone(), place, Some(slots))?;
                 plugin.worker().start()?;
                 let plan = plugin.plan(plugin.latency_frames() as usize);
                 let concealer = Concealer::new(format, plan);

@@ -56,7 +56,7 @@ impl PipelineStatus {
 /// What a pipeline adds between source and sink.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
-    /// One block if anything is pipelined.
+    /// One block if anything is pipelined, or as many as the device's buffer holds.
     pub mode_frames: u32,
     /// What the plugins say they delay by.
     pub plugin_frames: u32,

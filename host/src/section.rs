@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// Slots between the audio thread and the section.
-const SLOTS: u32 = 4;
+/// Slots between the audio thread and the section, beside those of a burst.
+const SPARE_SLOTS: u32 = 4;
 /// How much of a block's time the section may use; the rest is for waking up and handing back.
 const SHARE: f64 = 0.9;
 
@@ -41,17 +41,19 @@ pub(crate) struct SectionThread {
 /// Puts processors on a thread of their own; gives back the audio half that stands for them in the chain.
 pub(crate) fn start(
     format: Format,
+    burst: u32,
     mut processors: Vec<Box<dyn Processor>>,
 ) -> Result<(Remote, SectionThread)> {
     processors.iter_mut().for_each(|p| p.enter_section());
-    let terms = terms_of(format, &processors);
-    let (host_end, mut end) = ends(format)?;
+    let terms = terms_of(format, burst, &processors);
+    let (host_end, mut end) = ends(format, burst)?;
+    let mut schedule = Schedule { block_ns: format.block_ns(), burst, last_ns: 0 };
     let waker = end.waker();
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let run = move || {
         while !stopped.load(Ordering::Acquire) {
-            step(&mut end, &mut processors, &stopped);
+            step(&mut end, &mut processors, &mut schedule, &stopped);
         }
     };
     let thread = std::thread::Builder::new().name("nda-section".into()).spawn(run).map_err(|e| {
@@ -63,16 +65,17 @@ pub(crate) fn start(
     Ok((remote, SectionThread { stop, waker, thread: Some(thread), stats }))
 }
 
-fn ends(format: Format) -> Result<(HostEnd, WorkerEnd)> {
+fn ends(format: Format, burst: u32) -> Result<(HostEnd, WorkerEnd)> {
     let refused = |e| Error::new(Kind::System, "memory for a pipelined section can't be had").source(e);
-    let layout = Layout::new(format, SLOTS).unwrap_or_else(|| unreachable!("SLOTS is a power of two"));
+    let layout = Layout::new(format, (burst + SPARE_SLOTS).next_power_of_two())
+        .ok_or_else(|| Error::new(Kind::System, format!("a section can't be {burst} blocks behind")))?;
     let (host_end, handles): (_, Handles) = HostEnd::create(layout).map_err(refused)?;
     let end = WorkerEnd::map(&handles, layout).map_err(refused)?;
     Ok((host_end, end))
 }
 
 /// A lost block of the section as a whole must not let through what one of its processors would not.
-fn terms_of(format: Format, processors: &[Box<dyn Processor>]) -> Terms {
+fn terms_of(format: Format, burst: u32, processors: &[Box<dyn Processor>]) -> Terms {
     let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
     let seals = processors.iter().map(|p| p.seals()).fold(Seals::default(), |a, b| Seals {
         no_bypass: a.no_bypass || b.no_bypass,
@@ -83,11 +86,12 @@ fn terms_of(format: Format, processors: &[Box<dyn Processor>]) -> Terms {
         lost: if seals.no_bypass { Lost::Mute } else { Lost::Bypass },
         closed: seals.closed,
         ramp: !seals.no_ramp,
-        latency_frames: own as usize + format.block_frames(),
+        latency_frames: own as usize + burst as usize * format.block_frames(),
     };
     Terms {
         kind: PluginKind::Processor,
         mode: Mode::Pipelined,
+        burst,
         deadline: 0.0,
         guard: Guard::Off,
         own_latency_frames: own,
@@ -95,7 +99,29 @@ fn terms_of(format: Format, processors: &[Box<dyn Processor>]) -> Terms {
     }
 }
 
-fn step(end: &mut WorkerEnd, processors: &mut [Box<dyn Processor>], stop: &AtomicBool) {
+/// When each block's own time begins.
+struct Schedule {
+    block_ns: u64,
+    burst: u32,
+    last_ns: u64,
+}
+
+impl Schedule {
+    /// Blocks that are published in a burst follow each other a block's duration apart, since their results are
+    /// due only with the next burst. One that is late already gets no time, so that a section catches up.
+    fn begin_ns(&mut self, published_ns: u64) -> u64 {
+        let latest_ns = published_ns + u64::from(self.burst - 1) * self.block_ns;
+        self.last_ns = (self.last_ns + self.block_ns).clamp(published_ns, latest_ns);
+        self.last_ns
+    }
+}
+
+fn step(
+    end: &mut WorkerEnd,
+    processors: &mut [Box<dyn Processor>],
+    schedule: &mut Schedule,
+    stop: &AtomicBool,
+) {
     if end.wait(now_ns() + 1_000_000_000, stop) != Wake::Block {
         return;
     }
@@ -105,8 +131,7 @@ fn step(end: &mut WorkerEnd, processors: &mut [Box<dyn Processor>], stop: &Atomi
     let mut block = Block::new(end.next_samples(), format.block_frames());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
     let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
-    // Of the block's own time: one that is late already is not waited for, so that a section catches up.
-    crate::chain::run(processors, &mut block, published_ns, budget_ns);
+    crate::chain::run(processors, &mut block, schedule.begin_ns(published_ns), budget_ns);
     end.answer(Status::Good, Stamps { woken_ns, entered_ns: woken_ns, left_ns: now_ns() });
 }
 
@@ -149,10 +174,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn blocks_of_a_burst_have_their_time_one_after_the_other() {
+        let mut schedule = Schedule { block_ns: 10, burst: 3, last_ns: 0 };
+        let begins = [100, 100, 100, 130, 130, 130].map(|published| schedule.begin_ns(published));
+        assert_eq!(begins, [100, 110, 120, 130, 140, 150]);
+    }
+
+    #[test]
+    fn a_block_that_is_late_has_no_time_left_of_those_before() {
+        let mut schedule = Schedule { block_ns: 10, burst: 1, last_ns: 0 };
+        let begins = [100, 109, 121, 130].map(|published| schedule.begin_ns(published));
+        assert_eq!(begins, [100, 109, 121, 130]);
+    }
+
     fn plan_around(seals: Seals) -> Plan {
         let format = Format::new(1, 64, 48_000).unwrap();
         let open = Box::new(Sealed(Seals::default()));
-        terms_of(format, &[open, Box::new(Sealed(seals))]).plan
+        terms_of(format, 1, &[open, Box::new(Sealed(seals))]).plan
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::telemetry::{self, NonFiniteNews, PluginStats, PluginTimes};
 use conceal::Plan;
 use remote::Terms;
 use shared::format::Format;
+use shared::layout::SLOTS_MAX;
 use shared::message::{Configured, PluginKind};
 use shared::ring::HostEnd;
 use spec::{Guard, Lost, Mode, PluginSpec};
@@ -28,6 +29,8 @@ use worker::Worker;
 /// Slots of a real-time ring: how many blocks a slow worker may fall behind before blocks are not handed over
 /// at all.
 const SLOTS: u32 = 8;
+/// Slots of a pipelined plugin beside those of a burst.
+const SPARE_SLOTS: u32 = 4;
 /// Longest delay of its own that a plugin can declare.
 const LATENCY_MAX_S: f64 = 10.0;
 
@@ -57,46 +60,47 @@ impl Plugin {
     /// Of kind `Interpreter` or `Plugin`, with the plugin's traceback, if it can't be started.
     pub fn load(supervisor: &Supervisor, spec: PluginSpec, format: Format) -> Result<(Self, Remote)> {
         let name = spec.file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        Self::load_as(supervisor, &name, spec, format, None)
+        Self::load_as(supervisor, &name, spec, Place { format, kind: None, burst: 1 })
     }
 
-    /// As [`Plugin::load`] under a name of the user's, and only if it is of this kind.
+    /// As [`Plugin::load`] under a name of the user's and for this place in a chain.
     ///
     /// # Errors
-    /// As [`Plugin::load`], and of kind `Plugin` if it is of another kind.
+    /// As [`Plugin::load`]; of kind `Plugin` if it is of another kind than the place, and of kind `Config` if it
+    /// is pipelined and the bursts are too long.
     pub fn load_as(
         supervisor: &Supervisor,
         name: &str,
         spec: PluginSpec,
-        format: Format,
-        kind: Option<PluginKind>,
+        place: Place,
     ) -> Result<(Self, Remote)> {
-        let (mut plugin, end) = Self::open(supervisor, name, spec, format, kind, SLOTS)?;
+        let (mut plugin, end) = Self::open(supervisor, name, spec, place, None)?;
         plugin.worker.start()?;
         let (stats, writer, times) = telemetry::plugin_figures();
         plugin.stats = Arc::clone(&stats);
         plugin.times = times;
-        let terms = plugin.terms(format);
+        let terms = plugin.terms(place);
         let gone = plugin.worker.gone();
         let remote = Remote::new(name.to_owned(), end, gone, terms, stats, writer);
         Ok((plugin, remote))
     }
 
-    /// Loads and configures, but does not start it; for whoever drives the ring himself.
+    /// Loads and configures, but does not start it; for whoever drives the ring himself, with `slots` of his own.
     pub(crate) fn open(
         supervisor: &Supervisor,
         name: &str,
         spec: PluginSpec,
-        format: Format,
-        kind: Option<PluginKind>,
-        slots: u32,
+        place: Place,
+        slots: Option<u32>,
     ) -> Result<(Self, HostEnd)> {
+        let format = place.format;
         let worker = supervisor.spawn(name, &spec)?;
         let loaded = worker.loaded();
-        check_kind(name, &spec, loaded.kind, kind)?;
+        check_kind(name, &spec, loaded.kind, place.kind)?;
         let closed = spec.fail_closed.unwrap_or(loaded.fail_closed);
         let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
         let mode = spec.mode.unwrap_or(default);
+        let slots = slots.map_or_else(|| slots_for(name, mode, place), Ok)?;
         let (end, configured) = worker.configure(format, slots, &spec.set)?;
         check_answers(name, &spec, loaded.kind, format, &configured)?;
         let notes = notes(name, loaded.kind, format, &configured);
@@ -121,13 +125,15 @@ impl Plugin {
         Ok((plugin, end))
     }
 
-    fn terms(&self, format: Format) -> Terms {
+    fn terms(&self, place: Place) -> Terms {
         let kind = self.worker.loaded().kind;
-        let mode_frames = if self.mode == Mode::Pipelined { format.block_frames() } else { 0 };
+        let burst_frames = place.burst as usize * place.format.block_frames();
+        let mode_frames = if self.mode == Mode::Pipelined { burst_frames } else { 0 };
         let latency_frames = self.own_latency_frames as usize + mode_frames;
         Terms {
             kind,
             mode: self.mode,
+            burst: place.burst,
             deadline: self.spec.deadline,
             guard: self.spec.guard,
             own_latency_frames: self.own_latency_frames,
@@ -240,6 +246,31 @@ impl Plugin {
     pub fn shutdown(self) -> Result<()> {
         self.worker.shutdown()
     }
+}
+
+/// Where a plugin stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The format of the chain's blocks.
+    pub format: Format,
+    /// What it has to be.
+    pub kind: Option<PluginKind>,
+    /// How many blocks one callback of the device runs in a row: its buffer in blocks, rounded up.
+    pub burst: u32,
+}
+
+/// Slots enough for a burst and for some blocks more that a slow worker may fall behind.
+fn slots_for(name: &str, mode: Mode, place: Place) -> Result<u32> {
+    let wanted =
+        if mode == Mode::Pipelined { (place.burst + SPARE_SLOTS).next_power_of_two() } else { SLOTS };
+    if wanted > SLOTS_MAX {
+        let (block, burst) = (place.format.block_frames(), place.burst);
+        let what =
+            format!("plugin {name} can't be pipelined: the device's buffer holds {burst} blocks of {block}");
+        let remedy = "set a larger `block` or a smaller `buffer` for the device, or `mode = \"same-block\"`";
+        return Err(Error::new(Kind::Config, what).remedy(remedy));
+    }
+    Ok(wanted.max(SLOTS))
 }
 
 fn check_kind(name: &str, spec: &PluginSpec, is: PluginKind, wanted: Option<PluginKind>) -> Result<()> {

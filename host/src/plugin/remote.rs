@@ -22,6 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Terms {
     pub(crate) kind: PluginKind,
     pub(crate) mode: Mode,
+    /// Blocks that one callback of the device runs in a row: so many blocks later a pipelined result is taken,
+    /// as there is no time between them.
+    pub(crate) burst: u32,
     pub(crate) deadline: f32,
     pub(crate) guard: Guard,
     /// What the plugin says it delays by, without the mode's block.
@@ -37,10 +40,10 @@ pub struct Remote {
     gone: Arc<AtomicBool>,
     terms: Terms,
     concealer: Concealer,
-    before: Option<Asked>,
+    /// The blocks handed over whose results are not due yet, if it is pipelined.
+    under_way: VecDeque<Result<Asked, Loss>>,
     /// Of a sink that is not waited for: blocks it has not answered yet, at most one for each slot.
     unanswered: VecDeque<Asked>,
-    primed: bool,
     stats: Arc<PluginStats>,
     timings: TimingWriter,
 }
@@ -64,7 +67,8 @@ impl Remote {
     ) -> Self {
         let concealer = Concealer::new(end.layout().format(), terms.plan);
         let unanswered = VecDeque::with_capacity(end.layout().slots() as usize);
-        Self { name, end, gone, terms, concealer, before: None, unanswered, primed: false, stats, timings }
+        let under_way = VecDeque::with_capacity(terms.burst as usize + 1);
+        Self { name, end, gone, terms, concealer, under_way, unanswered, stats, timings }
     }
 
     /// Hands the block over; fails if the other side is dead or so far behind that every slot is taken.
@@ -138,19 +142,14 @@ impl Remote {
 
     fn pipelined(&mut self, block: &mut Block<'_>) {
         let asked = self.ask(block);
-        let before = self.before.take();
-        let result = match before {
-            Some(before) => self.take(before, block),
-            None if !self.primed => {
-                // The first block's result comes with the second: silence until then is no loss.
-                self.primed = true;
-                self.remember(asked);
-                block.samples_mut().fill(0.0);
-                return;
-            }
-            None => Err(if self.gone.load(Ordering::Relaxed) { Loss::Gone } else { Loss::Behind }),
-        };
-        self.remember(asked);
+        self.under_way.push_back(asked);
+        if self.under_way.len() <= self.terms.burst as usize {
+            // The first results come a burst later: silence until then is no loss.
+            block.samples_mut().fill(0.0);
+            return;
+        }
+        let due = self.under_way.pop_front().unwrap_or(Err(Loss::Behind));
+        let result = due.and_then(|due| self.take(due, block));
         self.settle(result, block);
     }
 
@@ -174,10 +173,6 @@ impl Remote {
             Err(_) if self.gone.load(Ordering::Relaxed) => self.stats.count_lost(Loss::Gone),
             Err(loss) => self.stats.count_lost(loss),
         }
-    }
-
-    fn remember(&mut self, asked: Result<Asked, Loss>) {
-        self.before = asked.ok();
     }
 }
 
@@ -203,15 +198,16 @@ impl Processor for Remote {
         self.terms.mode == Mode::SameBlock
     }
 
-    fn is_pipelined(&self) -> bool {
+    fn blocks_behind(&self) -> u32 {
         // A sink gives nothing back, so handing over without waiting adds no latency.
-        self.terms.mode == Mode::Pipelined && self.terms.kind != PluginKind::Sink
+        let is_behind = self.terms.mode == Mode::Pipelined && self.terms.kind != PluginKind::Sink;
+        if is_behind { self.terms.burst } else { 0 }
     }
 
     fn enter_section(&mut self) {
         let format = self.end.layout().format();
         // The section's thread may wait within the block and adds the one block of latency for all.
-        if self.is_pipelined() {
+        if self.blocks_behind() > 0 {
             self.terms.deadline = DEADLINE_MAX;
         }
         self.terms.mode = Mode::SameBlock;

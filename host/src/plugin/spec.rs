@@ -11,7 +11,8 @@ pub enum Mode {
     /// Wait for this block's result, until the deadline. Adds no latency.
     #[default]
     SameBlock,
-    /// Never wait: take the result of the block before. One block of latency for the whole chain.
+    /// Never wait: take the result of the block before. One block of latency for the whole chain, or as many as
+    /// the device's buffer holds if that is longer than a block.
     Pipelined,
 }
 
