@@ -14,6 +14,7 @@ use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Repl
 use shared::ring::{Stamps, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
 
 /// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
 const LOOK_AROUND_NS: u64 = 1_000_000_000;
@@ -34,7 +35,7 @@ pub fn serve_looking_around(
 ) -> Exit {
     let unsent = VecDeque::new();
     let mut server =
-        Server { plugin, inbox, control, every_ns, phase: Phase::Fresh, takes_audio: true, unsent };
+        Server { plugin, inbox, control, every_ns, phase: Phase::Fresh, kind: PluginKind::Processor, unsent };
     loop {
         if let ControlFlow::Break(exit) = server.requests() {
             return exit;
@@ -49,8 +50,7 @@ struct Server<'a, P> {
     control: &'a Control,
     every_ns: u64,
     phase: Phase,
-    /// False for a source, whose slots start as silence.
-    takes_audio: bool,
+    kind: PluginKind,
     unsent: VecDeque<Notice>,
 }
 
@@ -82,10 +82,10 @@ impl<P: Plugin> Server<'_, P> {
     fn block(&mut self) {
         let woken_ns = clock::now_ns();
         let Phase::Running(end) = &mut self.phase else { return };
-        if self.takes_audio {
-            end.begin();
-        } else {
+        if self.kind == PluginKind::Source {
             end.begin_silent();
+        } else {
+            end.begin();
         }
         let done = self.plugin.process(end.next_index());
         end.answer(done.status, Stamps { woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns });
@@ -174,7 +174,7 @@ impl<P: Plugin> Server<'_, P> {
             return Err(failure(Stage::Load, "a worker holds one plugin, and has it already"));
         };
         let loaded = self.plugin.load(file)?;
-        self.takes_audio = loaded.kind != PluginKind::Source;
+        self.kind = loaded.kind;
         self.phase = Phase::Loaded;
         Ok(Answer::Loaded(loaded))
     }
@@ -218,7 +218,18 @@ impl<P: Plugin> Server<'_, P> {
     }
 
     /// Ends processing; nothing to do for a plugin that does not run.
+    /// A sink gets the blocks that have been handed over, though it shall stop: what was played is recorded too.
+    fn finish_blocks(&mut self) {
+        while self.kind == PluginKind::Sink
+            && let Phase::Running(end) = &self.phase
+            && end.wait(0, &AtomicBool::new(false)) == Wake::Block
+        {
+            self.block();
+        }
+    }
+
     fn stop(&mut self) -> Result<(), Failure> {
+        self.finish_blocks();
         match std::mem::replace(&mut self.phase, Phase::Loaded) {
             Phase::Running(end) => {
                 self.phase = Phase::Ready(end);
