@@ -1,5 +1,6 @@
 //! Plugins that are wrong in every way there is: refused in words before they start, survived while they run.
 
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tests::audio::noises;
 use tests::config::{config, run};
@@ -205,6 +206,91 @@ return True";
     let heard = Wav::read(&folder.file("out.wav"));
     assert_eq!(heard.frames(), wav.frames());
     assert_eq!(heard.from(1_000 + RAMP), wav.from(1_000 + RAMP));
+}
+
+/// A class whose buffers do not keep the array that is assigned to them.
+const COPIES: &str = "
+import base_plugin
+class Copies(AudioBuffer):
+    @property
+    def data(self): return self._data
+    @data.setter
+    def data(self, data): self._data = np.array(data, np.float32)
+";
+/// Its buffers are of no use from the start.
+const ODD: &str = "base_plugin.AudioBuffer = Copies";
+/// In its fifth block it makes all buffers of no use.
+const SPOILS: &str = "
+if self.n == 5:
+    AudioBuffer.data = Copies.data
+    buffer.data = buffer.__dict__['data']
+buffer.data = buffer.data * 0.5
+return True";
+
+/// A processor with this body that has the odd class at hand.
+fn with_copies(folder: &Folder, name: &str, body: &str, last: &str) -> PathBuf {
+    let plugin = processor(folder, name, body);
+    let text = std::fs::read_to_string(&plugin).unwrap();
+    folder.write(&format!("{name}.py"), &format!("{text}{COPIES}{last}\n"))
+}
+
+/// It is told once that this plugin gets fresh buffers and why, and the reason stands with the plugin.
+fn told_once_of_fresh_buffers(done: &Done, (events, plugin): (&Value, &Value), name: &str, why: &str) {
+    let line = format!("plugin {name} gets a fresh buffer for each block, which is slower: {why}");
+    let told = events.as_array().unwrap().iter().filter(|event| **event == *line).count();
+    assert_eq!((told, done.stderr.matches(&line).count()), (1, 1), "{events} {done}");
+    assert_eq!(plugin["uncached"], why);
+}
+
+#[test]
+fn blocks_whose_buffers_can_not_be_made_beforehand_are_counted_and_it_is_told_once() {
+    let odd = "buffer.data is another array than the one assigned to it";
+    let spoiled = "the plugin made its buffers unusable for another block";
+    for (name, body, last, why, count) in [
+        ("odd", "assert type(buffer) is Copies\nbuffer.data *= 0.5\nreturn True", ODD, odd, 30),
+        ("spoils", SPOILS, "", spoiled, 25),
+        ("neat", "buffer.data = buffer.data * 0.5\nreturn True", "", "", 0),
+    ] {
+        let (folder, wav) = folder_with_noise();
+        let plugin = with_copies(&folder, name, body, last);
+        let render = || Render::new(&folder, folder.file("in.wav")).plugin(&plugin).block(100);
+        let (done, report) = render().reported();
+        done.ended_with(0);
+        let plugin = &report["plugins"][0];
+        assert_eq!((&plugin["uncached_blocks"], &plugin["counts"]["good"]), (&count.into(), &30.into()));
+        let text = render().run().ended_with(0).stdout.clone();
+        if count > 0 {
+            told_once_of_fresh_buffers(&done, (&report["events"], plugin), name, why);
+            assert!(text.contains(&format!("in a fresh buffer each: {count} blocks ({why})")), "{text}");
+        } else {
+            assert_eq!((&plugin["uncached"], text.contains("fresh")), (&Value::Null, false), "{text}");
+        }
+        let halved = |channel: &Vec<f32>| channel.iter().map(|sample| sample * 0.5).collect::<Vec<_>>();
+        let expected: Vec<_> = wav.channels.iter().map(halved).collect();
+        assert_eq!(Wav::read(&folder.file("out.wav")).channels, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_plugin_that_spoils_its_buffers_in_a_run_is_told_of_once() {
+    let (folder, _) = folder_with_noise();
+    let plugin = with_copies(&folder, "spoils", SPOILS, "");
+    let text =
+        format!("[[pipeline]]\nblock = 100\nsource = \"in.wav\"\nsink = \"out.wav\"\nplugins = [{plugin:?}]");
+    let done = run(&config(&folder, &text), &[]).wait();
+    done.ended_with(0);
+    let report = done.json();
+    let plugin = &report["pipelines"][0]["plugins"][0];
+    told_once_of_fresh_buffers(
+        &done,
+        (&report["events"], plugin),
+        "spoils",
+        "the plugin made its buffers unusable for another block",
+    );
+    // What came too late to be heard is counted too.
+    let handed_over = plugin["counts"]["good"].as_u64().unwrap() + plugin["counts"]["late"].as_u64().unwrap();
+    let count = plugin["uncached_blocks"].as_u64().unwrap();
+    assert!(count > 0 && count + 5 <= handed_over, "{plugin}");
 }
 
 #[test]

@@ -34,6 +34,8 @@ fn assert_plugin(plugin: &Value) {
             "pid",
             "python",
             "dead",
+            "uncached",
+            "uncached_blocks",
             "counts",
             "plugin_time",
             "round_trip",
@@ -87,6 +89,7 @@ fn the_report_of_a_render_is_json_with_every_field() {
     assert_plugin(plugin);
     assert_eq!((&plugin["name"], &plugin["title"]), (&"simple_gain".into(), &"Simple Gain 1.0.0".into()));
     assert_eq!(plugin["counts"]["good"], 10);
+    assert_eq!((&plugin["uncached"], &plugin["uncached_blocks"]), (&Value::Null, &0.into()));
 }
 
 #[test]

@@ -90,8 +90,11 @@ pub struct PluginStatus {
     pub python: String,
     /// How its worker ended, in words, if it has.
     pub dead: Option<String>,
-    /// Why each of its blocks gets a fresh buffer instead of the cached ones, if they do.
+    /// Why each of its blocks gets a fresh buffer instead of the cached ones, if they do: from the start or since
+    /// the plugin spoiled one.
     pub uncached: Option<String>,
+    /// Blocks that it got in a fresh buffer, as its worker says.
+    pub uncached_blocks: u64,
     /// Blocks, by what became of them.
     pub counts: Counts,
     /// Time in the plugin's own code, as its worker says.

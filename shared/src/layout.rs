@@ -18,6 +18,9 @@ pub struct Header {
     pub bell: AtomicU32,
     /// [`PARKED`] while the owner of this segment sleeps on the peer's bell.
     pub parked: AtomicU32,
+    /// In the worker's segment: blocks that the plugin got in a buffer made for them, because the slot's own would
+    /// not do. For statistics only: a worker may write anything here.
+    pub uncached: AtomicU64,
 }
 
 /// [`Header::parked`] of a sleeper. Any other value means awake.

@@ -7,7 +7,8 @@
 //! It knows no Python, no audio device and starts no thread. The rules it keeps:
 //!
 //! - each segment is written by one process and mapped read-only by the other;
-//! - a word the peer writes is compared with what is expected, never used as an index, a length or a count;
+//! - a word the peer writes is compared with what is expected or shown to people, never used as an index, a length
+//!   or a bound;
 //! - no reference to memory the peer writes, except to atomics;
 //! - every wait has a deadline, and there is no lock in shared memory.
 

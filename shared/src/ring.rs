@@ -96,6 +96,19 @@ impl HostWaker {
     }
 }
 
+/// Reads how many blocks the plugin got in a buffer made for them, for as long as the ring was used. From any
+/// thread, also when the worker has ended.
+#[derive(Debug, Clone)]
+pub struct UncachedBlocks(Arc<PeerSegment>);
+
+impl UncachedBlocks {
+    /// How many, as the worker says: to be shown, never relied upon. A block that has been taken is counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.header().uncached.load(Ordering::Relaxed)
+    }
+}
+
 impl HostEnd {
     /// Makes both segments; the handles are for the worker, and to be sealed when it has mapped them.
     ///
@@ -118,6 +131,12 @@ impl HostEnd {
     #[must_use]
     pub fn waker(&self) -> HostWaker {
         HostWaker(Arc::clone(&self.reply))
+    }
+
+    /// Tells from another thread how many blocks went without the slots' own buffers.
+    #[must_use]
+    pub fn uncached_blocks(&self) -> UncachedBlocks {
+        UncachedBlocks(Arc::clone(&self.reply))
     }
 
     /// Whether the next block has a slot: the one that had it before has been answered. Its answer is lost if it
@@ -331,6 +350,14 @@ impl SlotMemory {
     #[must_use]
     pub fn samples(&self, index: usize) -> NonNull<f32> {
         self.reply.samples(index)
+    }
+
+    /// Counts a block that the plugin got in a buffer made for it. To be called before the block is answered, by
+    /// one thread.
+    pub fn count_uncached(&self) {
+        let count = &self.reply.header().uncached;
+        // One writer: no read-modify-write is needed.
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{failure, interpreter};
 use pyo3::intern;
 use pyo3::prelude::*;
 use shared::clock;
-use shared::message::{Failure, Log, LogSource, Notice, PluginKind, Stage};
+use shared::message::{Failure, Notice, PluginKind, Stage};
 use shared::ring::{SlotMemory, Status};
 use worker_core::plugin::Processed;
 use worker_core::reasons::{FailedBlocks, Reason};
@@ -40,9 +40,9 @@ pub(crate) struct Blocks<'py> {
     class: Bound<'py, PyAny>,
     method: Bound<'py, PyAny>,
     slots: Vec<Slot<'py>>,
+    memory: SlotMemory,
     way: Way,
     trouble: Option<Trouble>,
-    log: Option<String>,
 }
 
 impl<'py> Blocks<'py> {
@@ -56,7 +56,7 @@ impl<'py> Blocks<'py> {
             Err(e) => Way::Fresh(format!("assigning buffer.data raised {}", failure::sentence(py, &e))),
         };
         let method = py.None().into_bound(py);
-        Ok(Self { py, kind, class, method, slots, way, trouble: None, log: None })
+        Ok(Self { py, kind, class, method, slots, memory: memory.clone(), way, trouble: None })
     }
 
     /// Why each block gets a buffer of its own, if so.
@@ -92,9 +92,8 @@ impl<'py> Blocks<'py> {
             let (home, kept) = slot.settle(wanted);
             trouble = trouble.or(home.err().map(Trouble::Data));
             if !kept {
-                let why = "buffer.data no longer takes an array: each block gets a new buffer";
-                self.log = Some(why.into());
-                self.way = Way::Fresh(why.into());
+                // The host sees it by the count, and tells it.
+                self.way = Way::Fresh("buffer.data no longer takes an array".into());
             }
         }
         self.done(trouble, entered_ns, left_ns)
@@ -107,6 +106,7 @@ impl<'py> Blocks<'py> {
         let returned = buffer.and_then(|buffer| Ok((self.method.call1((&buffer,))?, buffer)));
         let left_ns = clock::now_ns();
         interpreter::stay_only_in_the_worker();
+        self.memory.count_uncached();
         let trouble = match returned {
             Err(e) => Some(Trouble::Raised(e)),
             Ok((returned, buffer)) => trouble(Ok(returned)).or_else(|| {
@@ -126,9 +126,6 @@ impl<'py> Blocks<'py> {
 
     /// What there is to tell of the last block, which is counted in `failed`.
     pub(crate) fn notice(&mut self, failed: &mut FailedBlocks) -> Option<Notice> {
-        if let Some(text) = self.log.take() {
-            return Some(Notice::Log(Log { source: LogSource::Worker, text }));
-        }
         let trouble = self.trouble.take()?;
         if !failed.add(self.reason(&trouble)) {
             return None;

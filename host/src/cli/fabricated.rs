@@ -64,6 +64,7 @@ fn gain() -> PluginStatus {
         pid: 4711,
         python: "3.12.4".into(),
         uncached: None,
+        uncached_blocks: 0,
         dead: None,
         counts: Counts { good: 11_250, ..Counts::default() },
         plugin_time: Percentiles { p50_us: 12.0, p99_us: 30.0, p999_us: 45.0, max_us: 80.5 },

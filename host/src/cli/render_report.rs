@@ -23,6 +23,7 @@ pub(super) fn text(report: &RenderReport, bits: Bits) -> String {
     for plugin in report.plugins.iter().filter(|plugin| is_to_be_told(plugin)) {
         lines.push(format!("  {}: {}", plugin.name, run_report::blocks(plugin)));
         lines.extend(run_report::lost(plugin).map(|lost| format!("    {lost}")));
+        lines.extend(run_report::uncached(plugin).map(|uncached| format!("    {uncached}")));
         lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}")));
     }
     lines.join("\n") + "\n"
@@ -47,7 +48,8 @@ fn summary(report: &RenderReport, bits: Bits) -> String {
 }
 
 fn is_to_be_told(plugin: &PluginStatus) -> bool {
-    plugin.dead.is_some() || plugin.counts.lost() > 0 || plugin.counts.non_finite_blocks > 0
+    let counts = &plugin.counts;
+    plugin.dead.is_some() || counts.lost() + counts.non_finite_blocks + plugin.uncached_blocks > 0
 }
 
 #[cfg(test)]

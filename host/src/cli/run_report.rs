@@ -80,6 +80,7 @@ fn plugin_lines(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Vec<String>
     let PluginStatus { title, mode, .. } = plugin;
     let mut lines = vec![format!("  {name} ({title}, {mode}): {}", blocks(plugin))];
     lines.extend(lost(plugin).map(|lost| format!("    {lost}")));
+    lines.extend(uncached(plugin).map(|uncached| format!("    {uncached}")));
     lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}; {}", words::NOT_RESTARTED)));
     let times = [("in the plugin", &plugin.plugin_time), ("round trip", &plugin.round_trip)];
     lines.extend(times.iter().filter_map(|(what, times)| times_line(what, times)));
@@ -101,6 +102,15 @@ pub(super) fn blocks(plugin: &PluginStatus) -> String {
 pub(super) fn lost(plugin: &PluginStatus) -> Option<String> {
     let told = || format!("lost: {}; in their place: {}", words::losses(&plugin.counts), plugin.lost);
     (plugin.counts.lost() > 0).then(told)
+}
+
+/// How many blocks went the slower way and why, if any did.
+pub(super) fn uncached(plugin: &PluginStatus) -> Option<String> {
+    let why = plugin.uncached.as_deref().filter(|_| plugin.uncached_blocks > 0)?;
+    Some(format!(
+        "slower, in a fresh buffer each: {} ({why})",
+        words::plural(plugin.uncached_blocks, "block")
+    ))
 }
 
 fn times_line(what: &str, times: &Percentiles) -> Option<String> {
@@ -160,6 +170,16 @@ main: song.flac -> virtual and out.wav, 0.0 s played
   gain (Gain 1.0, same-block): 0 blocks good, none lost
 ";
         assert_eq!(text(&report, &Config::default()), expected);
+    }
+
+    #[test]
+    fn blocks_in_fresh_buffers_are_told_with_their_number_and_the_reason() {
+        let mut pipeline = fabricated::pipeline();
+        pipeline.plugins[0].uncached = Some("it is odd".into());
+        pipeline.plugins[0].uncached_blocks = 7;
+        let text = text(&fabricated::run_report(vec![pipeline]), &config());
+        let told = "good, none lost\n    slower, in a fresh buffer each: 7 blocks (it is odd)\n";
+        assert!(text.contains(told) && text.matches("slower").count() == 1, "{text}");
     }
 
     #[test]

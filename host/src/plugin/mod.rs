@@ -7,6 +7,7 @@ pub(crate) mod conceal;
 pub mod interpreter;
 pub(crate) mod remote;
 pub mod spec;
+mod uncached;
 pub mod worker;
 
 pub use remote::Remote;
@@ -24,6 +25,7 @@ use shared::ring::HostEnd;
 use spec::{Guard, Lost, Mode, PluginSpec};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use uncached::Uncached;
 use worker::Worker;
 
 /// Slots of a real-time ring: how many blocks a slow worker may fall behind before blocks are not handed over
@@ -43,7 +45,7 @@ pub struct Plugin {
     mode: Mode,
     closed: bool,
     own_latency_frames: u32,
-    uncached: Option<String>,
+    uncached: Uncached,
     notes: Vec<String>,
     non_finite: NonFiniteNews,
     stats: Arc<PluginStats>,
@@ -103,8 +105,9 @@ impl Plugin {
         let slots = slots.map_or_else(|| slots_for(name, mode, place), Ok)?;
         let (end, configured) = worker.configure(format, slots, &spec.set)?;
         check_answers(name, &spec, loaded.kind, format, &configured)?;
-        let notes = notes(name, loaded.kind, format, &configured);
-        let uncached = configured.uncached;
+        let mut uncached = Uncached::new(configured.uncached.as_deref(), end.uncached_blocks());
+        let mut notes: Vec<_> = uncached.line(name).into_iter().collect();
+        notes.extend(rate_note(name, loaded.kind, format, &configured));
         let own_latency_frames = latency_frames(name, format, configured.latency_s)?;
         let (stats, _, times) = telemetry::plugin_figures();
         let name = name.to_owned();
@@ -191,9 +194,11 @@ impl Plugin {
         self.times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
     }
 
-    /// What has happened to its samples that the user has not been told yet, a line each.
+    /// What has happened to its blocks that the user has not been told yet, a line each.
     pub fn news(&mut self) -> Option<String> {
-        self.non_finite.line(&self.name, &self.stats.counts())
+        let non_finite = self.non_finite.line(&self.name, &self.stats.counts());
+        let news: Vec<_> = non_finite.into_iter().chain(self.uncached.line(&self.name)).collect();
+        (!news.is_empty()).then(|| news.join("\n"))
     }
 
     /// Takes note of how its worker ended.
@@ -212,6 +217,8 @@ impl Plugin {
         self.times.drain();
         let loaded = self.worker.loaded();
         let gone = self.is_dead();
+        // Before the reason: no count without one.
+        let uncached_blocks = self.uncached.blocks();
         PluginStatus {
             name: self.name.clone(),
             title: format!("{} {}", loaded.name, loaded.version),
@@ -222,7 +229,8 @@ impl Plugin {
             pid: self.worker.pid(),
             python: self.worker.hello().python.clone(),
             dead: self.died.clone().or_else(|| gone.then(|| "its worker ended".to_owned())),
-            uncached: self.uncached.clone(),
+            uncached: self.uncached.why().map(ToOwned::to_owned),
+            uncached_blocks,
             counts: self.stats.counts(),
             plugin_time: self.times.plugin(),
             round_trip: self.times.round_trip(),
@@ -318,16 +326,10 @@ fn check_answers(
     Ok(())
 }
 
-/// What is unusual, but no reason not to run.
-fn notes(name: &str, kind: PluginKind, format: Format, says: &Configured) -> Vec<String> {
-    let mut notes = Vec::new();
-    if let Some(why) = &says.uncached {
-        notes.push(format!("plugin {name} gets a fresh buffer for each block, which is slower: {why}"));
-    }
-    if let Some(rate) = says.rate.filter(|rate| *rate != format.rate() && kind == PluginKind::Processor) {
-        notes.push(format!("plugin {name} says that it runs at {rate} Hz; it gets {} Hz", format.rate()));
-    }
-    notes
+/// A processor that names another rate than the one it gets: unusual, but no reason not to run.
+fn rate_note(name: &str, kind: PluginKind, format: Format, says: &Configured) -> Option<String> {
+    let rate = says.rate.filter(|rate| *rate != format.rate() && kind == PluginKind::Processor)?;
+    Some(format!("plugin {name} says that it runs at {rate} Hz; it gets {} Hz", format.rate()))
 }
 
 fn latency_frames(name: &str, format: Format, latency_s: f64) -> Result<u32> {

@@ -52,6 +52,23 @@ fn a_block_comes_back_with_what_the_worker_made_of_it() {
 }
 
 #[test]
+fn blocks_without_the_slots_own_buffers_are_counted_for_the_host() {
+    let (mut host, mut worker) = ends(2);
+    let (count, memory) = (host.uncached_blocks(), worker.memory());
+    let counts = [false, true, true].map(|uncached| {
+        let seq = publish(&mut host, 1.0).unwrap();
+        if uncached {
+            memory.count_uncached();
+        }
+        assert!(answer(&mut worker) && host.is_answered(seq));
+        count.count()
+    });
+    assert_eq!(counts, [0, 1, 2]);
+    drop((host, worker, memory));
+    assert_eq!(count.count(), 2);
+}
+
+#[test]
 fn a_host_without_an_answer_stops_waiting_at_its_deadline() {
     let (mut host, _worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
