@@ -54,6 +54,8 @@ pub struct Pipeline {
     streams: Vec<Stream>,
     events: Receiver<StreamEvent>,
     device_lost: bool,
+    /// Each channel's peak of the whole run.
+    highest: Vec<f32>,
     /// Of streams that have been stopped.
     xruns: u64,
     /// Failures of files that have been told.
@@ -148,7 +150,14 @@ impl Pipeline {
     /// How it is doing.
     pub fn status(&mut self) -> PipelineStatus {
         let fifo = |get: fn(&FifoCounts) -> u64| self.fifo.as_deref().map_or(0, get);
-        let db = |peak: f32| (peak > 0.0).then(|| linear_to_db(peak));
+        let db = |peak: &f32| (*peak > 0.0).then(|| linear_to_db(*peak));
+        let mut peaks = self.meter.take_peaks();
+        for (highest, peak) in self.highest.iter_mut().zip(&peaks) {
+            *highest = highest.max(*peak);
+        }
+        if self.streams.is_empty() {
+            peaks.clone_from(&self.highest);
+        }
         PipelineStatus {
             name: self.name.clone(),
             source: self.words.source.clone(),
@@ -159,7 +168,7 @@ impl Pipeline {
             block_frames: self.format.block_frames(),
             frames: self.frames.load(Ordering::Relaxed),
             latency: self.latency,
-            peaks_db: self.meter.take_peaks().into_iter().map(db).collect(),
+            peaks_db: peaks.iter().map(db).collect(),
             xruns: self.xruns + self.streams.iter().map(Stream::xruns).sum::<u64>(),
             underrun_frames: self.progress.as_ref().map_or(0, |p| p.underrun_frames())
                 + fifo(FifoCounts::underrun_frames),
@@ -336,6 +345,7 @@ impl<'a> Opening<'a> {
             streams,
             events,
             device_lost: false,
+            highest: vec![0.0; self.format.channels()],
             xruns: 0,
             told: Vec::new(),
         })

@@ -28,7 +28,8 @@ pub struct PipelineStatus {
     pub frames: u64,
     /// What it adds between source and sink.
     pub latency: Latency,
-    /// Each channel's peak at the sink since this was asked last, in dB of full scale; `None` is silence.
+    /// Each channel's peak at the sink since this was asked last, and of the whole run at its end, in dB of full
+    /// scale; `None` is silence.
     pub peaks_db: Vec<Option<f32>>,
     /// Times a device said that it ran dry or over.
     pub xruns: u64,
