@@ -5,7 +5,7 @@
 use host::Format;
 use host::chain::Chain;
 use host::plugin::spec::{Mode, PluginSpec};
-use host::plugin::{Plugin, Remote};
+use host::plugin::{Place, Plugin, Remote};
 use host::supervisor::Supervisor;
 use shared::message::PluginKind;
 use tests::leftovers::{assert_reaped, data_kib, descriptors, private_kib};
@@ -20,7 +20,8 @@ const ALLOWED_KIB: u64 = 512;
 
 fn load(supervisor: &Supervisor, spec: PluginSpec, kind: PluginKind, format: Format) -> (Plugin, Remote) {
     let spec = PluginSpec { python: Some(python()), mode: Some(Mode::SameBlock), ..spec };
-    Plugin::load_as(supervisor, &kind.to_string(), spec, format, Some(kind)).unwrap_or_else(|e| panic!("{e}"))
+    let place = Place { format, kind: Some(kind), burst: 1 };
+    Plugin::load_as(supervisor, &kind.to_string(), spec, place).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// What a worker holds: private memory and address space in KiB, descriptors.
