@@ -55,6 +55,7 @@ pub struct RenderSpec {
 }
 
 /// Renders. `progress` is told frames done and frames in all, if known, many times a second; `stop` ends it early.
+/// Set while the plugins start, it ends the start, and the output is not touched.
 ///
 /// # Errors
 /// What could not be read, started or written. The output then holds what had been processed.
@@ -72,7 +73,11 @@ pub fn render(
         lines.add(&format!("{}: {warning}", spec.input.display()));
     }
     let (supervisor, events) = Supervisor::new()?;
-    let stages = start_all(&supervisor, spec, format)?;
+    let stages = supervisor.start_unless(stop, || start_all(&supervisor, spec, format));
+    if stop.load(Ordering::Relaxed) {
+        return Ok(interrupted(spec, format, began.elapsed(), lines.all));
+    }
+    let stages = stages?;
     for stage in &stages {
         if let Stage::Worker(flight) = stage {
             flight.plugin.notes().iter().for_each(|line| lines.add(line));
@@ -84,6 +89,27 @@ pub fn render(
     let mut line = Line::new(reader, writer, stages, format);
     let done = line.run(stop, progress, &mut |line| lines.add(line), &events);
     line.finish(done, spec, start_seconds, began, (lines, &events))
+}
+
+/// What is told of a render that did not begin.
+fn interrupted(spec: &RenderSpec, format: Format, start: Duration, events: Vec<String>) -> RenderReport {
+    RenderReport {
+        input: spec.input.clone(),
+        output: spec.output.clone(),
+        rate: format.rate(),
+        channels: format.channels(),
+        block_frames: format.block_frames(),
+        frames: 0,
+        start_seconds: start.as_secs_f64(),
+        seconds: 0.0,
+        times_real_time: 0.0,
+        clipped: 0,
+        plugin_frames: 0,
+        plugins: Vec::new(),
+        events,
+        interrupted: true,
+        written: false,
+    }
 }
 
 /// What happened, kept for the report and told at once.
@@ -480,6 +506,7 @@ impl Line {
             plugins,
             events: lines.all,
             interrupted,
+            written: true,
         })
     }
 }

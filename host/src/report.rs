@@ -121,7 +121,7 @@ pub struct RunReport {
     pub ended_by: EndedBy,
     /// How long it ran, in seconds of the clock on the wall.
     pub seconds: f64,
-    /// Each pipeline at its end.
+    /// Each pipeline at its end; none if the run was interrupted before it began.
     pub pipelines: Vec<PipelineStatus>,
     /// What happened, a line each, oldest first; at most the last thousand.
     pub events: Vec<String>,
@@ -173,6 +173,8 @@ pub struct RenderReport {
     pub events: Vec<String>,
     /// It was interrupted: the output holds what had been processed.
     pub interrupted: bool,
+    /// The output was written; if not, the render was interrupted before it began.
+    pub written: bool,
 }
 
 impl RenderReport {

@@ -4,7 +4,7 @@
 //! devices' threads. It ends when every source that ends has ended, when the time is over, or when it is told
 //! to; a dead plugin or a dead pipeline does not end it.
 
-use crate::config::Config;
+use crate::config::{Config, PipelineSpec};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::{Closed, Pipeline};
 use crate::report::{EndedBy, PipelineStatus, RunReport};
@@ -31,6 +31,8 @@ pub trait Observer {
 
 /// Runs the pipelines until every source has ended, `limit` is over or `stop` is set.
 ///
+/// Set while the plugins start, `stop` ends the start: the report then holds no pipelines.
+///
 /// # Errors
 /// What the start found: nothing runs then, and nothing is left behind. Of kind `Device` if every pipeline lost
 /// its device on the way.
@@ -42,7 +44,11 @@ pub fn run(
 ) -> Result<RunReport> {
     let (supervisor, events) = Supervisor::new()?;
     let mut told = Told { observer, lines: VecDeque::new() };
-    let pipelines = open_all(config, &supervisor, &mut told)?;
+    let opened = supervisor.start_unless(stop, || open_all(config, &supervisor, stop, &mut told));
+    if stop.load(Ordering::Relaxed) {
+        return Ok(interrupted(opened.unwrap_or_default(), told));
+    }
+    let pipelines = opened?;
     pipelines.iter().try_for_each(Pipeline::play)?;
     let mut run = Run { pipelines, events, began: Instant::now(), told };
     let ended_by = run.until_end(limit, stop);
@@ -65,13 +71,35 @@ impl Told<'_> {
     }
 }
 
-fn open_all(config: &Config, supervisor: &Supervisor, told: &mut Told<'_>) -> Result<Vec<Pipeline>> {
+/// Opens one pipeline after the other, no more of them once `stop` is set.
+fn open_all(
+    config: &Config,
+    supervisor: &Supervisor,
+    stop: &AtomicBool,
+    told: &mut Told<'_>,
+) -> Result<Vec<Pipeline>> {
     let several = config.pipelines.len() > 1;
-    let open = |spec: &crate::config::PipelineSpec| {
+    let open = |spec: &PipelineSpec| {
         let prefix = if several { format!("{}/", spec.name) } else { String::new() };
         Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(line))
     };
-    config.pipelines.iter().map(open).collect()
+    config.pipelines.iter().take_while(|_| !stop.load(Ordering::Relaxed)).map(open).collect()
+}
+
+/// What is told of a run that did not begin: its pipelines have not played and are closed again.
+fn interrupted(opened: Vec<Pipeline>, mut told: Told<'_>) -> RunReport {
+    // All plugins have been asked to go already: what theirs say of it is not worth a word.
+    let closed: Vec<_> = opened.into_iter().map(Pipeline::close).collect();
+    let damaged: Vec<_> = closed.iter().flat_map(|closed| &closed.files).map(ToString::to_string).collect();
+    damaged.iter().for_each(|line| told.line(line.clone()));
+    RunReport {
+        ended_by: EndedBy::Signal,
+        seconds: 0.0,
+        pipelines: Vec::new(),
+        events: told.lines.into(),
+        damaged,
+        unwilling: Vec::new(),
+    }
 }
 
 struct Run<'a> {

@@ -153,6 +153,7 @@ pub(super) fn render_report() -> RenderReport {
         plugins: vec![gain()],
         events: Vec::new(),
         interrupted: false,
+        written: true,
     }
 }
 

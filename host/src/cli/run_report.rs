@@ -27,6 +27,7 @@ pub(super) fn text(report: &RunReport, config: &Config) -> String {
 
 fn ending(report: &RunReport) -> String {
     let why = match report.ended_by {
+        EndedBy::Signal if report.pipelines.is_empty() => return "interrupted before it began".to_owned(),
         EndedBy::Source => "every source has ended",
         EndedBy::Time => "the time is over",
         EndedBy::Signal => "told to by a signal",
@@ -160,6 +161,13 @@ main: song.flac -> virtual and out.wav, 0.0 s played
   gain (Gain 1.0, same-block): 0 blocks good, none lost
 ";
         assert_eq!(text(&report, &Config::default()), expected);
+    }
+
+    #[test]
+    fn a_run_that_did_not_begin_says_no_more_than_that() {
+        let report = RunReport { ended_by: EndedBy::Signal, ..fabricated::run_report(Vec::new()) };
+        let report = RunReport { seconds: 0.0, events: Vec::new(), ..report };
+        assert_eq!(text(&report, &config()), "interrupted before it began\n");
     }
 
     #[test]
