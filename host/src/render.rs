@@ -22,7 +22,7 @@ use shared::clock::now_ns;
 use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Scrub, Status};
+use shared::ring::{HostEnd, Scrub, Status, Taken};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -256,10 +256,19 @@ impl Flight {
         }
         self.plugin.time(head.stamps);
         let scrub = if self.plugin.spec().guard == Guard::On { Scrub::NonFinite } else { Scrub::Nothing };
-        let taken = self.end.take(self.oldest, block.samples_mut(), scrub).map_err(|_| Loss::Torn)?;
+        let taken = answer(&self.end, self.oldest, block.samples_mut(), scrub)?;
         self.plugin.stats().count_non_finite(taken.non_finite);
         Ok(())
     }
+}
+
+/// Takes an answer in place of the dry block. What was copied of one that changed meanwhile is not audio, and a
+/// bypass would let it through: the dry block is put back, whose slot is ours until it is handed over again.
+fn answer(end: &HostEnd, seq: u32, samples: &mut [f32], scrub: Scrub) -> std::result::Result<Taken, Loss> {
+    end.take(seq, samples, scrub).map_err(|_| {
+        samples.copy_from_slice(end.requested(seq));
+        Loss::Torn
+    })
 }
 
 /// The whole chain between two files.
@@ -534,4 +543,21 @@ fn hung(plugin: &Plugin) -> Error {
     let what = format!("plugin {} has not answered a block for {seconds} s", plugin.name());
     Error::new(Kind::Plugin, what)
         .remedy("the output holds what had been processed; look for an endless loop")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::layout::Layout;
+
+    #[test]
+    fn in_place_of_a_torn_answer_stands_the_dry_block() {
+        let format = Format::new(1, 16, 48_000).unwrap();
+        let (mut end, _handles) = HostEnd::create(Layout::new(format, 2).unwrap()).unwrap();
+        let seq = end.publish(|samples| samples.fill(0.25)).unwrap();
+        // Half of something that the worker wrote.
+        let mut samples = [9.0; 16];
+        assert_eq!(answer(&end, seq, &mut samples, Scrub::Nothing), Err(Loss::Torn));
+        assert_eq!(samples, [0.25; 16]);
+    }
 }
