@@ -5,7 +5,7 @@
 //! to; a dead plugin or a dead pipeline does not end it.
 
 use crate::config::{Config, PipelineSpec};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::pipeline::{Closed, Pipeline};
 use crate::report::{EndedBy, PipelineStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
@@ -34,8 +34,7 @@ pub trait Observer {
 /// Set while the plugins start, `stop` ends the start: the report then holds no pipelines.
 ///
 /// # Errors
-/// What the start found: nothing runs then, and nothing is left behind. Of kind `Device` if every pipeline lost
-/// its device on the way.
+/// What the start found: nothing runs then, and nothing is left behind.
 pub fn run(
     config: &Config,
     limit: Option<Duration>,
@@ -52,7 +51,7 @@ pub fn run(
     pipelines.iter().try_for_each(Pipeline::play)?;
     let mut run = Run { pipelines, events, began: Instant::now(), told };
     let ended_by = run.until_end(limit, stop);
-    run.close(ended_by)
+    Ok(run.close(ended_by))
 }
 
 /// What happened: told at once, kept for the report.
@@ -170,7 +169,7 @@ impl Run<'_> {
             .line(format!("{first}; its blocks are replaced ({lost}) and it is not restarted yet{rest}"));
     }
 
-    fn close(mut self, ended_by: EndedBy) -> Result<RunReport> {
+    fn close(mut self, ended_by: EndedBy) -> RunReport {
         let seconds = self.began.elapsed().as_secs_f64();
         self.pipelines.iter_mut().for_each(Pipeline::halt);
         self.take_news(Duration::ZERO);
@@ -178,16 +177,12 @@ impl Run<'_> {
         let closed: Vec<_> = self.pipelines.drain(..).map(Pipeline::close).collect();
         // With the workers gone, all that they had to say is there.
         self.take_news(Duration::ZERO);
-        if ended_by == EndedBy::Device {
-            return Err(Error::new(Kind::Device, "every pipeline has lost its device")
-                .remedy("plug it in again, or use another: `nda devices` lists them"));
-        }
         let words = |errors: fn(&Closed) -> &Vec<Error>| -> Vec<String> {
             closed.iter().flat_map(errors).map(ToString::to_string).collect()
         };
         let damaged = words(|closed| &closed.files);
         let unwilling = words(|closed| &closed.plugins);
         damaged.iter().chain(&unwilling).for_each(|line| self.told.line(line.clone()));
-        Ok(RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged, unwilling })
+        RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged, unwilling }
     }
 }
