@@ -254,8 +254,11 @@ fn a_stop_or_shutdown_that_raises_does_not_spoil_what_was_rendered() {
         let (folder, wav) = folder_with_noise();
         let raise = format!("def {method}(self):\n    raise OSError('too late')");
         let plugin = processor_with(&folder, "made", "return True", &raise);
-        let done = render(&folder, plugin);
-        done.refused(6, &["plugin made", "OSError: too late"]);
+        let (done, report) = Render::new(&folder, folder.file("in.wav")).plugin(plugin).reported();
+        done.ended_with(9).and_said("OSError: too late").and_said("not stopped in order: plugin made");
+        let told = report["unwilling"].to_string();
+        assert!(told.contains("plugin made") && told.contains("OSError: too late"), "{told}");
+        assert!(report["events"].to_string().contains("OSError: too late"), "{report}");
         assert_eq!(Wav::read(&folder.file("out.wav")), wav, "{method}");
     }
 }

@@ -107,6 +107,7 @@ fn interrupted(spec: &RenderSpec, format: Format, start: Duration, events: Vec<S
         plugin_frames: 0,
         plugins: Vec::new(),
         events,
+        unwilling: Vec::new(),
         interrupted: true,
         written: false,
     }
@@ -186,6 +187,22 @@ impl Stage {
             }
         })
     }
+}
+
+fn plugins_of(stages: Vec<Stage>) -> Vec<Plugin> {
+    let plugin = |stage| match stage {
+        Stage::Worker(flight) => Some(flight.plugin),
+        Stage::Inline(_) => None,
+    };
+    stages.into_iter().filter_map(plugin).collect()
+}
+
+/// Stops plugins and lets them go, side by side; which of them failed to, and how.
+fn shut_down(plugins: Vec<Plugin>) -> Vec<Error> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = plugins.into_iter().map(|plugin| scope.spawn(|| plugin.shutdown())).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()?.err()).collect()
+    })
 }
 
 /// As many blocks in flight as fit a second-level cache, at least two.
@@ -471,7 +488,7 @@ impl Line {
     }
 
     fn finish(
-        mut self,
+        self,
         done: Result<bool>,
         spec: &RenderSpec,
         start_seconds: f64,
@@ -483,22 +500,13 @@ impl Line {
         let seconds = began.elapsed().as_secs_f64();
         let interrupted = done?;
         let frames = written?;
-        let mut plugins = Vec::new();
-        let mut plugin_frames = 0;
-        for stage in self.stages.drain(..) {
-            if let Stage::Worker(flight) = stage {
-                let mut plugin = flight.plugin;
-                plugins.push(plugin.status());
-                plugin_frames += plugin.latency_frames();
-                match plugin.shutdown() {
-                    // Whoever interrupts a plugin that hangs knows that it does.
-                    Err(error) if interrupted => lines.add(&error.to_string()),
-                    ended => ended?,
-                }
-            }
-        }
+        let mut plugins = plugins_of(self.stages);
+        let statuses = plugins.iter_mut().map(Plugin::status).collect();
+        let plugin_frames = plugins.iter().map(Plugin::latency_frames).sum();
+        let unwilling: Vec<_> = shut_down(plugins).iter().map(ToString::to_string).collect();
         // With the workers gone, all that they had to say is there.
         events.try_iter().for_each(|event| lines.add(&event.to_string()));
+        unwilling.iter().for_each(|line| lines.add(line));
         let times_real_time = frames as f64 / f64::from(self.format.rate()) / seconds.max(1e-9);
         Ok(RenderReport {
             input: spec.input.clone(),
@@ -512,8 +520,9 @@ impl Line {
             times_real_time,
             clipped,
             plugin_frames,
-            plugins,
+            plugins: statuses,
             events: lines.all,
+            unwilling,
             interrupted,
             written: true,
         })

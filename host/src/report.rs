@@ -171,6 +171,8 @@ pub struct RenderReport {
     pub plugins: Vec<PluginStatus>,
     /// What happened, a line each.
     pub events: Vec<String>,
+    /// Plugins that raised when they were to stop or had to be killed, with the reason.
+    pub unwilling: Vec<String>,
     /// It was interrupted: the output holds what had been processed.
     pub interrupted: bool,
     /// The output was written; if not, the render was interrupted before it began.
@@ -178,10 +180,10 @@ pub struct RenderReport {
 }
 
 impl RenderReport {
-    /// Whether blocks were lost, so that the render is not a success.
+    /// Whether blocks were lost or a plugin did not stop in order, so that the render is not a success.
     #[must_use]
     pub fn has_failures(&self) -> bool {
-        self.plugins.iter().any(|p| p.counts.lost() > 0)
+        !self.unwilling.is_empty() || self.plugins.iter().any(|p| p.counts.lost() > 0)
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn text(report: &RenderReport, bits: Bits) -> String {
         lines.extend(run_report::lost(plugin).map(|lost| format!("    {lost}")));
         lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}")));
     }
+    lines.extend(run_report::not_stopped(&report.unwilling));
     lines.join("\n") + "\n"
 }
 
@@ -69,6 +70,16 @@ mod tests {
     fn a_render_that_did_not_begin_says_that_nothing_was_written() {
         let report = RenderReport { interrupted: true, written: false, ..fabricated::render_report() };
         assert_eq!(text(&report, Bits::F32), "interrupted before it began; out.wav was not written\n");
+    }
+
+    #[test]
+    fn a_plugin_that_did_not_stop_is_told_last_in_one_line() {
+        let unwilling = vec!["plugin gain failed while stopping: OSError\n    a traceback".into()];
+        let text = text(&RenderReport { unwilling, ..fabricated::render_report() }, Bits::F32);
+        assert!(
+            text.ends_with("\nnot stopped in order: plugin gain failed while stopping: OSError\n"),
+            "{text}"
+        );
     }
 
     #[test]

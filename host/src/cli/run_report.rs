@@ -19,10 +19,14 @@ pub(super) fn text(report: &RunReport, config: &Config) -> String {
         lines.push(words::plural(report.events.len() as u64, "event"));
     }
     lines.extend(report.damaged.iter().map(|why| format!("not whole: {why}")));
-    // The traceback has been told when it happened.
-    let first_lines = report.unwilling.iter().filter_map(|why| why.lines().next());
-    lines.extend(first_lines.map(|why| format!("not stopped in order: {why}")));
+    lines.extend(not_stopped(&report.unwilling));
     lines.join("\n") + "\n"
+}
+
+/// Plugins that did not stop in order. The traceback has been told when it happened.
+pub(super) fn not_stopped(unwilling: &[String]) -> impl Iterator<Item = String> {
+    let first_lines = unwilling.iter().filter_map(|why| why.lines().next());
+    first_lines.map(|why| format!("not stopped in order: {why}"))
 }
 
 fn ending(report: &RunReport) -> String {
