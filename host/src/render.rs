@@ -73,18 +73,20 @@ pub fn render(
         lines.add(&format!("{}: {warning}", spec.input.display()));
     }
     let (supervisor, events) = Supervisor::new()?;
-    let stages = supervisor.start_unless(stop, || start_all(&supervisor, spec, format));
+    let mut stages = Vec::new();
+    let started = supervisor.start_unless(stop, || start_all(&supervisor, spec, format, &mut stages));
     if stop.load(Ordering::Relaxed) {
+        // They have been asked to go already: what they say of it is not worth a word.
+        shut_down(plugins_of(stages));
         return Ok(interrupted(spec, format, began.elapsed(), lines.all));
     }
-    let stages = stages?;
-    for stage in &stages {
-        if let Stage::Worker(flight) = stage {
-            flight.plugin.notes().iter().for_each(|line| lines.add(line));
-        }
-    }
     let start_seconds = began.elapsed().as_secs_f64();
-    let writer = WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits)?;
+    stages.iter().flat_map(Stage::notes).for_each(|line| lines.add(line));
+    let create = |()| WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits);
+    let writer = match started.and_then(create) {
+        Ok(writer) => writer,
+        Err(error) => return Err(give_up(stages, &mut lines, error)),
+    };
     let began = Instant::now();
     let mut line = Line::new(reader, writer, stages, format);
     let done = line.run(stop, progress, &mut |line| lines.add(line), &events);
@@ -154,13 +156,28 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     inode(a).is_some_and(|a| inode(b) == Some(a))
 }
 
-fn start_all(supervisor: &Supervisor, spec: &RenderSpec, format: Format) -> Result<Vec<Stage>> {
-    std::thread::scope(|scope| {
+/// Starts all places of the chain at once. Those that do start are in `stages`, also if one does not.
+fn start_all(
+    supervisor: &Supervisor,
+    spec: &RenderSpec,
+    format: Format,
+    stages: &mut Vec<Stage>,
+) -> Result<()> {
+    let started: Vec<_> = std::thread::scope(|scope| {
         let start = |element| scope.spawn(move || Stage::start(supervisor, element, format));
         let threads: Vec<_> = spec.elements.iter().map(start).collect();
         let panicked = |_| Err(Error::new(Kind::System, "starting a plugin panicked"));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-    })
+    });
+    let mut failed = Ok(());
+    for stage in started {
+        match stage {
+            Ok(stage) => stages.push(stage),
+            // The first is told.
+            Err(error) => failed = failed.and(Err(error)),
+        }
+    }
+    failed
 }
 
 /// One place of the chain.
@@ -187,6 +204,21 @@ impl Stage {
             }
         })
     }
+
+    /// What the user should know about how it was started.
+    fn notes(&self) -> &[String] {
+        match self {
+            Self::Worker(flight) => flight.plugin.notes(),
+            Self::Inline(_) => &[],
+        }
+    }
+}
+
+/// Lets the plugins of a render that can't go on stop in order; why it can't. A dead one's end is told by that.
+fn give_up(stages: Vec<Stage>, lines: &mut Lines<'_>, why: Error) -> Error {
+    let alive = plugins_of(stages).into_iter().filter(|plugin| !plugin.is_dead()).collect();
+    shut_down(alive).iter().for_each(|error| lines.add(&error.to_string()));
+    why
 }
 
 fn plugins_of(stages: Vec<Stage>) -> Vec<Plugin> {
@@ -498,8 +530,10 @@ impl Line {
         let clipped = self.writer.clipped();
         let written = self.writer.finalize();
         let seconds = began.elapsed().as_secs_f64();
-        let interrupted = done?;
-        let frames = written?;
+        let (interrupted, frames) = match done.and_then(|interrupted| Ok((interrupted, written?))) {
+            Ok(done) => done,
+            Err(error) => return Err(give_up(self.stages, &mut lines, error)),
+        };
         let mut plugins = plugins_of(self.stages);
         let statuses = plugins.iter_mut().map(Plugin::status).collect();
         let plugin_frames = plugins.iter().map(Plugin::latency_frames).sum();

@@ -43,12 +43,16 @@ pub fn run(
 ) -> Result<RunReport> {
     let (supervisor, events) = Supervisor::new()?;
     let mut told = Told { observer, lines: VecDeque::new() };
-    let opened = supervisor.start_unless(stop, || open_all(config, &supervisor, stop, &mut told));
+    let mut pipelines = Vec::new();
+    let open = || open_all(config, &supervisor, stop, &mut told, &mut pipelines);
+    let opened = supervisor.start_unless(stop, open);
     if stop.load(Ordering::Relaxed) {
-        return Ok(interrupted(opened.unwrap_or_default(), told));
+        return Ok(interrupted(pipelines, told));
     }
-    let pipelines = opened?;
-    pipelines.iter().try_for_each(Pipeline::play)?;
+    if let Err(error) = opened.and_then(|()| pipelines.iter().try_for_each(Pipeline::play)) {
+        give_up(pipelines, &mut told);
+        return Err(error);
+    }
     let mut run = Run { pipelines, events, began: Instant::now(), told };
     let ended_by = run.until_end(limit, stop);
     Ok(run.close(ended_by))
@@ -76,13 +80,24 @@ fn open_all(
     supervisor: &Supervisor,
     stop: &AtomicBool,
     told: &mut Told<'_>,
-) -> Result<Vec<Pipeline>> {
+    opened: &mut Vec<Pipeline>,
+) -> Result<()> {
     let several = config.pipelines.len() > 1;
-    let open = |spec: &PipelineSpec| {
+    let mut open = |spec: &PipelineSpec| {
         let prefix = if several { format!("{}/", spec.name) } else { String::new() };
         Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(line))
     };
-    config.pipelines.iter().take_while(|_| !stop.load(Ordering::Relaxed)).map(open).collect()
+    for spec in config.pipelines.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
+        opened.push(open(spec)?);
+    }
+    Ok(())
+}
+
+/// Closes the pipelines that had started when something else could not.
+fn give_up(opened: Vec<Pipeline>, told: &mut Told<'_>) {
+    let closed: Vec<_> = opened.into_iter().map(Pipeline::close).collect();
+    let errors = closed.iter().flat_map(|closed| closed.files.iter().chain(&closed.plugins));
+    errors.for_each(|error| told.line(error.to_string()));
 }
 
 /// What is told of a run that did not begin: its pipelines have not played and are closed again.
