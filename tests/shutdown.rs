@@ -1,10 +1,13 @@
 //! Being told to end: in order, with every file whole and nobody left behind.
 
+use host::audio_file::Bits;
 use host::error::Kind;
 use host::plugin::spec::PluginSpec;
+use host::render::RenderSpec;
 use host::supervisor::Supervisor;
 use rustix::process::Signal;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::gate::Gate;
@@ -90,6 +93,27 @@ fn sigint_interrupts_a_render_and_leaves_a_valid_file() {
 #[test]
 fn sigterm_interrupts_a_render_and_leaves_a_valid_file() {
     interrupts_a_render(Signal::TERM);
+}
+
+#[test]
+fn a_render_without_plugins_tells_its_progress_and_can_be_interrupted() {
+    let folder = Folder::new();
+    let (input, wav) = long_file(&folder);
+    let output = folder.file("out.wav");
+    let spec = RenderSpec { input, output, elements: Vec::new(), block_frames: 16, bits: Bits::F32 };
+    let stop = AtomicBool::new(false);
+    let mut told = Vec::new();
+    let mut progress = |done, _| {
+        told.push(done);
+        stop.store(told.len() == 3, Ordering::Relaxed);
+    };
+    let report = host::render::render(&spec, &stop, &mut progress, &mut |_| {}).unwrap();
+    assert!(report.interrupted && report.written);
+    assert!(told.len() == 3 && told.is_sorted_by(|a, b| a < b), "{told:?}");
+    let heard = Wav::read(&spec.output);
+    assert_eq!(heard.frames() as u64, report.frames);
+    assert!(heard.frames() < wav.frames(), "{} frames", heard.frames());
+    assert_eq!(heard.channels[0][..], wav.channels[0][..heard.frames()]);
 }
 
 #[test]

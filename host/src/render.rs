@@ -36,8 +36,10 @@ const BLOCK_LIMIT: Duration = Duration::from_secs(30);
 const WAIT_NS: u64 = 50_000_000;
 /// Memory for the blocks in flight of one plugin, in samples.
 const FLIGHT_SAMPLES: usize = 256 * 1024;
-/// Blocks between two looks at the clock for the progress.
+/// Blocks between two times that the progress is told.
 const PROGRESS_BLOCKS: u64 = 64;
+/// Blocks read at most in one turn. Workers take fewer; without any a turn would be the whole file.
+const TURN_BLOCKS: u64 = 64;
 
 /// What to render.
 #[derive(Debug, Clone, PartialEq)]
@@ -388,7 +390,10 @@ impl Line {
                 moved = true;
             }
         }
-        while !self.whole && self.has_room_from(0) {
+        for _ in 0..TURN_BLOCKS {
+            if self.whole || !self.has_room_from(0) {
+                break;
+            }
             self.read()?;
             if !self.whole {
                 self.pass_on(0)?;
