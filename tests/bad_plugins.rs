@@ -340,10 +340,70 @@ fn a_stop_or_shutdown_that_raises_does_not_spoil_what_was_rendered() {
         let (folder, wav) = folder_with_noise();
         let raise = format!("def {method}(self):\n    raise OSError('too late')");
         let plugin = processor_with(&folder, "made", "return True", &raise);
-        let done = render(&folder, plugin);
-        done.refused(6, &["plugin made", "OSError: too late"]);
+        let (done, report) = Render::new(&folder, folder.file("in.wav")).plugin(plugin).reported();
+        done.ended_with(9).and_said("OSError: too late").and_said("not stopped in order: plugin made");
+        let told = report["unwilling"].to_string();
+        assert!(told.contains("plugin made") && told.contains("OSError: too late"), "{told}");
+        assert!(report["events"].to_string().contains("OSError: too late"), "{report}");
         assert_eq!(Wav::read(&folder.file("out.wav")), wav, "{method}");
     }
+}
+
+/// A processor that leaves a file for each of `stop` and `shutdown`.
+fn leaves_in_order(folder: &Folder) -> PathBuf {
+    let method = |name: &str| {
+        let file = folder.file(&format!("{name}.done")).display().to_string();
+        format!("def {name}(self):\n    open({file:?}, 'w').close()\n")
+    };
+    processor_with(folder, "good", "return True", &(method("stop") + &method("shutdown")))
+}
+
+fn assert_left_in_order(folder: &Folder) {
+    for method in ["stop", "shutdown"] {
+        assert!(folder.file(&format!("{method}.done")).exists(), "{method} was not called");
+    }
+}
+
+#[test]
+fn a_plugin_that_does_not_start_lets_those_that_did_stop_in_order() {
+    let (folder, _) = folder_with_noise();
+    let (good, bad) = (leaves_in_order(&folder), module(&folder, "bad", "raise OSError('not today')"));
+    // The error of the first that fails is told.
+    let worse = module(&folder, "worse", "raise OSError('nor ever')");
+    let render = Render::new(&folder, folder.file("in.wav")).plugin(&good).plugin(&bad).plugin(&worse);
+    let done = render.run();
+    done.refused(6, &["plugin bad", "not today"]);
+    assert!(!done.stderr.contains("nor ever") && !folder.file("out.wav").exists(), "{done}");
+    assert_left_in_order(&folder);
+
+    let (folder, _) = folder_with_noise();
+    let (good, bad) = (leaves_in_order(&folder), module(&folder, "bad", "raise OSError('not today')"));
+    let text = format!(
+        "[[pipeline]]\nsource = \"in.wav\"\nplugins = [{good:?}]\nsink = \"good.wav\"
+         [[pipeline]]\nsource = \"in.wav\"\nplugins = [{bad:?}]\nsink = \"bad.wav\""
+    );
+    run(&config(&folder, &text), &[]).wait().refused(6, &["bad", "not today"]);
+    assert_left_in_order(&folder);
+    assert_eq!(Wav::read(&folder.file("good.wav")).frames(), 0);
+}
+
+#[test]
+fn an_output_that_can_not_be_made_lets_the_plugins_of_a_render_stop_in_order() {
+    let (folder, _) = folder_with_noise();
+    let nowhere = folder.file("no/such/folder/out.wav");
+    let render = Render::new(&folder, folder.file("in.wav")).plugin(leaves_in_order(&folder));
+    render.into_file(nowhere).run().refused(5, &["out.wav"]);
+    assert_left_in_order(&folder);
+}
+
+#[test]
+fn a_plugin_that_dies_in_a_render_lets_the_others_stop_in_order() {
+    let (folder, _) = folder_with_noise();
+    let dies = processor(&folder, "quitter", "os._exit(3)");
+    let render = Render::new(&folder, folder.file("in.wav")).plugin(leaves_in_order(&folder)).plugin(dies);
+    let done = render.run();
+    done.refused(6, &["quitter", "exit code 3"]);
+    assert_left_in_order(&folder);
 }
 
 #[test]

@@ -1,16 +1,22 @@
 //! Being told to end: in order, with every file whole and nobody left behind.
 
+use host::audio_file::Bits;
+use host::error::Kind;
+use host::plugin::spec::PluginSpec;
+use host::render::RenderSpec;
+use host::supervisor::Supervisor;
 use rustix::process::Signal;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::gate::Gate;
-use tests::leftovers::{assert_all_end, workers_of};
-use tests::nda::{Render, Running, command};
+use tests::leftovers::{assert_all_end, assert_reaped, workers_of};
+use tests::nda::{Done, Render, Running, command};
 use tests::plugins::{processor, processor_with, tells, wait_told};
 use tests::until::{process_ends, until};
 use tests::wav::Wav;
-use tests::workspace::Folder;
+use tests::workspace::{Folder, python};
 
 /// Without a clock it takes minutes to play, through blocks of 16 seconds to render.
 fn long_file(folder: &Folder) -> (PathBuf, Wav) {
@@ -90,6 +96,27 @@ fn sigterm_interrupts_a_render_and_leaves_a_valid_file() {
 }
 
 #[test]
+fn a_render_without_plugins_tells_its_progress_and_can_be_interrupted() {
+    let folder = Folder::new();
+    let (input, wav) = long_file(&folder);
+    let output = folder.file("out.wav");
+    let spec = RenderSpec { input, output, elements: Vec::new(), block_frames: 16, bits: Bits::F32 };
+    let stop = AtomicBool::new(false);
+    let mut told = Vec::new();
+    let mut progress = |done, _| {
+        told.push(done);
+        stop.store(told.len() == 3, Ordering::Relaxed);
+    };
+    let report = host::render::render(&spec, &stop, &mut progress, &mut |_| {}).unwrap();
+    assert!(report.interrupted && report.written);
+    assert!(told.len() == 3 && told.is_sorted_by(|a, b| a < b), "{told:?}");
+    let heard = Wav::read(&spec.output);
+    assert_eq!(heard.frames() as u64, report.frames);
+    assert!(heard.frames() < wav.frames(), "{} frames", heard.frames());
+    assert_eq!(heard.channels[0][..], wav.channels[0][..heard.frames()]);
+}
+
+#[test]
 fn sigint_interrupts_a_render_whose_plugin_hangs() {
     let folder = Folder::new();
     let gate = Gate::new(&folder);
@@ -131,16 +158,95 @@ fn a_run_ends_although_a_plugin_hangs_in_a_block_or_in_stop() {
     }
 }
 
+/// A plugin that says that it is being imported and then waits at the gate.
+fn importing_for_ever(folder: &Folder, gate: &Gate) -> PathBuf {
+    let here = folder.file("importing").display().to_string();
+    tests::plugins::module(
+        folder,
+        "imports",
+        &format!("open({here:?}, 'w').close()\nopen({:?}).read()", gate.path()),
+    )
+}
+
+/// Waits until it is being imported, and ends the program with SIGTERM.
+fn terminated_while_importing(folder: &Folder, running: Running) -> Done {
+    until("the import", || folder.file("importing").exists());
+    let workers = workers_of(running.pid());
+    assert!(!workers.is_empty());
+    running.signal(Signal::TERM);
+    let (_, done) = running.wait_alone();
+    workers.into_iter().for_each(assert_reaped);
+    done
+}
+
+#[test]
+fn sigterm_ends_a_run_whose_plugin_is_still_being_imported() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    long_file(&folder);
+    let plugin = importing_for_ever(&folder, &gate);
+    let done = terminated_while_importing(&folder, run(&playing(&folder, &plugin), &[]));
+    done.ended_with(0).and_said("interrupted before it began");
+    assert!(!done.stderr.contains("error"), "{done}");
+    let report = done.json();
+    assert_eq!((&report["ended_by"], &report["seconds"]), (&"signal".into(), &0.0.into()), "{done}");
+    assert_eq!(report["pipelines"], serde_json::json!([]));
+}
+
+#[test]
+fn sigterm_while_one_pipeline_starts_closes_those_before_it_and_opens_none_behind() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    long_file(&folder);
+    let idle = processor(&folder, "idle", "return True");
+    let importing = importing_for_ever(&folder, &gate);
+    let pipelines = [(&idle, "before"), (&importing, "at"), (&idle, "behind")].map(|(plugin, name)| {
+        format!("[[pipeline]]\nsource = \"in.wav\"\nplugins = [{plugin:?}]\nsink = \"{name}.wav\"\n")
+    });
+    let done = terminated_while_importing(&folder, run(&config(&folder, &pipelines.concat()), &[]));
+    done.ended_with(0).and_said("interrupted before it began");
+    assert_eq!(Wav::read(&folder.file("before.wav")).frames(), 0);
+    assert!(!folder.file("at.wav").exists() && !folder.file("behind.wav").exists());
+}
+
+#[test]
+fn sigterm_ends_a_render_whose_plugin_is_still_being_imported() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let (path, _) = long_file(&folder);
+    let idle = processor(&folder, "idle", "return True");
+    let render = Render::new(&folder, path).plugin(importing_for_ever(&folder, &gate)).plugin(idle);
+    let done = terminated_while_importing(&folder, Running::start(render.command()));
+    done.ended_with(130);
+    let out = folder.file("out.wav");
+    assert!(!out.exists() && !done.stderr.contains("error"), "{done}");
+    assert_eq!(done.stdout, format!("interrupted before it began; {} was not written\n", out.display()));
+}
+
+#[test]
+fn a_supervisor_that_was_told_to_leave_starts_nothing_more() {
+    let folder = Folder::new();
+    let spec =
+        PluginSpec { python: Some(python()), ..PluginSpec::new(processor(&folder, "p", "return True")) };
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let worker = supervisor.spawn("one", &spec).unwrap();
+    supervisor.leave();
+    supervisor.leave();
+    assert_eq!(supervisor.spawn("two", &spec).unwrap_err().kind(), Kind::System);
+    worker.get_parameter("blocks").expect_err("it is gone, or on its way");
+    let pid = worker.pid();
+    drop(supervisor);
+    assert_reaped(pid);
+}
+
 #[test]
 fn a_second_sigint_does_not_wait_for_a_plugin_that_hangs_while_importing() {
     let folder = Folder::new();
     let gate = Gate::new(&folder);
     long_file(&folder);
-    let here = folder.file("importing");
-    let text = format!("open({:?}, 'w').close()\nopen({:?}).read()", here.display().to_string(), gate.path());
-    let plugin = tests::plugins::module(&folder, "hangs", &text);
+    let plugin = importing_for_ever(&folder, &gate);
     let running = run(&playing(&folder, &plugin), &[]);
-    until("the import", || here.exists());
+    until("the import", || folder.file("importing").exists());
     let workers = workers_of(running.pid());
     assert_eq!(workers.len(), 1);
     until("an end", || {

@@ -22,7 +22,7 @@ use shared::clock::now_ns;
 use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Scrub, Status};
+use shared::ring::{HostEnd, Scrub, Status, Taken};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,8 +36,10 @@ const BLOCK_LIMIT: Duration = Duration::from_secs(30);
 const WAIT_NS: u64 = 50_000_000;
 /// Memory for the blocks in flight of one plugin, in samples.
 const FLIGHT_SAMPLES: usize = 256 * 1024;
-/// Blocks between two looks at the clock for the progress.
+/// Blocks between two times that the progress is told.
 const PROGRESS_BLOCKS: u64 = 64;
+/// Blocks read at most in one turn. Workers take fewer; without any a turn would be the whole file.
+const TURN_BLOCKS: u64 = 64;
 
 /// What to render.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +57,7 @@ pub struct RenderSpec {
 }
 
 /// Renders. `progress` is told frames done and frames in all, if known, many times a second; `stop` ends it early.
+/// Set while the plugins start, it ends the start, and the output is not touched.
 ///
 /// # Errors
 /// What could not be read, started or written. The output then holds what had been processed.
@@ -72,18 +75,46 @@ pub fn render(
         lines.add(&format!("{}: {warning}", spec.input.display()));
     }
     let (supervisor, events) = Supervisor::new()?;
-    let stages = start_all(&supervisor, spec, format)?;
-    for stage in &stages {
-        if let Stage::Worker(flight) = stage {
-            flight.plugin.notes().iter().for_each(|line| lines.add(line));
-        }
+    let mut stages = Vec::new();
+    let started = supervisor.start_unless(stop, || start_all(&supervisor, spec, format, &mut stages));
+    if stop.load(Ordering::Relaxed) {
+        // They have been asked to go already: what they say of it is not worth a word.
+        shut_down(plugins_of(stages));
+        return Ok(interrupted(spec, format, began.elapsed(), lines.all));
     }
     let start_seconds = began.elapsed().as_secs_f64();
-    let writer = WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits)?;
+    stages.iter().flat_map(Stage::notes).for_each(|line| lines.add(line));
+    let create = |()| WavWriter::create(&spec.output, reader.channels(), format.rate(), spec.bits);
+    let writer = match started.and_then(create) {
+        Ok(writer) => writer,
+        Err(error) => return Err(give_up(stages, &mut lines, error)),
+    };
     let began = Instant::now();
     let mut line = Line::new(reader, writer, stages, format);
     let done = line.run(stop, progress, &mut |line| lines.add(line), &events);
     line.finish(done, spec, start_seconds, began, (lines, &events))
+}
+
+/// What is told of a render that did not begin.
+fn interrupted(spec: &RenderSpec, format: Format, start: Duration, events: Vec<String>) -> RenderReport {
+    RenderReport {
+        input: spec.input.clone(),
+        output: spec.output.clone(),
+        rate: format.rate(),
+        channels: format.channels(),
+        block_frames: format.block_frames(),
+        frames: 0,
+        start_seconds: start.as_secs_f64(),
+        seconds: 0.0,
+        times_real_time: 0.0,
+        clipped: 0,
+        plugin_frames: 0,
+        plugins: Vec::new(),
+        events,
+        unwilling: Vec::new(),
+        interrupted: true,
+        written: false,
+    }
 }
 
 /// What happened, kept for the report and told at once.
@@ -127,13 +158,28 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     inode(a).is_some_and(|a| inode(b) == Some(a))
 }
 
-fn start_all(supervisor: &Supervisor, spec: &RenderSpec, format: Format) -> Result<Vec<Stage>> {
-    std::thread::scope(|scope| {
+/// Starts all places of the chain at once. Those that do start are in `stages`, also if one does not.
+fn start_all(
+    supervisor: &Supervisor,
+    spec: &RenderSpec,
+    format: Format,
+    stages: &mut Vec<Stage>,
+) -> Result<()> {
+    let started: Vec<_> = std::thread::scope(|scope| {
         let start = |element| scope.spawn(move || Stage::start(supervisor, element, format));
         let threads: Vec<_> = spec.elements.iter().map(start).collect();
         let panicked = |_| Err(Error::new(Kind::System, "starting a plugin panicked"));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-    })
+    });
+    let mut failed = Ok(());
+    for stage in started {
+        match stage {
+            Ok(stage) => stages.push(stage),
+            // The first is told.
+            Err(error) => failed = failed.and(Err(error)),
+        }
+    }
+    failed
 }
 
 /// One place of the chain.
@@ -160,6 +206,37 @@ impl Stage {
             }
         })
     }
+
+    /// What the user should know about how it was started.
+    fn notes(&self) -> &[String] {
+        match self {
+            Self::Worker(flight) => flight.plugin.notes(),
+            Self::Inline(_) => &[],
+        }
+    }
+}
+
+/// Lets the plugins of a render that can't go on stop in order; why it can't. A dead one's end is told by that.
+fn give_up(stages: Vec<Stage>, lines: &mut Lines<'_>, why: Error) -> Error {
+    let alive = plugins_of(stages).into_iter().filter(|plugin| !plugin.is_dead()).collect();
+    shut_down(alive).iter().for_each(|error| lines.add(&error.to_string()));
+    why
+}
+
+fn plugins_of(stages: Vec<Stage>) -> Vec<Plugin> {
+    let plugin = |stage| match stage {
+        Stage::Worker(flight) => Some(flight.plugin),
+        Stage::Inline(_) => None,
+    };
+    stages.into_iter().filter_map(plugin).collect()
+}
+
+/// Stops plugins and lets them go, side by side; which of them failed to, and how.
+fn shut_down(plugins: Vec<Plugin>) -> Vec<Error> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = plugins.into_iter().map(|plugin| scope.spawn(|| plugin.shutdown())).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()?.err()).collect()
+    })
 }
 
 /// As many blocks in flight as fit a second-level cache, at least two.
@@ -230,10 +307,19 @@ impl Flight {
         }
         self.plugin.time(head.stamps);
         let scrub = if self.plugin.spec().guard == Guard::On { Scrub::NonFinite } else { Scrub::Nothing };
-        let taken = self.end.take(self.oldest, block.samples_mut(), scrub).map_err(|_| Loss::Torn)?;
+        let taken = answer(&self.end, self.oldest, block.samples_mut(), scrub)?;
         self.plugin.stats().count_non_finite(taken.non_finite);
         Ok(())
     }
+}
+
+/// Takes an answer in place of the dry block. What was copied of one that changed meanwhile is not audio, and a
+/// bypass would let it through: the dry block is put back, whose slot is ours until it is handed over again.
+fn answer(end: &HostEnd, seq: u32, samples: &mut [f32], scrub: Scrub) -> std::result::Result<Taken, Loss> {
+    end.take(seq, samples, scrub).map_err(|_| {
+        samples.copy_from_slice(end.requested(seq));
+        Loss::Torn
+    })
 }
 
 /// The whole chain between two files.
@@ -304,7 +390,10 @@ impl Line {
                 moved = true;
             }
         }
-        while !self.whole && self.has_room_from(0) {
+        for _ in 0..TURN_BLOCKS {
+            if self.whole || !self.has_room_from(0) {
+                break;
+            }
             self.read()?;
             if !self.whole {
                 self.pass_on(0)?;
@@ -436,7 +525,7 @@ impl Line {
     }
 
     fn finish(
-        mut self,
+        self,
         done: Result<bool>,
         spec: &RenderSpec,
         start_seconds: f64,
@@ -446,24 +535,17 @@ impl Line {
         let clipped = self.writer.clipped();
         let written = self.writer.finalize();
         let seconds = began.elapsed().as_secs_f64();
-        let interrupted = done?;
-        let frames = written?;
-        let mut plugins = Vec::new();
-        let mut plugin_frames = 0;
-        for stage in self.stages.drain(..) {
-            if let Stage::Worker(flight) = stage {
-                let mut plugin = flight.plugin;
-                plugins.push(plugin.status());
-                plugin_frames += plugin.latency_frames();
-                match plugin.shutdown() {
-                    // Whoever interrupts a plugin that hangs knows that it does.
-                    Err(error) if interrupted => lines.add(&error.to_string()),
-                    ended => ended?,
-                }
-            }
-        }
+        let (interrupted, frames) = match done.and_then(|interrupted| Ok((interrupted, written?))) {
+            Ok(done) => done,
+            Err(error) => return Err(give_up(self.stages, &mut lines, error)),
+        };
+        let mut plugins = plugins_of(self.stages);
+        let statuses = plugins.iter_mut().map(Plugin::status).collect();
+        let plugin_frames = plugins.iter().map(Plugin::latency_frames).sum();
+        let unwilling: Vec<_> = shut_down(plugins).iter().map(ToString::to_string).collect();
         // With the workers gone, all that they had to say is there.
         events.try_iter().for_each(|event| lines.add(&event.to_string()));
+        unwilling.iter().for_each(|line| lines.add(line));
         let times_real_time = frames as f64 / f64::from(self.format.rate()) / seconds.max(1e-9);
         Ok(RenderReport {
             input: spec.input.clone(),
@@ -477,9 +559,11 @@ impl Line {
             times_real_time,
             clipped,
             plugin_frames,
-            plugins,
+            plugins: statuses,
             events: lines.all,
+            unwilling,
             interrupted,
+            written: true,
         })
     }
 }
@@ -507,4 +591,21 @@ fn hung(plugin: &Plugin) -> Error {
     let what = format!("plugin {} has not answered a block for {seconds} s", plugin.name());
     Error::new(Kind::Plugin, what)
         .remedy("the output holds what had been processed; look for an endless loop")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::layout::Layout;
+
+    #[test]
+    fn in_place_of_a_torn_answer_stands_the_dry_block() {
+        let format = Format::new(1, 16, 48_000).unwrap();
+        let (mut end, _handles) = HostEnd::create(Layout::new(format, 2).unwrap()).unwrap();
+        let seq = end.publish(|samples| samples.fill(0.25)).unwrap();
+        // Half of something that the worker wrote.
+        let mut samples = [9.0; 16];
+        assert_eq!(answer(&end, seq, &mut samples, Scrub::Nothing), Err(Loss::Torn));
+        assert_eq!(samples, [0.25; 16]);
+    }
 }

@@ -125,7 +125,7 @@ pub struct RunReport {
     pub ended_by: EndedBy,
     /// How long it ran, in seconds of the clock on the wall.
     pub seconds: f64,
-    /// Each pipeline at its end.
+    /// Each pipeline at its end; none if the run was interrupted before it began.
     pub pipelines: Vec<PipelineStatus>,
     /// What happened, a line each, oldest first; at most the last thousand.
     pub events: Vec<String>,
@@ -175,15 +175,19 @@ pub struct RenderReport {
     pub plugins: Vec<PluginStatus>,
     /// What happened, a line each.
     pub events: Vec<String>,
+    /// Plugins that raised when they were to stop or had to be killed, with the reason.
+    pub unwilling: Vec<String>,
     /// It was interrupted: the output holds what had been processed.
     pub interrupted: bool,
+    /// The output was written; if not, the render was interrupted before it began.
+    pub written: bool,
 }
 
 impl RenderReport {
-    /// Whether blocks were lost, so that the render is not a success.
+    /// Whether blocks were lost or a plugin did not stop in order, so that the render is not a success.
     #[must_use]
     pub fn has_failures(&self) -> bool {
-        self.plugins.iter().any(|p| p.counts.lost() > 0)
+        !self.unwilling.is_empty() || self.plugins.iter().any(|p| p.counts.lost() > 0)
     }
 }
 

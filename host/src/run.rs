@@ -4,8 +4,8 @@
 //! devices' threads. It ends when every source that ends has ended, when the time is over, or when it is told
 //! to; a dead plugin or a dead pipeline does not end it.
 
-use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::config::{Config, PipelineSpec};
+use crate::error::{Error, Result};
 use crate::pipeline::{Closed, Pipeline};
 use crate::report::{EndedBy, PipelineStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
@@ -31,9 +31,10 @@ pub trait Observer {
 
 /// Runs the pipelines until every source has ended, `limit` is over or `stop` is set.
 ///
+/// Set while the plugins start, `stop` ends the start: the report then holds no pipelines.
+///
 /// # Errors
-/// What the start found: nothing runs then, and nothing is left behind. Of kind `Device` if every pipeline lost
-/// its device on the way.
+/// What the start found: nothing runs then, and nothing is left behind.
 pub fn run(
     config: &Config,
     limit: Option<Duration>,
@@ -42,11 +43,19 @@ pub fn run(
 ) -> Result<RunReport> {
     let (supervisor, events) = Supervisor::new()?;
     let mut told = Told { observer, lines: VecDeque::new() };
-    let pipelines = open_all(config, &supervisor, &mut told)?;
-    pipelines.iter().try_for_each(Pipeline::play)?;
+    let mut pipelines = Vec::new();
+    let open = || open_all(config, &supervisor, stop, &mut told, &mut pipelines);
+    let opened = supervisor.start_unless(stop, open);
+    if stop.load(Ordering::Relaxed) {
+        return Ok(interrupted(pipelines, told));
+    }
+    if let Err(error) = opened.and_then(|()| pipelines.iter().try_for_each(Pipeline::play)) {
+        give_up(pipelines, &mut told);
+        return Err(error);
+    }
     let mut run = Run { pipelines, events, began: Instant::now(), told };
     let ended_by = run.until_end(limit, stop);
-    run.close(ended_by)
+    Ok(run.close(ended_by))
 }
 
 /// What happened: told at once, kept for the report.
@@ -65,13 +74,46 @@ impl Told<'_> {
     }
 }
 
-fn open_all(config: &Config, supervisor: &Supervisor, told: &mut Told<'_>) -> Result<Vec<Pipeline>> {
+/// Opens one pipeline after the other, no more of them once `stop` is set.
+fn open_all(
+    config: &Config,
+    supervisor: &Supervisor,
+    stop: &AtomicBool,
+    told: &mut Told<'_>,
+    opened: &mut Vec<Pipeline>,
+) -> Result<()> {
     let several = config.pipelines.len() > 1;
-    let open = |spec: &crate::config::PipelineSpec| {
+    let mut open = |spec: &PipelineSpec| {
         let prefix = if several { format!("{}/", spec.name) } else { String::new() };
         Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(line))
     };
-    config.pipelines.iter().map(open).collect()
+    for spec in config.pipelines.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
+        opened.push(open(spec)?);
+    }
+    Ok(())
+}
+
+/// Closes the pipelines that had started when something else could not.
+fn give_up(opened: Vec<Pipeline>, told: &mut Told<'_>) {
+    let closed: Vec<_> = opened.into_iter().map(Pipeline::close).collect();
+    let errors = closed.iter().flat_map(|closed| closed.files.iter().chain(&closed.plugins));
+    errors.for_each(|error| told.line(error.to_string()));
+}
+
+/// What is told of a run that did not begin: its pipelines have not played and are closed again.
+fn interrupted(opened: Vec<Pipeline>, mut told: Told<'_>) -> RunReport {
+    // All plugins have been asked to go already: what theirs say of it is not worth a word.
+    let closed: Vec<_> = opened.into_iter().map(Pipeline::close).collect();
+    let damaged: Vec<_> = closed.iter().flat_map(|closed| &closed.files).map(ToString::to_string).collect();
+    damaged.iter().for_each(|line| told.line(line.clone()));
+    RunReport {
+        ended_by: EndedBy::Signal,
+        seconds: 0.0,
+        pipelines: Vec::new(),
+        events: told.lines.into(),
+        damaged,
+        unwilling: Vec::new(),
+    }
 }
 
 struct Run<'a> {
@@ -142,7 +184,7 @@ impl Run<'_> {
             .line(format!("{first}; its blocks are replaced ({lost}) and it is not restarted yet{rest}"));
     }
 
-    fn close(mut self, ended_by: EndedBy) -> Result<RunReport> {
+    fn close(mut self, ended_by: EndedBy) -> RunReport {
         let seconds = self.began.elapsed().as_secs_f64();
         self.pipelines.iter_mut().for_each(Pipeline::halt);
         self.take_news(Duration::ZERO);
@@ -150,16 +192,12 @@ impl Run<'_> {
         let closed: Vec<_> = self.pipelines.drain(..).map(Pipeline::close).collect();
         // With the workers gone, all that they had to say is there.
         self.take_news(Duration::ZERO);
-        if ended_by == EndedBy::Device {
-            return Err(Error::new(Kind::Device, "every pipeline has lost its device")
-                .remedy("plug it in again, or use another: `nda devices` lists them"));
-        }
         let words = |errors: fn(&Closed) -> &Vec<Error>| -> Vec<String> {
             closed.iter().flat_map(errors).map(ToString::to_string).collect()
         };
         let damaged = words(|closed| &closed.files);
         let unwilling = words(|closed| &closed.plugins);
         damaged.iter().chain(&unwilling).for_each(|line| self.told.line(line.clone()));
-        Ok(RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged, unwilling })
+        RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged, unwilling }
     }
 }

@@ -153,7 +153,9 @@ pub(super) fn render_report() -> RenderReport {
         plugin_frames: 0,
         plugins: vec![gain()],
         events: Vec::new(),
+        unwilling: Vec::new(),
         interrupted: false,
+        written: true,
     }
 }
 

@@ -56,4 +56,11 @@ mod tests {
         assert_eq!(code(&RenderReport { interrupted: true, ..lossy }), exit::INTERRUPTED.into());
         assert_eq!(code(&fabricated::render_report()), ExitCode::SUCCESS);
     }
+
+    #[test]
+    fn a_whole_output_of_a_plugin_that_did_not_stop_is_no_success() {
+        let unwilling = vec!["plugin gain failed while stopping".into()];
+        let report = RenderReport { unwilling, ..fabricated::render_report() };
+        assert_eq!(code(&report), exit::LOSSES.into());
+    }
 }

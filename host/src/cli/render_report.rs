@@ -8,6 +8,9 @@ use crate::report::{PluginStatus, RenderReport};
 
 /// The summary; `bits` is what the output was written in.
 pub(super) fn text(report: &RenderReport, bits: Bits) -> String {
+    if !report.written {
+        return format!("interrupted before it began; {} was not written\n", report.output.display());
+    }
     let mut lines = vec![summary(report, bits)];
     if report.clipped > 0 {
         lines.push(format!(
@@ -26,6 +29,7 @@ pub(super) fn text(report: &RenderReport, bits: Bits) -> String {
         lines.extend(run_report::uncached(plugin).map(|uncached| format!("    {uncached}")));
         lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}")));
     }
+    lines.extend(run_report::not_stopped(&report.unwilling));
     lines.join("\n") + "\n"
 }
 
@@ -62,6 +66,22 @@ mod tests {
         let expected = "wrote out.wav: 60.0 s, 2 ch, 48000 Hz, 32-bit float in 0.10 s (600x real time), \
                         worker started in 0.15 s\n";
         assert_eq!(text(&fabricated::render_report(), Bits::F32), expected);
+    }
+
+    #[test]
+    fn a_render_that_did_not_begin_says_that_nothing_was_written() {
+        let report = RenderReport { interrupted: true, written: false, ..fabricated::render_report() };
+        assert_eq!(text(&report, Bits::F32), "interrupted before it began; out.wav was not written\n");
+    }
+
+    #[test]
+    fn a_plugin_that_did_not_stop_is_told_last_in_one_line() {
+        let unwilling = vec!["plugin gain failed while stopping: OSError\n    a traceback".into()];
+        let text = text(&RenderReport { unwilling, ..fabricated::render_report() }, Bits::F32);
+        assert!(
+            text.ends_with("\nnot stopped in order: plugin gain failed while stopping: OSError\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::screen::Screen;
 use super::signals::{self, Flags};
 use super::{exit, run_report};
 use crate::config::{self, Config};
-use crate::error::Result;
-use crate::report::RunReport;
+use crate::error::{Error, Kind, Result};
+use crate::report::{EndedBy, RunReport};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<ExitCode> {
     let report = watched(&config, args.limit, &flags, out)?;
     out.text(&run_report::text(&report, &config));
     json.write(&report, out)?;
-    Ok(code(&report))
+    Ok(ended(&report, out))
 }
 
 fn watched(config: &Config, limit: Option<Duration>, flags: &Flags, out: &mut Out) -> Result<RunReport> {
@@ -36,6 +36,39 @@ fn watched(config: &Config, limit: Option<Duration>, flags: &Flags, out: &mut Ou
     }
 }
 
-fn code(report: &RunReport) -> ExitCode {
+/// The exit code, with an error if the run could not go on.
+fn ended(report: &RunReport, out: &mut Out) -> ExitCode {
+    if report.ended_by == EndedBy::Device {
+        let error = Error::new(Kind::Device, "every pipeline has lost its device")
+            .remedy("plug it in again, or use another: `nda devices` lists them");
+        out.error(&error);
+        return exit::of(error.kind());
+    }
     if report.has_failures() { exit::LOSSES.into() } else { ExitCode::SUCCESS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fabricated::{self, Shared};
+
+    fn ended_and_said(report: &RunReport) -> (ExitCode, String) {
+        let said = Shared::default();
+        let code = ended(report, &mut Out::catching(std::io::sink(), said.clone()));
+        (code, said.text())
+    }
+
+    #[test]
+    fn a_run_that_lost_its_devices_says_what_to_do_about_it_whatever_else_it_lost() {
+        let report = fabricated::run_report(vec![fabricated::with_a_dead_plugin()]);
+        let (code, said) = ended_and_said(&RunReport { ended_by: EndedBy::Device, ..report });
+        assert_eq!(code, exit::of(Kind::Device));
+        assert!(said.contains("lost its device") && said.contains("try: "), "{said}");
+    }
+
+    #[test]
+    fn losses_are_in_the_exit_code_and_in_the_report_alone() {
+        let report = fabricated::run_report(vec![fabricated::with_a_dead_plugin()]);
+        assert_eq!(ended_and_said(&report), (exit::LOSSES.into(), String::new()));
+    }
 }

@@ -19,14 +19,19 @@ pub(super) fn text(report: &RunReport, config: &Config) -> String {
         lines.push(words::plural(report.events.len() as u64, "event"));
     }
     lines.extend(report.damaged.iter().map(|why| format!("not whole: {why}")));
-    // The traceback has been told when it happened.
-    let first_lines = report.unwilling.iter().filter_map(|why| why.lines().next());
-    lines.extend(first_lines.map(|why| format!("not stopped in order: {why}")));
+    lines.extend(not_stopped(&report.unwilling));
     lines.join("\n") + "\n"
+}
+
+/// Plugins that did not stop in order. The traceback has been told when it happened.
+pub(super) fn not_stopped(unwilling: &[String]) -> impl Iterator<Item = String> {
+    let first_lines = unwilling.iter().filter_map(|why| why.lines().next());
+    first_lines.map(|why| format!("not stopped in order: {why}"))
 }
 
 fn ending(report: &RunReport) -> String {
     let why = match report.ended_by {
+        EndedBy::Signal if report.pipelines.is_empty() => return "interrupted before it began".to_owned(),
         EndedBy::Source => "every source has ended",
         EndedBy::Time => "the time is over",
         EndedBy::Signal => "told to by a signal",
@@ -180,6 +185,13 @@ main: song.flac -> virtual and out.wav, 0.0 s played
         let text = text(&fabricated::run_report(vec![pipeline]), &config());
         let told = "good, none lost\n    slower, in a fresh buffer each: 7 blocks (it is odd)\n";
         assert!(text.contains(told) && text.matches("slower").count() == 1, "{text}");
+    }
+
+    #[test]
+    fn a_run_that_did_not_begin_says_no_more_than_that() {
+        let report = RunReport { ended_by: EndedBy::Signal, ..fabricated::run_report(Vec::new()) };
+        let report = RunReport { seconds: 0.0, events: Vec::new(), ..report };
+        assert_eq!(text(&report, &config()), "interrupted before it began\n");
     }
 
     #[test]

@@ -29,10 +29,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use watch::{Command, Launch, Watch};
+
+/// How often a start that goes on looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How long a worker may take for what it is asked, before it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +144,43 @@ impl Supervisor {
         }
     }
 
+    /// Asks all workers to go, without waiting; in two seconds they are killed. None can be started any more, and
+    /// every question to one is answered with its end. May be called by any thread, and more than once.
+    pub fn leave(&self) {
+        // A thread that is gone has left nobody behind.
+        let _ = self.commands.send(Command::Leave);
+        self.ring();
+    }
+
+    /// Lets `start` start workers, and all of them leave as soon as `stop` is set: a plugin may import for as long
+    /// as a load may take, and nobody who has asked for the end waits for that. If `stop` is not set when this
+    /// returns, nobody was asked to leave.
+    ///
+    /// # Errors
+    /// What `start` says; [`Kind::System`] if there is no thread to watch `stop`.
+    pub(crate) fn start_unless<T>(&self, stop: &AtomicBool, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (starting, over) = channel::<()>();
+        let look = move || self.leave_on(stop, &over);
+        thread::scope(|scope| {
+            let watcher = thread::Builder::new().name("nda-start".into());
+            let refused = |e| Error::new(Kind::System, "can't watch over the start").source(e);
+            watcher.spawn_scoped(scope, look).map_err(refused)?;
+            // Dropped with this block, by a panic as well: the watcher ends then.
+            let _starting = starting;
+            start()
+        })
+    }
+
+    /// Looks at `stop` until it is set or `over` is hung up.
+    fn leave_on(&self, stop: &AtomicBool, over: &Receiver<()>) {
+        while !stop.load(Ordering::Relaxed) {
+            if over.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+        self.leave();
+    }
+
     /// Makes the thread look at its commands.
     fn ring(&self) {
         // It fails if 2^64 rings wait to be heard.
@@ -149,8 +190,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Leave);
-        self.ring();
+        self.leave();
         if let Some(thread) = self.thread.take() {
             // A panic over there has been printed, and its workers have ended with it.
             let _ = thread.join();

@@ -35,7 +35,7 @@ const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 pub(super) enum Command {
     /// Start a worker.
     Launch(Launch),
-    /// Ask all workers to go, and end.
+    /// Start no more, ask all workers to go, and end.
     Leave,
 }
 
@@ -141,8 +141,11 @@ impl Watch {
         let _ = read(&*self.bell, &mut [0; 8]);
         loop {
             match self.commands.try_recv() {
+                // Dropped unanswered: whoever waits for it is told that there will be none.
+                Ok(Command::Launch(_)) if self.leaving.is_some() => {}
                 Ok(Command::Launch(launch)) => self.launch(launch),
-                Ok(Command::Leave) | Err(TryRecvError::Disconnected) => return self.leave(),
+                Ok(Command::Leave) => self.leave(),
+                Err(TryRecvError::Disconnected) => return self.leave(),
                 Err(TryRecvError::Empty) => return,
             }
         }
