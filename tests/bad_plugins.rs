@@ -385,6 +385,13 @@ fn a_plugin_that_does_not_start_lets_those_that_did_stop_in_order() {
     run(&config(&folder, &text), &[]).wait().refused(6, &["bad", "not today"]);
     assert_left_in_order(&folder);
     assert_eq!(Wav::read(&folder.file("good.wav")).frames(), 0);
+
+    let (folder, _) = folder_with_noise();
+    let (good, bad) = (leaves_in_order(&folder), module(&folder, "bad", "raise OSError('not today')"));
+    let text =
+        format!("[[pipeline]]\nsource = \"in.wav\"\nplugins = [{good:?}, {bad:?}]\nsink = \"one.wav\"");
+    run(&config(&folder, &text), &[]).wait().refused(6, &["bad", "not today"]);
+    assert_left_in_order(&folder);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::nda::Done;
+use tests::plugins::sink;
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
 
@@ -105,9 +106,8 @@ fn a_file_is_thrown_away_by_the_null_sink() {
     let pipeline = &report["pipelines"][0];
     let plugin = &pipeline["plugins"][0];
     assert_eq!((&plugin["kind"], &plugin["mode"]), (&"sink".into(), &"pipelined".into()));
-    // The first block's answer comes with the second, so there is one less.
     let blocks = pipeline["frames"].as_u64().unwrap() / 1024;
-    assert_eq!(count(plugin, "good") + late(plugin), blocks - 1);
+    assert_eq!(count(plugin, "good") + late(plugin), blocks);
     assert!(count(plugin, "good") > 0);
 }
 
@@ -131,6 +131,34 @@ fn a_file_is_recorded_by_the_wav_sink() {
             assert!((heard - sent).abs() < 1e-6, "{heard} for {sent}");
         }
     }
+}
+
+/// Slower than real time, so that it is behind by all its slots when the file ends.
+const SLOW_SINK: &str = "time.sleep(0.03)
+self.written = getattr(self, 'written', 0) + 1
+open(WRITTEN, 'w').write(str(self.written))
+return True";
+
+#[test]
+fn a_slow_sink_gets_what_was_handed_to_it_and_every_block_is_counted() {
+    let folder = Folder::new();
+    Wav::new(vec![vec![0.25; 200 * 256]]).write(&folder.file("in.wav"));
+    let written = folder.file("written");
+    let write = format!(
+        "import time\n{}",
+        SLOW_SINK.replace("WRITTEN", &format!("{:?}", written.display().to_string()))
+    );
+    let slow = sink(&folder, "slow", &write);
+    let text = format!("[[pipeline]]\nsource = \"in.wav\"\nsink = {slow:?}");
+    let (done, report) = report(&folder, &text, &[]);
+    // It lost more than it got: that is a failure.
+    done.ended_with(9);
+    let pipeline = &report["pipelines"][0];
+    let counts = &pipeline["plugins"][0]["counts"];
+    let count = |what: &str| counts[what].as_u64().unwrap();
+    let all: u64 = ["good", "late", "failed", "gone", "behind", "torn"].map(count).iter().sum();
+    assert_eq!(all, pipeline["frames"].as_u64().unwrap() / 256, "{counts}");
+    assert_eq!(std::fs::read_to_string(written).unwrap(), count("good").to_string(), "{counts}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A chain: processors in a row, run on the audio thread, with the latency they add up to.
 //!
 //! The heart of the library: put a [`Chain`] into any audio callback. Processors that want to be pipelined,
-//! and whatever stands between them, share one section and one block of latency.
+//! and whatever stands between them, share one section and the latency of one.
 
 use crate::block::Block;
 use crate::error::Result;

@@ -28,6 +28,7 @@
 //!    stays with you, the audio half ([`plugin::Remote`]) is a [`processor::Processor`] like any other.
 //! 3. [`chain::Chain::new`] puts processors in a row and adds up their latency.
 //! 4. [`chain::Chain::process`] is called in the audio callback, once a block; [`reblock`] adapts other sizes.
+//!    If one callback runs several blocks in a row, say so in [`plugin::Place`] when a pipelined plugin is loaded.
 //! 5. [`plugin::Plugin::shutdown`] ends the worker; dropping the supervisor ends those that are left.
 //!
 //! Whole pipelines with devices and files are in [`pipeline`] and [`run`], offline rendering in [`render`]. The

@@ -193,13 +193,7 @@ impl Pipeline {
         let recorded = self.recorders.into_iter().filter_map(|(_, recorder)| recorder.finish().err());
         let mut files: Vec<_> = recorded.collect();
         files.extend(self.player.as_mut().and_then(|player| player.finish().err()));
-        // A dead one's end has been told.
-        let alive = self.plugins.into_iter().filter(|plugin| !plugin.is_dead());
-        let plugins = std::thread::scope(|scope| {
-            let threads: Vec<_> = alive.map(|p| scope.spawn(|| p.shutdown())).collect();
-            threads.into_iter().filter_map(|thread| thread.join().ok()?.err()).collect()
-        });
-        Closed { files, plugins }
+        Closed { files, plugins: shut_down(self.plugins) }
     }
 }
 
@@ -262,7 +256,7 @@ fn start_plugins(
     if let SinkSpec::Plugin { name, spec } = &spec.sink {
         wanted.push((name, spec, PluginKind::Sink));
     }
-    let started: Result<Vec<_>> = std::thread::scope(|scope| {
+    let started: Vec<Result<_>> = std::thread::scope(|scope| {
         let start = |(name, spec, kind): (&str, &PluginSpec, _)| {
             let (name, spec) = (format!("{prefix}{name}"), spec.clone());
             scope.spawn(move || {
@@ -273,8 +267,33 @@ fn start_plugins(
         let panicked = |_| Err(Error::new(Kind::System, "starting a plugin panicked"));
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
     });
-    let (plugins, remotes): (Vec<_>, Vec<_>) = started?.into_iter().unzip();
+    let mut first_error = None;
+    let (mut plugins, mut remotes) = (Vec::new(), Vec::new());
+    for plugin in started {
+        match plugin {
+            Ok((plugin, remote)) => {
+                plugins.push(plugin);
+                remotes.push(remote);
+            }
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    if let Some(error) = first_error {
+        // The others have started: they stop in order. What goes wrong with that comes after this error.
+        shut_down(plugins);
+        return Err(error);
+    }
     Ok(Remotes { plugins, remotes: remotes.into_iter() })
+}
+
+/// Ends the plugins that are alive, side by side; those that would not stop in order.
+fn shut_down(plugins: Vec<Plugin>) -> Vec<Error> {
+    // A dead one's end has been told.
+    let alive = plugins.into_iter().filter(|plugin| !plugin.is_dead());
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = alive.map(|p| scope.spawn(|| p.shutdown())).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()?.err()).collect()
+    })
 }
 
 /// A pipeline being put together.
@@ -381,7 +400,7 @@ impl<'a> Opening<'a> {
         let buffer = |settled: &Option<Settled>| settled.as_ref().map_or(0, |s| s.buffer_frames as usize);
         let buffers = buffer(&self.devices.input) + buffer(&self.devices.output);
         self.fifo_frames = buffers + self.format.block_frames();
-        let capacity = self.format.rate() as usize;
+        let capacity = self.format.rate() as usize + self.fifo_frames + buffers;
         let (writer, reader) = reblock::frame_fifo(self.format.channels(), capacity, self.fifo_frames);
         let counts = reader.counts();
         self.processors.push(Box::new(CaptureSource { frames: reader, ahead: Some(self.fifo_frames) }));

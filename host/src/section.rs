@@ -1,9 +1,10 @@
-//! A pipelined section: consecutive processors that together may take one block longer.
+//! A pipelined section: consecutive processors that together may take a block longer.
 //!
-//! The audio thread hands the block to the section's thread and takes the result of the block before; the
-//! thread runs the processors, waits for their workers within the block, and repairs lost blocks at once. So a
-//! chain has one block of latency however many of its plugins are pipelined. The hand-over is the same ring as
-//! a worker's, between two threads of this process; a [`Remote`] is its audio half.
+//! The audio thread hands the block to the section's thread and takes the result of the block before (of the
+//! burst before, where one callback runs several); the thread runs the processors, waits for their workers
+//! within the block, and repairs lost blocks at once. So a chain has the latency of one however many of its
+//! plugins are pipelined. The hand-over is the same ring as a worker's, between two threads of this process; a
+//! [`Remote`] is its audio half.
 //!
 //! A section with a single plugin doesn't exist: the audio thread pipelines that one by itself.
 

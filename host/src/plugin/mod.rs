@@ -56,7 +56,8 @@ pub struct Plugin {
 impl Plugin {
     /// Starts the plugin in a worker of its own and gives both halves, ready to process blocks of this format.
     ///
-    /// Waits for the interpreter and for the plugin's own code, a tenth of a second or more.
+    /// For callbacks that run one block or less; others say so by [`Plugin::load_as`]. Waits for the interpreter and
+    /// for the plugin's own code, a tenth of a second or more.
     ///
     /// # Errors
     /// Of kind `Interpreter` or `Plugin`, with the plugin's traceback, if it can't be started.
@@ -76,6 +77,7 @@ impl Plugin {
         spec: PluginSpec,
         place: Place,
     ) -> Result<(Self, Remote)> {
+        let place = Place { burst: place.burst.max(1), ..place };
         let (mut plugin, end) = Self::open(supervisor, name, spec, place, None)?;
         plugin.worker.start()?;
         let (stats, writer, times) = telemetry::plugin_figures();
@@ -102,7 +104,7 @@ impl Plugin {
         let closed = spec.fail_closed.unwrap_or(loaded.fail_closed);
         let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
         let mode = spec.mode.unwrap_or(default);
-        let slots = slots.map_or_else(|| slots_for(name, mode, place), Ok)?;
+        let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, place), Ok)?;
         let (end, configured) = worker.configure(format, slots, &spec.set)?;
         check_answers(name, &spec, loaded.kind, format, &configured)?;
         let mut uncached = Uncached::new(configured.uncached.as_deref(), end.uncached_blocks());
@@ -263,14 +265,21 @@ pub struct Place {
     pub format: Format,
     /// What it has to be.
     pub kind: Option<PluginKind>,
-    /// How many blocks one callback of the device runs in a row: its buffer in blocks, rounded up.
+    /// How many blocks one callback of the device runs in a row: its buffer in blocks, rounded up, at least 1. With
+    /// less than there are, a pipelined result would be asked for before it can be there.
     pub burst: u32,
 }
 
 /// Slots enough for a burst and for some blocks more that a slow worker may fall behind.
-fn slots_for(name: &str, mode: Mode, place: Place) -> Result<u32> {
-    let wanted =
-        if mode == Mode::Pipelined { (place.burst + SPARE_SLOTS).next_power_of_two() } else { SLOTS };
+fn slots_for(name: &str, kind: PluginKind, mode: Mode, place: Place) -> Result<u32> {
+    if mode == Mode::SameBlock {
+        return Ok(SLOTS);
+    }
+    let wanted = place.burst.saturating_add(SPARE_SLOTS).checked_next_power_of_two().unwrap_or(u32::MAX);
+    if kind == PluginKind::Sink {
+        // It has nothing to give back: what does not fit is not handed over, and counted.
+        return Ok(wanted.clamp(SLOTS, SLOTS_MAX));
+    }
     if wanted > SLOTS_MAX {
         let (block, burst) = (place.format.block_frames(), place.burst);
         let what =

@@ -17,6 +17,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How long a sink may take for the blocks that are left to it at the end.
+const SINK_WAIT_NS: u64 = 1_000_000_000;
+
 /// How a [`Remote`] meets its other side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
@@ -67,7 +70,9 @@ impl Remote {
     ) -> Self {
         let concealer = Concealer::new(end.layout().format(), terms.plan);
         let unanswered = VecDeque::with_capacity(end.layout().slots() as usize);
-        let under_way = VecDeque::with_capacity(terms.burst as usize + 1);
+        // Full when the results of a burst and of one block more are due.
+        let due = if terms.mode == Mode::Pipelined { terms.burst as usize + 1 } else { 0 };
+        let under_way = VecDeque::with_capacity(due);
         Self { name, end, gone, terms, concealer, under_way, unanswered, stats, timings }
     }
 
@@ -155,6 +160,29 @@ impl Remote {
 
     /// Hands over to a sink without waiting. An answer that comes late is as good: the audio has arrived.
     fn feed(&mut self, block: &Block<'_>) {
+        self.acknowledge();
+        // An answer that has not been seen keeps its slot: its successor there would overwrite it.
+        let has_room = self.unanswered.len() < self.end.layout().slots() as usize;
+        let asked = if has_room { self.ask(block) } else { Err(Loss::Behind) };
+        match asked {
+            Ok(asked) => self.unanswered.push_back(asked),
+            Err(_) if self.gone.load(Ordering::Relaxed) => {
+                self.stats.count_lost(Loss::Gone);
+                self.write_off(Loss::Gone);
+            }
+            Err(loss) => self.stats.count_lost(loss),
+        }
+    }
+
+    /// Counts the blocks that nobody will answer any more.
+    fn write_off(&mut self, loss: Loss) {
+        while self.unanswered.pop_front().is_some() {
+            self.stats.count_lost(loss);
+        }
+    }
+
+    /// Counts what a sink has answered meanwhile.
+    fn acknowledge(&mut self) {
         while let Some(asked) = self.unanswered.front().copied()
             && let Some(head) = self.end.head(asked.seq)
         {
@@ -165,13 +193,17 @@ impl Remote {
                 Status::Failed => self.stats.count_lost(Loss::Failed),
             }
         }
-        // An answer that has not been seen keeps its slot: its successor there would overwrite it.
-        let has_room = self.unanswered.len() < self.end.layout().slots() as usize;
-        let asked = if has_room { self.ask(block) } else { Err(Loss::Behind) };
-        match asked {
-            Ok(asked) => self.unanswered.push_back(asked),
-            Err(_) if self.gone.load(Ordering::Relaxed) => self.stats.count_lost(Loss::Gone),
-            Err(loss) => self.stats.count_lost(loss),
+    }
+}
+
+/// A chain is dropped on a thread that may wait. A sink that is only a little behind gets what was handed over to
+/// it before its worker is told to stop, so that what was played is recorded too, and every block is counted.
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some(last) = self.unanswered.back().copied() {
+            let _ = self.end.wait(last.seq, now_ns() + SINK_WAIT_NS, &self.gone);
+            self.acknowledge();
+            self.write_off(if self.gone.load(Ordering::Relaxed) { Loss::Gone } else { Loss::Late });
         }
     }
 }
@@ -206,7 +238,7 @@ impl Processor for Remote {
 
     fn enter_section(&mut self) {
         let format = self.end.layout().format();
-        // The section's thread may wait within the block and adds the one block of latency for all.
+        // The section's thread may wait within the block, and the section's latency is that of all.
         if self.blocks_behind() > 0 {
             self.terms.deadline = DEADLINE_MAX;
         }

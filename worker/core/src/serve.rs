@@ -14,7 +14,6 @@ use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Repl
 use shared::ring::{Stamps, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicBool;
 
 /// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
 const LOOK_AROUND_NS: u64 = 1_000_000_000;
@@ -218,18 +217,7 @@ impl<P: Plugin> Server<'_, P> {
     }
 
     /// Ends processing; nothing to do for a plugin that does not run.
-    /// A sink gets the blocks that have been handed over, though it shall stop: what was played is recorded too.
-    fn finish_blocks(&mut self) {
-        while self.kind == PluginKind::Sink
-            && let Phase::Running(end) = &self.phase
-            && end.wait(0, &AtomicBool::new(false)) == Wake::Block
-        {
-            self.block();
-        }
-    }
-
     fn stop(&mut self) -> Result<(), Failure> {
-        self.finish_blocks();
         match std::mem::replace(&mut self.phase, Phase::Loaded) {
             Phase::Running(end) => {
                 self.phase = Phase::Ready(end);

@@ -45,7 +45,6 @@ impl Plugin for Negate {
         self.source = file.ends_with("source");
         let kind = match file {
             "source" => PluginKind::Source,
-            "sink" => PluginKind::Sink,
             _ => PluginKind::Processor,
         };
         let text = String::new;
@@ -343,16 +342,6 @@ fn a_source_begins_each_block_with_silence() {
     for _ in 0..10 {
         assert_eq!(round(&mut end, 0.5).1, [-0.25; 128]);
     }
-    host.goodbye();
-}
-
-#[test]
-fn a_sink_gets_the_blocks_that_were_handed_over_before_it_was_told_to_stop() {
-    let (mut host, mut end) = Host::running("sink");
-    // Nobody rings: the worker sleeps until the request comes.
-    let handed_over: Vec<_> = (0..3).map(|_| end.publish(|samples| samples.fill(0.5)).unwrap()).collect();
-    assert_eq!(host.ask(Ask::Stop), Ok(Answer::Done));
-    assert!(handed_over.iter().all(|seq| end.is_answered(*seq)));
     host.goodbye();
 }
 
