@@ -136,9 +136,8 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// Whether a worker died, or a plugin failed blocks by its own fault, was too slow for most, or did not stop in
-    /// order, so that the run
-    /// is not a success. A plugin that hangs shows only at the end: it has to be killed.
+    /// Whether a worker died, or a plugin failed blocks by its own fault, was too slow for most of them, or did not
+    /// stop in order, so that the run is no success. A plugin that hangs in the end has to be killed.
     #[must_use]
     pub fn has_failures(&self) -> bool {
         // So far behind most of the time is too slow for real time, or hung; a late block now and then is neither.
