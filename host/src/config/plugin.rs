@@ -125,7 +125,8 @@ pub(super) fn table(
     let text = reader.text(key, file)?;
     let file = plugin_file(reader, &text, file.span());
     let python = python.or_else(|| names.python.clone());
-    Some((name, PluginSpec { file, python, set, mode, deadline, lost, fail_closed, guard }))
+    let spec = PluginSpec::new(file);
+    Some((name, PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, ..spec }))
 }
 
 fn plugin_file(reader: &mut Reader<'_>, text: &str, at: Span) -> PathBuf {

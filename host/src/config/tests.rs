@@ -151,7 +151,6 @@ mod what_may_be_said {
         let text = "{ file = \"b.py\", name = \"eq\", python = \"/opt/py\", set = { gain = \"0.5\" }, \
             mode = \"same-block\", deadline = 0.95, lost = \"mute\", fail_closed = true, guard = \"on\" }";
         let spec = PluginSpec {
-            file: "/base/b.py".into(),
             python: Some("/opt/py".into()),
             set: vec![("gain".into(), "0.5".into())],
             mode: Some(Mode::SameBlock),
@@ -159,6 +158,7 @@ mod what_may_be_said {
             lost: Lost::Mute,
             fail_closed: Some(true),
             guard: Guard::On,
+            ..PluginSpec::new("/base/b.py")
         };
         assert_eq!(element(text), ElementSpec::Plugin { name: "eq".into(), spec });
     }

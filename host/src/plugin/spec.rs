@@ -4,6 +4,7 @@
 //! it does not look at the file system.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How the audio thread meets the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +46,23 @@ pub const DEADLINE_DEFAULT: f32 = 0.5;
 /// See [`DEADLINE_MIN`].
 pub const DEADLINE_MAX: f32 = 0.95;
 
+/// What stands by to take the place of a worker that died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standby {
+    /// Nothing: a replacement starts with its interpreter.
+    None,
+    /// An interpreter with numpy, shared by all plugins that use it; the plugin is loaded when it is needed.
+    #[default]
+    Spare,
+    /// A worker with the plugin loaded and started, with the same parameters and the last snapshot of its state.
+    Twin,
+}
+
+/// How far above full scale, in dB, a plugin's samples may be before they are limited.
+pub const LEVEL_MAX_DB: f32 = 12.0;
+/// How often the state of a plugin that offers it is saved.
+pub const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
+
 /// One Python plugin as the user asked for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginSpec {
@@ -64,6 +82,22 @@ pub struct PluginSpec {
     pub fail_closed: Option<bool>,
     /// What is done to its samples at the boundary.
     pub guard: Guard,
+    /// The loudest that its samples may be, in dB of full scale, before they are limited.
+    pub level_max_db: f32,
+    /// Whether it may move from same-block to pipelined and back by itself.
+    pub adapt: bool,
+    /// Whether a worker that died is replaced.
+    pub restart: bool,
+    /// What stands by for that.
+    pub standby: Standby,
+    /// How long it may go without an answer before it is called hung; `None` is 250 ms or 20 blocks, whichever
+    /// is longer.
+    pub hang_after: Option<Duration>,
+    /// How much memory its worker, with all processes it started, may use, in bytes; `None` is half of what the
+    /// machine has.
+    pub memory_max: Option<u64>,
+    /// How often its state is saved, if it offers `save_state`; zero is never.
+    pub snapshot_every: Duration,
 }
 
 impl PluginSpec {
@@ -78,6 +112,13 @@ impl PluginSpec {
             lost: Lost::default(),
             fail_closed: None,
             guard: Guard::default(),
+            level_max_db: LEVEL_MAX_DB,
+            adapt: true,
+            restart: true,
+            standby: Standby::default(),
+            hang_after: None,
+            memory_max: None,
+            snapshot_every: SNAPSHOT_EVERY,
         }
     }
 
