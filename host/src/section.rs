@@ -88,6 +88,7 @@ fn terms_of(format: Format, burst: u32, processors: &[Box<dyn Processor>]) -> Te
         closed: seals.closed,
         ramp: !seals.no_ramp,
         latency_frames: own as usize + burst as usize * format.block_frames(),
+        latency_max_frames: 0,
     };
     Terms {
         kind: PluginKind::Processor,
