@@ -5,6 +5,7 @@
 use super::files::Role;
 use super::pipeline::note_name;
 use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span, as_parameter};
+use super::recovery;
 use super::spec::{ElementSpec, GAIN_DB, PipelineSpec, SinkSpec, SourceSpec, plugin_name, unique};
 use crate::plugin::spec::{DEADLINE_DEFAULT, DEADLINE_MAX, DEADLINE_MIN, Guard, Lost, Mode, PluginSpec};
 use std::path::{Path, PathBuf};
@@ -122,11 +123,13 @@ pub(super) fn table(
         .get("guard")
         .and_then(|node| reader.choice("guard", node, &[("on", Guard::On), ("off", Guard::Off)]))
         .unwrap_or_default();
-    let text = reader.text(key, file)?;
-    let file = plugin_file(reader, &text, file.span());
     let python = python.or_else(|| names.python.clone());
-    let spec = PluginSpec::new(file);
-    Some((name, PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, ..spec }))
+    let mut spec =
+        PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, ..PluginSpec::new("") };
+    recovery::read(reader, table, end, &mut spec);
+    let text = reader.text(key, file)?;
+    spec.file = plugin_file(reader, &text, file.span());
+    Some((name, spec))
 }
 
 fn plugin_file(reader: &mut Reader<'_>, text: &str, at: Span) -> PathBuf {
