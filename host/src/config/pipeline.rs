@@ -147,12 +147,12 @@ fn pipeline(
     let own = ["name", "source", "plugins", "sink", "record"];
     reader.keys(table, "a pipeline", &[&own[..], &Settings::KEYS].concat());
     let settings = inherited.read(reader, table);
-    let mut names = Names::new(settings.python);
+    let mut names = Names::new(table, settings.python);
     let source = source(reader, table, at, &mut names);
     let elements = table.get("plugins").map(|node| elements(reader, node, &mut names));
     let sink = table.get("sink").and_then(|node| ends::sink(reader, node, &mut names));
     let record = table.get("record").and_then(|node| ends::record(reader, node));
-    let mut pipeline = PipelineSpec {
+    PipelineSpec {
         name,
         rate: settings.rate,
         block_frames: settings.block.unwrap_or(BLOCK_DEFAULT),
@@ -161,9 +161,7 @@ fn pipeline(
         elements: elements.unwrap_or_default(),
         sink: sink.unwrap_or_default(),
         record,
-    };
-    names.complete(&mut pipeline);
-    pipeline
+    }
 }
 
 fn source(reader: &mut Reader<'_>, table: &DeTable<'_>, at: &Span, names: &mut Names) -> SourceSpec {
