@@ -308,7 +308,7 @@ fn a_worker_whose_state_is_not_as_long_as_it_says_is_not_asked_again() {
         let (supervisor, _events) = supervisor(PATIENT);
         let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
         let error = worker.save_state().unwrap_err();
-        assert_says(&error, Kind::Plugin, &[words, "saving its state"]);
+        assert_says(&error, Kind::Worker, &["broke the protocol", words]);
         assert!(worker.get_parameter("gain").is_err());
     }
 }

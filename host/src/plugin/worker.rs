@@ -179,7 +179,8 @@ impl Worker {
     /// The plugin's state; `None` if it offers none. It comes in parts, so nobody else may save meanwhile.
     ///
     /// # Errors
-    /// [`Kind::Plugin`] if it raises, hangs or crashes, or if its state is longer than [`STATE_MAX`].
+    /// [`Kind::Plugin`] if it raises, hangs or crashes, or if its state is longer than [`STATE_MAX`];
+    /// [`Kind::Worker`] if what it sends is not as long as it says.
     pub fn save_state(&self) -> Result<Option<Vec<u8>>> {
         let (doing, stage) = ("still saving its state", "saving its state");
         let mut state = Vec::new();
