@@ -4,7 +4,7 @@
 
 use shared::exit::Exit;
 use shared::format::Format;
-use shared::message::{Answer, Ask, Failure, Notice, PluginKind, Stage};
+use shared::message::{Answer, Ask, Failure, Notice, PluginKind, STATE_MAX, STATE_PART, Stage, StatePart};
 use shared::ring::{HostEnd, Status};
 use tests::plugin_file::{plugin, processor};
 use tests::worker_process::{Output, WorkerProcess, command, good, round};
@@ -507,17 +507,63 @@ fn state_goes_out_and_comes_back_if_the_plugin_keeps_any() {
          def load_state(self, state): self.kept = state + b'!'",
     );
     let mut worker = WorkerProcess::spawn();
-    worker.load(&file.path).unwrap();
-    assert_eq!(worker.ask(Ask::SaveState), Ok(Answer::State(Some(b"first".to_vec()))));
-    assert_eq!(worker.ask(Ask::LoadState { state: b"second".to_vec() }), Ok(Answer::Done));
-    assert_eq!(worker.ask(Ask::SaveState), Ok(Answer::State(Some(b"second!".to_vec()))));
+    assert!(worker.load(&file.path).unwrap().keeps_state);
+    let part = |bytes: &[u8], total| Ok(Answer::State(Some(StatePart { bytes: bytes.to_vec(), total })));
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"first", 5));
+    let restore = |part: &[u8], more| Ask::LoadState { part: part.to_vec(), more };
+    assert_eq!(worker.ask(restore(b"sec", true)), Ok(Answer::Done));
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"first", 5));
+    assert_eq!(worker.ask(restore(b"ond", false)), Ok(Answer::Done));
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"second!", 7));
     ends_well(worker);
 
     let mut worker = WorkerProcess::spawn();
-    worker.load(&shipped("examples/passthrough.py")).unwrap();
-    assert_eq!(worker.ask(Ask::SaveState), Ok(Answer::State(None)));
-    let failure = worker.ask(Ask::LoadState { state: Vec::new() }).unwrap_err();
+    assert!(!worker.load(&shipped("examples/passthrough.py")).unwrap().keeps_state);
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), Ok(Answer::State(None)));
+    let failure = worker.ask(restore(b"", false)).unwrap_err();
     assert_eq!((failure.stage, failure.message.as_str()), (Stage::State, "the plugin has no load_state()"));
+    ends_well(worker);
+}
+
+/// The plugin saves once and restores once, however many messages its state takes.
+#[test]
+fn a_state_longer_than_a_message_goes_in_parts_and_one_beyond_the_limit_not_at_all() {
+    let file = processor(
+        "return True",
+        "calls = 0\n\
+         def set_parameter(self, key, value): self.kept = bytes(range(256)) * int(value); return True\n\
+         def get_parameter(self, key): return self.calls\n\
+         def save_state(self): self.calls += 1; return self.kept\n\
+         def load_state(self, state): self.calls += 1; self.kept = state",
+    );
+    let mut worker = WorkerProcess::spawn();
+    worker.load(&file.path).unwrap();
+    let set = |value: usize| Ask::SetParameter { key: "size".into(), value: value.to_string() };
+    worker.ask(set(1000)).unwrap();
+    let fetch = |worker: &mut WorkerProcess| {
+        let mut state = Vec::new();
+        loop {
+            match worker.ask(Ask::SaveState { from: state.len() as u64 }).unwrap() {
+                Answer::State(Some(StatePart { bytes, total: 256_000 })) => state.extend(bytes),
+                other => panic!("{other:?}"),
+            }
+            if state.len() == 256_000 {
+                return state;
+            }
+        }
+    };
+    let state = fetch(&mut worker);
+    worker.ask(set(0)).unwrap();
+    for (i, part) in state.chunks(STATE_PART).enumerate() {
+        let more = (i + 1) * STATE_PART < state.len();
+        worker.ask(Ask::LoadState { part: part.to_vec(), more }).unwrap();
+    }
+    assert!(fetch(&mut worker) == state);
+    assert_eq!(worker.ask(Ask::GetParameter { key: "calls".into() }), Ok(Answer::Value("3".into())));
+    worker.ask(set(STATE_MAX / 256 + 1)).unwrap();
+    let failure = worker.ask(Ask::SaveState { from: 0 }).unwrap_err();
+    let why = "save_state() returned 16777472 bytes, more than 16777216";
+    assert_eq!((failure.stage, failure.message.as_str()), (Stage::State, why));
     ends_well(worker);
 }
 

@@ -17,3 +17,4 @@ pub mod leave;
 pub mod plugin;
 pub mod reasons;
 pub mod serve;
+mod state;

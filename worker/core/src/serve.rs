@@ -6,12 +6,13 @@
 use crate::denormals;
 use crate::inbox::{Inbox, Incoming};
 use crate::plugin::Plugin;
+use crate::state::State;
 use shared::clock;
 use shared::control::{Control, ControlError, Handles};
 use shared::exit::Exit;
 use shared::layout::Layout;
 use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Reply, Say, Stage};
-use shared::ring::{Stamps, Wake, WorkerEnd};
+use shared::ring::{Notes, Stamps, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -32,9 +33,9 @@ pub fn serve_looking_around(
     control: &Control,
     every_ns: u64,
 ) -> Exit {
-    let unsent = VecDeque::new();
-    let mut server =
-        Server { plugin, inbox, control, every_ns, phase: Phase::Fresh, kind: PluginKind::Processor, unsent };
+    let (phase, kind) = (Phase::Fresh, PluginKind::Processor);
+    let (unsent, state) = (VecDeque::new(), State::default());
+    let mut server = Server { plugin, inbox, control, every_ns, phase, kind, unsent, state };
     loop {
         if let ControlFlow::Break(exit) = server.requests() {
             return exit;
@@ -51,6 +52,7 @@ struct Server<'a, P> {
     phase: Phase,
     kind: PluginKind,
     unsent: VecDeque<Notice>,
+    state: State,
 }
 
 /// A request that no host sends that speaks this protocol.
@@ -69,16 +71,17 @@ impl<P: Plugin> Server<'_, P> {
     fn work(&mut self) {
         while let Phase::Running(end) = &self.phase {
             let (deadline, flag) = (clock::now_ns() + self.every_ns, self.inbox.interrupt());
-            match self.plugin.released(|| end.wait(deadline, flag)) {
-                Wake::Block => self.block(),
-                Wake::Interrupted => return,
-                Wake::Deadline => self.tell(),
+            let wait = || (end.wait(deadline, flag), clock::now_ns());
+            match self.plugin.released(wait) {
+                (Wake::Block, seen_ns) => self.block(seen_ns),
+                (Wake::Interrupted, _) => return,
+                (Wake::Deadline, _) => self.tell(),
             }
         }
         self.plugin.released(|| self.inbox.wait());
     }
 
-    fn block(&mut self) {
+    fn block(&mut self, seen_ns: u64) {
         let woken_ns = clock::now_ns();
         let Phase::Running(end) = &mut self.phase else { return };
         if self.kind == PluginKind::Source {
@@ -87,7 +90,8 @@ impl<P: Plugin> Server<'_, P> {
             end.begin();
         }
         let done = self.plugin.process(end.next_index());
-        end.answer(done.status, Stamps { woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns });
+        let stamps = Stamps { seen_ns, woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns };
+        end.answer(done.status, stamps, Notes::default());
         self.tell();
     }
 
@@ -157,8 +161,17 @@ impl<P: Plugin> Server<'_, P> {
                 self.loaded()?.set_parameter(&key, &value).map(|accepted| Answer::Set { accepted })
             }
             Ask::GetParameter { key } => self.loaded()?.get_parameter(&key).map(Answer::Value),
-            Ask::SaveState => self.loaded()?.save_state().map(Answer::State),
-            Ask::LoadState { state } => self.loaded()?.load_state(&state).map(|()| Answer::Done),
+            Ask::SaveState { from: 0 } => {
+                let saved = self.loaded()?.save_state();
+                saved
+                    .and_then(|saved| saved.map(|saved| self.state.keep(saved)).transpose())
+                    .map(Answer::State)
+            }
+            Ask::SaveState { from } => Ok(Answer::State(Some(self.state.fetch(from).ok_or(Nonsense)?))),
+            Ask::LoadState { part, more } => {
+                self.loaded()?;
+                self.load_state(&part, more).map(|()| Answer::Done)
+            }
             Ask::Shutdown => self.shutdown(),
         })
     }
@@ -166,6 +179,13 @@ impl<P: Plugin> Server<'_, P> {
     /// The plugin, if there is one to ask.
     fn loaded(&mut self) -> Result<&mut P, Nonsense> {
         if matches!(self.phase, Phase::Fresh) { Err(Nonsense) } else { Ok(self.plugin) }
+    }
+
+    fn load_state(&mut self, part: &[u8], more: bool) -> Result<(), Failure> {
+        match self.state.arrive(part, more)? {
+            Some(state) => self.plugin.load_state(&state),
+            None => Ok(()),
+        }
     }
 
     fn load(&mut self, file: &str) -> Result<Answer, Failure> {
