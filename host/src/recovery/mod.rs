@@ -6,3 +6,4 @@
 
 pub(crate) mod hang;
 pub(crate) mod restart;
+pub(crate) mod snapshots;

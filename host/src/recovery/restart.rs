@@ -523,9 +523,9 @@ mod tests {
             12 => Just(Event::Started),
             1 => Just(Event::StartFailed),
             12 => (60u64..400).prop_map(|good_blocks| Event::Tick { good_blocks }),
-            1 => prop_oneof![20 => Just(Event::UserRestart), 20 => Just(Event::FileChanged), 1 => Just(Event::Stop)],
+            1 => proptest::sample::select(vec![Event::UserRestart, Event::FileChanged, Event::Stop]),
         ];
-        let gap = prop_oneof![10 => 0..10 * MS, 10 => 0..S, 1 => 0..40 * S];
+        let gap = prop_oneof![60 => 0..400 * MS, 3 => 0..5 * S, 1 => 0..40 * S];
         proptest::collection::vec((event, gap), 0..200)
     }
 
