@@ -51,6 +51,7 @@ pub mod pipeline;
 pub mod plugin;
 pub mod processor;
 pub mod reblock;
+mod recovery;
 pub mod render;
 pub mod report;
 pub mod run;
