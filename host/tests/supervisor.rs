@@ -11,14 +11,15 @@ use fake::{Fake, LONG, PATIENT, SHORT, exists};
 use host::error::{Error, Kind};
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
-use host::supervisor::{Event, Limits, Supervisor};
+use host::supervisor::{Event, Limits, Spare, Spawner, Supervisor};
 use shared::clock;
 use shared::format::Format;
 use shared::message::STATE_MAX;
 use shared::ring::Waited;
+use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 fn supervisor(limits: Limits) -> (Supervisor, Receiver<Event>) {
@@ -34,6 +35,16 @@ fn running(supervisor: &Supervisor, fake: &Fake) -> (Worker, shared::ring::HostE
     let (end, _) = worker.configure(format(), 8, &[]).unwrap();
     worker.start().unwrap();
     (worker, end)
+}
+
+/// Waits for something that has to happen.
+#[track_caller]
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !happened() {
+        assert!(std::time::Instant::now() < end, "waited for {what}");
+        thread::yield_now();
+    }
 }
 
 /// The error of a worker that can't be spawned. It is gone by then, or at the latest with its supervisor.
@@ -242,11 +253,7 @@ fn the_children_of_a_worker_end_with_it() {
             .map_or(true, |stat| stat.contains(") Z "))
     };
     let child = fake.wrote("child");
-    let until = std::time::Instant::now() + LONG;
-    while !ended(&child) {
-        assert!(std::time::Instant::now() < until, "the child lives on");
-        thread::yield_now();
-    }
+    until("the child to end", || ended(&child));
 }
 
 #[test]
@@ -430,4 +437,114 @@ fn a_plugin_file_that_is_none_is_refused_before_anything_is_started() {
         let error = supervisor.spawn("gain", &PluginSpec { file, ..fake.spec() }).unwrap_err();
         assert_says(&error, Kind::Config, &[word]);
     }
+}
+
+/// A worker without a plugin that plays this role.
+fn warm(spawner: &Spawner, fake: &Fake) -> Spare {
+    spawner.warm(&fake.spec().python.unwrap(), Path::new("no module is loaded by a fake")).unwrap()
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_thread_that_borrows_no_supervisor_starts_workers_until_it_leaves() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let spawner = supervisor.spawner();
+    let spec = fake.spec();
+    let worker = thread::spawn(move || spawner.spawn("gain", &spec).unwrap()).join().unwrap();
+    worker.shutdown().unwrap();
+    let spawner = supervisor.spawner();
+    drop(supervisor);
+    let error = spawner.spawn("gain", &fake.spec()).unwrap_err();
+    assert_says(&error, Kind::System, &["the supervisor can't start gain"]);
+}
+
+#[test]
+fn a_spare_becomes_the_worker_of_whatever_plugin_needs_it_under_its_name() {
+    let fake = Fake::new("crashes when set");
+    let (supervisor, events) = supervisor(PATIENT);
+    let spare = warm(&supervisor.spawner(), &fake);
+    assert!(!spare.is_dead());
+    assert_eq!(spare.python(), fake.spec().python.unwrap());
+    let pid = spare.pid();
+    let worker = spare.load("gain", &fake.spec()).unwrap();
+    assert_eq!((worker.name(), worker.pid(), worker.loaded().name.as_str()), ("gain", pid, "Fake"));
+    let (_end, _) = worker.configure(format(), 8, &[]).unwrap();
+    worker.start().unwrap();
+    let error = worker.set_parameter("gain", "1").unwrap_err();
+    assert_says(&error, Kind::Plugin, &["plugin gain (/", "SIGSEGV"]);
+    let died = events.iter().find_map(|event| match event {
+        Event::Died { plugin, .. } => Some(plugin),
+        _ => None,
+    });
+    assert_eq!(&*died.unwrap(), "gain");
+}
+
+#[test]
+fn a_spare_that_dies_says_so_and_one_that_is_dropped_is_killed() {
+    let (dead, dropped) = (Fake::new("good"), Fake::new("good"));
+    let (supervisor, events) = supervisor(PATIENT);
+    let spare = warm(&supervisor.spawner(), &dead);
+    kill(spare.pid());
+    until("its death to be noticed", || spare.is_dead());
+    let error = spare.load("gain", &dead.spec()).unwrap_err();
+    assert_says(&error, Kind::Worker, &["plugin gain", "was killed by SIGKILL"]);
+    drop(warm(&supervisor.spawner(), &dropped));
+    until("the spare to go", || !dropped.is_there("pid"));
+    drop(supervisor);
+    assert_eq!(events.iter().find(|event| matches!(event, Event::Died { .. })), None);
+}
+
+#[test]
+fn an_interpreter_that_is_no_worker_is_no_spare_either() {
+    let fake = Fake::script("echo 3.9.18 >&2; exit 73");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let error = supervisor.spawner().warm(&fake.spec().python.unwrap(), Path::new("m")).unwrap_err();
+    assert_says(&error, Kind::Interpreter, &["is Python 3.9.18, which is too old"]);
+}
+
+#[test]
+fn whoever_replaces_a_worker_is_told_when_it_is_gone_and_later_how_it_ended() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    assert_eq!(worker.death(), None);
+    let (tell, told) = channel();
+    let (gone, again) = (worker.gone(), tell.clone());
+    worker.on_gone(Box::new(move || {
+        let thread = thread::current().name().map(str::to_owned);
+        tell.send((thread, gone.load(Ordering::Acquire))).unwrap();
+    }));
+    kill(worker.pid());
+    let (thread, gone) = told.recv_timeout(LONG).unwrap();
+    assert_eq!((thread.as_deref(), gone), (Some("nda-supervisor"), true));
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!(death.to_string(), "was killed by SIGKILL (from outside: out of memory, or by hand)");
+    assert_eq!(worker.death(), Some(death));
+    worker.on_gone(Box::new(move || again.send((None, true)).unwrap()));
+    assert_eq!(told.try_recv(), Ok((None, true)), "at once: it is gone already");
+}
+
+#[test]
+fn a_death_that_somebody_else_tells_of_is_no_event() {
+    let (silent, loud) = (Fake::new("good"), Fake::new("good"));
+    let (supervisor, events) = supervisor(PATIENT);
+    let (quiet, _end) = running(&supervisor, &silent);
+    quiet.tells_no_death();
+    let (other, _other_end) = running(&supervisor, &loud);
+    for worker in [&quiet, &other] {
+        kill(worker.pid());
+        worker.wait_death(LONG).unwrap();
+    }
+    let told = Event::Told { plugin: "gain".into(), text: "plugin gain is back".into() };
+    supervisor.teller().tell(told.clone());
+    drop(supervisor);
+    let events: Vec<_> = events.iter().collect();
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Died { .. })).count(), 1, "{events:?}");
+    assert!(events.contains(&told));
+    assert_eq!(told.to_string(), "plugin gain is back");
 }

@@ -5,14 +5,16 @@
 //! gives the ring for the audio thread. Any thread may ask, also several at once.
 
 use super::interpreter::{quoted, refusal};
+use super::spec::PluginSpec;
 use crate::error::{Error, Kind, Result};
-use crate::supervisor::link::{Link, NoAnswer, Query};
+use crate::supervisor::link::{Hook, Link, NoAnswer, Query};
 use crate::supervisor::{Because, Death, Limits};
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
 use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, STATE_MAX, STATE_PART, StatePart};
 use shared::ring::HostEnd;
 use shared::segment::seal_written;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -38,19 +40,51 @@ pub struct Worker {
     loaded: Loaded,
 }
 
-/// Asks one worker, and puts into words why there is no answer. Dropped, it kills the worker.
+/// A worker's process as it is owned: dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Held(pub(crate) Arc<Link>);
+
+impl Deref for Held {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.leave();
+        self.kill(Because::Unwanted);
+    }
+}
+
+/// Asks one worker, and puts into words why there is no answer.
 #[derive(Debug)]
 struct Asker {
-    link: Arc<Link>,
+    link: Held,
     origin: Origin,
     limits: Limits,
 }
 
 impl Worker {
     /// Waits for the hello of a process just started, then for its plugin to be loaded.
-    pub(crate) fn greet(link: Arc<Link>, origin: Origin, limits: Limits) -> Result<Self> {
+    pub(crate) fn greet(link: Arc<Link>, origin: Origin, spec: &PluginSpec, limits: Limits) -> Result<Self> {
+        let link = Held(link);
+        let hello = greeting(&link, &origin.python, &origin.module, &limits)?;
+        Self::load(link, hello, origin, spec, limits)
+    }
+
+    /// Has the plugin loaded by a worker that has said hello, which is its worker from now on.
+    pub(crate) fn load(
+        link: Held,
+        hello: Hello,
+        origin: Origin,
+        _spec: &PluginSpec,
+        limits: Limits,
+    ) -> Result<Self> {
+        link.rename(Arc::clone(&origin.name));
         let asker = Asker { link, origin, limits };
-        let hello = asker.hello()?;
         match asker.load() {
             Ok(loaded) => Ok(Self { asker, hello, loaded }),
             Err(why) => {
@@ -96,6 +130,30 @@ impl Worker {
     #[must_use]
     pub fn gone(&self) -> Arc<AtomicBool> {
         Arc::clone(self.asker.link.gone())
+    }
+
+    /// Has `hook` run by the supervisor's thread as soon as the process is known to have ended, before its remains
+    /// are looked after; at once, here, if that is known already. It must not wait for anything.
+    pub fn on_gone(&self, hook: Box<dyn FnOnce() + Send>) {
+        let hook: Hook = hook;
+        self.asker.link.on_gone(hook);
+    }
+
+    /// How it ended, when all is known about it: some time after [`Worker::gone`].
+    #[must_use]
+    pub fn death(&self) -> Option<Arc<Death>> {
+        self.asker.link.ended()
+    }
+
+    /// As [`Worker::death`], and waits for it, but no longer than `limit`.
+    #[must_use]
+    pub fn wait_death(&self, limit: Duration) -> Option<Arc<Death>> {
+        self.asker.link.wait_end(limit)
+    }
+
+    /// Its death is no event from now on: whoever calls this tells of it.
+    pub fn tells_no_death(&self) {
+        self.asker.link.tell_no_death();
     }
 
     /// Gives the plugin its format and parameters; it initialises itself if it has not done so before. The
@@ -240,25 +298,6 @@ impl Worker {
 }
 
 impl Asker {
-    fn hello(&self) -> Result<Hello> {
-        let Origin { python, module, .. } = &self.origin;
-        let hello = self.link.hello(self.limits.hello).map_err(|death| refusal(python, module, &death))?;
-        if hello.protocol == shared::PROTOCOL { Ok(hello) } else { Err(self.stranger(&hello)) }
-    }
-
-    fn stranger(&self, hello: &Hello) -> Error {
-        self.link.kill_and_wait(Because::Unwanted);
-        let what = format!(
-            "the worker module {} is version {} (protocol {}), this host is version {} (protocol {})",
-            self.origin.module.display(),
-            hello.version,
-            hello.protocol,
-            env!("CARGO_PKG_VERSION"),
-            shared::PROTOCOL,
-        );
-        Error::new(Kind::Worker, what).remedy("build or install both from the same source")
-    }
-
     fn load(&self) -> Result<Loaded> {
         let body = Ask::Load { file: self.origin.file.clone() };
         match self.ask(body, self.limits.load, "still importing", "loading")? {
@@ -355,11 +394,26 @@ impl Asker {
     }
 }
 
-impl Drop for Asker {
-    fn drop(&mut self) {
-        self.link.leave();
-        self.link.kill(Because::Unwanted);
+/// Waits for the hello of a process just started as a worker.
+pub(crate) fn greeting(link: &Held, python: &Path, module: &Path, limits: &Limits) -> Result<Hello> {
+    let hello = link.hello(limits.hello).map_err(|death| refusal(python, module, &death))?;
+    if hello.protocol == shared::PROTOCOL {
+        return Ok(hello);
     }
+    link.kill_and_wait(Because::Unwanted);
+    Err(stranger(&hello, module))
+}
+
+fn stranger(hello: &Hello, module: &Path) -> Error {
+    let what = format!(
+        "the worker module {} is version {} (protocol {}), this host is version {} (protocol {})",
+        module.display(),
+        hello.version,
+        hello.protocol,
+        env!("CARGO_PKG_VERSION"),
+        shared::PROTOCOL,
+    );
+    Error::new(Kind::Worker, what).remedy("build or install both from the same source")
 }
 
 /// The path of a plugin file from the root, as the worker gets it.

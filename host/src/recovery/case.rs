@@ -172,7 +172,7 @@ impl Case {
             at_ns: now_ns,
             when: Timestamp::now(),
             good_blocks,
-            state: over.snapshot.map(|snapshot| snapshot.state),
+            state: over.snapshot.map(|snapshot| snapshot.bytes),
             line: None,
             done: None,
             worker: over.worker,
@@ -206,8 +206,8 @@ impl Case {
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
             Err(NotPrepared { why, restoring }) => {
-                if restoring && heir.snapshot.is_some() {
-                    self.snapshots.died(0);
+                if let Some(snapshot) = heir.snapshot.as_ref().filter(|_| restoring) {
+                    self.snapshots.failed(snapshot.number);
                 }
                 self.heir = None;
                 self.tell(format!("plugin {} could not be started again: {why}", self.patient.name));
@@ -469,9 +469,7 @@ impl Case {
         if self.patient.spec.standby == Standby::Twin {
             self.by = "its twin";
         }
-        if let Some(snapshot) = &heir.snapshot {
-            self.snapshots.restored(snapshot.number);
-        }
+        self.snapshots.restored(heir.snapshot.as_ref().map(|snapshot| snapshot.number));
         let mut known = self.patient.care.known();
         known.worker = Arc::clone(&worker);
         known.twin = None;

@@ -80,7 +80,7 @@ fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Resu
     nature.agree(&name, worker.loaded().kind, delays).map_err(early)?;
     worker.start().map_err(early)?;
     if let Some(snapshot) = snapshot {
-        let restored = worker.load_state(&snapshot.state);
+        let restored = worker.load_state(snapshot.bytes.to_vec());
         restored.map_err(|why| NotPrepared { why, restoring: true })?;
     }
     let uncached = end.uncached_blocks();
@@ -110,7 +110,7 @@ pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>, twin: Op
         let took = began.elapsed();
         if let (Some(twin), Ok(Some(state))) = (twin, &state) {
             // A twin that can't take it dies or is told when it is needed.
-            let _ = twin.load_state(state);
+            let _ = twin.load_state(state.clone());
         }
         What::Saved { incarnation, state, took }
     })

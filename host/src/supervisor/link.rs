@@ -13,6 +13,7 @@ use shared::control::{Control, ControlError, Handles};
 use shared::message::{Answer, Ask, CodecError, Failure, Hello, Request};
 use shared::ring::HostWaker;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -73,13 +74,29 @@ enum Heard {
     Answer(Result<Answer, Failure>),
 }
 
+/// What runs when the worker is gone.
+pub(crate) type Hook = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Hooks(Vec<Hook>);
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} hooks", self.0.len())
+    }
+}
+
 #[derive(Debug)]
 struct State {
+    name: Arc<str>,
     last: u32,
     calls: HashMap<u32, Call>,
     phase: Phase,
+    /// Somebody else tells of its end.
+    untold: bool,
     greeted: bool,
     waker: Option<HostWaker>,
+    hooks: Hooks,
     because: Option<Because>,
     ended: Option<Arc<Death>>,
 }
@@ -87,7 +104,6 @@ struct State {
 /// One incarnation of a worker, shared by its [`Worker`](crate::plugin::worker::Worker) and the supervisor.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) name: Arc<str>,
     pub(crate) process: Process,
     pub(super) control: Control,
     gone: Arc<AtomicBool>,
@@ -100,16 +116,19 @@ impl Link {
     pub(super) fn new(name: Arc<str>, process: Process, control: Control, hello_by: Instant) -> Self {
         let hello = Call { deadline: hello_by, then: None, heard: None };
         let state = State {
+            name,
             last: HELLO,
             calls: HashMap::from([(HELLO, hello)]),
             phase: Phase::Quiet,
+            untold: false,
             greeted: false,
             waker: None,
+            hooks: Hooks::default(),
             because: None,
             ended: None,
         };
         let gone = Arc::new(AtomicBool::new(false));
-        Self { name, process, control, gone, state: Mutex::new(state), changed: Condvar::new() }
+        Self { process, control, gone, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -264,6 +283,37 @@ impl Link {
         }
     }
 
+    /// The name under which its words and its end are told.
+    pub(crate) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.state().name)
+    }
+
+    /// Tells of it under another name from now on.
+    pub(crate) fn rename(&self, name: Arc<str>) {
+        self.state().name = name;
+    }
+
+    /// Leaves it to somebody else to tell of its end.
+    pub(crate) fn tell_no_death(&self) {
+        self.state().untold = true;
+    }
+
+    /// Has `hook` run by the supervisor thread when the worker is gone; at once if it is.
+    pub(crate) fn on_gone(&self, hook: Hook) {
+        let mut state = self.state();
+        // The flag goes up before the hooks are taken: seen down under the lock, they are not taken yet.
+        if self.gone.load(Ordering::Acquire) {
+            drop(state);
+            return hook();
+        }
+        state.hooks.0.push(hook);
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<Arc<Death>> {
+        self.state().ended.clone()
+    }
+
     /// Up when the process is known to have ended.
     pub(crate) fn gone(&self) -> &Arc<AtomicBool> {
         &self.gone
@@ -314,25 +364,28 @@ impl Link {
     /// Says that the process has ended, first of all to the audio thread.
     pub(super) fn set_gone(&self) {
         self.gone.store(true, Ordering::Release);
-        let waker = self.state().waker.clone();
+        let mut state = self.state();
+        let (waker, hooks) = (state.waker.clone(), std::mem::take(&mut state.hooks));
+        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
+        hooks.0.into_iter().for_each(|hook| hook());
     }
 
-    /// Tells everybody how it ended; the phase it was in.
-    pub(super) fn end(&self, ending: Ending, stderr: String) -> (Arc<Death>, Phase) {
+    /// Tells everybody how it ended; whether it is an event too.
+    pub(super) fn end(&self, ending: Ending, stderr: String) -> (Arc<Death>, bool) {
         self.set_gone();
         let death = Arc::new(self.death(ending, stderr));
         let mut state = self.state();
         state.ended = Some(Arc::clone(&death));
         state.waker = None;
         self.changed.notify_all();
-        (death, state.phase)
+        (death, state.phase == Phase::Running && !state.untold)
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        self.state().ended.is_some()
+        self.ended().is_some()
     }
 
     fn death(&self, ending: Ending, stderr: String) -> Death {

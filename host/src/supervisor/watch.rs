@@ -4,9 +4,9 @@
 //! something happens, gives each worker a bounded turn, and never waits for one of them: not for a message, not
 //! for text, not for its end. What a worker may do wrong on the control socket ends here, with its death.
 
-use super::death::{Because, Death, Ending};
+use super::death::{Because, Ending};
 use super::event::{Event, Reporter};
-use super::link::{Link, Phase};
+use super::link::Link;
 use super::output::{Budget, Dropped, LAST_TURN, Pipe, TURN, Tail};
 use super::process::{self, Launched};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,7 +54,7 @@ pub(super) struct Launch {
 pub(super) struct Watch {
     commands: Receiver<Command>,
     bell: Arc<OwnedFd>,
-    reporter: Reporter,
+    reporter: Arc<Reporter>,
     workers: Vec<Watched>,
     leaving: Option<Leaving>,
 }
@@ -76,7 +76,7 @@ enum Ready {
 }
 
 impl Watch {
-    pub(super) fn new(commands: Receiver<Command>, bell: Arc<OwnedFd>, reporter: Reporter) -> Self {
+    pub(super) fn new(commands: Receiver<Command>, bell: Arc<OwnedFd>, reporter: Arc<Reporter>) -> Self {
         Self { commands, bell, reporter, workers: Vec::new(), leaving: None }
     }
 
@@ -113,7 +113,7 @@ impl Watch {
     }
 
     fn attend(&mut self, ready: Ready) {
-        let reporter = &mut self.reporter;
+        let reporter = &self.reporter;
         match ready {
             Ready::Bell => self.obey(),
             Ready::Message(i) => self.workers[i].hear(MESSAGES, reporter),
@@ -127,7 +127,7 @@ impl Watch {
     fn tick(&mut self, now: Instant) {
         self.reporter.settle();
         for worker in &mut self.workers {
-            worker.tick(now, &mut self.reporter);
+            worker.tick(now, &self.reporter);
         }
         if let Some(leaving) = self.leaving.as_mut().filter(|leaving| !leaving.killed && now >= leaving.until)
         {
@@ -223,7 +223,7 @@ impl Watched {
         self.deaf.is_some() || self.budget.untold() != Dropped::default()
     }
 
-    fn tick(&mut self, now: Instant, reporter: &mut Reporter) {
+    fn tick(&mut self, now: Instant, reporter: &Reporter) {
         if self.deaf.is_some_and(|since| now.saturating_duration_since(since) > DEAF_WITHIN) {
             self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
         }
@@ -232,15 +232,15 @@ impl Watched {
         }
     }
 
-    fn tell(&mut self, dropped: Dropped, reporter: &mut Reporter) {
+    fn tell(&mut self, dropped: Dropped, reporter: &Reporter) {
         let Dropped { bytes, events } = dropped;
-        if !reporter.offer(Event::Dropped { plugin: Arc::clone(&self.link.name), bytes, events }) {
+        if !reporter.offer(Event::Dropped { plugin: self.link.name(), bytes, events }) {
             self.budget.retell(dropped);
         }
     }
 
     /// Takes messages, as many as there are up to `most`.
-    fn hear(&mut self, most: usize, reporter: &mut Reporter) {
+    fn hear(&mut self, most: usize, reporter: &Reporter) {
         for _ in 0..most {
             if self.deaf.is_some() {
                 return;
@@ -261,7 +261,7 @@ impl Watched {
         self.link.kill(Because::Hostile(how));
     }
 
-    fn take(&mut self, say: Say, reporter: &mut Reporter) {
+    fn take(&mut self, say: Say, reporter: &Reporter) {
         match say {
             Say::Hello(_) if self.greeted => self.refuse("a second hello".into()),
             Say::Hello(hello) => self.greet(hello, reporter),
@@ -275,7 +275,7 @@ impl Watched {
         }
     }
 
-    fn greet(&mut self, hello: Hello, reporter: &mut Reporter) {
+    fn greet(&mut self, hello: Hello, reporter: &Reporter) {
         self.greeted = true;
         self.link.greeted(hello);
         let early = self.tail.text();
@@ -284,8 +284,8 @@ impl Watched {
         }
     }
 
-    fn note(&mut self, notice: Notice, reporter: &mut Reporter) {
-        let plugin = Arc::clone(&self.link.name);
+    fn note(&mut self, notice: Notice, reporter: &Reporter) {
+        let plugin = self.link.name();
         match notice {
             Notice::Log(log) => {
                 let text = log.text.trim_end().to_owned();
@@ -301,22 +301,22 @@ impl Watched {
         }
     }
 
-    fn report(&mut self, failure: Event, reporter: &mut Reporter) {
+    fn report(&mut self, failure: Event, reporter: &Reporter) {
         if !self.budget.failure() || !reporter.offer(failure) {
             self.budget.drop(0);
         }
     }
 
-    fn log(&mut self, source: LogSource, text: String, reporter: &mut Reporter) {
+    fn log(&mut self, source: LogSource, text: String, reporter: &Reporter) {
         let bytes = text.len();
-        let plugin = Arc::clone(&self.link.name);
+        let plugin = self.link.name();
         if !self.budget.text(bytes) || !reporter.offer(Event::Log { plugin, source, text }) {
             self.budget.drop(bytes);
         }
     }
 
     /// Reads what it has written, up to `most` bytes.
-    fn drain(&mut self, source: LogSource, most: usize, reporter: &mut Reporter) {
+    fn drain(&mut self, source: LogSource, most: usize, reporter: &Reporter) {
         let Some(mut pipe) = self.pipe(source).take() else { return };
         if pipe.drain(most, &mut |line| self.line(source, line, reporter)) {
             *self.pipe(source) = Some(pipe);
@@ -329,7 +329,7 @@ impl Watched {
         if source == LogSource::Stdout { &mut self.stdout } else { &mut self.stderr }
     }
 
-    fn line(&mut self, source: LogSource, line: String, reporter: &mut Reporter) {
+    fn line(&mut self, source: LogSource, line: String, reporter: &Reporter) {
         if source == LogSource::Stderr {
             self.tail.push(&line);
         }
@@ -340,7 +340,7 @@ impl Watched {
 
     /// The process has ended. The audio thread first; then its last words, its group, its remains; then
     /// everybody who waits for it.
-    fn bury(&mut self, reporter: &mut Reporter) {
+    fn bury(&mut self, reporter: &Reporter) {
         self.link.set_gone();
         self.link.process.kill_group();
         self.hear(LAST_MESSAGES, reporter);
@@ -355,14 +355,14 @@ impl Watched {
         self.end(ending, reporter);
     }
 
-    fn end(&mut self, ending: Ending, reporter: &mut Reporter) {
+    fn end(&mut self, ending: Ending, reporter: &Reporter) {
         let dropped = self.budget.untold();
         if dropped != Dropped::default() {
             self.tell(dropped, reporter);
         }
-        let (how, phase): (Arc<Death>, Phase) = self.link.end(ending, self.tail.text());
-        if phase == Phase::Running {
-            reporter.owe(Event::Died { plugin: Arc::clone(&self.link.name), how });
+        let (how, is_event) = self.link.end(ending, self.tail.text());
+        if is_event {
+            reporter.owe(Event::Died { plugin: self.link.name(), how });
         }
     }
 }
