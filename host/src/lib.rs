@@ -45,6 +45,7 @@ pub mod builtin;
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod disk;
 pub mod error;
 pub mod pipeline;

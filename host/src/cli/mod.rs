@@ -18,6 +18,7 @@ mod plugin_args;
 mod progress;
 mod render;
 mod render_report;
+mod replay;
 mod run;
 mod run_report;
 mod screen;
@@ -55,6 +56,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
         Command::Run(args) => run::run(&args, out),
         Command::Render(args) => render::render(&args, out),
         Command::Devices(args) => devices(&args, out),
+        Command::Replay(args) => replay::replay(&args, out),
         Command::Completions(args) => completions(&args, out),
     };
     done.unwrap_or_else(|error| told(&error, out))
