@@ -7,14 +7,16 @@ use crate::denormals;
 use crate::inbox::{Inbox, Incoming};
 use crate::plugin::Plugin;
 use crate::state::State;
+use crate::toll::{Collections, Passage, Toll};
 use shared::clock;
 use shared::control::{Control, ControlError, Handles};
 use shared::exit::Exit;
 use shared::layout::Layout;
 use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Reply, Say, Stage};
-use shared::ring::{Notes, Stamps, Wake, WorkerEnd};
+use shared::ring::{Stamps, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
 const LOOK_AROUND_NS: u64 = 1_000_000_000;
@@ -35,7 +37,9 @@ pub fn serve_looking_around(
 ) -> Exit {
     let (phase, kind) = (Phase::Fresh, PluginKind::Processor);
     let (unsent, state) = (VecDeque::new(), State::default());
-    let mut server = Server { plugin, inbox, control, every_ns, phase, kind, unsent, state };
+    let (toll, collections) = (Toll::default(), plugin.collections());
+    let mut server =
+        Server { plugin, inbox, control, every_ns, phase, kind, unsent, state, toll, collections };
     loop {
         if let ControlFlow::Break(exit) = server.requests() {
             return exit;
@@ -53,6 +57,8 @@ struct Server<'a, P> {
     kind: PluginKind,
     unsent: VecDeque<Notice>,
     state: State,
+    toll: Toll,
+    collections: Arc<Collections>,
 }
 
 /// A request that no host sends that speaks this protocol.
@@ -69,9 +75,19 @@ enum Phase {
 impl<P: Plugin> Server<'_, P> {
     /// Waits for something to do: a block while the plugin runs, a request always.
     fn work(&mut self) {
+        self.toll.begin();
         while let Phase::Running(end) = &self.phase {
             let (deadline, flag) = (clock::now_ns() + self.every_ns, self.inbox.interrupt());
-            let wait = || (end.wait(deadline, flag), clock::now_ns());
+            let (toll, collections) = (&mut self.toll, &self.collections);
+            let wait = || {
+                if !end.is_requested() {
+                    toll.rest();
+                }
+                let wake = end.wait(deadline, flag);
+                let seen_ns = clock::now_ns();
+                collections.see(seen_ns);
+                (wake, seen_ns)
+            };
             match self.plugin.released(wait) {
                 (Wake::Block, seen_ns) => self.block(seen_ns),
                 (Wake::Interrupted, _) => return,
@@ -91,7 +107,8 @@ impl<P: Plugin> Server<'_, P> {
         }
         let done = self.plugin.process(end.next_index());
         let stamps = Stamps { seen_ns, woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns };
-        end.answer(done.status, stamps, Notes::default());
+        let passage = Passage { published_ns: end.published_ns(), seen_ns, left_ns: done.left_ns };
+        end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
         self.tell();
     }
 
@@ -221,6 +238,7 @@ impl<P: Plugin> Server<'_, P> {
             Phase::Ready(end) => match self.plugin.start() {
                 Ok(()) => {
                     denormals::flush_to_zero(true);
+                    self.toll = Toll::new(end.layout().format().block_ns());
                     self.phase = Phase::Running(end);
                     Ok(Answer::Done)
                 }
