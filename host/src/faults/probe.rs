@@ -1,0 +1,222 @@
+//! What goes into the plugin under test and what comes out of it, block by block, taken off the audio thread.
+//!
+//! For the pipeline under test. A [`Mouth`] before the plugin puts noise into each block, an [`Ear`] behind it
+//! sends both the noise and the result through a queue, with how long the audio thread was held between the two.
+//! Noise, because two blocks of it are never alike: a stale or shifted block is recognised. Nothing is judged here.
+
+use crate::block::Block;
+use crate::processor::{Processor, Turn};
+use rtrb::{Consumer, Producer, RingBuffer};
+use shared::clock::now_ns;
+use shared::format::Format;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Blocks that may wait to be listened to: a question to a hung worker may take this long, and more.
+const BLOCKS: usize = 8192;
+/// The noise keeps this far from silence and from full scale, so that a sample and its opposite differ.
+const QUIETEST: f32 = 0.05;
+const LOUDEST: f32 = 0.5;
+
+/// One block as it went in and as it came out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passage {
+    /// When it came out, in [`now_ns`].
+    pub(super) at_ns: u64,
+    /// How long the audio thread computed or slept between the two ends, without the time in which it was ready
+    /// to run and the machine ran something else.
+    pub(super) held_ns: u64,
+}
+
+/// The three ends of one listening post.
+pub(super) struct Probe {
+    pub(super) mouth: Mouth,
+    pub(super) ear: Ear,
+    pub(super) listener: Listener,
+}
+
+impl Probe {
+    /// For blocks of this format; the noise follows from the seed.
+    pub(super) fn new(format: Format, seed: u64) -> Self {
+        // Both ends run in one callback: one block is under way at most.
+        let (dry, dry_there) = RingBuffer::new(2 * format.samples());
+        let (samples, heard) = RingBuffer::new(BLOCKS * 2 * format.samples());
+        let (passages, passed) = RingBuffer::new(BLOCKS);
+        let shared = Arc::new(Shared::default());
+        let mouth = Mouth { noise: seed | 1, dry, shared: Arc::clone(&shared), watch: Watch::default() };
+        let watch = Watch::default();
+        let ear = Ear { dry: dry_there, samples, passages, shared: Arc::clone(&shared), watch };
+        let block = vec![0.0; format.samples()];
+        let listener = Listener { samples: heard, passages: passed, shared, dry: block.clone(), heard: block };
+        Self { mouth, ear, listener }
+    }
+}
+
+/// What the two ends on the audio thread tell each other and the listener.
+#[derive(Debug, Default)]
+struct Shared {
+    entered_ns: AtomicU64,
+    delayed_ns: AtomicU64,
+    missed: AtomicU64,
+}
+
+/// Reads how long its thread has been ready and not running.
+///
+/// It makes system calls, and its first look allocates: that is for a pipeline under test alone.
+#[derive(Debug, Default)]
+struct Watch(Option<File>);
+
+impl Watch {
+    /// In nanoseconds since the thread began; 0 where the kernel doesn't tell.
+    fn delayed_ns(&mut self) -> u64 {
+        if self.0.is_none() {
+            self.0 = File::open("/proc/thread-self/schedstat").ok();
+        }
+        let mut text = [0; 96];
+        let read = self.0.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let text = std::str::from_utf8(&text[..read]).unwrap_or_default();
+        text.split_whitespace().nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Puts noise into the block.
+pub(super) struct Mouth {
+    noise: u64,
+    dry: Producer<f32>,
+    shared: Arc<Shared>,
+    watch: Watch,
+}
+
+impl Mouth {
+    fn next(&mut self) -> f32 {
+        // xorshift: fast, and never the same for a very long time.
+        self.noise ^= self.noise << 13;
+        self.noise ^= self.noise >> 7;
+        self.noise ^= self.noise << 17;
+        let part = (self.noise >> 40) as f32 / (1u64 << 24) as f32;
+        let size = QUIETEST + part * (LOUDEST - QUIETEST);
+        if self.noise & 1 == 0 { size } else { -size }
+    }
+}
+
+impl Processor for Mouth {
+    fn name(&self) -> &str {
+        "mouth"
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
+        for sample in block.samples_mut() {
+            *sample = self.next();
+        }
+        // There is room: the ear has taken the block before.
+        let _ = self.dry.push_entire_slice(block.samples());
+        self.shared.delayed_ns.store(self.watch.delayed_ns(), Ordering::Relaxed);
+        self.shared.entered_ns.store(now_ns(), Ordering::Relaxed);
+    }
+}
+
+/// Sends on what went in and what came out.
+pub(super) struct Ear {
+    dry: Consumer<f32>,
+    samples: Producer<f32>,
+    passages: Producer<Passage>,
+    shared: Arc<Shared>,
+    watch: Watch,
+}
+
+impl Processor for Ear {
+    fn name(&self) -> &str {
+        "ear"
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
+        let at_ns = now_ns();
+        let wall_ns = at_ns.saturating_sub(self.shared.entered_ns.load(Ordering::Relaxed));
+        let delayed_ns =
+            self.watch.delayed_ns().saturating_sub(self.shared.delayed_ns.load(Ordering::Relaxed));
+        let passage = Passage { at_ns, held_ns: wall_ns.saturating_sub(delayed_ns) };
+        let length = block.samples().len();
+        let Ok(dry) = self.dry.read_chunk(length) else { return };
+        if self.samples.slots() < 2 * length || self.passages.slots() == 0 {
+            self.shared.missed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let (first, second) = dry.as_slices();
+            for part in [first, second, block.samples()] {
+                let _ = self.samples.push_entire_slice(part);
+            }
+            let _ = self.passages.push(passage);
+        }
+        dry.commit_all();
+    }
+}
+
+/// Takes the blocks from the queue.
+pub(super) struct Listener {
+    samples: Consumer<f32>,
+    passages: Consumer<Passage>,
+    shared: Arc<Shared>,
+    dry: Vec<f32>,
+    heard: Vec<f32>,
+}
+
+impl Listener {
+    /// The next block if one has come: its times, what went in, what came out.
+    pub(super) fn next(&mut self) -> Option<(Passage, &[f32], &[f32])> {
+        // Pushed after its samples: they are there.
+        let passage = self.passages.pop().ok()?;
+        for block in [&mut self.dry, &mut self.heard] {
+            self.samples.pop_entire_slice(block).ok()?;
+        }
+        Some((passage, &self.dry, &self.heard))
+    }
+
+    /// Blocks that nobody listened to in time.
+    pub(super) fn missed(&self) -> u64 {
+        self.shared.missed.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_in_and_what_came_out_are_heard_in_pairs() {
+        let format = Format::new(2, 16, 48_000).unwrap();
+        let Probe { mut mouth, mut ear, mut listener } = Probe::new(format, 7);
+        let mut played = Vec::new();
+        for _ in 0..5 {
+            let mut samples = [0.0; 32];
+            let mut block = Block::new(&mut samples, 16);
+            mouth.process(&mut block, &Turn::new(0, 0));
+            block.samples_mut().iter_mut().for_each(|sample| *sample *= -1.0);
+            ear.process(&mut block, &Turn::new(0, 0));
+            played.push(samples);
+        }
+        for samples in &played {
+            let (_, dry, heard) = listener.next().unwrap();
+            assert_eq!(heard, samples);
+            assert!(dry.iter().zip(heard).all(|(dry, heard)| *dry == -heard && heard.abs() >= QUIETEST));
+        }
+        assert!(listener.next().is_none() && listener.missed() == 0);
+        assert_ne!(played[0], played[1]);
+    }
+
+    #[test]
+    fn blocks_that_nobody_listens_to_are_counted_and_none_is_cut_in_two() {
+        let format = Format::new(1, 16, 48_000).unwrap();
+        let Probe { mut mouth, mut ear, mut listener } = Probe::new(format, 7);
+        for _ in 0..BLOCKS + 3 {
+            let mut samples = [0.0; 16];
+            let mut block = Block::new(&mut samples, 16);
+            mouth.process(&mut block, &Turn::new(0, 0));
+            ear.process(&mut block, &Turn::new(0, 0));
+        }
+        assert_eq!(listener.missed(), 3);
+        while let Some((_, dry, heard)) = listener.next() {
+            assert_eq!(dry, heard);
+        }
+    }
+}
