@@ -306,10 +306,8 @@ impl Flight {
             return Err(Loss::Failed);
         }
         self.plugin.time(head.stamps);
-        let guard = Scrub::Guard { ceiling: f32::MAX };
-        let scrub = if self.plugin.spec().guard == Guard::On { guard } else { Scrub::Nothing };
-        let taken = answer(&self.end, self.oldest, block.samples_mut(), scrub)?;
-        self.plugin.stats().count_non_finite(taken.non_finite);
+        let taken = answer(&self.end, self.oldest, block.samples_mut(), self.plugin.spec().scrub())?;
+        self.plugin.stats().count_guarded(taken.non_finite, taken.too_loud);
         Ok(())
     }
 }

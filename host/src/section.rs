@@ -12,7 +12,8 @@ use crate::block::Block;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Plan;
 use crate::plugin::remote::{Remote, Terms};
-use crate::plugin::spec::{Guard, Lost, Mode};
+use crate::plugin::line::Line;
+use crate::plugin::spec::{Lost, Mode};
 use crate::processor::{Processor, Seals};
 use crate::telemetry::{self, PluginStats};
 use shared::clock::now_ns;
@@ -20,7 +21,7 @@ use shared::control::Handles;
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Notes, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
+use shared::ring::{HostEnd, Notes, Scrub, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -60,9 +61,11 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("nda-section".into()).spawn(run).map_err(|e| {
         Error::new(Kind::System, "a thread for a pipelined section can't be started").source(e)
     })?;
-    let (stats, writer, _) = telemetry::plugin_figures();
-    let gone = Arc::clone(&stop);
-    let remote = Remote::new("section".into(), host_end, gone, terms, Arc::clone(&stats), writer);
+    let (figures, _, _) = telemetry::plugin_figures();
+    let stats = Arc::clone(&figures.stats);
+    // The section's thread is the only one there will be.
+    let line = Line::new(host_end, Arc::clone(&stop), 1);
+    let remote = Remote::new("section".into(), line, None, terms, figures);
     Ok((remote, SectionThread { stop, waker, thread: Some(thread), stats }))
 }
 
@@ -95,7 +98,8 @@ fn terms_of(format: Format, burst: u32, processors: &[Box<dyn Processor>]) -> Te
         mode: Mode::Pipelined,
         burst,
         deadline: 0.0,
-        guard: Guard::Off,
+        scrub: Scrub::Nothing,
+        adapt: false,
         own_latency_frames: own,
         plan,
     }

@@ -231,6 +231,18 @@ impl HostEnd {
         self.next
     }
 
+    /// The blocks published last whose requests are still in their slots, oldest first.
+    pub fn kept(&self) -> impl Iterator<Item = u32> + use<> {
+        let next = self.next;
+        (1..=self.published.min(self.layout.slots())).rev().map(move |back| next.wrapping_sub(back))
+    }
+
+    /// When a block that is [kept](HostEnd::kept) was published, in [`clock::now_ns`].
+    #[must_use]
+    pub fn published_ns(&self, seq: u32) -> u64 {
+        self.request.slot(self.layout.index(seq)).stamps[0].load(Ordering::Relaxed)
+    }
+
     /// Whether the next block has a slot: the one that had it before has been answered. Its answer is lost if it
     /// has not been taken by then.
     ///

@@ -5,6 +5,7 @@
 use super::cause::Causes;
 use super::uncached::Uncached;
 use super::worker::Worker;
+use crate::telemetry::PluginTimes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One plugin's worker, its standby, and what became of those before.
@@ -22,6 +23,7 @@ pub(crate) struct Known {
     pub(crate) parameters: Parameters,
     pub(crate) uncached: Uncached,
     pub(crate) causes: Causes,
+    pub(crate) times: PluginTimes,
     /// Workers that died while they played.
     pub(crate) deaths: u64,
     /// How the last one died, and what is done about it, while nothing plays.
@@ -53,13 +55,19 @@ impl Parameters {
 }
 
 impl Care {
-    pub(crate) fn new(worker: Worker, set: Vec<(String, String)>, uncached: Uncached) -> Self {
+    pub(crate) fn new(
+        worker: Worker,
+        set: Vec<(String, String)>,
+        uncached: Uncached,
+        times: PluginTimes,
+    ) -> Self {
         Self(Mutex::new(Known {
             worker: Arc::new(worker),
             twin: None,
             parameters: Parameters::new(set),
             uncached,
             causes: Causes::default(),
+            times,
             deaths: 0,
             down: None,
             last_death: None,

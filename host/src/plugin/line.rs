@@ -24,13 +24,11 @@ pub(crate) struct Line {
     pub(crate) incarnation: u32,
     /// The other side lied: nothing of it is taken any more.
     pub(crate) cut: bool,
-    /// The sequence published last; 0 before the first.
-    pub(crate) last_seq: u32,
 }
 
 impl Line {
     pub(crate) fn new(end: HostEnd, gone: Arc<AtomicBool>, incarnation: u32) -> Self {
-        Self { end, gone, incarnation, cut: false, last_seq: 0 }
+        Self { end, gone, incarnation, cut: false }
     }
 
     /// Whether nothing is to be expected of it.

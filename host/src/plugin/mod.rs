@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::recovery::{Patient, Ward};
 use crate::report::PluginStatus;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{self, GuardNews, PluginStats, PluginTimes};
+use crate::telemetry::{self, GuardNews, PluginStats};
 use care::Care;
 use conceal::Plan;
 use line::Line;
@@ -62,7 +62,6 @@ pub struct Plugin {
     notes: Vec<String>,
     guard: GuardNews,
     stats: Arc<PluginStats>,
-    times: PluginTimes,
 }
 
 /// What a plugin is, for the chain around it; every incarnation is the same.
@@ -104,7 +103,7 @@ impl Plugin {
         worker.start()?;
         let (figures, times, misses) = telemetry::plugin_figures();
         plugin.stats = Arc::clone(&figures.stats);
-        plugin.times = times;
+        plugin.care.known().times = times;
         let terms = plugin.terms(place, &end);
         let (relief, depot) = line::queues();
         let slots = end.layout().slots();
@@ -114,10 +113,10 @@ impl Plugin {
             name: name.into(),
             spec: plugin.spec.clone(),
             place,
+            mode: plugin.mode,
             slots,
             nature: plugin.nature(),
             policy: plugin.policy(),
-            closed: plugin.closed,
             incarnation: FIRST,
             care: Arc::clone(&plugin.care),
             stats: Arc::clone(&plugin.stats),
@@ -153,7 +152,7 @@ impl Plugin {
         let plugin = Self {
             name: name.to_owned(),
             loaded: worker.loaded().clone(),
-            care: Arc::new(Care::new(worker, spec.set.clone(), uncached)),
+            care: Arc::new(Care::new(worker, spec.set.clone(), uncached, times)),
             spec,
             ward: None,
             mode,
@@ -162,7 +161,6 @@ impl Plugin {
             notes,
             guard: GuardNews::default(),
             stats: figures.stats,
-            times,
         };
         Ok((plugin, end))
     }
@@ -179,8 +177,7 @@ impl Plugin {
             mode: self.mode,
             burst: place.burst,
             deadline: self.spec.deadline,
-            guard: self.spec.guard,
-            ceiling: 10f32.powf(self.spec.level_max_db / 20.0),
+            scrub: self.spec.scrub(),
             adapt,
             own_latency_frames: self.own_latency_frames,
             plan: Plan { latency_max_frames, ..self.plan(latency_frames) },
@@ -243,7 +240,12 @@ impl Plugin {
         let worker = self.worker();
         let accepted = worker.set_parameter(key, value)?;
         if accepted {
-            self.care.known().parameters.set(key, value);
+            let mut known = self.care.known();
+            known.parameters.set(key, value);
+            let twin = known.twin.clone();
+            drop(known);
+            // A twin that does not take it dies of it or is told of when it plays.
+            let _ = twin.map(|twin| twin.set_parameter(key, value));
         }
         Ok(accepted)
     }
@@ -261,7 +263,7 @@ impl Plugin {
 
     /// Takes note of a block's time, for whoever drives the ring himself.
     pub(crate) fn time(&mut self, stamps: shared::ring::Stamps) {
-        self.times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
+        self.care.known().times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
     }
 
     /// What has happened to its blocks that the user has not been told yet, a line each.
@@ -287,9 +289,9 @@ impl Plugin {
 
     /// How it is doing.
     pub fn status(&mut self) -> PluginStatus {
-        self.times.drain();
         let added_frames = self.stats.added_frames();
-        let known = self.care.known();
+        let mut known = self.care.known();
+        known.times.drain();
         // Before the reason: no count without one.
         let uncached_blocks = known.uncached.blocks();
         let (loaded, worker) = (&self.loaded, &known.worker);
@@ -313,8 +315,8 @@ impl Plugin {
             uncached_blocks,
             counts: self.stats.counts(),
             causes: known.causes.clone(),
-            plugin_time: self.times.plugin(),
-            round_trip: self.times.round_trip(),
+            plugin_time: known.times.plugin(),
+            round_trip: known.times.round_trip(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::adapt::{Adapt, Switch};
 use super::cause::Miss;
 use super::conceal::{Concealer, Plan};
 use super::line::{Line, Relief};
-use super::spec::{DEADLINE_MAX, Guard, Mode};
+use super::spec::{DEADLINE_MAX, Mode};
 use crate::block::Block;
 use crate::processor::{Processor, Seals, Turn};
 use crate::telemetry::{Figures, Loss, Timing};
@@ -32,9 +32,8 @@ pub(crate) struct Terms {
     /// as there is no time between them.
     pub(crate) burst: u32,
     pub(crate) deadline: f32,
-    pub(crate) guard: Guard,
-    /// The largest sample that passes as it is.
-    pub(crate) ceiling: f32,
+    /// What is done to the samples of an answer.
+    pub(crate) scrub: Scrub,
     /// Whether it may change the mode by itself.
     pub(crate) adapt: bool,
     /// What the plugin says it delays by, without the mode's block.
@@ -187,7 +186,6 @@ impl Remote {
         match published {
             Ok(seq) => {
                 line.end.notify();
-                line.last_seq = seq;
                 let asked = Asked { seq, at_ns };
                 self.open.push_back(Open { asked, missed: None });
                 Ok(asked)
@@ -222,11 +220,13 @@ impl Remote {
         if self.terms.kind == PluginKind::Sink {
             return Ok(head);
         }
-        let ceiling = self.terms.ceiling;
-        let scrub = if self.terms.guard == Guard::On { Scrub::Guard { ceiling } } else { Scrub::Nothing };
-        let taken = line.end.take(asked.seq, block.samples_mut(), scrub).map_err(|_| {
-            // What was copied is not audio, and the dry block is gone.
-            block.samples_mut().fill(0.0);
+        let taken = line.end.take(asked.seq, block.samples_mut(), self.terms.scrub).map_err(|_| {
+            // What was copied is not audio; the dry block is still in its slot, which is ours.
+            if self.terms.kind == PluginKind::Source {
+                block.samples_mut().fill(0.0);
+            } else {
+                block.samples_mut().copy_from_slice(line.end.requested(asked.seq));
+            }
             Loss::Torn
         })?;
         self.figures.stats.count_guarded(taken.non_finite, taken.too_loud);

@@ -56,6 +56,8 @@ pub(super) struct Case {
     file: FileMark,
     told: Told,
     errands: Vec<JoinHandle<()>>,
+    /// Whoever dies was asked to.
+    is_over: bool,
 }
 
 /// The worker that plays.
@@ -127,6 +129,7 @@ impl Case {
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
             errands: Vec::new(),
+            is_over: false,
             patient,
             notes,
             spawner,
@@ -135,7 +138,7 @@ impl Case {
 
     /// Whether somebody waits for what is done about it.
     pub(super) fn is_away(&self) -> bool {
-        self.absence.is_some() && !self.succession.is_given_up()
+        self.absence.is_some() && !self.is_over && !self.succession.is_given_up()
     }
 
     /// How long it need not be looked at.
@@ -146,6 +149,9 @@ impl Case {
     // --- what happens ---
 
     pub(super) fn hear(&mut self, what: What, spares: &mut Spares, now_ns: u64) {
+        if self.is_over {
+            return;
+        }
         match what {
             What::Gone { incarnation } => self.gone(incarnation, spares, now_ns),
             What::Prepared { incarnation, result } => self.prepared(incarnation, result, spares, now_ns),
@@ -267,6 +273,9 @@ impl Case {
     // --- what is seen ---
 
     pub(super) fn look(&mut self, spares: &mut Spares, now_ns: u64) {
+        if self.is_over {
+            return;
+        }
         if self.patient.spec.restart && self.patient.spec.standby == Standby::Spare {
             let known = self.patient.care.known();
             spares.keep(known.worker.python(), known.worker.module());
@@ -527,9 +536,15 @@ impl Case {
         whole.into_iter().filter_map(|obituary| obituary.publish(patient, reports, teller())).collect()
     }
 
+    /// Whoever dies from now on was asked to.
+    pub(super) fn stop(&mut self) {
+        self.succession.stop(shared::clock::now_ns());
+        self.is_over = true;
+    }
+
     /// Watches no more. What is known of deaths is told; workers that stand by end with this.
     pub(super) fn close(mut self, reports: Option<&Path>) -> Vec<JoinHandle<()>> {
-        self.succession.stop(shared::clock::now_ns());
+        self.stop();
         self.collect_lines();
         let mut threads = self.report(reports, u64::MAX);
         self.patient.care.known().twin = None;

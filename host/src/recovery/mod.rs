@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::care::Care;
 use crate::plugin::cause::Miss;
 use crate::plugin::line::Depot;
-use crate::plugin::spec::PluginSpec;
+use crate::plugin::spec::{Mode, PluginSpec};
 use crate::plugin::{Nature, Place};
 use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
@@ -45,6 +45,7 @@ pub(crate) struct Patient {
     pub(crate) name: Arc<str>,
     pub(crate) spec: PluginSpec,
     pub(crate) place: Place,
+    pub(crate) mode: Mode,
     /// Slots of its ring.
     pub(crate) slots: u32,
     pub(crate) nature: Nature,
@@ -77,7 +78,8 @@ enum Order {
     WatchOver { id: u64, patient: Box<Patient> },
     Restart(u64),
     Release { id: u64, done: SyncSender<()> },
-    ReportTo(Option<PathBuf>),
+    ReportTo(PathBuf),
+    Leave,
     Note(Note),
     End,
 }
@@ -133,11 +135,16 @@ impl Recovery {
     }
 
     /// Where reports of deaths go from now on.
-    pub(crate) fn report_to(&self, folder: Option<PathBuf>) {
+    pub(crate) fn report_to(&self, folder: PathBuf) {
         let _ = self.orders.send(Order::ReportTo(folder));
     }
 
-    /// Ends the thread: what dies from now on stays dead.
+    /// Whoever dies from now on was asked to: nobody takes anybody's place any more.
+    pub(crate) fn leave(&self) {
+        let _ = self.orders.send(Order::Leave);
+    }
+
+    /// Ends the thread and waits for it. The workers have been asked to go, so that no errand takes long.
     pub(crate) fn end(&mut self) {
         let _ = self.orders.send(Order::End);
         if let Some(thread) = self.thread.take() {
@@ -173,18 +180,18 @@ struct Watch {
     spares: Spares,
     reports: Option<PathBuf>,
     errands: Vec<JoinHandle<()>>,
+    is_leaving: bool,
 }
 
 impl Watch {
     fn new(spawner: Spawner, orders: Sender<Order>) -> Self {
         let spares = Spares::new(spawner.clone(), Notes { orders: orders.clone(), patient: 0 });
-        Self { spawner, orders, cases: BTreeMap::new(), spares, reports: None, errands: Vec::new() }
+        Self { spawner, orders, cases: BTreeMap::new(), spares, reports: None, errands: Vec::new(), is_leaving: false }
     }
 
     fn run(&mut self, received: &Receiver<Order>) {
         loop {
-            let closely = self.cases.values().any(Case::is_away);
-            match received.recv_timeout(if closely { LOOK_CLOSELY } else { LOOK }) {
+            match received.recv_timeout(self.rest()) {
                 Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(order) => self.obey(order),
                 Err(RecvTimeoutError::Timeout) => self.look(),
@@ -193,11 +200,24 @@ impl Watch {
         self.finish();
     }
 
+    /// How long nobody needs to be looked at.
+    fn rest(&self) -> Duration {
+        if self.cases.values().any(Case::is_away) {
+            return LOOK_CLOSELY;
+        }
+        let rest = self.cases.values().map(Case::rest).min().unwrap_or(LOOK);
+        rest.clamp(LOOK_CLOSELY, LOOK)
+    }
+
     fn obey(&mut self, order: Order) {
         match order {
             Order::WatchOver { id, patient } => {
                 let notes = Notes { orders: self.orders.clone(), patient: id };
-                self.cases.insert(id, Case::open(*patient, notes, self.spawner.clone(), now_ns()));
+                let mut case = Case::open(*patient, notes, self.spawner.clone(), now_ns());
+                if self.is_leaving {
+                    case.stop();
+                }
+                self.cases.insert(id, case);
             }
             Order::Restart(id) => self.with(id, |case, spares| case.restart(spares, now_ns())),
             Order::Release { id, done } => {
@@ -206,7 +226,11 @@ impl Watch {
                 }
                 let _ = done.send(());
             }
-            Order::ReportTo(folder) => self.reports = folder,
+            Order::ReportTo(folder) => self.reports = Some(folder),
+            Order::Leave => {
+                self.is_leaving = true;
+                self.cases.values_mut().for_each(Case::stop);
+            }
             Order::Note(Note { what: What::Warm { python, spare }, .. }) => self.spares.put(python, spare),
             Order::Note(Note { patient, what }) => {
                 self.with(patient, |case, spares| case.hear(what, spares, now_ns()));
@@ -228,7 +252,9 @@ impl Watch {
             case.look(&mut self.spares, now_ns());
             self.errands.extend(case.report(self.reports.as_deref(), now_ns()));
         }
-        self.spares.look(now_ns());
+        if !self.is_leaving {
+            self.spares.look(now_ns());
+        }
         self.errands.retain(|errand| !errand.is_finished());
     }
 

@@ -115,10 +115,7 @@ fn indented(text: &str) -> String {
 /// The blocks whose slots have not been used again, oldest first. Nobody writes the requests any more; the answers
 /// are read as distrustfully as ever.
 fn last_blocks(line: &Line, kind: PluginKind) -> (Vec<LastBlock>, Vec<BlockStamps>) {
-    let layout = line.end.layout();
-    let kept = line.end.published().min(layout.slots());
-    let seqs = (0..kept).rev().map(|back| line.end.last_seq().wrapping_sub(back));
-    seqs.map(|seq| (last_block(line, kind, seq), stamps(line, seq))).unzip()
+    line.end.kept().map(|seq| (last_block(line, kind, seq), stamps(line, seq))).unzip()
 }
 
 fn last_block(line: &Line, kind: PluginKind, seq: u32) -> LastBlock {

@@ -4,13 +4,10 @@
 //! told what was saved, what a worker was given and how that went.
 //!
 //! A state can be what kills the plugin. So one whose restore fails, or whose worker dies before
-//! [`PROVEN_BLOCKS`] good blocks, is dropped: the one before is tried next, then none. A worker that gets beyond
-//! that many has shown that its state can be trusted: an early death of another worker with the same state only
-//! takes that trust away, since something else is likelier to have killed it.
+//! [`PROVEN_BLOCKS`] good blocks, is dropped: the one before is tried next, then none.
 //!
 //! A worker that has not proven itself yet adds nothing: what it saves may be the poison that it was given, which
 //! would push out the good one before it. It loses no more than the state of those few blocks by that.
-#![allow(dead_code)]
 
 use super::restart::PROVEN_BLOCKS;
 use std::sync::Arc;
@@ -27,17 +24,11 @@ pub(crate) struct Snapshot {
     pub(crate) bytes: Arc<[u8]>,
 }
 
-#[derive(Debug)]
-struct Kept {
-    snapshot: Snapshot,
-    is_trusted: bool,
-}
-
 /// The states of one plugin.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
     /// The newest first.
-    kept: Vec<Kept>,
+    kept: Vec<Snapshot>,
     taken: u64,
     /// What the worker that took over last was given.
     given: Option<u64>,
@@ -57,14 +48,13 @@ impl Snapshots {
         }
         self.taken += 1;
         self.kept.truncate(KEPT - 1);
-        let snapshot = Snapshot { number: self.taken, bytes };
-        self.kept.insert(0, Kept { snapshot, is_trusted: false });
+        self.kept.insert(0, Snapshot { number: self.taken, bytes });
         Some(self.taken)
     }
 
     /// What the next worker is to be given, if anything.
     pub(crate) fn latest(&self) -> Option<Snapshot> {
-        self.kept.first().map(|kept| kept.snapshot.clone())
+        self.kept.first().cloned()
     }
 
     /// A worker has taken over that was given this one, or none.
@@ -74,17 +64,14 @@ impl Snapshots {
 
     /// `load_state` refused this one, or the worker died of it before it could take over: it is dropped.
     pub(crate) fn failed(&mut self, number: u64) {
-        self.kept.retain(|kept| kept.snapshot.number != number);
+        self.kept.retain(|kept| kept.number != number);
     }
 
     /// The worker that took over last is dead, after so many good blocks. Gives the number of the state that is
     /// dropped for it.
     pub(crate) fn died(&mut self, good_blocks: u64) -> Option<u64> {
         let number = self.given.take()?;
-        let given = self.kept.iter_mut().find(|kept| kept.snapshot.number == number)?;
-        let had_trust = given.is_trusted;
-        given.is_trusted = good_blocks >= PROVEN_BLOCKS;
-        if given.is_trusted || had_trust {
+        if good_blocks >= PROVEN_BLOCKS || !self.kept.iter().any(|kept| kept.number == number) {
             return None;
         }
         self.failed(number);
@@ -146,10 +133,8 @@ mod tests {
             &[(99, Some(1)), (99, None)],
             &[(100, Some(2)), (100, Some(2)), (100, Some(2))],
             &[(99, Some(1)), (100, Some(1)), (100, Some(1))],
-            // One that was trusted is tried once more.
-            &[(100, Some(2)), (99, Some(2)), (99, Some(1)), (99, None)],
-            // And may win the trust back.
-            &[(100, Some(2)), (99, Some(2)), (100, Some(2)), (99, Some(2)), (99, Some(1))],
+            // One that another worker has lived with is no exception.
+            &[(100, Some(2)), (99, Some(1)), (99, None)],
         ];
         for lives in table {
             let mut snapshots = two();
@@ -160,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_can_not_be_loaded_is_dropped_even_if_it_was_trusted() {
+    fn a_state_that_can_not_be_loaded_is_dropped_even_if_a_worker_has_lived_with_it() {
         let mut snapshots = two();
         live(&mut snapshots, 100);
         snapshots.failed(2);

@@ -5,7 +5,7 @@
 //! what they print and reaps them. What nobody asked for comes as [`Event`]s.
 //!
 //! Nothing here is ever called on the audio thread: that shares a flag ([`Worker::gone`]) and its ring with it,
-//! no more. A dead worker stays dead: who restarts it, starts another incarnation.
+//! no more. A dead worker stays dead: its plugin's recovery starts another incarnation.
 
 mod death;
 mod event;
@@ -25,9 +25,11 @@ pub use spawner::Spawner;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
+use crate::recovery::Recovery;
 use event::Reporter;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
@@ -78,6 +80,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Supervisor {
     spawner: Spawner,
+    recovery: Recovery,
     thread: Option<JoinHandle<()>>,
     /// What is told reaches its reader for as long as there is a supervisor, not only as long as its thread.
     _reporter: Arc<Reporter>,
@@ -109,7 +112,8 @@ impl Supervisor {
         let spawner = Spawner::new(commands, bell, limits, Teller::new(&reporter));
         let thread = thread::Builder::new().name("nda-supervisor".into());
         let thread = Some(thread.spawn(move || watch.run()).map_err(failed)?);
-        Ok((Self { spawner, thread, _reporter: reporter }, received))
+        let recovery = Recovery::start(spawner.clone())?;
+        Ok((Self { spawner, recovery, thread, _reporter: reporter }, received))
     }
 
     /// Starts a worker for the plugin `name`, and waits until the plugin is loaded. May be called by several
@@ -135,9 +139,21 @@ impl Supervisor {
         self.spawner.teller()
     }
 
+    /// Where reports of plugins' deaths go from now on; until this is called there are none.
+    pub fn report_to(&self, folder: impl Into<PathBuf>) {
+        self.recovery.report_to(folder.into());
+    }
+
+    /// What brings plugins back.
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
     /// Asks all workers to go, without waiting; in two seconds they are killed. None can be started any more, and
     /// every question to one is answered with its end. May be called by any thread, and more than once.
     pub fn leave(&self) {
+        // First of all nobody takes their place.
+        self.recovery.leave();
         // A thread that is gone has left nobody behind.
         self.spawner.command(Command::Leave);
     }
@@ -175,6 +191,7 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.leave();
+        self.recovery.end();
         if let Some(thread) = self.thread.take() {
             // A panic over there has been printed, and its workers have ended with it.
             let _ = thread.join();
