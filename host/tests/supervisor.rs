@@ -11,7 +11,8 @@ use fake::{Fake, LONG, PATIENT, SHORT, exists};
 use host::error::{Error, Kind};
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
-use host::supervisor::{Event, Limits, Spare, Spawner, Supervisor};
+use host::supervisor::{Because, Condition, Ending, Event, Limits, Spare, Spawner, Supervisor};
+use rustix::process::Signal;
 use shared::clock;
 use shared::format::Format;
 use shared::message::STATE_MAX;
@@ -19,7 +20,7 @@ use shared::ring::Waited;
 use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 fn supervisor(limits: Limits) -> (Supervisor, Receiver<Event>) {
@@ -445,9 +446,29 @@ fn warm(spawner: &Spawner, fake: &Fake) -> Spare {
 }
 
 fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    signal(pid, Signal::KILL);
 }
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Keeps the supervisor's thread busy until the sender is dropped: it runs what is to be run when a worker is gone.
+fn occupy(supervisor: &Supervisor, fake: &Fake) -> Sender<()> {
+    let worker = supervisor.spawn("other", &fake.spec()).unwrap();
+    let (release, released) = channel::<()>();
+    let (occupied, is_occupied) = channel();
+    worker.on_gone(Box::new(move || {
+        occupied.send(()).unwrap();
+        let _ = released.recv_timeout(LONG);
+    }));
+    kill(worker.pid());
+    is_occupied.recv_timeout(LONG).unwrap();
+    release
+}
+
+const HUNG: Because = Because::Hung { for_ms: 250, stopped: false };
 
 #[test]
 fn a_thread_that_borrows_no_supervisor_starts_workers_until_it_leaves() {
@@ -547,4 +568,106 @@ fn a_death_that_somebody_else_tells_of_is_no_event() {
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Died { .. })).count(), 1, "{events:?}");
     assert!(events.contains(&told));
     assert_eq!(told.to_string(), "plugin gain is back");
+}
+
+#[test]
+fn a_worker_that_is_abandoned_is_gone_at_once_and_dies_when_it_has_written_down_its_stacks() {
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    // Not each one is in time on a busy machine.
+    let death = (0..100).find_map(|_| {
+        let (worker, mut end) = running(&supervisor, &fake);
+        let seq = end.publish(|samples| samples.fill(0.0)).unwrap();
+        let deadline = clock::now_ns() + u64::try_from(LONG.as_nanos()).unwrap();
+        let gone = worker.gone();
+        thread::scope(|scope| {
+            let audio = scope.spawn(|| end.wait(seq, deadline, &gone));
+            worker.abandon(HUNG);
+            assert!(gone.load(Ordering::Relaxed));
+            assert!(!audio.join().unwrap());
+        });
+        assert!(clock::now_ns() < deadline);
+        let death = worker.wait_death(LONG).unwrap();
+        assert_eq!((death.because.as_ref(), death.ending), (Some(&HUNG), Ending::Signal(9)));
+        assert!(!exists(worker.pid()));
+        death.stderr.contains("line 7 in process").then_some(death)
+    });
+    let death = death.expect("stacks, at least once");
+    assert_eq!(death.to_string(), "was ended by the host: it gave no answer for 250 ms");
+}
+
+#[test]
+fn a_worker_that_is_abandoned_and_dropped_is_still_heard_out() {
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, events) = supervisor(PATIENT);
+    for _ in 0..100 {
+        let (worker, _end) = running(&supervisor, &fake);
+        worker.abandon(HUNG);
+        drop(worker);
+        let died = events.iter().find_map(|event| match event {
+            Event::Died { how, .. } => Some(how),
+            _ => None,
+        });
+        if died.unwrap().stderr.contains("line 7 in process") {
+            return;
+        }
+    }
+    panic!("never any stacks");
+}
+
+#[test]
+fn a_worker_that_never_writes_down_its_stacks_dies_all_the_same() {
+    let fake = Fake::new("never writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    worker.abandon(HUNG);
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!((death.because.as_ref(), death.ending), (Some(&HUNG), Ending::Signal(9)));
+}
+
+#[test]
+fn to_abandon_a_worker_waits_for_nobody() {
+    let (fake, other) = (Fake::new("writes down its stacks"), Fake::new("good"));
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    let (tell, told) = channel();
+    worker.on_gone(Box::new(move || tell.send(()).unwrap()));
+    let occupied = occupy(&supervisor, &other);
+    worker.abandon(HUNG);
+    assert!(worker.gone().load(Ordering::Relaxed));
+    assert!(told.try_recv().is_err(), "it is the supervisor's thread that tells");
+    drop(occupied);
+    told.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn a_worker_that_a_signal_has_stopped_is_killed_and_named_so() {
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    until("it to wait for a message", || worker.condition() == Condition::Sleeping);
+    signal(worker.pid(), Signal::STOP);
+    until("it to stop", || worker.condition() == Condition::Stopped);
+    worker.abandon(HUNG);
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!(death.because, Some(Because::Hung { for_ms: 250, stopped: true }));
+    assert_eq!(death.kind(), Kind::Worker);
+    assert_eq!(worker.condition(), Condition::Gone);
+}
+
+#[test]
+fn a_worker_that_begins_to_end_is_known_before_its_supervisor_hears_of_it() {
+    let (fake, other) = (Fake::new("good"), Fake::new("good"));
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    assert!(!worker.is_exiting() && !worker.gone().load(Ordering::Relaxed));
+    let occupied = occupy(&supervisor, &other);
+    kill(worker.pid());
+    until("it to end", || worker.is_exiting());
+    assert!(worker.gone().load(Ordering::Relaxed));
+    assert_eq!((worker.condition(), worker.death()), (Condition::Exiting, None));
+    worker.abandon(HUNG);
+    drop(occupied);
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!((death.because.as_ref(), death.ending), (None, Ending::Signal(9)), "its end was its own");
 }

@@ -9,7 +9,7 @@
 use host::error::{Error, Kind, Result};
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
-use host::supervisor::{Event, Limits, Supervisor};
+use host::supervisor::{Because, Event, Limits, Supervisor};
 use shared::clock;
 use shared::format::Format;
 use shared::message::LogSource;
@@ -253,4 +253,34 @@ fn a_python_without_numpy_is_refused_with_the_command_that_mends_it() {
     let error = stage.supervisor.spawn("test", &spec).unwrap_err();
     let remedy = format!("'{}' -m pip install numpy", bare.display());
     assert_says(&error, Kind::Interpreter, &["has no numpy", &remedy]);
+}
+
+#[test]
+fn a_plugin_that_is_abandoned_leaves_the_stacks_of_all_its_threads() {
+    let stage = Stage::new(PATIENT);
+    let hang = "
+    def process_audio(self, buffer):
+        import threading
+        threading.Thread(target=self.in_a_thread, daemon=True).start()
+        print('hangs')
+        while True: pass
+    def in_a_thread(self):
+        import time
+        time.sleep(1000)
+";
+    // Not each one is in time on a busy machine.
+    let stacks = (0..30).find_map(|_| {
+        let worker = stage.load_methods(hang);
+        let mut end = configure(&worker);
+        worker.start().unwrap();
+        end.publish(|samples| samples.fill(1.0)).unwrap();
+        end.notify();
+        let hangs = |event: &Event| matches!(event, Event::Log { text, .. } if text == "hangs");
+        stage.events.iter().find(hangs).unwrap();
+        worker.abandon(Because::Hung { for_ms: 100, stopped: false });
+        let stderr = worker.wait_death(LONG).unwrap().stderr.clone();
+        let is_whole = ["in process_audio", "in in_a_thread"].iter().all(|line| stderr.contains(line));
+        is_whole.then_some(stderr)
+    });
+    assert!(stacks.is_some());
 }

@@ -8,7 +8,7 @@ use super::interpreter::{quoted, refusal};
 use super::spec::PluginSpec;
 use crate::error::{Error, Kind, Result};
 use crate::supervisor::link::{Hook, Link, NoAnswer, Query};
-use crate::supervisor::{Because, Death, Limits};
+use crate::supervisor::{Because, Condition, Death, Limits};
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
 use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, STATE_MAX, STATE_PART, StatePart};
@@ -54,8 +54,7 @@ impl Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.leave();
-        self.kill(Because::Unwanted);
+        self.let_go();
     }
 }
 
@@ -154,6 +153,27 @@ impl Worker {
     /// Its death is no event from now on: whoever calls this tells of it.
     pub fn tells_no_death(&self) {
         self.asker.link.tell_no_death();
+    }
+
+    /// Gives the worker up, without waiting for anything: its ring is dead from now on and [`Worker::gone`] is up.
+    /// It is asked for the stacks of its threads and killed when it has written them down, in 15 ms at the latest,
+    /// or at once if a signal has stopped it. `why`, corrected in that case, and the stacks become part of its
+    /// [`Death`]. The reason of a worker that was ending already stays its own.
+    pub fn abandon(&self, why: Because) {
+        self.asker.link.abandon(why);
+    }
+
+    /// What its process is doing, as the kernel says. Waits for nothing, but asks the kernel.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.asker.link.process.condition()
+    }
+
+    /// Whether its process has begun to end, which is known long before it has ended if it has much memory. Then
+    /// [`Worker::gone`] is up.
+    #[must_use]
+    pub fn is_exiting(&self) -> bool {
+        self.asker.link.is_exiting()
     }
 
     /// Gives the plugin its format and parameters; it initialises itself if it has not done so before. The

@@ -7,6 +7,7 @@
 //! Nothing here is ever called on the audio thread: that shares a flag ([`Worker::gone`]) and its ring with it,
 //! no more. A dead worker stays dead: its plugin's recovery starts another incarnation.
 
+mod bell;
 mod death;
 mod event;
 pub(crate) mod link;
@@ -15,19 +16,21 @@ mod output;
 mod process;
 mod spare;
 mod spawner;
+mod stat;
 mod watch;
 
 pub use death::{Because, Death, Ending};
 pub use event::{Event, Teller};
 pub use spare::Spare;
 pub use spawner::Spawner;
+pub use stat::Condition;
 
 use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
 use crate::recovery::Recovery;
+use bell::Bell;
 use event::Reporter;
-use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,13 +105,11 @@ impl Supervisor {
     /// As [`Supervisor::new`].
     pub fn with_limits(limits: Limits) -> Result<(Self, Receiver<Event>)> {
         let failed = |e: io::Error| Error::new(Kind::System, "can't start the supervisor").source(e);
-        let bell =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
-        let bell = Arc::new(bell);
+        let bell = Bell::new().map_err(|e| failed(e.into()))?;
         let (commands, orders) = channel();
         let (events, received) = sync_channel(event::QUEUE);
         let reporter = Arc::new(Reporter::new(events));
-        let watch = Watch::new(orders, Arc::clone(&bell), Arc::clone(&reporter));
+        let watch = Watch::new(orders, bell.clone(), Arc::clone(&reporter));
         let spawner = Spawner::new(commands, bell, limits, Teller::new(&reporter));
         let thread = thread::Builder::new().name("nda-supervisor".into());
         let thread = Some(thread.spawn(move || watch.run()).map_err(failed)?);

@@ -3,6 +3,7 @@
 //! The processes are started by the supervisor thread, which is asked here; it lives on in no clone of this: when
 //! the [`Supervisor`](super::Supervisor) leaves, every start is refused.
 
+use super::bell::Bell;
 use super::event::Teller;
 use super::link::Link;
 use super::spare::Spare;
@@ -12,7 +13,6 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::interpreter;
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::{Held, Origin, Worker, greeting, plugin_file};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, sync_channel};
@@ -25,13 +25,13 @@ const SPARE: &str = "spare worker";
 #[derive(Debug, Clone)]
 pub struct Spawner {
     commands: Sender<Command>,
-    bell: Arc<OwnedFd>,
+    bell: Bell,
     limits: Limits,
     teller: Teller,
 }
 
 impl Spawner {
-    pub(super) fn new(commands: Sender<Command>, bell: Arc<OwnedFd>, limits: Limits, teller: Teller) -> Self {
+    pub(super) fn new(commands: Sender<Command>, bell: Bell, limits: Limits, teller: Teller) -> Self {
         Self { commands, bell, limits, teller }
     }
 
@@ -77,8 +77,7 @@ impl Spawner {
     /// Has the supervisor thread do this. One that is gone drops it, with the other end of any answer.
     pub(super) fn command(&self, command: Command) {
         let _ = self.commands.send(command);
-        // It fails if 2^64 rings wait to be heard.
-        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+        self.bell.ring();
     }
 }
 

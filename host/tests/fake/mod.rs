@@ -28,6 +28,10 @@ pub(crate) const PATIENT: Limits =
 /// For a test that waits until a limit is over.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
+/// What a worker writes down that is asked what it is doing.
+const STACKS: &str =
+    "\nCurrent thread 0x00000001 (most recent call first):\n  File \"plugin.py\", line 7 in process\n";
+
 const ROLE: &str = "NDA_TEST_ROLE";
 
 /// A plugin file, and an interpreter that becomes a worker which plays a role.
@@ -117,6 +121,7 @@ impl Player {
             "speaks another protocol" => self.say(&Say::Hello(Hello { protocol: 999, ..hello() })),
             _ => self.say(&Say::Hello(hello())),
         }
+        self.prepare();
         while let Ok((Request { id, body }, handles)) = self.control.receive::<Request>() {
             self.misbehave(id, &body);
             let over = body == Ask::Shutdown;
@@ -126,6 +131,22 @@ impl Player {
             if over {
                 std::process::exit(0);
             }
+        }
+    }
+
+    fn prepare(&self) {
+        let stacks = signal_hook::consts::SIGUSR1;
+        match self.role.as_str() {
+            "writes down its stacks" => {
+                let mut asked = signal_hook::iterator::Signals::new([stacks]).unwrap();
+                std::thread::spawn(move || {
+                    asked.forever().for_each(|_| std::io::stderr().write_all(STACKS.as_bytes()).unwrap());
+                });
+            }
+            "never writes down its stacks" => {
+                signal_hook::flag::register(stacks, std::sync::Arc::default()).unwrap();
+            }
+            _ => {}
         }
     }
 
