@@ -3,6 +3,7 @@
 //! [`Plugin`] is the control half, for the thread that starts and watches; [`Remote`] is the audio half, a
 //! [`Processor`](crate::processor::Processor) that moves to the audio thread. They share counters and nothing else.
 
+pub(crate) mod adapt;
 pub(crate) mod conceal;
 pub mod interpreter;
 pub(crate) mod remote;
