@@ -4,6 +4,7 @@
 //! [`Processor`](crate::processor::Processor) that moves to the audio thread. They share counters and nothing else.
 
 pub(crate) mod adapt;
+pub(crate) mod cause;
 pub(crate) mod conceal;
 pub mod interpreter;
 pub(crate) mod remote;
@@ -11,6 +12,7 @@ pub mod spec;
 mod uncached;
 pub mod worker;
 
+pub use cause::Causes;
 pub use remote::Remote;
 
 use crate::error::{Error, Kind, Result};
