@@ -11,7 +11,6 @@ use crate::builtin::{Gain, Meter};
 use crate::config::ElementSpec;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Concealer;
-use crate::plugin::spec::Guard;
 use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
 use crate::reblock::{deinterleave, interleave};

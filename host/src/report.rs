@@ -155,8 +155,9 @@ impl RunReport {
     pub fn has_failures(&self) -> bool {
         // So far behind most of the time is too slow for real time, or hung; a late block now and then is neither.
         let too_slow = |p: &PluginStatus| p.counts.behind > p.counts.good;
-        let failed =
-            |p: &PluginStatus| p.deaths > 0 || p.dead.is_some() || p.counts.failed > 0 || p.counts.torn > 0 || too_slow(p);
+        let failed = |p: &PluginStatus| {
+            p.deaths > 0 || p.dead.is_some() || p.counts.failed > 0 || p.counts.torn > 0 || too_slow(p)
+        };
         let ended_badly = !self.damaged.is_empty() || !self.unwilling.is_empty();
         ended_badly || self.pipelines.iter().flat_map(|p| &p.plugins).any(failed)
     }

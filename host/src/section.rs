@@ -11,8 +11,8 @@
 use crate::block::Block;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Plan;
-use crate::plugin::remote::{Remote, Terms};
 use crate::plugin::line::Line;
+use crate::plugin::remote::{Remote, Terms};
 use crate::plugin::spec::{Lost, Mode};
 use crate::processor::{Processor, Seals};
 use crate::telemetry::{self, PluginStats};

@@ -195,7 +195,13 @@ impl Joint {
         let frames = frames_of(format, RAMP_NS);
         let weight = |i| 0.5 + 0.5 * (std::f32::consts::PI * i as f32 / frames as f32).cos();
         let ramp: Vec<f32> = (0..frames).map(weight).collect();
-        Self { last: vec![0.0; format.channels()], offset: vec![0.0; format.channels()], at: frames, ramp, broken: false }
+        Self {
+            last: vec![0.0; format.channels()],
+            offset: vec![0.0; format.channels()],
+            at: frames,
+            ramp,
+            broken: false,
+        }
     }
 
     /// Goes on with the ramp under way, or starts one if the block `begins` another kind of audio.
@@ -250,7 +256,10 @@ mod tests {
     }
 
     fn concealer(lost: Lost, closed: bool, latency_frames: usize) -> Concealer {
-        Concealer::new(format(), Plan { lost, closed, ramp: true, latency_frames, latency_max_frames: latency_frames })
+        Concealer::new(
+            format(),
+            Plan { lost, closed, ramp: true, latency_frames, latency_max_frames: latency_frames },
+        )
     }
 
     /// A plugin that inverts a slow sine and loses the blocks for which `lost` says so.
@@ -316,7 +325,8 @@ mod tests {
 
     #[test]
     fn the_dry_signal_follows_a_latency_that_changes_and_is_joined_without_a_step() {
-        let plan = Plan { lost: Lost::Bypass, closed: false, ramp: true, latency_frames: 0, latency_max_frames: 64 };
+        let plan =
+            Plan { lost: Lost::Bypass, closed: false, ramp: true, latency_frames: 0, latency_max_frames: 64 };
         let mut concealer = Concealer::new(format(), plan);
         let before = run(&mut concealer, 6, |_| true);
         concealer.realign(64);
@@ -362,7 +372,8 @@ mod tests {
 
     #[test]
     fn samples_that_are_not_audio_are_never_ramped() {
-        let plan = Plan { lost: Lost::Mute, closed: false, ramp: false, latency_frames: 0, latency_max_frames: 0 };
+        let plan =
+            Plan { lost: Lost::Mute, closed: false, ramp: false, latency_frames: 0, latency_max_frames: 0 };
         let heard = run(&mut Concealer::new(format(), plan), 6, |b| b == 3);
         for (frame, sample) in heard.iter().enumerate() {
             let expected = if frame / FRAMES == 3 { 0.0 } else { -(frame as f32 * 0.01).sin() };

@@ -6,7 +6,7 @@
 //! it takes the next one that lies ready; starting workers and talking to them is not its business.
 
 use super::adapt::{Adapt, Switch};
-use super::cause::Miss;
+use super::cause::{Found, Miss};
 use super::conceal::{Concealer, Plan};
 use super::line::{Line, Relief};
 use super::spec::{DEADLINE_MAX, Mode};
@@ -16,7 +16,7 @@ use crate::telemetry::{Figures, Loss, Timing};
 use shared::clock::now_ns;
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{Look, Refused, Scrub, Status, Taken, Waited};
+use shared::ring::{Look, Notes, Refused, Scrub, Status, Taken, Waited};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -261,7 +261,7 @@ impl Remote {
         let round_trip_ns = asked.ok().filter(|_| result.is_ok()).map(|asked| now_ns() - asked.at_ns);
         let patience_ns = asked.map_or(0, |asked| deadline_ns.saturating_sub(asked.at_ns));
         self.settle(result.map(|_| ()), block);
-        self.follow(self.adapt_to(was_slow, round_trip_ns, patience_ns));
+        self.adapt_to(was_slow, round_trip_ns, patience_ns);
     }
 
     fn pipelined(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
@@ -278,12 +278,13 @@ impl Remote {
             self.note_missed(due, turn, turn.start_ns);
         }
         // The worker's own words: they decide no more than its own mode.
-        let round_trip_ns = due.ok().zip(result.as_ref().ok()).map(|(due, taken)| {
-            taken.stamps.left_ns.saturating_sub(due.at_ns)
-        });
+        let round_trip_ns = due
+            .ok()
+            .zip(result.as_ref().ok())
+            .map(|(due, taken)| taken.stamps.left_ns.saturating_sub(due.at_ns));
         self.settle(result.map(|_| ()), block);
         let patience_ns = turn.deadline_ns(self.terms.deadline) - turn.start_ns;
-        self.follow(self.adapt_to(was_slow, round_trip_ns, patience_ns));
+        self.adapt_to(was_slow, round_trip_ns, patience_ns);
     }
 
     /// Hands over to a sink without waiting. An answer that comes late is as good: the audio has arrived.
@@ -338,12 +339,19 @@ impl Remote {
 
     /// Hands a missed block over to be looked into: with the answer that came late, or without one.
     fn look_into(&mut self, asked: Asked, missed: Missed, head: Option<&Taken>) {
-        let block_ns = self.format.block_ns();
-        let Missed { turn_start_ns, deadline_ns, at_ns } = missed;
-        let miss = Miss::new(asked.at_ns, turn_start_ns, deadline_ns, block_ns, at_ns);
-        self.figures.miss(match head {
-            Some(head) => miss.answered(head.stamps, head.notes),
-            None => miss,
+        let found = if head.is_some() { Found::Alive } else { Found::Dead };
+        self.figures.miss(Miss {
+            turn_start_ns: missed.turn_start_ns,
+            published_ns: asked.at_ns,
+            deadline_ns: missed.deadline_ns,
+            block_ns: self.format.block_ns(),
+            taken_ns: missed.at_ns,
+            now_ns: now_ns(),
+            is_pipelined: self.terms.mode == Mode::Pipelined,
+            found,
+            stamps: head.map(|head| head.stamps),
+            // All zero: not measured.
+            notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),
         });
     }
 
@@ -359,13 +367,10 @@ impl Remote {
         }
     }
 
-    fn adapt_to(&mut self, was_slow: bool, round_trip_ns: Option<u64>, patience_ns: u64) -> Option<Switch> {
-        if self.terms.adapt { self.adapt.note(was_slow, round_trip_ns, patience_ns) } else { None }
-    }
-
-    /// From the next block on. The dry signal goes with it, and a ramp joins what was heard to what will be.
-    fn follow(&mut self, switch: Option<Switch>) {
-        let Some(switch) = switch else { return };
+    /// Another mode from the next block on, if it is time for it. The dry signal goes with it, and a ramp joins what
+    /// was heard to what will be.
+    fn adapt_to(&mut self, was_slow: bool, round_trip_ns: Option<u64>, patience_ns: u64) {
+        let Some(switch) = self.adapt.note(was_slow, round_trip_ns, patience_ns) else { return };
         let burst_frames = self.terms.burst * u32::try_from(self.format.block_frames()).unwrap_or(u32::MAX);
         let added_frames = match switch {
             Switch::ToPipelined => burst_frames,
@@ -448,6 +453,7 @@ impl Processor for Remote {
         }
         self.terms.mode = Mode::SameBlock;
         self.terms.adapt = false;
+        self.adapt = Adapt::new(self.format.block_ns(), false);
         let latency_frames = self.terms.own_latency_frames as usize;
         self.terms.plan = Plan { latency_frames, latency_max_frames: latency_frames, ..self.terms.plan };
         self.concealer = Concealer::new(self.format, self.terms.plan);

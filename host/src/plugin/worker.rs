@@ -17,7 +17,7 @@ use shared::segment::seal_written;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest sentence of a failure that is passed on: a worker may say anything.
@@ -129,6 +129,17 @@ impl Worker {
     #[must_use]
     pub fn gone(&self) -> Arc<AtomicBool> {
         Arc::clone(self.asker.link.gone())
+    }
+
+    /// Whether the process is known to have ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.asker.link.gone().load(Ordering::Acquire)
+    }
+
+    /// The worker module that it loaded.
+    pub(crate) fn module(&self) -> &Path {
+        &self.asker.origin.module
     }
 
     /// Has `hook` run by the supervisor's thread as soon as the process is known to have ended, before its remains
@@ -312,7 +323,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`Kind::Plugin`] if it raised on the way or had to be killed; how it ended, if it was gone before.
-    pub fn shutdown(self) -> Result<()> {
+    pub fn shutdown(&self) -> Result<()> {
         self.asker.go()
     }
 }

@@ -3,7 +3,7 @@
 //! For the recovery thread. Decisions are in `succession`, `hang` and `snapshots`; here they are carried out. Nothing
 //! here waits.
 
-use super::absence::{Absence, Return};
+use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
@@ -13,7 +13,7 @@ use super::succession::{Step, Succession};
 use super::{Notes, Patient, What};
 use crate::crash::Timestamp;
 use crate::error::Result;
-use crate::plugin::cause::Cause;
+use crate::plugin::cause::{Cause, attribute};
 use crate::plugin::spec::Standby;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Event, Spawner};
@@ -112,8 +112,14 @@ impl Case {
         let worker = Arc::clone(&patient.care.known().worker);
         let incarnation = patient.incarnation;
         let (limit_ns, limit_blocks) = hang::limits(spec.hang_after, patient.place.format);
-        let playing =
-            Playing { incarnation, worker, good_before: 0, floods_before: 0, snapshot: None, abandoned: false };
+        let playing = Playing {
+            incarnation,
+            worker,
+            good_before: 0,
+            floods_before: 0,
+            snapshot: None,
+            abandoned: false,
+        };
         let told = notes.clone();
         playing.worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
         Self {
@@ -304,9 +310,10 @@ impl Case {
     fn look_at_misses(&mut self, now_ns: u64) {
         let mut known = self.patient.care.known();
         known.times.drain();
-        let unanswered = self.unanswered_cause();
+        let unanswered = self.obituaries.last().and_then(|obituary| obituary.unanswered_cause());
         while let Ok(miss) = self.patient.misses.pop() {
-            known.causes.add(miss.cause().unwrap_or(unanswered));
+            let cause = attribute(&miss);
+            known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
         }
         let late = self.patient.stats.counts().late;
         let is_due = now_ns >= self.told.late_at_ns && late > self.told.late;
@@ -316,16 +323,6 @@ impl Case {
             self.told = Told { late, late_at_ns: now_ns.saturating_add(TELL_LATE_NS), ..self.told };
             let blocks = if late == 1 { "block" } else { "blocks" };
             self.tell(format!("plugin {} was late for {late} {blocks} so far; {causes}", self.patient.name));
-        }
-    }
-
-    /// Why the last worker never answered a block.
-    fn unanswered_cause(&self) -> Cause {
-        let death = self.obituaries.last().and_then(|obituary| obituary.worker.death());
-        match death.as_ref().and_then(|death| death.because.as_ref()) {
-            Some(Because::Hung { stopped: true, .. }) => Cause::Stopped,
-            Some(Because::Hung { stopped: false, .. }) => Cause::Code,
-            _ => Cause::Dead,
         }
     }
 
@@ -408,7 +405,9 @@ impl Case {
         }
         let name = &self.patient.name;
         let text = match self.patient.stats.added_frames() {
-            0 => format!("plugin {name} was fast enough for long: it is same-block again, without added latency"),
+            0 => format!(
+                "plugin {name} was fast enough for long: it is same-block again, without added latency"
+            ),
             frames => {
                 let causes = self.patient.care.known().causes.to_string();
                 format!(

@@ -4,7 +4,7 @@
 //! waits for anybody.
 
 use super::snapshots::Snapshot;
-use super::{Note, Notes, What};
+use super::{Notes, What};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::care::Parameters;
 use crate::plugin::line::Line;
@@ -90,12 +90,22 @@ fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Resu
 }
 
 /// Warms an interpreter up for whoever needs it next.
-pub(super) fn warm(spawner: Spawner, notes: Notes, python: PathBuf, module: PathBuf) -> Option<JoinHandle<()>> {
+pub(super) fn warm(
+    spawner: Spawner,
+    notes: Notes,
+    python: PathBuf,
+    module: PathBuf,
+) -> Option<JoinHandle<()>> {
     run(notes, move |_| What::Warm { spare: spawner.warm(&python, &module).map(Box::new), python })
 }
 
 /// Gives a twin the parameters as they are now.
-pub(super) fn catch_up(notes: Notes, incarnation: u32, twin: Arc<Worker>, now: Parameters) -> Option<JoinHandle<()>> {
+pub(super) fn catch_up(
+    notes: Notes,
+    incarnation: u32,
+    twin: Arc<Worker>,
+    now: Parameters,
+) -> Option<JoinHandle<()>> {
     run(notes, move |_| {
         let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
         What::CaughtUp { incarnation, result: given.map(|()| now.version) }
@@ -103,7 +113,12 @@ pub(super) fn catch_up(notes: Notes, incarnation: u32, twin: Arc<Worker>, now: P
 }
 
 /// Asks the plugin for its state, and gives it to its twin.
-pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>, twin: Option<Arc<Worker>>) -> Option<JoinHandle<()>> {
+pub(super) fn save(
+    notes: Notes,
+    incarnation: u32,
+    worker: Arc<Worker>,
+    twin: Option<Arc<Worker>>,
+) -> Option<JoinHandle<()>> {
     run(notes, move |_| {
         let began = Instant::now();
         let state = worker.save_state();

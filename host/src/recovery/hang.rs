@@ -2,7 +2,6 @@
 //!
 //! For the thread that watches workers: it looks every [`TICK_NS`] or so, with what the audio thread has counted.
 //! Decides only; asking for stacks and killing are for others. A stopped worker looks the same as one that hangs.
-#![allow(dead_code)]
 
 use shared::format::Format;
 use std::time::Duration;

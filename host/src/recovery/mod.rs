@@ -94,12 +94,27 @@ struct Note {
 #[derive(Debug)]
 enum What {
     /// The worker is known to have ended.
-    Gone { incarnation: u32 },
-    Prepared { incarnation: u32, result: std::result::Result<Box<Prepared>, NotPrepared> },
+    Gone {
+        incarnation: u32,
+    },
+    Prepared {
+        incarnation: u32,
+        result: std::result::Result<Box<Prepared>, NotPrepared>,
+    },
     /// A twin has the parameters of this version.
-    CaughtUp { incarnation: u32, result: Result<u64> },
-    Saved { incarnation: u32, state: Result<Option<Vec<u8>>>, took: Duration },
-    Warm { python: PathBuf, spare: Result<Box<Spare>> },
+    CaughtUp {
+        incarnation: u32,
+        result: Result<u64>,
+    },
+    Saved {
+        incarnation: u32,
+        state: Result<Option<Vec<u8>>>,
+        took: Duration,
+    },
+    Warm {
+        python: PathBuf,
+        spare: Result<Box<Spare>>,
+    },
 }
 
 /// Brings news of one plugin to the thread.
@@ -123,7 +138,8 @@ impl Recovery {
         let mut watch = Watch::new(spawner, orders.clone());
         let thread = std::thread::Builder::new().name("nda-recovery".into());
         let thread = thread.spawn(move || watch.run(&received));
-        let failed = |e| Error::new(Kind::System, "can't start the thread that watches over plugins").source(e);
+        let failed =
+            |e| Error::new(Kind::System, "can't start the thread that watches over plugins").source(e);
         Ok(Self { orders, last_id: AtomicU64::new(0), thread: Some(thread.map_err(failed)?) })
     }
 
@@ -186,7 +202,15 @@ struct Watch {
 impl Watch {
     fn new(spawner: Spawner, orders: Sender<Order>) -> Self {
         let spares = Spares::new(spawner.clone(), Notes { orders: orders.clone(), patient: 0 });
-        Self { spawner, orders, cases: BTreeMap::new(), spares, reports: None, errands: Vec::new(), is_leaving: false }
+        Self {
+            spawner,
+            orders,
+            cases: BTreeMap::new(),
+            spares,
+            reports: None,
+            errands: Vec::new(),
+            is_leaving: false,
+        }
     }
 
     fn run(&mut self, received: &Receiver<Order>) {

@@ -8,10 +8,11 @@ use super::Patient;
 use super::absence::Return;
 use crate::crash::{self, BlockStamps, CrashReport, LastBlock, LogLine, Timestamp};
 use crate::error::plain;
+use crate::plugin::cause::Cause;
 use crate::plugin::line::Line;
 use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
-use crate::supervisor::{Death, Ending, Event, Teller};
+use crate::supervisor::{Because, Death, Ending, Event, Teller};
 use shared::message::PluginKind;
 use shared::ring::{Look, Scrub};
 use std::path::{Path, PathBuf};
@@ -47,8 +48,22 @@ impl Obituary {
         all || (waited_ns >= WAIT_NS && self.worker.death().is_some())
     }
 
+    /// Why the last blocks were never answered, if the host has ended it.
+    pub(super) fn unanswered_cause(&self) -> Option<Cause> {
+        match self.worker.death()?.because {
+            Some(Because::Hung { stopped: true, .. }) => Some(Cause::Stopped),
+            Some(Because::Hung { stopped: false, .. }) => Some(Cause::Code),
+            _ => None,
+        }
+    }
+
     /// Tells it, with a report if there is a folder for it; on a thread of its own.
-    pub(super) fn publish(self, patient: &Patient, reports: Option<&Path>, teller: Teller) -> Option<JoinHandle<()>> {
+    pub(super) fn publish(
+        self,
+        patient: &Patient,
+        reports: Option<&Path>,
+        teller: Teller,
+    ) -> Option<JoinHandle<()>> {
         let death = self.worker.death()?;
         let done = self.done.clone().unwrap_or_else(|| "nothing has taken its place yet".to_owned());
         let name = Arc::clone(&patient.name);
@@ -97,7 +112,7 @@ impl Obituary {
             plugin_time: known.times.plugin(),
             round_trip: known.times.round_trip(),
             stamps,
-            misses: known.causes.list(),
+            misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
             last_blocks,
             state: self.state.as_deref().map(<[u8]>::to_vec),
         }

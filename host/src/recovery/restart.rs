@@ -20,7 +20,6 @@
 //!   its own file while it dies can't keep the host busy.
 //! - A death is told of the worker that took over last; one that dies before it takes over is a failed start.
 //!   That is why there is nothing to do about a death in starting: it is that of the one to be replaced.
-#![allow(dead_code)]
 
 use std::fmt;
 
