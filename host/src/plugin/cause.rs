@@ -424,21 +424,19 @@ mod tests {
     }
 
     fn any_notes() -> impl Strategy<Value = Notes> {
-        (proptest::array::uniform3(prop_oneof![any::<u32>(), 0..20_000u32]), any::<u8>(), any::<u16>()).prop_map(
-            |([cpu_us, delay_us, collector_us], collector_generation, major_faults)| Notes {
+        (proptest::array::uniform3(prop_oneof![any::<u32>(), 0..20_000u32]), any::<u8>(), any::<u16>())
+            .prop_map(|([cpu_us, delay_us, collector_us], collector_generation, major_faults)| Notes {
                 cpu_us,
                 delay_us,
                 collector_us,
                 collector_generation,
                 major_faults,
-            },
-        )
+            })
     }
 
     fn any_miss() -> impl Strategy<Value = Miss> {
         let host = (proptest::array::uniform6(word()), any::<bool>());
-        let worker =
-            (proptest::option::of(proptest::array::uniform4(word())), any_notes());
+        let worker = (proptest::option::of(proptest::array::uniform4(word())), any_notes());
         (host, worker).prop_map(|((host, is_pipelined), (stamps, notes))| Miss {
             turn_start_ns: host[0],
             published_ns: host[1],
@@ -474,18 +472,17 @@ mod tests {
             notes in proptest::array::uniform3(0..20_000u32),
         ) {
             stamps.sort_unstable();
-            let [cpu_us, delay_us, collector_us] = notes;
-            let notes_of = Notes { cpu_us, delay_us, collector_us, ..Notes::default() };
-            let [seen, woken, entered, left] = stamps;
-            let inside = left - entered;
             let [cpu, delay, collector] = notes.map(u64::from);
             let [cpu_us, delay_us, collector_us] = notes;
+            let notes = Notes { cpu_us, delay_us, collector_us, ..Notes::default() };
+            let [seen, woken, entered, left] = stamps;
+            let inside = left - entered;
             let most = match attribute(&miss(stamps, notes)) {
-                Cause::Code => inside.min(cpu_us),
-                Cause::Waiting => inside.saturating_sub(cpu_us),
-                Cause::Collector { .. } => collector_us,
+                Cause::Code => inside.min(cpu),
+                Cause::Waiting => inside.saturating_sub(cpu),
+                Cause::Collector { .. } => collector,
                 Cause::Gil => woken - seen,
-                Cause::NotScheduled => delay_us,
+                Cause::NotScheduled => delay,
                 Cause::Unknown => return Ok(()),
                 other => panic!("{other:?} without a reason"),
             };

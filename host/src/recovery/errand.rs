@@ -17,7 +17,7 @@ use shared::ring::UncachedBlocks;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A worker to be made for a plugin that has been running.
 #[derive(Debug)]
