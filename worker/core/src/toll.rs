@@ -254,7 +254,9 @@ mod tests {
         let waited = thread::scope(|scope| {
             scope.spawn(|| {
                 pin();
-                while !stop.load(Ordering::Relaxed) {}
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
             });
             let waiting = scope.spawn(|| {
                 pin();
