@@ -20,7 +20,7 @@ use shared::control::Handles;
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
+use shared::ring::{HostEnd, Notes, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -127,13 +127,14 @@ fn step(
         return;
     }
     let format = end.layout().format();
-    let (woken_ns, published_ns) = (now_ns(), end.published_ns());
+    let (seen_ns, published_ns) = (now_ns(), end.published_ns());
     end.begin();
     let mut block = Block::new(end.next_samples(), format.block_frames());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
     let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
     crate::chain::run(processors, &mut block, schedule.begin_ns(published_ns), budget_ns);
-    end.answer(Status::Good, Stamps { woken_ns, entered_ns: woken_ns, left_ns: now_ns() });
+    let stamps = Stamps { seen_ns, woken_ns: seen_ns, entered_ns: seen_ns, left_ns: now_ns() };
+    end.answer(Status::Good, stamps, Notes::default());
 }
 
 impl SectionThread {

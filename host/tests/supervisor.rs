@@ -14,6 +14,8 @@ use host::plugin::worker::Worker;
 use host::supervisor::{Event, Limits, Supervisor};
 use shared::clock;
 use shared::format::Format;
+use shared::message::STATE_MAX;
+use shared::ring::Waited;
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -200,7 +202,7 @@ fn a_death_while_it_runs_is_an_event_and_frees_a_waiting_audio_thread() {
         let audio = scope.spawn(|| end.wait(seq, deadline, &gone));
         let error = worker.set_parameter("gain", "1").unwrap_err();
         assert_says(&error, Kind::Plugin, &["was killed by SIGSEGV (a crash in native code) while setting"]);
-        assert!(!audio.join().unwrap());
+        assert_eq!(audio.join().unwrap(), Waited::GivenUp);
     });
     assert!(clock::now_ns() < deadline && gone.load(Ordering::Relaxed));
     let died = events.iter().find_map(|event| match event {
@@ -284,13 +286,41 @@ fn callers_who_find_the_socket_full_wait_for_room_only_as_long_as_for_an_answer(
 }
 
 #[test]
-fn what_is_too_long_for_a_message_is_refused_and_the_worker_lives_on() {
+fn a_value_too_long_for_a_message_is_refused_and_the_worker_lives_on() {
     let fake = Fake::new("good");
     let (supervisor, _events) = supervisor(PATIENT);
     let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
-    let error = worker.load_state(vec![0; 70_000]).unwrap_err();
+    let error = worker.set_parameter("gain", &"x".repeat(70_000)).unwrap_err();
     assert_says(&error, Kind::Config, &["too long", "longer than 65536 bytes"]);
-    worker.load_state(vec![0; 10]).unwrap();
+    assert!(worker.set_parameter("gain", "1").unwrap());
+    worker.shutdown().unwrap();
+}
+
+/// A worker that gives its state without end, or claims that it is larger than memory, does not fill the host's.
+#[test]
+fn a_worker_whose_state_is_not_as_long_as_it_says_is_not_asked_again() {
+    for (role, words) in [
+        ("drips its state", "1 of 100 bytes at 0"),
+        ("has an endless state", "3 of 18446744073709551615 bytes at 0"),
+        ("has more state than it says", "3 of 2 bytes at 0"),
+    ] {
+        let fake = Fake::new(role);
+        let (supervisor, _events) = supervisor(PATIENT);
+        let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+        let error = worker.save_state().unwrap_err();
+        assert_says(&error, Kind::Worker, &["broke the protocol", words]);
+        assert!(worker.get_parameter("gain").is_err());
+    }
+}
+
+#[test]
+fn a_state_too_long_to_restore_is_refused_and_the_worker_lives_on() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let error = worker.load_state(vec![0; STATE_MAX + 1]).unwrap_err();
+    assert_says(&error, Kind::Config, &["a state of 16777217 bytes", "at most 16777216"]);
+    worker.load_state(vec![0; 70_000]).unwrap();
     worker.shutdown().unwrap();
 }
 

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How long a sink may take for the blocks that are left to it at the end.
 const SINK_WAIT_NS: u64 = 1_000_000_000;
+/// What a guarded result is held to: +12 dBFS.
+const CEILING: Scrub = Scrub::Guard { ceiling: 3.981_071_7 };
 
 /// How a [`Remote`] meets its other side.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +91,7 @@ impl Remote {
             }
         });
         self.end.notify();
-        seq.map(|seq| Asked { seq, at_ns }).ok_or(Loss::Behind)
+        seq.map(|seq| Asked { seq, at_ns }).map_err(|_| Loss::Behind)
     }
 
     /// Puts the result into the block if it is there and good.
@@ -103,7 +105,7 @@ impl Remote {
         if self.terms.kind == PluginKind::Sink {
             return Ok(());
         }
-        let scrub = if self.terms.guard == Guard::On { Scrub::NonFinite } else { Scrub::Nothing };
+        let scrub = if self.terms.guard == Guard::On { CEILING } else { Scrub::Nothing };
         let taken = self.end.take(asked.seq, block.samples_mut(), scrub).map_err(|_| {
             // What was copied is not audio, and the dry block is gone.
             block.samples_mut().fill(0.0);

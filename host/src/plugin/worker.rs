@@ -10,7 +10,7 @@ use crate::supervisor::link::{Link, NoAnswer, Query};
 use crate::supervisor::{Because, Death, Limits};
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
-use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded};
+use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, STATE_MAX, STATE_PART, StatePart};
 use shared::ring::HostEnd;
 use shared::segment::seal_written;
 use std::path::{Path, PathBuf};
@@ -176,25 +176,58 @@ impl Worker {
         }
     }
 
-    /// The plugin's state; `None` if it offers none.
+    /// The plugin's state; `None` if it offers none. It comes in parts, so nobody else may save meanwhile.
     ///
     /// # Errors
-    /// [`Kind::Plugin`] if it raises, hangs or crashes.
+    /// [`Kind::Plugin`] if it raises, hangs or crashes, or if its state is longer than [`STATE_MAX`];
+    /// [`Kind::Worker`] if what it sends is not as long as it says.
     pub fn save_state(&self) -> Result<Option<Vec<u8>>> {
-        let stage = "saving its state";
-        match self.asker.ask(Ask::SaveState, self.asker.limits.other, "still saving its state", stage)? {
-            Answer::State(state) => Ok(state),
-            other => Err(self.asker.wrong(&other, stage)),
+        let (doing, stage) = ("still saving its state", "saving its state");
+        let mut state = Vec::new();
+        loop {
+            let body = Ask::SaveState { from: state.len() as u64 };
+            let StatePart { bytes, total } =
+                match self.asker.ask(body, self.asker.limits.other, doing, stage)? {
+                    Answer::State(Some(part)) => part,
+                    Answer::State(None) if state.is_empty() => return Ok(None),
+                    other => return Err(self.asker.wrong(&other, stage)),
+                };
+            let total = usize::try_from(total).unwrap_or(usize::MAX);
+            // Exactly the part that is due: whatever it says, a worker can't keep us here nor fill our memory.
+            if total > STATE_MAX
+                || Some(bytes.len()) != total.checked_sub(state.len()).map(|n| n.min(STATE_PART))
+            {
+                let why = format!("it sent {} of {total} bytes at {}", bytes.len(), state.len());
+                return Err(self.asker.died(&self.asker.link.fail(why), stage));
+            }
+            state.extend(bytes);
+            if state.len() == total {
+                return Ok(Some(state));
+            }
         }
     }
 
-    /// Gives the plugin a state that it saved before.
+    /// Gives the plugin a state that it saved before, in parts: nobody else may restore meanwhile.
     ///
     /// # Errors
-    /// [`Kind::Plugin`] if it raises, hangs or crashes; [`Kind::Config`] if the state is too long for a message.
+    /// [`Kind::Plugin`] if it raises, hangs or crashes; [`Kind::Config`] if the state is longer than
+    /// [`STATE_MAX`].
     pub fn load_state(&self, state: Vec<u8>) -> Result<()> {
-        let stage = "restoring its state";
-        self.asker.done(Ask::LoadState { state }, self.asker.limits.other, "still restoring its state", stage)
+        let (doing, stage) = ("still restoring its state", "restoring its state");
+        if state.len() > STATE_MAX {
+            let what = format!("a state of {} bytes: at most {STATE_MAX} can be restored", state.len());
+            return Err(Error::new(Kind::Config, what));
+        }
+        let mut rest = state.as_slice();
+        loop {
+            let (part, after) = rest.split_at(rest.len().min(STATE_PART));
+            let body = Ask::LoadState { part: part.to_vec(), more: !after.is_empty() };
+            self.asker.done(body, self.asker.limits.other, doing, stage)?;
+            if after.is_empty() {
+                return Ok(());
+            }
+            rest = after;
+        }
     }
 
     /// Asks the worker to go, and waits until it is gone: it says goodbye within two seconds, or is killed.

@@ -10,7 +10,7 @@ use shared::control::{Control, Handles};
 use shared::layout::Layout;
 use shared::message::{
     Answer, Ask, Configured, Failure, Hello, Loaded, Log, LogSource, Notice, PluginKind, Reply, Request, Say,
-    Stage,
+    Stage, StatePart,
 };
 use shared::ring::WorkerEnd;
 use std::fs;
@@ -215,9 +215,21 @@ impl Player {
                 return None;
             }
             Ask::GetParameter { .. } => Answer::Value(self.value.clone()),
-            Ask::SaveState => Answer::State(Some(vec![1, 2, 3])),
+            Ask::SaveState { .. } => Answer::State(Some(self.state())),
             Ask::Shutdown => Answer::Goodbye,
         }))
+    }
+}
+
+impl Player {
+    fn state(&self) -> StatePart {
+        let (bytes, total) = match self.role.as_str() {
+            "drips its state" => (vec![1], 100),
+            "has an endless state" => (vec![1, 2, 3], u64::MAX),
+            "has more state than it says" => (vec![1, 2, 3], 2),
+            _ => (vec![1, 2, 3], 3),
+        };
+        StatePart { bytes, total }
     }
 }
 
@@ -268,6 +280,7 @@ fn loaded() -> Loaded {
         author: String::new(),
         description: String::new(),
         fail_closed: false,
+        keeps_state: true,
     }
 }
 
