@@ -21,7 +21,7 @@ use shared::clock;
 use shared::control::{Control, Handles};
 use shared::format::Format;
 use shared::layout::Layout;
-use shared::ring::{HostEnd, Scrub, Stamps, Status, WorkerEnd};
+use shared::ring::{HostEnd, Look, Notes, Scrub, Stamps, Status, Waited, WorkerEnd};
 use shared::segment::seal_written;
 use std::fmt;
 use std::os::fd::AsFd;
@@ -40,8 +40,12 @@ const SEQUENCE_FIRST: &str = "sequence first";
 /// The block before the one that is swept leaves its answer in the same slot.
 const BEFORE: u32 = 1;
 const SWEPT: u32 = 2;
-const STAMPS_BEFORE: Stamps = Stamps { woken_ns: 11, entered_ns: 12, left_ns: 13 };
-const STAMPS: Stamps = Stamps { woken_ns: 21, entered_ns: 22, left_ns: 23 };
+const STAMPS_BEFORE: Stamps = Stamps { seen_ns: 10, woken_ns: 11, entered_ns: 12, left_ns: 13 };
+const STAMPS: Stamps = Stamps { seen_ns: 20, woken_ns: 21, entered_ns: 22, left_ns: 23 };
+const NOTES_BEFORE: Notes =
+    Notes { cpu_us: 31, delay_us: 32, collector_us: 33, collector_generation: 1, major_faults: 35 };
+const NOTES: Notes =
+    Notes { cpu_us: 41, delay_us: 42, collector_us: 43, collector_generation: 2, major_faults: 45 };
 /// How long a thread that nobody frees waits: far longer than anything takes.
 const WATCHDOG_NS: u64 = 60_000_000_000;
 /// Far more instructions than any turn has.
@@ -73,7 +77,7 @@ fn play_the_worker() {
     ptrace::traceme().unwrap();
     control.send(&gettid().as_raw()).unwrap();
     end.begin();
-    end.answer(Status::Failed, STAMPS_BEFORE);
+    end.answer(Status::Failed, STAMPS_BEFORE, NOTES_BEFORE);
     stop();
     if order == SEQUENCE_FIRST {
         answer_too_early(&mut end)
@@ -86,12 +90,12 @@ fn play_the_worker() {
 fn answer(end: &mut WorkerEnd) {
     end.begin();
     negate(end.next_samples());
-    end.answer(Status::Good, STAMPS);
+    end.answer(Status::Good, STAMPS, NOTES);
 }
 
 fn answer_too_early(end: &mut WorkerEnd) {
     end.begin();
-    end.answer(Status::Good, STAMPS);
+    end.answer(Status::Good, STAMPS, NOTES);
     // There is only one slot: the next block's is this one's.
     negate(end.next_samples());
 }
@@ -205,8 +209,12 @@ struct Waiting<'scope> {
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Freed {
-    answered: bool,
+    waited: Waited,
     by_watchdog: bool,
+}
+
+impl Freed {
+    const BY_THE_ANSWER: Self = Self { waited: Waited::Answered, by_watchdog: false };
 }
 
 impl<'scope> Waiting<'scope> {
@@ -221,8 +229,8 @@ impl<'scope> Waiting<'scope> {
             pin(core);
             let until = clock::now_ns() + WATCHDOG_NS;
             tell.send(rustix::thread::gettid()).unwrap();
-            let answered = end.wait(SWEPT, until, gone);
-            Freed { answered, by_watchdog: clock::now_ns() >= until }
+            let waited = end.wait(SWEPT, until, gone);
+            Freed { waited, by_watchdog: clock::now_ns() >= until }
         });
         Self { tid: told.recv().unwrap(), thread }
     }
@@ -260,7 +268,8 @@ fn ring_and_worker(order: &str) -> (HostEnd, Worker) {
     let (mut end, handles) = HostEnd::create(layout()).unwrap();
     publish(&mut end, BEFORE);
     let worker = Worker::start(&handles, order);
-    assert_eq!(look(&end, BEFORE), Some((Status::Failed, STAMPS_BEFORE, request(BEFORE).take(16).collect())));
+    let before = Answer::of(BEFORE, |sample| sample, (Status::Failed, STAMPS_BEFORE, NOTES_BEFORE));
+    assert_eq!(Answer::taken(&end, BEFORE), Some(before));
     publish(&mut end, SWEPT);
     (end, worker)
 }
@@ -268,14 +277,26 @@ fn ring_and_worker(order: &str) -> (HostEnd, Worker) {
 fn publish(end: &mut HostEnd, seq: u32) {
     let published =
         end.publish(|samples| samples.iter_mut().zip(request(seq)).for_each(|(to, from)| *to = from));
-    assert_eq!(published, Some(seq));
+    assert_eq!(published, Ok(seq));
 }
 
-/// What the host gets of this block.
-fn look(end: &HostEnd, seq: u32) -> Option<(Status, Stamps, Vec<f32>)> {
-    let mut samples = vec![f32::NAN; layout().format().samples()];
-    let taken = end.take(seq, &mut samples, Scrub::Nothing).ok()?;
-    Some((taken.status, taken.stamps, samples))
+/// All that the host gets of a block.
+#[derive(PartialEq, Debug)]
+struct Answer {
+    head: (Status, Stamps, Notes),
+    samples: Vec<f32>,
+}
+
+impl Answer {
+    fn of(seq: u32, plugin: impl Fn(f32) -> f32, head: (Status, Stamps, Notes)) -> Self {
+        Self { head, samples: request(seq).take(layout().format().samples()).map(plugin).collect() }
+    }
+
+    fn taken(end: &HostEnd, seq: u32) -> Option<Self> {
+        let mut samples = vec![f32::NAN; layout().format().samples()];
+        let taken = end.take(seq, &mut samples, Scrub::Nothing).ok()?;
+        Some(Self { head: (taken.status, taken.stamps, taken.notes), samples })
+    }
 }
 
 /// What a dead worker has left.
@@ -287,12 +308,12 @@ enum Left {
 }
 
 fn judge(end: &HostEnd) -> Left {
-    let whole = (Status::Good, STAMPS, request(SWEPT).take(16).map(|sample| -sample).collect());
-    match look(end, SWEPT) {
-        Some(block) if block == whole => Left::Whole,
-        // Its slot still has the block before, and no other.
-        None if end.is_answered(BEFORE) => Left::Missing,
-        _ => Left::Torn,
+    let whole = Answer::of(SWEPT, |sample| -sample, (Status::Good, STAMPS, NOTES));
+    match end.look(SWEPT) {
+        Look::NotYet => Left::Missing,
+        Look::Answered if Answer::taken(end, SWEPT) == Some(whole) => Left::Whole,
+        // Or under a sequence that is nobody's.
+        Look::Answered | Look::Forged => Left::Torn,
     }
 }
 
@@ -372,7 +393,7 @@ impl Path<'_> {
             }
             worker.kill();
             let freed = parked.map(Waiting::freed);
-            assert!(freed.is_none_or(|freed| freed == Freed { answered: true, by_watchdog: false }));
+            assert!(freed.is_none_or(|freed| freed == Freed::BY_THE_ANSWER));
             left
         })
     }
@@ -391,8 +412,10 @@ impl Path<'_> {
             waker.wake();
             let waiting = parked.or(arrived).unwrap_or_else(|| self.wait(scope, &end, &gone));
             let freed = waiting.freed();
-            assert_eq!(freed.answered, end.is_answered(SWEPT));
-            (judge(&end), freed)
+            let left = judge(&end);
+            let right = if left == Left::Missing { Waited::GivenUp } else { Waited::Answered };
+            assert!(freed.waited == right || freed.by_watchdog, "{left:?}, and {freed:?}");
+            (left, freed)
         })
     }
 
@@ -428,10 +451,10 @@ impl Path<'_> {
     }
 }
 
-/// The boundaries to kill at: all of them; in a build without optimisation, whose turn is ten times as long, each
-/// 32nd and all around each change.
+/// The boundaries to kill at: all of them; in a build without optimisation, whose turn is twenty times as long, each
+/// 128th and all around each change.
 fn swept(looks: &[Left]) -> impl Iterator<Item = usize> {
-    const APART: usize = if cfg!(debug_assertions) { 32 } else { 1 };
+    const APART: usize = if cfg!(debug_assertions) { 128 } else { 1 };
     let changes: Vec<usize> = (1..looks.len()).filter(|at| looks[*at] != looks[at - 1]).collect();
     (0..looks.len())
         .filter(move |at| at.is_multiple_of(APART) || changes.iter().any(|change| at.abs_diff(*change) < 8))
@@ -491,7 +514,7 @@ fn a_host_that_falls_asleep_at_any_instruction_of_the_worker_is_woken_by_the_ans
         on_core_of(path, |path| {
             for steps in swept(&path.look_at_each()) {
                 let freed = path.arrive_after(steps);
-                assert_eq!(freed, Freed { answered: true, by_watchdog: false }, "{path}: after {steps}");
+                assert_eq!(freed, Freed::BY_THE_ANSWER, "{path}: after {steps}");
             }
         });
     }
