@@ -487,8 +487,8 @@ fn on_core_of<T: Send>(path: Path<'static>, run: impl FnOnce(Path<'static>) -> T
 fn missing_or_whole(other_core: bool) {
     for path in paths([Host::Parked, Host::Arrives, Host::Awake], other_core) {
         let found = on_core_of(path, Path::sweep);
-        assert!(found.missing > 0 && found.whole > 0, "nothing was swept: {found}");
         assert_eq!((found.torn_alive, found.torn, found.blocked), (0, 0, 0), "{path}: {found}");
+        assert!(found.missing > 0 && found.whole > 0, "nothing was swept: {found}");
     }
 }
 
