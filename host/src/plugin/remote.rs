@@ -128,8 +128,10 @@ impl Remote {
             self.lose_what_is_open();
         }
         self.line = self.relief.as_mut().and_then(Relief::take);
-        let incarnation = self.line.as_ref().map_or(0, |line| line.incarnation);
-        self.figures.stats.progress().incarnation.store(incarnation, Ordering::Relaxed);
+        let progress = self.figures.stats.progress();
+        progress.unfit.store(0, Ordering::Relaxed);
+        // SYNC: incarnation; with Acquire in `recovery::case`: what is counted from here on is this one's.
+        progress.incarnation.store(self.line.as_ref().map_or(0, |line| line.incarnation), Ordering::Release);
     }
 
     /// What the line owed will not come any more.

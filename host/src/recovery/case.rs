@@ -334,6 +334,10 @@ impl Case {
     fn look_at_worker(&mut self, now_ns: u64) {
         let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
         let progress = self.patient.stats.progress();
+        // SYNC: incarnation; with Release in `plugin::remote`. Until the audio thread has it, the counts are another's.
+        if progress.incarnation.load(Ordering::Acquire) != playing.incarnation {
+            return;
+        }
         let (asked, answered) =
             (progress.asked.load(Ordering::Relaxed), progress.answered.load(Ordering::Relaxed));
         let hung = self.hang.look(now_ns, asked, answered);
