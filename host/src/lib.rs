@@ -47,6 +47,7 @@ pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod error;
+pub mod faults;
 pub mod pipeline;
 pub mod plugin;
 pub mod processor;
