@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn without_a_bad_block_there_is_no_time_to_a_good_one() {
-        assert_eq!(heard(&[Sound::Good; 3]).to_good(Some(1)), None);
-        assert_eq!(heard(&[Sound::Good, Sound::Dry]).to_good(None), None);
+        assert_eq!(heard(&[Sound::Good; 3]).recovery(Some(1)), None);
+        assert_eq!(heard(&[Sound::Good, Sound::Dry]).recovery(None), None);
     }
 }
