@@ -22,7 +22,7 @@ use rustix::time::ClockId;
 use shared::clock::{now_ns, timespec};
 use shared::control::Control;
 use shared::layout::Layout;
-use shared::ring::{HostEnd, Scrub, Stamps, Status, Wake, WorkerEnd};
+use shared::ring::{HostEnd, Notes, Scrub, Stamps, Status, Waited, Wake, WorkerEnd};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -199,12 +199,12 @@ fn ring() -> Outcome<HandOff> {
         peer: peer.pid(),
         round: Box::new(move |samples| {
             let _alive = &peer;
-            let seq = end.publish(|request| request.copy_from_slice(samples)).ok_or("no room")?;
+            let seq = end.publish(|request| request.copy_from_slice(samples)).map_err(|_| "no room")?;
             end.notify();
-            if !end.wait(seq, now_ns() + PATIENCE_NS, &AtomicBool::new(false)) {
+            if end.wait(seq, now_ns() + PATIENCE_NS, &AtomicBool::new(false)) != Waited::Answered {
                 return Err("no answer".into());
             }
-            end.take(seq, samples, Scrub::NonFinite).map_err(|_| "a torn answer")?;
+            end.take(seq, samples, Scrub::Guard { ceiling: 4.0 }).map_err(|_| "a torn answer")?;
             Ok(())
         }),
     })
@@ -217,7 +217,7 @@ fn serve_ring() -> Outcome {
     let mut end = WorkerEnd::map(&handles.ok_or("no segments")?, layout()?)?;
     while end.wait(now_ns() + PATIENCE_NS, &AtomicBool::new(false)) == Wake::Block {
         end.begin();
-        end.answer(Status::Good, Stamps::default());
+        end.answer(Status::Good, Stamps::default(), Notes::default());
     }
     Ok(())
 }

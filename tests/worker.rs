@@ -4,9 +4,10 @@
 
 use shared::exit::Exit;
 use shared::format::Format;
-use shared::message::{Answer, Ask, Failure, Notice, PluginKind, Stage};
+use shared::message::{Answer, Ask, Failure, Notice, PluginKind, STATE_MAX, STATE_PART, Stage, StatePart};
 use shared::ring::{HostEnd, Status};
 use tests::plugin_file::{plugin, processor};
+use tests::until::{DEADLINE, process_ends, until};
 use tests::worker_process::{Output, WorkerProcess, command, good, round};
 use tests::workspace::shipped;
 
@@ -507,17 +508,63 @@ fn state_goes_out_and_comes_back_if_the_plugin_keeps_any() {
          def load_state(self, state): self.kept = state + b'!'",
     );
     let mut worker = WorkerProcess::spawn();
-    worker.load(&file.path).unwrap();
-    assert_eq!(worker.ask(Ask::SaveState), Ok(Answer::State(Some(b"first".to_vec()))));
-    assert_eq!(worker.ask(Ask::LoadState { state: b"second".to_vec() }), Ok(Answer::Done));
-    assert_eq!(worker.ask(Ask::SaveState), Ok(Answer::State(Some(b"second!".to_vec()))));
+    assert!(worker.load(&file.path).unwrap().keeps_state);
+    let part = |bytes: &[u8], total| Ok(Answer::State(Some(StatePart { bytes: bytes.to_vec(), total })));
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"first", 5));
+    let restore = |part: &[u8], more| Ask::LoadState { part: part.to_vec(), more };
+    assert_eq!(worker.ask(restore(b"sec", true)), Ok(Answer::Done));
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"first", 5));
+    assert_eq!(worker.ask(restore(b"ond", false)), Ok(Answer::Done));
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"second!", 7));
     ends_well(worker);
 
     let mut worker = WorkerProcess::spawn();
-    worker.load(&shipped("examples/passthrough.py")).unwrap();
-    assert_eq!(worker.ask(Ask::SaveState), Ok(Answer::State(None)));
-    let failure = worker.ask(Ask::LoadState { state: Vec::new() }).unwrap_err();
+    assert!(!worker.load(&shipped("examples/passthrough.py")).unwrap().keeps_state);
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), Ok(Answer::State(None)));
+    let failure = worker.ask(restore(b"", false)).unwrap_err();
     assert_eq!((failure.stage, failure.message.as_str()), (Stage::State, "the plugin has no load_state()"));
+    ends_well(worker);
+}
+
+/// The plugin saves once and restores once, however many messages its state takes.
+#[test]
+fn a_state_longer_than_a_message_goes_in_parts_and_one_beyond_the_limit_not_at_all() {
+    let file = processor(
+        "return True",
+        "calls = 0\n\
+         def set_parameter(self, key, value): self.kept = bytes(range(256)) * int(value); return True\n\
+         def get_parameter(self, key): return self.calls\n\
+         def save_state(self): self.calls += 1; return self.kept\n\
+         def load_state(self, state): self.calls += 1; self.kept = state",
+    );
+    let mut worker = WorkerProcess::spawn();
+    worker.load(&file.path).unwrap();
+    let set = |value: usize| Ask::SetParameter { key: "size".into(), value: value.to_string() };
+    worker.ask(set(1000)).unwrap();
+    let fetch = |worker: &mut WorkerProcess| {
+        let mut state = Vec::new();
+        loop {
+            match worker.ask(Ask::SaveState { from: state.len() as u64 }).unwrap() {
+                Answer::State(Some(StatePart { bytes, total: 256_000 })) => state.extend(bytes),
+                other => panic!("{other:?}"),
+            }
+            if state.len() == 256_000 {
+                return state;
+            }
+        }
+    };
+    let state = fetch(&mut worker);
+    worker.ask(set(0)).unwrap();
+    for (i, part) in state.chunks(STATE_PART).enumerate() {
+        let more = (i + 1) * STATE_PART < state.len();
+        worker.ask(Ask::LoadState { part: part.to_vec(), more }).unwrap();
+    }
+    assert!(fetch(&mut worker) == state);
+    assert_eq!(worker.ask(Ask::GetParameter { key: "calls".into() }), Ok(Answer::Value("3".into())));
+    worker.ask(set(STATE_MAX / 256 + 1)).unwrap();
+    let failure = worker.ask(Ask::SaveState { from: 0 }).unwrap_err();
+    let why = "save_state() returned 16777472 bytes, more than 16777216";
+    assert_eq!((failure.stage, failure.message.as_str()), (Stage::State, why));
     ends_well(worker);
 }
 
@@ -700,6 +747,111 @@ fn a_process_that_the_plugin_spawns_can_import_the_plugin() {
     std::fs::write(&file.path, format!("{text}\ndef in_a_child(n):\n    return n * 2\n")).unwrap();
     let (worker, mut end) = running(&file.path, format(2, 64), &[]);
     good(&mut end, ramp);
+    ends_well(worker);
+}
+
+/// A child that a thread forks may live on with its worker when that thread has ended; a child of the main thread
+/// may not outlive its worker.
+#[test]
+fn a_child_that_the_plugin_forks_lives_no_longer_than_the_worker() {
+    let file = processor(
+        "if self.n == 1:\n    self.child = os.fork()\n    if self.child == 0: time.sleep(1000)\n\
+         if self.n == 2:\n    threading.Thread(target=self.fork).start()\nreturn True",
+        "def fork(self):\n    child = os.fork()\n    if child == 0: time.sleep(1000)\n    self.other = child\n\
+         other = 0\n\
+         def get_parameter(self, key): return getattr(self, key)",
+    );
+    let text = std::fs::read_to_string(&file.path).unwrap();
+    std::fs::write(&file.path, format!("import time\n{text}")).unwrap();
+    let (mut worker, mut end) = running(&file.path, format(2, 64), &[]);
+    (0..2).for_each(|_| drop(good(&mut end, ramp)));
+    let mut child = |key: &str| {
+        let mut pid = 0;
+        until(key, || {
+            let value = worker.ask(Ask::GetParameter { key: key.into() }).unwrap();
+            let Answer::Value(value) = value else { panic!("{value:?}") };
+            pid = value.parse().unwrap();
+            pid != 0
+        });
+        pid
+    };
+    let (of_main, of_thread) = (child("child"), child("other"));
+    let process = |pid: u32| rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    let kill = |pid| rustix::process::kill_process(process(pid), rustix::process::Signal::KILL);
+    // Blocks go on, and so does the child whose thread has ended.
+    good(&mut end, ramp);
+    assert!(!process_ends(of_thread, std::time::Duration::ZERO));
+    assert!(!process_ends(of_main, std::time::Duration::ZERO));
+    kill(worker.pid()).unwrap();
+    assert!(process_ends(of_main, DEADLINE));
+    kill(of_thread).unwrap();
+    assert!(process_ends(of_thread, DEADLINE));
+}
+
+#[test]
+fn a_block_that_the_collector_delayed_says_so() {
+    let file = processor(
+        "if self.n == 2: gc.collect()\nif self.n == 3: gc.collect(0)\nreturn True",
+        "def start(self):\n    gc.disable()\n    return True",
+    );
+    let (worker, mut end) = running(&file.path, format(2, 64), &[]);
+    let notes = [0; 4].map(|_| round(&mut end, ramp).0.notes);
+    let collected = notes.map(|notes| (notes.collector_us > 0, notes.collector_generation));
+    assert_eq!((collected[0], collected[1], collected[3]), ((false, 0), (true, 2), (false, 0)), "{notes:?}");
+    assert_eq!(collected[2].1, 0);
+    ends_well(worker);
+}
+
+#[test]
+fn a_collection_in_another_thread_is_the_blocks_too_as_far_as_it_lasted() {
+    let file = processor(
+        "self.go.set()\nself.gone.wait()\nself.go.clear(); self.gone.clear()\nreturn True",
+        "def start(self):\n    gc.disable()\n    self.go, self.gone = threading.Event(), threading.Event()\n\
+         \x20   threading.Thread(target=self.collect, daemon=True).start()\n    return True\n\
+         def collect(self):\n    while True:\n        self.go.wait()\n        gc.collect()\n        self.gone.set()",
+    );
+    let (worker, mut end) = running(&file.path, format(2, 64), &[]);
+    let taken = round(&mut end, ramp).0;
+    let (notes, stamps) = (taken.notes, taken.stamps);
+    assert!(notes.collector_us > 0 && notes.collector_generation == 2, "{notes:?}");
+    assert!(
+        u64::from(notes.collector_us) <= (stamps.left_ns - stamps.seen_ns) / 1000,
+        "{notes:?} {stamps:?}"
+    );
+    drop(worker);
+}
+
+#[test]
+fn a_block_that_waited_for_a_thread_of_the_plugin_says_so() {
+    let file = processor(
+        "return True",
+        "def start(self):\n    threading.Thread(target=self.hog, daemon=True).start()\n    return True\n\
+         def hog(self):\n    import ctypes\n    libc = ctypes.PyDLL(None)\n\
+         \x20   while True: libc.usleep(50_000); threading.Event().wait(0.001)",
+    );
+    let (worker, mut end) = running(&file.path, format(2, 64), &[]);
+    until("a block that waits while native code keeps the interpreter", || {
+        let stamps = round(&mut end, ramp).0.stamps;
+        assert!([stamps.seen_ns, stamps.woken_ns, stamps.entered_ns, stamps.left_ns].is_sorted());
+        stamps.woken_ns - stamps.seen_ns > 10_000_000 && stamps.left_ns - stamps.entered_ns < 10_000_000
+    });
+    drop(worker);
+}
+
+#[test]
+fn a_block_that_computes_is_told_from_one_that_sleeps() {
+    let file = processor(
+        "until = time.thread_time() + 0.05\n\
+         while self.n == 1 and time.thread_time() < until: pass\n\
+         if self.n == 2: time.sleep(0.05)\nreturn True",
+        "",
+    );
+    let text = std::fs::read_to_string(&file.path).unwrap();
+    std::fs::write(&file.path, format!("import time\n{text}")).unwrap();
+    let (worker, mut end) = running(&file.path, format(2, 64), &[]);
+    let [computed, slept] = [0; 2].map(|_| round(&mut end, ramp).0.notes);
+    assert!(computed.cpu_us >= 50_000, "{computed:?}");
+    assert!(slept.cpu_us < 25_000, "{slept:?}");
     ends_well(worker);
 }
 

@@ -11,7 +11,6 @@ use crate::builtin::{Gain, Meter};
 use crate::config::ElementSpec;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Concealer;
-use crate::plugin::spec::Guard;
 use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
 use crate::reblock::{deinterleave, interleave};
@@ -22,7 +21,7 @@ use shared::clock::now_ns;
 use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Scrub, Status, Taken};
+use shared::ring::{HostEnd, Scrub, Status, Taken, Waited};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -266,7 +265,7 @@ impl Flight {
     }
 
     fn hand_over(&mut self, block: &Block<'_>) {
-        if self.end.publish(|samples| samples.copy_from_slice(block.samples())).is_some() {
+        if self.end.publish(|samples| samples.copy_from_slice(block.samples())).is_ok() {
             self.count += 1;
             self.told = false;
         }
@@ -306,9 +305,8 @@ impl Flight {
             return Err(Loss::Failed);
         }
         self.plugin.time(head.stamps);
-        let scrub = if self.plugin.spec().guard == Guard::On { Scrub::NonFinite } else { Scrub::Nothing };
-        let taken = answer(&self.end, self.oldest, block.samples_mut(), scrub)?;
-        self.plugin.stats().count_non_finite(taken.non_finite);
+        let taken = answer(&self.end, self.oldest, block.samples_mut(), self.plugin.spec().scrub())?;
+        self.plugin.stats().count_guarded(taken.non_finite, taken.too_loud);
         Ok(())
     }
 }
@@ -510,7 +508,7 @@ impl Line {
         let Some(flight) = flight else { return Ok(()) };
         let gone = flight.plugin.worker().gone();
         let began = Instant::now();
-        while !flight.end.wait(flight.oldest, now_ns() + WAIT_NS, &gone) {
+        while flight.end.wait(flight.oldest, now_ns() + WAIT_NS, &gone) != Waited::Answered {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }

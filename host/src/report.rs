@@ -3,6 +3,7 @@
 //! Plain data for people's screens and for `--json`; nothing here measures or prints. Every figure is of the
 //! kind its name ends in: `_frames`, `_ms`, `_us`, `_db`.
 
+use crate::plugin::cause::Causes;
 use crate::telemetry::{Counts, Percentiles};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -80,8 +81,12 @@ pub struct PluginStatus {
     pub file: PathBuf,
     /// `source`, `processor` or `sink`.
     pub kind: String,
-    /// `same-block` or `pipelined`.
+    /// `same-block` or `pipelined`, as it is now.
     pub mode: &'static str,
+    /// Times that it was moved from one to the other by itself.
+    pub moves: u32,
+    /// Frames that its result comes later than planned, because it was.
+    pub added_frames: u32,
     /// What is heard in place of a lost block: `bypass`, `mute`, `hold`, `silence (fail-closed)`, or
     /// `nothing` for a sink, behind which nothing is heard.
     pub lost: &'static str,
@@ -89,7 +94,13 @@ pub struct PluginStatus {
     pub pid: u32,
     /// The interpreter's version.
     pub python: String,
-    /// How its worker ended, in words, if it has.
+    /// What stands by for it: `none`, `spare`, `twin`.
+    pub standby: &'static str,
+    /// Workers that died while they played.
+    pub deaths: u64,
+    /// How the last of them died, in words.
+    pub last_death: Option<String>,
+    /// How its worker ended, in words, if none has taken its place.
     pub dead: Option<String>,
     /// Why each of its blocks gets a fresh buffer instead of the cached ones, if they do: from the start or since
     /// the plugin spoiled one.
@@ -98,6 +109,8 @@ pub struct PluginStatus {
     pub uncached_blocks: u64,
     /// Blocks, by what became of them.
     pub counts: Counts,
+    /// Why blocks were late.
+    pub causes: Causes,
     /// Time in the plugin's own code, as its worker says.
     pub plugin_time: Percentiles,
     /// Time from handing a block over until the answer was seen.
@@ -142,8 +155,9 @@ impl RunReport {
     pub fn has_failures(&self) -> bool {
         // So far behind most of the time is too slow for real time, or hung; a late block now and then is neither.
         let too_slow = |p: &PluginStatus| p.counts.behind > p.counts.good;
-        let failed =
-            |p: &PluginStatus| p.dead.is_some() || p.counts.failed > 0 || p.counts.torn > 0 || too_slow(p);
+        let failed = |p: &PluginStatus| {
+            p.deaths > 0 || p.dead.is_some() || p.counts.failed > 0 || p.counts.torn > 0 || too_slow(p)
+        };
         let ended_badly = !self.damaged.is_empty() || !self.unwilling.is_empty();
         ended_badly || self.pipelines.iter().flat_map(|p| &p.plugins).any(failed)
     }

@@ -11,8 +11,9 @@
 use crate::block::Block;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Plan;
+use crate::plugin::line::Line;
 use crate::plugin::remote::{Remote, Terms};
-use crate::plugin::spec::{Guard, Lost, Mode};
+use crate::plugin::spec::{Lost, Mode};
 use crate::processor::{Processor, Seals};
 use crate::telemetry::{self, PluginStats};
 use shared::clock::now_ns;
@@ -20,7 +21,7 @@ use shared::control::Handles;
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
+use shared::ring::{HostEnd, Notes, Scrub, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -60,9 +61,11 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("nda-section".into()).spawn(run).map_err(|e| {
         Error::new(Kind::System, "a thread for a pipelined section can't be started").source(e)
     })?;
-    let (stats, writer, _) = telemetry::plugin_figures();
-    let gone = Arc::clone(&stop);
-    let remote = Remote::new("section".into(), host_end, gone, terms, Arc::clone(&stats), writer);
+    let (figures, _, _) = telemetry::plugin_figures();
+    let stats = Arc::clone(&figures.stats);
+    // The section's thread is the only one there will be.
+    let line = Line::new(host_end, Arc::clone(&stop), 1);
+    let remote = Remote::new("section".into(), line, None, terms, figures);
     Ok((remote, SectionThread { stop, waker, thread: Some(thread), stats }))
 }
 
@@ -88,13 +91,15 @@ fn terms_of(format: Format, burst: u32, processors: &[Box<dyn Processor>]) -> Te
         closed: seals.closed,
         ramp: !seals.no_ramp,
         latency_frames: own as usize + burst as usize * format.block_frames(),
+        latency_max_frames: 0,
     };
     Terms {
         kind: PluginKind::Processor,
         mode: Mode::Pipelined,
         burst,
         deadline: 0.0,
-        guard: Guard::Off,
+        scrub: Scrub::Nothing,
+        adapt: false,
         own_latency_frames: own,
         plan,
     }
@@ -127,13 +132,14 @@ fn step(
         return;
     }
     let format = end.layout().format();
-    let (woken_ns, published_ns) = (now_ns(), end.published_ns());
+    let (seen_ns, published_ns) = (now_ns(), end.published_ns());
     end.begin();
     let mut block = Block::new(end.next_samples(), format.block_frames());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
     let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
     crate::chain::run(processors, &mut block, schedule.begin_ns(published_ns), budget_ns);
-    end.answer(Status::Good, Stamps { woken_ns, entered_ns: woken_ns, left_ns: now_ns() });
+    let stamps = Stamps { seen_ns, woken_ns: seen_ns, entered_ns: seen_ns, left_ns: now_ns() };
+    end.answer(Status::Good, stamps, Notes::default());
 }
 
 impl SectionThread {

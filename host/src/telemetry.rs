@@ -3,10 +3,11 @@
 //! The audio thread counts in atomics and pushes timings into a bounded ring; when nobody drains it, timings
 //! are lost, blocks are not. Histograms are kept by the reader, never on the audio thread.
 
+use crate::plugin::cause::Miss;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Why a block of a plugin was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum Loss {
     Behind,
     /// The worker changed its answer while it was read.
     Torn,
+    /// The worker wrote a sequence that nobody asked it for.
+    Forged,
 }
 
 /// Counters of one plugin, written by the audio thread alone.
@@ -32,8 +35,33 @@ pub struct PluginStats {
     gone: AtomicU64,
     behind: AtomicU64,
     torn: AtomicU64,
+    forged: AtomicU64,
     non_finite_blocks: AtomicU64,
     non_finite_samples: AtomicU64,
+    too_loud_blocks: AtomicU64,
+    too_loud_samples: AtomicU64,
+    flooded: AtomicU64,
+    held_max_ns: AtomicU64,
+    progress: Progress,
+}
+
+/// How far the audio thread is with the worker that it has; for the recovery thread.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Blocks that the worker was to process, whether or not they could be handed over.
+    pub(crate) asked: AtomicU64,
+    /// Of those, answered or written off. As many as asked when nothing is owed.
+    pub(crate) answered: AtomicU64,
+    /// The incarnation that the audio thread has; 0 is none.
+    pub(crate) incarnation: AtomicU32,
+    /// The last incarnation that wrote a sequence which nobody had asked for; 0 is none.
+    pub(crate) liar: AtomicU32,
+    /// Blocks in a row that were not fit to be played as they came.
+    pub(crate) unfit: AtomicU32,
+    /// Frames that the plugin's result comes later than planned, because it was moved to pipelined.
+    pub(crate) added_frames: AtomicU32,
+    /// Times it was moved, in either direction.
+    pub(crate) moves: AtomicU32,
 }
 
 /// What the counters of a plugin say.
@@ -51,17 +79,25 @@ pub struct Counts {
     pub behind: u64,
     /// Answers that changed while they were read.
     pub torn: u64,
+    /// Blocks lost because the worker wrote a sequence that nobody had asked it for.
+    pub forged: u64,
     /// Good blocks that held samples which were not finite.
     pub non_finite_blocks: u64,
     /// Samples that were not finite and were replaced.
     pub non_finite_samples: u64,
+    /// Good blocks that held samples far above full scale.
+    pub too_loud_blocks: u64,
+    /// Samples that were far above full scale and were limited.
+    pub too_loud_samples: u64,
+    /// Waits that ended because the worker woke the audio thread again and again for nothing.
+    pub flooded: u64,
 }
 
 impl Counts {
     /// Blocks that were replaced, for any reason.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.late + self.failed + self.gone + self.behind + self.torn
+        self.late + self.failed + self.gone + self.behind + self.torn + self.forged
     }
 }
 
@@ -82,15 +118,51 @@ impl PluginStats {
             Loss::Gone => &self.gone,
             Loss::Behind => &self.behind,
             Loss::Torn => &self.torn,
+            Loss::Forged => &self.forged,
         };
         add(counter, 1);
     }
 
-    pub(crate) fn count_non_finite(&self, samples: u32) {
-        if samples > 0 {
+    /// Takes note of what was replaced in a good block.
+    pub(crate) fn count_guarded(&self, non_finite: u32, too_loud: u32) {
+        if non_finite > 0 {
             add(&self.non_finite_blocks, 1);
-            add(&self.non_finite_samples, samples.into());
+            add(&self.non_finite_samples, non_finite.into());
         }
+        if too_loud > 0 {
+            add(&self.too_loud_blocks, 1);
+            add(&self.too_loud_samples, too_loud.into());
+        }
+        let in_a_row = &self.progress.unfit;
+        let unfit = non_finite > 0 || too_loud > 0;
+        let before = in_a_row.load(Ordering::Relaxed);
+        in_a_row.store(if unfit { before.saturating_add(1) } else { 0 }, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_flooded(&self) {
+        add(&self.flooded, 1);
+    }
+
+    pub(crate) fn note_held(&self, ns: u64) {
+        if ns > self.held_max_ns.load(Ordering::Relaxed) {
+            self.held_max_ns.store(ns, Ordering::Relaxed);
+        }
+    }
+
+    /// The longest that the plugin's place in the chain has held the audio thread, in nanoseconds of the clock on the
+    /// wall: what the machine does to the thread meanwhile is in it.
+    #[must_use]
+    pub fn held_max_ns(&self) -> u64 {
+        self.held_max_ns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Frames that its result comes later than planned at the moment.
+    pub(crate) fn added_frames(&self) -> u32 {
+        self.progress.added_frames.load(Ordering::Relaxed)
     }
 
     /// The counters now. From any thread.
@@ -104,26 +176,38 @@ impl PluginStats {
             gone: read(&self.gone),
             behind: read(&self.behind),
             torn: read(&self.torn),
+            forged: read(&self.forged),
             non_finite_blocks: read(&self.non_finite_blocks),
             non_finite_samples: read(&self.non_finite_samples),
+            too_loud_blocks: read(&self.too_loud_blocks),
+            too_loud_samples: read(&self.too_loud_samples),
+            flooded: read(&self.flooded),
         }
     }
 }
 
-/// Tells once that a plugin returned samples which were not finite.
+/// Tells once that a plugin returned samples which were not fit to be played.
 #[derive(Debug, Default)]
-pub(crate) struct NonFiniteNews(bool);
+pub(crate) struct GuardNews {
+    non_finite: bool,
+    too_loud: bool,
+}
 
-impl NonFiniteNews {
-    /// The line to tell, the first time there is one.
-    pub(crate) fn line(&mut self, plugin: &str, counts: &Counts) -> Option<String> {
-        if self.0 || counts.non_finite_samples == 0 {
-            return None;
-        }
-        self.0 = true;
-        Some(format!(
-            "plugin {plugin} returned samples that are not finite (NaN or infinite); they are silenced"
-        ))
+impl GuardNews {
+    /// The lines to tell, each the first time there is one.
+    pub(crate) fn lines(&mut self, plugin: &str, counts: &Counts) -> Vec<String> {
+        let mut first = |told: bool, samples: u64, what: &str| {
+            (!told && samples > 0).then(|| format!("plugin {plugin} returned samples that are {what}"))
+        };
+        let non_finite = "not finite (NaN or infinite); they are silenced";
+        let too_loud = "far above full scale; they are limited";
+        let lines = [
+            first(self.non_finite, counts.non_finite_samples, non_finite),
+            first(self.too_loud, counts.too_loud_samples, too_loud),
+        ];
+        self.non_finite |= lines[0].is_some();
+        self.too_loud |= lines[1].is_some();
+        lines.into_iter().flatten().collect()
     }
 }
 
@@ -207,11 +291,31 @@ fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     }
 }
 
-/// A place for one plugin's figures: counters for both sides, a writer and a reader of timings.
-pub(crate) fn plugin_figures() -> (Arc<PluginStats>, TimingWriter, PluginTimes) {
+/// Late blocks that can wait to be looked into; more of them are only counted.
+const MISSES: usize = 256;
+
+/// What the audio thread writes about one plugin.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) stats: Arc<PluginStats>,
+    pub(crate) timings: TimingWriter,
+    misses: rtrb::Producer<Miss>,
+}
+
+impl Figures {
+    /// Hands a late block over to be looked into.
+    pub(crate) fn miss(&mut self, miss: Miss) {
+        // Full: nobody reads; the counters still count.
+        let _ = self.misses.push(miss);
+    }
+}
+
+/// A place for one plugin's figures: what the audio thread writes, and the readers of timings and of late blocks.
+pub(crate) fn plugin_figures() -> (Figures, PluginTimes, rtrb::Consumer<Miss>) {
     let (writer, timings) = rtrb::RingBuffer::new(TIMINGS);
+    let (misses, missed) = rtrb::RingBuffer::new(MISSES);
     // Up to a minute with three digits: the bounds are constants that the histogram accepts.
     let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!());
     let times = PluginTimes { timings, round_trip: histogram(), plugin: histogram() };
-    (Arc::default(), TimingWriter(writer), times)
+    (Figures { stats: Arc::default(), timings: TimingWriter(writer), misses }, times, missed)
 }

@@ -11,12 +11,16 @@ use fake::{Fake, LONG, PATIENT, SHORT, exists};
 use host::error::{Error, Kind};
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
-use host::supervisor::{Event, Limits, Supervisor};
+use host::supervisor::{Because, Condition, Ending, Event, Limits, Spare, Spawner, Supervisor};
+use rustix::process::Signal;
 use shared::clock;
 use shared::format::Format;
+use shared::message::STATE_MAX;
+use shared::ring::Waited;
+use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 fn supervisor(limits: Limits) -> (Supervisor, Receiver<Event>) {
@@ -32,6 +36,16 @@ fn running(supervisor: &Supervisor, fake: &Fake) -> (Worker, shared::ring::HostE
     let (end, _) = worker.configure(format(), 8, &[]).unwrap();
     worker.start().unwrap();
     (worker, end)
+}
+
+/// Waits for something that has to happen.
+#[track_caller]
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !happened() {
+        assert!(std::time::Instant::now() < end, "waited for {what}");
+        thread::yield_now();
+    }
 }
 
 /// The error of a worker that can't be spawned. It is gone by then, or at the latest with its supervisor.
@@ -200,7 +214,7 @@ fn a_death_while_it_runs_is_an_event_and_frees_a_waiting_audio_thread() {
         let audio = scope.spawn(|| end.wait(seq, deadline, &gone));
         let error = worker.set_parameter("gain", "1").unwrap_err();
         assert_says(&error, Kind::Plugin, &["was killed by SIGSEGV (a crash in native code) while setting"]);
-        assert!(!audio.join().unwrap());
+        assert_eq!(audio.join().unwrap(), Waited::GivenUp);
     });
     assert!(clock::now_ns() < deadline && gone.load(Ordering::Relaxed));
     let died = events.iter().find_map(|event| match event {
@@ -240,11 +254,7 @@ fn the_children_of_a_worker_end_with_it() {
             .map_or(true, |stat| stat.contains(") Z "))
     };
     let child = fake.wrote("child");
-    let until = std::time::Instant::now() + LONG;
-    while !ended(&child) {
-        assert!(std::time::Instant::now() < until, "the child lives on");
-        thread::yield_now();
-    }
+    until("the child to end", || ended(&child));
 }
 
 #[test]
@@ -284,13 +294,41 @@ fn callers_who_find_the_socket_full_wait_for_room_only_as_long_as_for_an_answer(
 }
 
 #[test]
-fn what_is_too_long_for_a_message_is_refused_and_the_worker_lives_on() {
+fn a_value_too_long_for_a_message_is_refused_and_the_worker_lives_on() {
     let fake = Fake::new("good");
     let (supervisor, _events) = supervisor(PATIENT);
     let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
-    let error = worker.load_state(vec![0; 70_000]).unwrap_err();
+    let error = worker.set_parameter("gain", &"x".repeat(70_000)).unwrap_err();
     assert_says(&error, Kind::Config, &["too long", "longer than 65536 bytes"]);
-    worker.load_state(vec![0; 10]).unwrap();
+    assert!(worker.set_parameter("gain", "1").unwrap());
+    worker.shutdown().unwrap();
+}
+
+/// A worker that gives its state without end, or claims that it is larger than memory, does not fill the host's.
+#[test]
+fn a_worker_whose_state_is_not_as_long_as_it_says_is_not_asked_again() {
+    for (role, words) in [
+        ("drips its state", "1 of 100 bytes at 0"),
+        ("has an endless state", "3 of 18446744073709551615 bytes at 0"),
+        ("has more state than it says", "3 of 2 bytes at 0"),
+    ] {
+        let fake = Fake::new(role);
+        let (supervisor, _events) = supervisor(PATIENT);
+        let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+        let error = worker.save_state().unwrap_err();
+        assert_says(&error, Kind::Worker, &["broke the protocol", words]);
+        assert!(worker.get_parameter("gain").is_err());
+    }
+}
+
+#[test]
+fn a_state_too_long_to_restore_is_refused_and_the_worker_lives_on() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let error = worker.load_state(vec![0; STATE_MAX + 1]).unwrap_err();
+    assert_says(&error, Kind::Config, &["a state of 16777217 bytes", "at most 16777216"]);
+    worker.load_state(vec![0; 70_000]).unwrap();
     worker.shutdown().unwrap();
 }
 
@@ -400,4 +438,236 @@ fn a_plugin_file_that_is_none_is_refused_before_anything_is_started() {
         let error = supervisor.spawn("gain", &PluginSpec { file, ..fake.spec() }).unwrap_err();
         assert_says(&error, Kind::Config, &[word]);
     }
+}
+
+/// A worker without a plugin that plays this role.
+fn warm(spawner: &Spawner, fake: &Fake) -> Spare {
+    spawner.warm(&fake.spec().python.unwrap(), Path::new("no module is loaded by a fake")).unwrap()
+}
+
+fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Keeps the supervisor's thread busy until the sender is dropped: it runs what is to be run when a worker is gone.
+fn occupy(supervisor: &Supervisor, fake: &Fake) -> Sender<()> {
+    let worker = supervisor.spawn("other", &fake.spec()).unwrap();
+    let (release, released) = channel::<()>();
+    let (occupied, is_occupied) = channel();
+    worker.on_gone(Box::new(move || {
+        occupied.send(()).unwrap();
+        let _ = released.recv_timeout(LONG);
+    }));
+    kill(worker.pid());
+    is_occupied.recv_timeout(LONG).unwrap();
+    release
+}
+
+const HUNG: Because = Because::Hung { for_ms: 250, stopped: false };
+
+#[test]
+fn a_thread_that_borrows_no_supervisor_starts_workers_until_it_leaves() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let spawner = supervisor.spawner();
+    let spec = fake.spec();
+    let worker = thread::spawn(move || spawner.spawn("gain", &spec).unwrap()).join().unwrap();
+    worker.shutdown().unwrap();
+    let spawner = supervisor.spawner();
+    drop(supervisor);
+    let error = spawner.spawn("gain", &fake.spec()).unwrap_err();
+    assert_says(&error, Kind::System, &["the supervisor can't start gain"]);
+}
+
+#[test]
+fn a_spare_becomes_the_worker_of_whatever_plugin_needs_it_under_its_name() {
+    let fake = Fake::new("crashes when set");
+    let (supervisor, events) = supervisor(PATIENT);
+    let spare = warm(&supervisor.spawner(), &fake);
+    assert!(!spare.is_dead());
+    assert_eq!(spare.python(), fake.spec().python.unwrap());
+    let pid = spare.pid();
+    let worker = spare.load("gain", &fake.spec()).unwrap();
+    assert_eq!((worker.name(), worker.pid(), worker.loaded().name.as_str()), ("gain", pid, "Fake"));
+    let (_end, _) = worker.configure(format(), 8, &[]).unwrap();
+    worker.start().unwrap();
+    let error = worker.set_parameter("gain", "1").unwrap_err();
+    assert_says(&error, Kind::Plugin, &["plugin gain (/", "SIGSEGV"]);
+    let died = events.iter().find_map(|event| match event {
+        Event::Died { plugin, .. } => Some(plugin),
+        _ => None,
+    });
+    assert_eq!(&*died.unwrap(), "gain");
+}
+
+#[test]
+fn a_spare_that_dies_says_so_and_one_that_is_dropped_is_killed() {
+    let (dead, dropped) = (Fake::new("good"), Fake::new("good"));
+    let (supervisor, events) = supervisor(PATIENT);
+    let spare = warm(&supervisor.spawner(), &dead);
+    kill(spare.pid());
+    until("its death to be noticed", || spare.is_dead());
+    let error = spare.load("gain", &dead.spec()).unwrap_err();
+    assert_says(&error, Kind::Worker, &["plugin gain", "was killed by SIGKILL"]);
+    drop(warm(&supervisor.spawner(), &dropped));
+    until("the spare to go", || !dropped.is_there("pid"));
+    drop(supervisor);
+    assert_eq!(events.iter().find(|event| matches!(event, Event::Died { .. })), None);
+}
+
+#[test]
+fn an_interpreter_that_is_no_worker_is_no_spare_either() {
+    let fake = Fake::script("echo 3.9.18 >&2; exit 73");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let error = supervisor.spawner().warm(&fake.spec().python.unwrap(), Path::new("m")).unwrap_err();
+    assert_says(&error, Kind::Interpreter, &["is Python 3.9.18, which is too old"]);
+}
+
+#[test]
+fn whoever_replaces_a_worker_is_told_when_it_is_gone_and_later_how_it_ended() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    assert_eq!(worker.death(), None);
+    let (tell, told) = channel();
+    let (gone, again) = (worker.gone(), tell.clone());
+    worker.on_gone(Box::new(move || {
+        let thread = thread::current().name().map(str::to_owned);
+        tell.send((thread, gone.load(Ordering::Acquire))).unwrap();
+    }));
+    kill(worker.pid());
+    let (thread, gone) = told.recv_timeout(LONG).unwrap();
+    assert_eq!((thread.as_deref(), gone), (Some("nda-supervisor"), true));
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!(death.to_string(), "was killed by SIGKILL (from outside: out of memory, or by hand)");
+    assert_eq!(worker.death(), Some(death));
+    worker.on_gone(Box::new(move || again.send((None, true)).unwrap()));
+    assert_eq!(told.try_recv(), Ok((None, true)), "at once: it is gone already");
+}
+
+#[test]
+fn a_death_that_somebody_else_tells_of_is_no_event() {
+    let (silent, loud) = (Fake::new("good"), Fake::new("good"));
+    let (supervisor, events) = supervisor(PATIENT);
+    let (quiet, _end) = running(&supervisor, &silent);
+    quiet.tells_no_death();
+    let (other, _other_end) = running(&supervisor, &loud);
+    for worker in [&quiet, &other] {
+        kill(worker.pid());
+        worker.wait_death(LONG).unwrap();
+    }
+    let told = Event::Told { plugin: "gain".into(), text: "plugin gain is back".into() };
+    supervisor.teller().tell(told.clone());
+    drop(supervisor);
+    let events: Vec<_> = events.iter().collect();
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Died { .. })).count(), 1, "{events:?}");
+    assert!(events.contains(&told));
+    assert_eq!(told.to_string(), "plugin gain is back");
+}
+
+#[test]
+fn a_worker_that_is_abandoned_is_gone_at_once_and_dies_when_it_has_written_down_its_stacks() {
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    // Not each one is in time on a busy machine.
+    let death = (0..100).find_map(|_| {
+        let (worker, mut end) = running(&supervisor, &fake);
+        let seq = end.publish(|samples| samples.fill(0.0)).unwrap();
+        let deadline = clock::now_ns() + u64::try_from(LONG.as_nanos()).unwrap();
+        let gone = worker.gone();
+        thread::scope(|scope| {
+            let audio = scope.spawn(|| end.wait(seq, deadline, &gone));
+            worker.abandon(HUNG);
+            assert!(gone.load(Ordering::Relaxed));
+            assert!(!audio.join().unwrap());
+        });
+        assert!(clock::now_ns() < deadline);
+        let death = worker.wait_death(LONG).unwrap();
+        assert_eq!((death.because.as_ref(), death.ending), (Some(&HUNG), Ending::Signal(9)));
+        assert!(!exists(worker.pid()));
+        death.stderr.contains("line 7 in process").then_some(death)
+    });
+    let death = death.expect("stacks, at least once");
+    assert_eq!(death.to_string(), "was ended by the host: it gave no answer for 250 ms");
+}
+
+#[test]
+fn a_worker_that_is_abandoned_and_dropped_is_still_heard_out() {
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, events) = supervisor(PATIENT);
+    for _ in 0..100 {
+        let (worker, _end) = running(&supervisor, &fake);
+        worker.abandon(HUNG);
+        drop(worker);
+        let died = events.iter().find_map(|event| match event {
+            Event::Died { how, .. } => Some(how),
+            _ => None,
+        });
+        if died.unwrap().stderr.contains("line 7 in process") {
+            return;
+        }
+    }
+    panic!("never any stacks");
+}
+
+#[test]
+fn a_worker_that_never_writes_down_its_stacks_dies_all_the_same() {
+    let fake = Fake::new("never writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    worker.abandon(HUNG);
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!((death.because.as_ref(), death.ending), (Some(&HUNG), Ending::Signal(9)));
+}
+
+#[test]
+fn to_abandon_a_worker_waits_for_nobody() {
+    let (fake, other) = (Fake::new("writes down its stacks"), Fake::new("good"));
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    let (tell, told) = channel();
+    worker.on_gone(Box::new(move || tell.send(()).unwrap()));
+    let occupied = occupy(&supervisor, &other);
+    worker.abandon(HUNG);
+    assert!(worker.gone().load(Ordering::Relaxed));
+    assert!(told.try_recv().is_err(), "it is the supervisor's thread that tells");
+    drop(occupied);
+    told.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn a_worker_that_a_signal_has_stopped_is_killed_and_named_so() {
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    until("it to wait for a message", || worker.condition() == Condition::Sleeping);
+    signal(worker.pid(), Signal::STOP);
+    until("it to stop", || worker.condition() == Condition::Stopped);
+    worker.abandon(HUNG);
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!(death.because, Some(Because::Hung { for_ms: 250, stopped: true }));
+    assert_eq!(death.kind(), Kind::Worker);
+    assert_eq!(worker.condition(), Condition::Gone);
+}
+
+#[test]
+fn a_worker_that_begins_to_end_is_known_before_its_supervisor_hears_of_it() {
+    let (fake, other) = (Fake::new("good"), Fake::new("good"));
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    assert!(!worker.is_exiting() && !worker.gone().load(Ordering::Relaxed));
+    let occupied = occupy(&supervisor, &other);
+    kill(worker.pid());
+    until("it to end", || worker.is_exiting());
+    assert!(worker.gone().load(Ordering::Relaxed));
+    assert_eq!((worker.condition(), worker.death()), (Condition::Exiting, None));
+    worker.abandon(HUNG);
+    drop(occupied);
+    let death = worker.wait_death(LONG).unwrap();
+    assert_eq!((death.because.as_ref(), death.ending), (None, Ending::Signal(9)), "its end was its own");
 }

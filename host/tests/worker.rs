@@ -9,11 +9,11 @@
 use host::error::{Error, Kind, Result};
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
-use host::supervisor::{Event, Limits, Supervisor};
+use host::supervisor::{Because, Event, Limits, Supervisor};
 use shared::clock;
 use shared::format::Format;
 use shared::message::LogSource;
-use shared::ring::{HostEnd, Scrub, Status};
+use shared::ring::{HostEnd, Scrub, Status, Waited};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::Receiver;
@@ -96,12 +96,12 @@ fn process(worker: &Worker, end: &mut HostEnd) -> Option<(Status, Vec<f32>)> {
     let seq = end.publish(|samples| samples.fill(1.0)).unwrap();
     end.notify();
     let deadline = clock::now_ns() + u64::try_from(LONG.as_nanos()).unwrap();
-    if !end.wait(seq, deadline, &worker.gone()) {
+    if end.wait(seq, deadline, &worker.gone()) != Waited::Answered {
         assert!(clock::now_ns() < deadline, "nobody said that it was gone");
         return None;
     }
     let mut out = vec![0.0; 128];
-    let taken = end.take(seq, &mut out, Scrub::NonFinite).unwrap();
+    let taken = end.take(seq, &mut out, Scrub::Nothing).unwrap();
     Some((taken.status, out))
 }
 
@@ -253,4 +253,34 @@ fn a_python_without_numpy_is_refused_with_the_command_that_mends_it() {
     let error = stage.supervisor.spawn("test", &spec).unwrap_err();
     let remedy = format!("'{}' -m pip install numpy", bare.display());
     assert_says(&error, Kind::Interpreter, &["has no numpy", &remedy]);
+}
+
+#[test]
+fn a_plugin_that_is_abandoned_leaves_the_stacks_of_all_its_threads() {
+    let stage = Stage::new(PATIENT);
+    let hang = "
+    def process_audio(self, buffer):
+        import threading
+        threading.Thread(target=self.in_a_thread, daemon=True).start()
+        print('hangs')
+        while True: pass
+    def in_a_thread(self):
+        import time
+        time.sleep(1000)
+";
+    // Not each one is in time on a busy machine.
+    let stacks = (0..30).find_map(|_| {
+        let worker = stage.load_methods(hang);
+        let mut end = configure(&worker);
+        worker.start().unwrap();
+        end.publish(|samples| samples.fill(1.0)).unwrap();
+        end.notify();
+        let hangs = |event: &Event| matches!(event, Event::Log { text, .. } if text == "hangs");
+        stage.events.iter().find(hangs).unwrap();
+        worker.abandon(Because::Hung { for_ms: 100, stopped: false });
+        let stderr = worker.wait_death(LONG).unwrap().stderr.clone();
+        let is_whole = ["in process_audio", "in in_a_thread"].iter().all(|line| stderr.contains(line));
+        is_whole.then_some(stderr)
+    });
+    assert!(stacks.is_some());
 }

@@ -34,9 +34,12 @@ pub struct SlotHead {
     pub seq: AtomicU32,
     /// In the worker's segment: one of [`crate::ring::Status`]'s words.
     pub status: AtomicU32,
-    /// In the host's segment `[published, 0, 0]`, in the worker's `[woken, entered, left]`, all of
+    /// In the host's segment `[published, 0, 0, 0]`, in the worker's `[seen, woken, entered, left]`, all of
     /// [`crate::clock::now_ns`]. For statistics only: a worker may write anything here.
-    pub stamps: [AtomicU64; 3],
+    pub stamps: [AtomicU64; 4],
+    /// In the worker's segment: [`crate::ring::Notes`] as `[cpu, delay, collector, faults << 16 | generation]`.
+    /// For statistics only, too.
+    pub notes: [AtomicU32; 4],
 }
 
 const _: () = assert!(size_of::<Header>() == 64 && size_of::<SlotHead>() == 64);

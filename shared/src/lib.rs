@@ -24,4 +24,4 @@ pub mod segment;
 mod wait;
 
 /// Version of everything in this crate that both processes must agree on. The worker says it first.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;

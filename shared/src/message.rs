@@ -13,6 +13,10 @@ use std::fmt;
 pub const LIMIT: usize = 64 * 1024;
 /// Longest text in a message (traceback, log), in bytes; longer ones are cut by the sender.
 pub const TEXT_MAX: usize = 16 * 1024;
+/// Longest state of a plugin that is saved or restored, in bytes.
+pub const STATE_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a state in each message but the last.
+pub const STATE_PART: usize = 48 * 1024;
 
 /// First word of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,12 +74,18 @@ pub enum Ask {
         /// Its name.
         key: String,
     },
-    /// Call `save_state`. Answered by [`Answer::State`].
-    SaveState,
-    /// Call `load_state`. Answered by [`Answer::Done`].
+    /// Call `save_state` and keep what it gives, or read on in what was kept. Answered by [`Answer::State`].
+    SaveState {
+        /// Bytes of it that the host has; 0 calls `save_state`.
+        from: u64,
+    },
+    /// Put this part of a state to those before; `load_state` is called with the whole of it when there is no
+    /// more. Answered by [`Answer::Done`].
     LoadState {
-        /// What `save_state` gave.
-        state: Vec<u8>,
+        /// The next bytes of what `save_state` gave, at most [`STATE_PART`].
+        part: Vec<u8>,
+        /// More is to come.
+        more: bool,
     },
     /// Call `stop` if it runs, `shutdown`, say [`Answer::Goodbye`] and exit.
     Shutdown,
@@ -117,10 +127,19 @@ pub enum Answer {
     },
     /// A parameter's value.
     Value(String),
-    /// The plugin's state; `None` if it offers no `save_state`.
-    State(Option<Vec<u8>>),
+    /// The plugin's state, or a part of it; `None` if it offers no `save_state`.
+    State(Option<StatePart>),
     /// The last message.
     Goodbye,
+}
+
+/// A part of a plugin's state: [`STATE_PART`] bytes, or what is left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatePart {
+    /// The bytes that follow those that the host has.
+    pub bytes: Vec<u8>,
+    /// Length of the whole state, at most [`STATE_MAX`].
+    pub total: u64,
 }
 
 /// What kind of plugin it is.
@@ -159,6 +178,8 @@ pub struct Loaded {
     pub description: String,
     /// It declares itself `fail_closed`.
     pub fail_closed: bool,
+    /// It can save and restore its state: it has both `save_state` and `load_state`.
+    pub keeps_state: bool,
 }
 
 /// What a plugin made of the format it was given, read back from it.
@@ -323,6 +344,15 @@ mod tests {
             },
         };
         assert_eq!(decode::<Request>(&encode(&ask).unwrap()).unwrap(), ask);
+    }
+
+    #[test]
+    fn a_part_of_a_state_fits_a_message_whatever_its_bytes_are() {
+        let part = vec![0xff; STATE_PART];
+        let answer = Answer::State(Some(StatePart { bytes: part.clone(), total: u64::MAX }));
+        let reply = Say::Reply(Reply { id: u32::MAX, body: Ok(answer) });
+        assert_eq!(decode::<Say>(&encode(&reply).unwrap()).unwrap(), reply);
+        assert!(encode(&Request { id: u32::MAX, body: Ask::LoadState { part, more: true } }).is_ok());
     }
 
     #[test]

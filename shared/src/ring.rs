@@ -4,7 +4,8 @@
 //! the sequence masked. The writer fills the slot, then stores the sequence with Release; the reader loads it
 //! with Acquire and compares it with the one it expects. A slot's request may be written again only when its
 //! answer has been published, so that nobody reads while the other writes, as long as both keep to it; when
-//! the worker does not, the host gets wrong samples or none, and never more than that.
+//! the worker does not, the host gets wrong samples or none, and never more than that. A sequence in an answer
+//! that no worker that keeps to it could have written is told as [`Look::Forged`].
 //!
 //! [`HostEnd`] is for the audio thread. It never trusts a word of the worker's. [`WorkerEnd`] is for the
 //! worker's main thread (or for a thread of the host that answers like one). Neither decides what is done
@@ -17,7 +18,7 @@ use crate::clock;
 use crate::control::Handles;
 use crate::layout::Layout;
 use crate::segment::{OwnSegment, PeerSegment};
-use crate::wait;
+use crate::wait::{self, Unready};
 use rustix::io::Result;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -40,11 +41,15 @@ impl Status {
     }
 }
 
-/// What happens to samples that are not finite when they are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What happens to samples that nobody should hear when they are taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scrub {
-    /// They become 0.0 and are counted.
-    NonFinite,
+    /// Those that are not finite become 0.0, those above the ceiling come down to it; both are counted.
+    Guard {
+        /// Largest magnitude that passes, of the samples' own scale (1.0 is full scale). One that is not finite
+        /// lets all finite samples pass.
+        ceiling: f32,
+    },
     /// All bits pass.
     Nothing,
 }
@@ -52,12 +57,51 @@ pub enum Scrub {
 /// When the worker did what, in [`clock::now_ns`]; written by the worker, so only for statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamps {
-    /// It saw the request.
+    /// Its thread saw the request, before it had the interpreter to itself.
+    pub seen_ns: u64,
+    /// It had the interpreter: until then other threads of the plugin may have kept it.
     pub woken_ns: u64,
     /// It called the plugin.
     pub entered_ns: u64,
     /// The plugin returned.
     pub left_ns: u64,
+}
+
+/// What a block cost the worker, as it says itself: only for statistics, and 0 where it did not measure, as it
+/// does for blocks that were quick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Notes {
+    /// CPU time of its main thread, in microseconds.
+    pub cpu_us: u32,
+    /// How long its main thread was ready to run and no processor took it, in microseconds.
+    pub delay_us: u32,
+    /// How long Python's collector ran meanwhile, in whichever thread, in microseconds.
+    pub collector_us: u32,
+    /// The oldest generation that was collected: 0 to 2.
+    pub collector_generation: u8,
+    /// Page faults of its main thread that had to wait for a disk; more than fit are told as the most.
+    pub major_faults: u16,
+}
+
+impl Notes {
+    fn store(self, words: &[AtomicU32; 4]) {
+        let packed = u32::from(self.major_faults) << 16 | u32::from(self.collector_generation);
+        let values = [self.cpu_us, self.delay_us, self.collector_us, packed];
+        words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+    }
+
+    /// Any words make notes; the generation is held to what there is.
+    fn load(words: &[AtomicU32; 4]) -> Self {
+        let [cpu_us, delay_us, collector_us, packed] = words.each_ref().map(|w| w.load(Ordering::Relaxed));
+        let [generation, _, low, high] = packed.to_le_bytes();
+        Self {
+            cpu_us,
+            delay_us,
+            collector_us,
+            collector_generation: generation.min(2),
+            major_faults: u16::from_le_bytes([low, high]),
+        }
+    }
 }
 
 /// An answer that has been taken.
@@ -67,8 +111,49 @@ pub struct Taken {
     pub status: Status,
     /// Samples that were not finite and were replaced.
     pub non_finite: u32,
+    /// Samples that were above the ceiling and were brought down to it.
+    pub too_loud: u32,
     /// When the worker did what.
     pub stamps: Stamps,
+    /// What it cost the worker.
+    pub notes: Notes,
+}
+
+/// What the slot of a block says of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// It is there.
+    Answered,
+    /// It is not there yet, or can't come any more because a later block has the slot.
+    NotYet,
+    /// The sequence in the slot is neither the block's nor that of the one before it there: the worker broke the
+    /// protocol, and none of its words means anything from now on.
+    Forged,
+}
+
+/// Why a block can't be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The block that has its slot has not been answered.
+    Full,
+    /// The answer in its slot is none that was asked for, perhaps the one to this very block: see
+    /// [`Look::Forged`].
+    Forged,
+}
+
+/// Why [`HostEnd::wait`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// The answer is there.
+    Answered,
+    /// The deadline has come first.
+    TimeOver,
+    /// The caller's flag is up.
+    GivenUp,
+    /// Woken without cause again and again: no worker that keeps to the protocol does that.
+    Flooded,
+    /// See [`Look::Forged`].
+    Forged,
 }
 
 /// The slot changed while it was read: the worker broke the protocol, the samples mean nothing.
@@ -82,7 +167,8 @@ pub struct HostEnd {
     reply: Arc<PeerSegment>,
     layout: Layout,
     next: u32,
-    fresh: u32,
+    /// Blocks published, counted up to two rounds of the slots: enough to know what each slot should hold.
+    published: u32,
 }
 
 /// Wakes a [`HostEnd`] that waits for an answer that will never come. For the supervisor.
@@ -117,7 +203,7 @@ impl HostEnd {
     pub fn create(layout: Layout) -> Result<(Self, Handles)> {
         let (request, request_fd) = OwnSegment::create(layout)?;
         let (reply, reply_fd) = PeerSegment::create(layout)?;
-        let end = Self { request, reply: Arc::new(reply), layout, next: 1, fresh: layout.slots() };
+        let end = Self { request, reply: Arc::new(reply), layout, next: 1, published: 0 };
         Ok((end, Handles { request: request_fd, reply: reply_fd }))
     }
 
@@ -139,6 +225,24 @@ impl HostEnd {
         UncachedBlocks(Arc::clone(&self.reply))
     }
 
+    /// The sequence that the next block will have.
+    #[must_use]
+    pub fn next_seq(&self) -> u32 {
+        self.next
+    }
+
+    /// The blocks published last whose requests are still in their slots, oldest first.
+    pub fn kept(&self) -> impl Iterator<Item = u32> + use<> {
+        let next = self.next;
+        (1..=self.published.min(self.layout.slots())).rev().map(move |back| next.wrapping_sub(back))
+    }
+
+    /// When a block that is [kept](HostEnd::kept) was published, in [`clock::now_ns`].
+    #[must_use]
+    pub fn published_ns(&self, seq: u32) -> u64 {
+        self.request.slot(self.layout.index(seq)).stamps[0].load(Ordering::Relaxed)
+    }
+
     /// Whether the next block has a slot: the one that had it before has been answered. Its answer is lost if it
     /// has not been taken by then.
     ///
@@ -146,18 +250,34 @@ impl HostEnd {
     /// May be called on the audio thread: one load.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.fresh > 0 || self.is_answered(self.next.wrapping_sub(self.layout.slots()))
+        self.room().is_ok()
     }
 
-    /// Publishes a block that `write` fills (channel after channel); its sequence, or `None` without room.
-    /// The worker is not woken yet: see [`HostEnd::notify`].
+    fn room(&self) -> std::result::Result<(), Refused> {
+        let slots = self.layout.slots();
+        let look = if self.published < slots {
+            // Nobody has been asked for an answer in this slot.
+            if self.answer_word(self.next) == 0 { Look::Answered } else { Look::Forged }
+        } else {
+            self.look(self.next.wrapping_sub(slots))
+        };
+        match look {
+            Look::Answered => Ok(()),
+            Look::NotYet => Err(Refused::Full),
+            Look::Forged => Err(Refused::Forged),
+        }
+    }
+
+    /// Publishes a block that `write` fills (channel after channel); its sequence. The worker is not woken yet:
+    /// see [`HostEnd::notify`].
+    ///
+    /// # Errors
+    /// [`Refused`], and `write` is not called.
     ///
     /// # Real-time
     /// May be called on the audio thread: no wait, no system call.
-    pub fn publish(&mut self, write: impl FnOnce(&mut [f32])) -> Option<u32> {
-        if !self.has_room() {
-            return None;
-        }
+    pub fn publish(&mut self, write: impl FnOnce(&mut [f32])) -> std::result::Result<u32, Refused> {
+        self.room()?;
         let seq = self.next;
         let index = self.layout.index(seq);
         let samples = self.request.samples(index).as_ptr();
@@ -169,8 +289,8 @@ impl HostEnd {
         // SYNC: request published; Acquire in `WorkerEnd::is_requested`.
         slot.seq.store(seq, Ordering::Release);
         self.next = seq.wrapping_add(1);
-        self.fresh = self.fresh.saturating_sub(1);
-        Some(seq)
+        self.published = (self.published + 1).min(2 * self.layout.slots());
+        Ok(seq)
     }
 
     /// The samples of a request that has not been answered and taken yet, as they were published.
@@ -193,27 +313,57 @@ impl HostEnd {
         wait::ring(self.request.header(), self.reply.header(), self.next.wrapping_sub(1));
     }
 
+    fn answer_word(&self, seq: u32) -> u32 {
+        // SYNC: reply published; Release in `WorkerEnd::answer`.
+        self.reply.slot(self.layout.index(seq)).seq.load(Ordering::Acquire)
+    }
+
+    /// What the slot of this block says of its answer.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one load.
+    #[must_use]
+    pub fn look(&self, seq: u32) -> Look {
+        let slots = self.layout.slots();
+        let age = self.next.wrapping_sub(seq);
+        if age == 0 || age > self.published.min(slots) {
+            return Look::NotYet;
+        }
+        let is_first_in_its_slot = self.published - age < slots;
+        let before = if is_first_in_its_slot { 0 } else { seq.wrapping_sub(slots) };
+        match self.answer_word(seq) {
+            word if word == seq => Look::Answered,
+            word if word == before => Look::NotYet,
+            _ => Look::Forged,
+        }
+    }
+
     /// Whether this block's answer is there.
     ///
     /// # Real-time
     /// May be called on the audio thread: one load.
     #[must_use]
     pub fn is_answered(&self, seq: u32) -> bool {
-        // SYNC: reply published; Release in `WorkerEnd::answer`.
-        self.reply.slot(self.layout.index(seq)).seq.load(Ordering::Acquire) == seq
+        self.look(seq) == Look::Answered
     }
 
-    /// Waits for this block's answer until the deadline or until `give_up`; whether it is there.
+    /// Waits for this block's answer until the deadline or until `give_up`.
     ///
     /// # Real-time
     /// The one bounded wait of same-block mode.
     #[must_use]
-    pub fn wait(&self, seq: u32, deadline_ns: u64, give_up: &AtomicBool) -> bool {
-        if self.is_answered(seq) {
-            return true;
+    pub fn wait(&self, seq: u32, deadline_ns: u64, give_up: &AtomicBool) -> Waited {
+        let over = || match self.look(seq) {
+            Look::Answered => Some(Waited::Answered),
+            Look::Forged => Some(Waited::Forged),
+            Look::NotYet => give_up.load(Ordering::Relaxed).then_some(Waited::GivenUp),
+        };
+        let parked = || wait::park(self.request.header(), self.reply.header(), deadline_ns, over);
+        match over().map_or_else(parked, Ok) {
+            Ok(waited) => waited,
+            Err(Unready::TimeOver) => Waited::TimeOver,
+            Err(Unready::Flooded) => Waited::Flooded,
         }
-        let over = || self.is_answered(seq) || give_up.load(Ordering::Relaxed);
-        wait::park(self.request.header(), self.reply.header(), deadline_ns, over) && self.is_answered(seq)
     }
 
     /// Copies the samples of an answered block out.
@@ -231,13 +381,17 @@ impl HostEnd {
         let index = self.layout.index(seq);
         let slot = self.reply.slot(index);
         let head = self.head(seq).ok_or(Torn)?;
-        let non_finite = copy_untrusted(self.reply.samples(index), out, scrub);
+        copy_untrusted(self.reply.samples(index), out);
         // The loads of the samples stay before the second look at the sequence.
         fence(Ordering::Acquire);
         if slot.seq.load(Ordering::Relaxed) != seq {
             return Err(Torn);
         }
-        Ok(Taken { non_finite, ..head })
+        let (non_finite, too_loud) = match scrub {
+            Scrub::Guard { ceiling } => guard(out, ceiling),
+            Scrub::Nothing => (0, 0),
+        };
+        Ok(Taken { non_finite, too_loud, ..head })
     }
 
     /// What the worker says of an answered block, without its samples.
@@ -250,36 +404,36 @@ impl HostEnd {
             return None;
         }
         let slot = self.reply.slot(self.layout.index(seq));
-        let [woken_ns, entered_ns, left_ns] = [0, 1, 2].map(|i| slot.stamps[i].load(Ordering::Relaxed));
+        let [seen_ns, woken_ns, entered_ns, left_ns] =
+            slot.stamps.each_ref().map(|stamp| stamp.load(Ordering::Relaxed));
         Some(Taken {
             status: Status::from_word(slot.status.load(Ordering::Relaxed)),
             non_finite: 0,
-            stamps: Stamps { woken_ns, entered_ns, left_ns },
+            too_loud: 0,
+            stamps: Stamps { seen_ns, woken_ns, entered_ns, left_ns },
+            notes: Notes::load(&slot.notes),
         })
     }
 }
 
 /// Copies samples that the peer may be changing, as relaxed atomic words, two samples at a time.
-fn copy_untrusted(from: NonNull<f32>, out: &mut [f32], scrub: Scrub) -> u32 {
+fn copy_untrusted(from: NonNull<f32>, out: &mut [f32]) {
     let (pairs, rest) = out.as_chunks_mut::<2>();
     let odd = pairs.len() * 2;
-    let mut non_finite = 0;
     for (i, pair) in pairs.iter_mut().enumerate() {
         // SAFETY: pair `i` lies within the slot's samples: `take` checked `out`'s length against the layout.
         let word = unsafe { from.cast::<u64>().add(i) };
         // SAFETY: slots are aligned to 64 bytes, so each pair is aligned to 8; all accesses here are atomic.
         let word = unsafe { AtomicU64::from_ptr(word.as_ptr()) }.load(Ordering::Relaxed);
-        let halves = halves_of(word);
-        *pair = halves.map(|bits| scrubbed(bits, scrub, &mut non_finite));
+        *pair = halves_of(word).map(f32::from_bits);
     }
     for (i, sample) in rest.iter_mut().enumerate() {
         // SAFETY: the odd last sample lies within the slot's samples, as above.
         let word = unsafe { from.cast::<u32>().add(odd + i) };
         // SAFETY: samples are aligned to 4 bytes; all accesses here are atomic.
         let bits = unsafe { AtomicU32::from_ptr(word.as_ptr()) }.load(Ordering::Relaxed);
-        *sample = scrubbed(bits, scrub, &mut non_finite);
+        *sample = f32::from_bits(bits);
     }
-    non_finite
 }
 
 /// The two 32-bit words of a 64-bit load, in memory order.
@@ -288,12 +442,24 @@ fn halves_of(word: u64) -> [u32; 2] {
     [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
 }
 
-/// A sample of these bits, 0.0 if it is not finite and shall be; branch-free, so that the loop vectorises.
-fn scrubbed(bits: u32, scrub: Scrub, count: &mut u32) -> f32 {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let bad = scrub == Scrub::NonFinite && bits & EXPONENT == EXPONENT;
-    *count += u32::from(bad);
-    f32::from_bits(if bad { 0 } else { bits })
+/// Makes samples fit to be heard; how many were not finite and how many too loud. Without their sign the bits of
+/// floats are in the order of their values, infinity and NaN last, so that whole numbers are compared, without a
+/// branch: the loop is one of vector instructions.
+fn guard(samples: &mut [f32], ceiling: f32) -> (u32, u32) {
+    const SIGN: u32 = 1 << 31;
+    const LARGEST: u32 = f32::MAX.to_bits();
+    let ceiling = (ceiling.to_bits() & !SIGN).min(LARGEST);
+    let (mut non_finite, mut above) = (0, 0);
+    for sample in samples {
+        let bits = sample.to_bits();
+        let magnitude = bits & !SIGN;
+        let is_finite = magnitude <= LARGEST;
+        non_finite += u32::from(!is_finite);
+        above += u32::from(magnitude > ceiling);
+        let held = magnitude.min(ceiling) | bits & SIGN;
+        *sample = f32::from_bits(if is_finite { held } else { 0 });
+    }
+    (non_finite, above - non_finite)
 }
 
 /// Why [`WorkerEnd::wait`] returned.
@@ -415,7 +581,9 @@ impl WorkerEnd {
         self.layout.index(self.next)
     }
 
-    fn is_requested(&self) -> bool {
+    /// Whether the next block is there.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
         // SYNC: request published; Release in `HostEnd::publish`.
         self.request.slot(self.next_index()).seq.load(Ordering::Acquire) == self.next
     }
@@ -425,7 +593,7 @@ impl WorkerEnd {
     pub fn wait(&self, deadline_ns: u64, interrupt: &AtomicBool) -> Wake {
         let interrupted = || interrupt.load(Ordering::Acquire);
         if !self.is_requested() && !interrupted() {
-            let ready = || self.is_requested() || interrupted();
+            let ready = || (self.is_requested() || interrupted()).then_some(());
             let _ = wait::park(self.reply.header(), self.request.header(), deadline_ns, ready);
         }
         match (interrupted(), self.is_requested()) {
@@ -460,13 +628,15 @@ impl WorkerEnd {
     }
 
     /// Publishes the answer to the block that is next, and wakes the host if it sleeps.
-    pub fn answer(&mut self, status: Status, stamps: Stamps) {
+    pub fn answer(&mut self, status: Status, stamps: Stamps, notes: Notes) {
         let slot = self.reply.slot(self.next_index());
         slot.status.store(status as u32, Ordering::Relaxed);
-        for (word, ns) in slot.stamps.iter().zip([stamps.woken_ns, stamps.entered_ns, stamps.left_ns]) {
+        let Stamps { seen_ns, woken_ns, entered_ns, left_ns } = stamps;
+        for (word, ns) in slot.stamps.iter().zip([seen_ns, woken_ns, entered_ns, left_ns]) {
             word.store(ns, Ordering::Relaxed);
         }
-        // SYNC: reply published; Acquire in `HostEnd::is_answered`.
+        notes.store(&slot.notes);
+        // SYNC: reply published; Acquire in `HostEnd::answer_word`.
         slot.seq.store(self.next, Ordering::Release);
         wait::ring(self.reply.header(), self.request.header(), self.next);
         self.next = self.next.wrapping_add(1);

@@ -16,11 +16,25 @@ use std::sync::atomic::{Ordering, fence};
 const WAKES_MAX: u32 = 1000;
 const ANY: NonZeroU32 = NonZeroU32::MAX;
 
-/// Sleeps until `ready`, or until `deadline_ns`; true if `ready`. `own` says that we sleep, `peer` has the bell.
+/// Why a sleeper was not ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unready {
+    /// The deadline has come.
+    TimeOver,
+    /// It was woken without cause [`WAKES_MAX`] times.
+    Flooded,
+}
+
+/// Sleeps until `ready` gives something, or until `deadline_ns`. `own` says that we sleep, `peer` has the bell.
 ///
 /// # Real-time
 /// One bounded wait: futex system calls until the deadline, at most [`WAKES_MAX`] of them.
-pub(crate) fn park(own: &Header, peer: &Header, deadline_ns: u64, mut ready: impl FnMut() -> bool) -> bool {
+pub(crate) fn park<T>(
+    own: &Header,
+    peer: &Header,
+    deadline_ns: u64,
+    mut ready: impl FnMut() -> Option<T>,
+) -> Result<T, Unready> {
     let deadline = clock::timespec(deadline_ns);
     for _ in 0..WAKES_MAX {
         // SYNC: bell; with Release in `ring`: whoever sees the bell sees what it rang for.
@@ -29,19 +43,19 @@ pub(crate) fn park(own: &Header, peer: &Header, deadline_ns: u64, mut ready: imp
         // SYNC: parked before ready here, bell before parked in `ring`.
         fence(Ordering::SeqCst);
         let done = ready();
-        if !done && clock::now_ns() < deadline_ns {
+        if done.is_none() && clock::now_ns() < deadline_ns {
             // An error is a changed bell, a signal or the deadline: each is looked into above.
             let _ = futex::wait_bitset(&peer.bell, futex::Flags::empty(), bell, Some(&deadline), ANY);
         }
         own.parked.store(0, Ordering::Relaxed);
-        if done || ready() {
-            return true;
+        if let Some(done) = done.or_else(&mut ready) {
+            return Ok(done);
         }
         if clock::now_ns() >= deadline_ns {
-            return false;
+            return Err(Unready::TimeOver);
         }
     }
-    false
+    Err(Unready::Flooded)
 }
 
 /// Rings `own` bell with `seq`; a system call only if the peer says that it sleeps.

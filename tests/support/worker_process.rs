@@ -11,7 +11,7 @@ use shared::control::Control;
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, Log, Notice, Reply, Request, Say};
-use shared::ring::{HostEnd, Scrub, Status, Taken};
+use shared::ring::{HostEnd, Scrub, Status, Taken, Waited};
 use shared::segment::seal_written;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -317,7 +317,7 @@ pub fn round(end: &mut HostEnd, write: impl FnOnce(&mut [f32])) -> (Taken, Vec<f
     let seq = end.publish(write).expect("a free slot");
     end.notify();
     let answered = end.wait(seq, clock::now_ns() + DEADLINE_NS, &AtomicBool::new(false));
-    assert!(answered, "block {seq} was not answered");
+    assert_eq!(answered, Waited::Answered, "block {seq}");
     let mut samples = vec![0.0; end.layout().format().samples()];
     let taken = end.take(seq, &mut samples, Scrub::Nothing).expect("a whole block");
     (taken, samples)

@@ -144,6 +144,7 @@ impl<'py> Instance<'py> {
                         .object
                         .getattr_opt("fail_closed")?
                         .map_or(Ok(false), |it| it.is_truthy())?,
+                    keeps_state: self.can("save_state") && self.can("load_state"),
                 },
             ))
         };
@@ -259,6 +260,10 @@ impl<'py> Instance<'py> {
             Some(name) => self.call(stage, name, arguments).map(Some),
             None => Ok(None),
         }
+    }
+
+    fn can(&self, name: &str) -> bool {
+        self.object.getattr(name).is_ok_and(|method| method.is_callable())
     }
 
     /// Anything but a missing attribute is for the call to report.

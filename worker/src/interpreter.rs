@@ -9,13 +9,14 @@ use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyModule};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process;
 use shared::clock;
 use shared::control::Control;
 use shared::message::{Hello, Notice, Say, Stage};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use worker_core::archive::stored_zip;
 use worker_core::leave::leave_with;
@@ -126,18 +127,39 @@ impl Hook {
 
 /// Whether this process is a child that the plugin forked.
 static FORKED: AtomicBool = AtomicBool::new(false);
+/// The process that is about to fork, if its main thread is: 0 if it is another one.
+static FORKING: AtomicI32 = AtomicI32::new(0);
 
 /// A child that the plugin forked must not come back into the loop: it would answer blocks beside its parent.
+/// Nor may it outlive the worker, whose end it would not notice.
 fn leave_forked_children(py: Python<'_>) -> PyResult<()> {
-    let note = wrap_pyfunction!(note_fork, py)?;
-    let when = [("after_in_child", note)].into_py_dict(py)?;
+    let (before, after) = (wrap_pyfunction!(note_forking, py)?, wrap_pyfunction!(note_fork, py)?);
+    let when = [("before", before), ("after_in_child", after)].into_py_dict(py)?;
     py.import("os")?.call_method("register_at_fork", (), Some(&when))?;
     Ok(())
 }
 
 #[pyfunction]
+fn note_forking() {
+    let pid = process::getpid();
+    let is_main_thread = rustix::thread::gettid() == pid;
+    FORKING.store(if is_main_thread { pid.as_raw_pid() } else { 0 }, Ordering::Relaxed);
+}
+
+/// The signal comes at the end of the *thread* that forked. Only the main thread lives as long as its process: a
+/// child of another one goes on, and is found by the host.
+#[pyfunction]
 fn note_fork() {
     FORKED.store(true, Ordering::Relaxed);
+    let parent = FORKING.load(Ordering::Relaxed);
+    if parent == 0 {
+        return;
+    }
+    // Refused by no kernel; a sandbox that does leaves the child to the host.
+    let _ = process::set_parent_process_death_signal(Some(process::Signal::KILL));
+    if process::getppid().map_or(0, process::Pid::as_raw_pid) != parent {
+        leave_with(0);
+    }
 }
 
 /// To be called when a plugin's method has returned: in a forked child this is where its way ends.

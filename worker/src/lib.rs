@@ -6,11 +6,13 @@
 //! - [`interpreter`] makes the interpreter fit for a plugin: output that never waits, hooks, `base_plugin`;
 //! - [`instance`] calls the plugin through its life, and [`blocks`] for each block ([`plugin`] joins the two);
 //! - [`slots`] hands it shared memory as numpy arrays;
+//! - [`collector`] listens to the collector;
 //! - [`failure`] puts exceptions into words.
 //!
 //! All that needs no Python (hand-off, requests, the loop) is in `worker-core`, where it is tested.
 
 mod blocks;
+mod collector;
 mod failure;
 mod instance;
 mod interpreter;
@@ -66,7 +68,11 @@ fn work(py: Python<'_>) -> Exit {
     if introduce(hello, &control, &inbox).is_err() {
         return Exit::Orphaned;
     }
-    let exit = serve(&mut PythonPlugin::new(py), &inbox, &control);
+    let collections = Arc::default();
+    if let Err(e) = collector::listen(py, Arc::clone(&collections)) {
+        leave_saying(Exit::Boot, &format!("the collector can't be listened to: {e}"));
+    }
+    let exit = serve(&mut PythonPlugin::new(py, collections), &inbox, &control);
     interpreter::flush(py, LAST_WORDS_S);
     match exit {
         Exit::Goodbye => end_in_time(),

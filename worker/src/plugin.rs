@@ -10,8 +10,10 @@ use shared::clock;
 use shared::message::{Configured, Failure, Loaded, Notice, Stage};
 use shared::ring::{SlotMemory, Status};
 use std::path::Path;
+use std::sync::Arc;
 use worker_core::plugin::{Plugin, Processed};
 use worker_core::reasons::FailedBlocks;
+use worker_core::toll::Collections;
 
 /// A plugin in this process's interpreter. The loop calls in the order of life, so the parts are there when
 /// they are needed.
@@ -22,12 +24,14 @@ pub(crate) struct PythonPlugin<'py> {
     initialised: bool,
     /// In all formats so far.
     failed: FailedBlocks,
+    collections: Arc<Collections>,
 }
 
 impl<'py> PythonPlugin<'py> {
-    /// No plugin yet.
-    pub(crate) fn new(py: Python<'py>) -> Self {
-        Self { py, instance: None, blocks: None, initialised: false, failed: FailedBlocks::default() }
+    /// No plugin yet; what the collector takes is counted in `collections`.
+    pub(crate) fn new(py: Python<'py>, collections: Arc<Collections>) -> Self {
+        let failed = FailedBlocks::default();
+        Self { py, instance: None, blocks: None, initialised: false, failed, collections }
     }
 
     fn instance(&self, stage: Stage) -> Result<&Instance<'py>, Failure> {
@@ -79,6 +83,10 @@ impl Plugin for PythonPlugin<'_> {
         interpreter::measure_floats(self.py)
             .and_then(|()| interpreter::settle_garbage(self.py))
             .map_err(|e| failure::raised(self.py, Stage::Start, "preparing the interpreter", &e))
+    }
+
+    fn collections(&self) -> Arc<Collections> {
+        Arc::clone(&self.collections)
     }
 
     fn process(&mut self, slot: usize) -> Processed {

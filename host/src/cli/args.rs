@@ -35,6 +35,7 @@ pub(super) enum Command {
     Render(RenderArgs),
     Devices(DevicesArgs),
     Faults(FaultsArgs),
+    Replay(ReplayArgs),
     Completions(CompletionsArgs),
 }
 
@@ -147,6 +148,36 @@ pub(super) struct FaultsArgs {
     /// Write the table as JSON into this file; - is standard output
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+}
+
+/// Give a plugin that died its last blocks again
+///
+/// Without REPORT, lists the crash reports, newest last. With one, loads its plugin in this terminal, under the
+/// interpreter and with the parameters and state that it had, and gives it the blocks before its end: what comes
+/// back, an exception or a crash is told for each. There is no deadline; Ctrl-C shows where it is and ends it,
+/// Ctrl-\ does so in native code too. Reports are in $NDA_REPORTS, by default ~/.local/state/nda/reports.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nda replay
+  nda replay 2026-03-01T120000.250Z-echo --pdb
+  nda replay ./report-of-a-friend --python .venv/bin/python --times 100")]
+pub(super) struct ReplayArgs {
+    /// The report: its folder, or its name in the list
+    #[arg(value_name = "REPORT")]
+    pub(super) report: Option<PathBuf>,
+    /// Stop in Python's debugger where the plugin raises an exception
+    #[arg(long, requires = "report")]
+    pub(super) pdb: bool,
+    /// Give it the blocks this many times
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "report",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) times: u32,
+    /// The interpreter, with numpy [default: that of the report]
+    #[arg(long, value_name = "PATH", requires = "report")]
+    pub(super) python: Option<PathBuf>,
+    /// Print the list as JSON
+    #[arg(long, conflicts_with = "report")]
+    pub(super) json: bool,
 }
 
 /// Print a script that completes nda's arguments in a shell
@@ -274,7 +305,7 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example_in_its_help() {
-        for name in ["run", "render", "devices", "faults", "completions"] {
+        for name in ["run", "render", "devices", "faults", "replay", "completions"] {
             assert!(told(&format!("nda {name} --help")).contains(&format!("\n  nda {name} ")), "{name}");
         }
         assert_eq!(told("nda --help").matches("\n  nda ").count(), 2);
@@ -328,6 +359,16 @@ mod tests {
         assert_eq!(args.limit, Some(Duration::from_millis(2500)));
         for wrong in ["0", "-1", "nan", "inf", "1e300", "soon"] {
             told(&format!("nda run live.toml --for={wrong}"));
+        }
+    }
+
+    #[test]
+    fn a_replay_needs_a_report_and_a_list_has_none() {
+        let Command::Replay(args) = parsed("nda replay x --pdb --times 3") else { panic!("not a replay") };
+        assert_eq!((args.pdb, args.times, args.json), (true, 3, false));
+        parsed("nda replay --json");
+        for wrong in ["--pdb", "--times 2", "--python python3", "x --json", "x --times 0"] {
+            told(&format!("nda replay {wrong}"));
         }
     }
 

@@ -19,6 +19,7 @@ mod plugin_args;
 mod progress;
 mod render;
 mod render_report;
+mod replay;
 mod run;
 mod run_report;
 mod screen;
@@ -57,6 +58,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
         Command::Render(args) => render::render(&args, out),
         Command::Devices(args) => devices(&args, out),
         Command::Faults(args) => faults::faults(&args, out),
+        Command::Replay(args) => replay::replay(&args, out),
         Command::Completions(args) => completions(&args, out),
     };
     done.unwrap_or_else(|error| told(&error, out))

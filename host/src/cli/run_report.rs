@@ -132,7 +132,8 @@ mod tests {
 
     fn config() -> Config {
         let spec = PipelineSpec::new(SourceSpec::file("song.flac"), SinkSpec::device("virtual"));
-        Config { pipelines: vec![PipelineSpec { record: Some(FileSinkSpec::new("out.wav")), ..spec }] }
+        let record = Some(FileSinkSpec::new("out.wav"));
+        Config { pipelines: vec![PipelineSpec { record, ..spec }], ..Config::default() }
     }
 
     #[test]

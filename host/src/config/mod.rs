@@ -18,6 +18,7 @@ mod files;
 mod pipeline;
 mod plugin;
 mod reader;
+mod recovery;
 mod spec;
 
 pub use spec::{

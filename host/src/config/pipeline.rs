@@ -4,7 +4,7 @@
 
 use super::ends;
 use super::plugin::{self, Names};
-use super::reader::{Node, Reader, Span};
+use super::reader::{Node, Reader, Span, TOP_KEYS};
 use super::spec::{BLOCK_DEFAULT, Config, ElementSpec, PipelineSpec, SourceSpec, unique};
 use shared::format::{BLOCK_FRAMES, CHANNELS, RATE};
 use std::path::PathBuf;
@@ -43,9 +43,11 @@ impl Settings {
 
 /// The whole configuration; where a value is faulty it holds a stand-in, and the reader the fault.
 pub(super) fn config(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Config {
-    let known = [&Settings::KEYS[..], &["pipeline"]].concat();
+    let known = [&Settings::KEYS[..], TOP_KEYS, &["pipeline"]].concat();
     reader.keys(root, "the top level", &known);
     let settings = Settings::default().read(reader, root);
+    let reports = root.get("reports").and_then(|node| reader.text("reports", node));
+    let reports = reports.map(|folder| reader.path(&folder));
     let tables = pipeline_tables(reader, root);
     let mut titles = Titles::new(tables.len());
     let mut pipelines = Vec::with_capacity(tables.len());
@@ -54,7 +56,7 @@ pub(super) fn config(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Config {
         pipelines.push(pipeline(reader, table, &at, &settings, title));
     }
     titles.complete(&mut pipelines);
-    Config { pipelines }
+    Config { pipelines, reports }
 }
 
 /// The `[[pipeline]]` tables with their places.
@@ -145,12 +147,12 @@ fn pipeline(
     let own = ["name", "source", "plugins", "sink", "record"];
     reader.keys(table, "a pipeline", &[&own[..], &Settings::KEYS].concat());
     let settings = inherited.read(reader, table);
-    let mut names = Names::new(settings.python);
+    let mut names = Names::new(table, settings.python);
     let source = source(reader, table, at, &mut names);
     let elements = table.get("plugins").map(|node| elements(reader, node, &mut names));
     let sink = table.get("sink").and_then(|node| ends::sink(reader, node, &mut names));
     let record = table.get("record").and_then(|node| ends::record(reader, node));
-    let mut pipeline = PipelineSpec {
+    PipelineSpec {
         name,
         rate: settings.rate,
         block_frames: settings.block.unwrap_or(BLOCK_DEFAULT),
@@ -159,9 +161,7 @@ fn pipeline(
         elements: elements.unwrap_or_default(),
         sink: sink.unwrap_or_default(),
         record,
-    };
-    names.complete(&mut pipeline);
-    pipeline
+    }
 }
 
 fn source(reader: &mut Reader<'_>, table: &DeTable<'_>, at: &Span, names: &mut Names) -> SourceSpec {

@@ -5,7 +5,8 @@
 use super::files::Role;
 use super::pipeline::note_name;
 use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span, as_parameter};
-use super::spec::{ElementSpec, GAIN_DB, PipelineSpec, SinkSpec, SourceSpec, plugin_name, unique};
+use super::recovery;
+use super::spec::{ElementSpec, GAIN_DB, plugin_name, unique};
 use crate::plugin::spec::{DEADLINE_DEFAULT, DEADLINE_MAX, DEADLINE_MIN, Guard, Lost, Mode, PluginSpec};
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -27,39 +28,28 @@ pub(super) enum End {
 /// The names of one pipeline's plugins, and the interpreter they inherit.
 pub(super) struct Names {
     given: Vec<(String, Span)>,
+    taken: Vec<String>,
     python: Option<PathBuf>,
 }
 
 impl Names {
-    pub(super) fn new(python: Option<PathBuf>) -> Self {
-        Self { given: Vec::new(), python }
+    /// Of the pipeline in `table`. The names written anywhere in it are taken: a plugin that is given none gets
+    /// another one, even if it comes first.
+    pub(super) fn new(table: &DeTable<'_>, python: Option<PathBuf>) -> Self {
+        let list = table.get("plugins").and_then(|node| node.get_ref().as_array());
+        let nodes = ["source", "sink"].into_iter().filter_map(|key| table.get(key));
+        let tables = nodes.chain(list.into_iter().flatten()).filter_map(|node| node.get_ref().as_table());
+        let written = tables.filter_map(|table| table.get("name")?.get_ref().as_str());
+        Self { given: Vec::new(), taken: written.map(str::to_owned).collect(), python }
     }
 
-    /// Names those that have no name yet after their file.
-    pub(super) fn complete(self, pipeline: &mut PipelineSpec) {
-        let mut taken: Vec<String> = self.given.into_iter().map(|(name, _)| name).collect();
-        for (name, spec) in plugins_mut(pipeline).filter(|(name, _)| name.is_empty()) {
-            let taken_now: Vec<&str> = taken.iter().map(String::as_str).collect();
-            *name = unique(&plugin_name(spec), &taken_now);
-            taken.push(name.clone());
-        }
+    /// A name of its own for a plugin that is given none: its file's.
+    fn free(&mut self, spec: &PluginSpec) -> String {
+        let taken: Vec<&str> = self.taken.iter().map(String::as_str).collect();
+        let name = unique(&plugin_name(spec), &taken);
+        self.taken.push(name.clone());
+        name
     }
-}
-
-fn plugins_mut(pipeline: &mut PipelineSpec) -> impl Iterator<Item = (&mut String, &PluginSpec)> {
-    let source = match &mut pipeline.source {
-        SourceSpec::Plugin { name, spec } => Some((name, &*spec)),
-        _ => None,
-    };
-    let sink = match &mut pipeline.sink {
-        SinkSpec::Plugin { name, spec } => Some((name, &*spec)),
-        _ => None,
-    };
-    let elements = pipeline.elements.iter_mut().filter_map(|element| match element {
-        ElementSpec::Plugin { name, spec } => Some((name, &*spec)),
-        _ => None,
-    });
-    source.into_iter().chain(elements).chain(sink)
 }
 
 /// One entry of `plugins`, or `None` and a fault.
@@ -94,15 +84,16 @@ pub(super) fn named_file(
     reader: &mut Reader<'_>,
     text: &str,
     at: Span,
-    names: &Names,
+    names: &mut Names,
     end: End,
 ) -> (String, PluginSpec) {
     let file = plugin_file(reader, text, at);
     let lost = if end == End::Neither { Lost::default() } else { Lost::Mute };
-    (String::new(), PluginSpec { python: names.python.clone(), lost, ..PluginSpec::new(file) })
+    let spec = PluginSpec { python: names.python.clone(), lost, ..PluginSpec::new(file) };
+    (names.free(&spec), spec)
 }
 
-/// A plugin given by a table, its file under `key`; the name is empty if none is given.
+/// A plugin given by a table, its file under `key`.
 pub(super) fn table(
     reader: &mut Reader<'_>,
     table: &DeTable<'_>,
@@ -110,7 +101,7 @@ pub(super) fn table(
     names: &mut Names,
     end: End,
 ) -> Option<(String, PluginSpec)> {
-    let name = table.get("name").and_then(|node| name(reader, node, names)).unwrap_or_default();
+    let name = table.get("name").and_then(|node| name(reader, node, names));
     let python = table.get("python").and_then(|node| self::python(reader, node));
     let set = table.get("set").map(|node| parameters(reader, node)).unwrap_or_default();
     let mode = table.get("mode").and_then(|node| {
@@ -122,11 +113,13 @@ pub(super) fn table(
         .get("guard")
         .and_then(|node| reader.choice("guard", node, &[("on", Guard::On), ("off", Guard::Off)]))
         .unwrap_or_default();
-    let text = reader.text(key, file)?;
-    let file = plugin_file(reader, &text, file.span());
     let python = python.or_else(|| names.python.clone());
-    let spec = PluginSpec::new(file);
-    Some((name, PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, ..spec }))
+    let mut spec =
+        PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, ..PluginSpec::new("") };
+    recovery::read(reader, table, end, &mut spec);
+    let text = reader.text(key, file)?;
+    spec.file = plugin_file(reader, &text, file.span());
+    Some((name.unwrap_or_else(|| names.free(&spec)), spec))
 }
 
 fn plugin_file(reader: &mut Reader<'_>, text: &str, at: Span) -> PathBuf {

@@ -8,6 +8,7 @@ use super::files::{FileUse, Role};
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -17,8 +18,26 @@ pub(super) type Node<'t> = Spanned<DeValue<'t>>;
 pub(super) type Span = Range<usize>;
 
 /// The keys that any Python plugin has, besides the one that names its file.
-pub(super) const PLUGIN_KEYS: &[&str] =
-    &["name", "python", "set", "mode", "deadline", "lost", "fail_closed", "guard"];
+pub(super) const PLUGIN_KEYS: &[&str] = &[
+    "name",
+    "python",
+    "set",
+    "mode",
+    "deadline",
+    "lost",
+    "fail_closed",
+    "guard",
+    "level_max_db",
+    "adapt",
+    "restart",
+    "standby",
+    "hang_ms",
+    "memory_max",
+    "snapshot_s",
+];
+
+/// The keys that only the top level has; below a `[[pipeline]]` they would be taken for the pipeline's.
+pub(super) const TOP_KEYS: &[&str] = &["reports"];
 
 /// One form that a table can have: the key that tells it from the others, and those that may stand beside it.
 pub(super) struct Form {
@@ -203,16 +222,28 @@ impl<'t> Reader<'t> {
         quoted: bool,
     ) -> Option<f32> {
         let right = format!("a number from {} to {}", range.start(), range.end());
+        self.number_that(key, node, &right, quoted, |value| range.contains(value))
+    }
+
+    /// As [`number`](Self::number), for numbers that no single range describes; `right` says which they are.
+    pub(super) fn number_that<T: FromStr>(
+        &mut self,
+        key: &str,
+        node: &Node<'_>,
+        right: &str,
+        quoted: bool,
+        fits: impl Fn(&T) -> bool,
+    ) -> Option<T> {
         let written = match node.get_ref() {
             DeValue::Integer(integer) => integer.to_string(),
             DeValue::Float(float) => float.as_str().to_owned(),
             DeValue::String(text) if quoted => text.to_string(),
             _ => {
-                self.wrong_type(key, node, &right);
+                self.wrong_type(key, node, right);
                 return None;
             }
         };
-        let value = written.trim().parse().ok().filter(|value| range.contains(value));
+        let value = written.trim().parse().ok().filter(fits);
         if value.is_none() {
             self.fault(&node.span(), format!("`{key}` is {written}; it must be {right}"));
         }
@@ -250,9 +281,14 @@ impl<'t> Reader<'t> {
         self.fault(&node.span(), format!("`{key}` is {article} {found}; it must be {right}"));
     }
 
+    /// `text` as a path from the configuration's folder, not to be looked at.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.base.join(text)
+    }
+
     /// `text` as a path from the configuration's folder, noted for what it is used as.
     pub(super) fn file(&mut self, text: &str, at: Span, role: Role) -> PathBuf {
-        let path = self.base.join(text);
+        let path = self.path(text);
         self.uses.push(FileUse { path: path.clone(), at, role });
         path
     }
@@ -276,8 +312,11 @@ pub(super) fn one_of(names: &[&str], quote: char) -> String {
     }
 }
 
-/// The nearest known name, or all of them if none is near.
+/// Where the name belongs, the nearest known name, or all of them if none is near.
 pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
+    if TOP_KEYS.contains(&name) {
+        return "write it above the first `[[pipeline]]`".to_owned();
+    }
     let lower = name.to_lowercase();
     let near = known.iter().map(|known| (distance(&lower, known), known)).min();
     match near {

@@ -19,6 +19,8 @@ pub const GAIN_DB: RangeInclusive<f32> = -120.0..=60.0;
 pub struct Config {
     /// At least one, each with a name of its own, in the order of the file.
     pub pipelines: Vec<PipelineSpec>,
+    /// The folder for crash reports, which needn't exist; `None` leaves it to whoever writes them.
+    pub reports: Option<PathBuf>,
 }
 
 /// One pipeline: a source, elements in order, a sink.

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::audio_file::Bits;
-use crate::plugin::spec::{Guard, Lost, Mode, PluginSpec};
+use crate::plugin::spec::{Guard, Lost, Mode, PluginSpec, Standby};
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn good(text: &str) -> Config {
     parse(text, Path::new("/base")).unwrap()
@@ -37,6 +38,19 @@ fn element(entry: &str) -> ElementSpec {
     pipeline(&format!("source = \"in.wav\"\nplugins = [{entry}]")).elements.remove(0)
 }
 
+/// What is asked of a plugin in the chain with these settings.
+fn plugin(settings: &str) -> PluginSpec {
+    match element(&format!("{{ file = \"a.py\", {settings} }}")) {
+        ElementSpec::Plugin { spec, .. } => spec,
+        other => panic!("{other:?} is no plugin"),
+    }
+}
+
+/// The only fault of a plugin in the chain with these settings.
+fn plugin_fault(settings: &str) -> String {
+    fault(&format!("plugins = [{{ file = \"a.py\", {settings} }}]"))
+}
+
 mod what_may_be_said {
     use super::*;
 
@@ -46,7 +60,7 @@ mod what_may_be_said {
             good("[[pipeline]]\nsource = \"song.flac\"\nplugins = [\"echo.py\"]\nsink = \"virtual\"\n");
         let expected = PipelineSpec::new(SourceSpec::file("/base/song.flac"), SinkSpec::device("virtual"))
             .then(ElementSpec::plugin("/base/echo.py"));
-        assert_eq!(found, Config { pipelines: vec![expected] });
+        assert_eq!(found, Config { pipelines: vec![expected], ..Config::default() });
     }
 
     #[test]
@@ -196,6 +210,103 @@ mod what_may_be_said {
         assert_eq!(python(&found[1]), Some(PathBuf::from("/base/own/python")));
         let ElementSpec::Plugin { spec, .. } = &found[0].elements[0] else { panic!("a plugin") };
         assert_eq!(spec.python, Some(PathBuf::from("python3.12")), "a bare name is looked up on PATH");
+    }
+
+    #[test]
+    fn a_plugin_says_how_it_is_mended() {
+        let plain = PluginSpec::new("/base/a.py");
+        assert_eq!(plugin(""), plain);
+        for (word, standby) in [("none", Standby::None), ("spare", Standby::Spare), ("twin", Standby::Twin)] {
+            let text = format!("standby = \"{word}\"");
+            assert_eq!(plugin(&text), PluginSpec { standby, ..plain.clone() });
+            assert_eq!(plugin(&format!("{text}, restart = true")), PluginSpec { standby, ..plain.clone() });
+        }
+        let ended = PluginSpec { restart: false, standby: Standby::None, ..plain.clone() };
+        assert_eq!(plugin("restart = false"), ended, "nothing stands by for a plugin that isn't replaced");
+        assert_eq!(plugin("restart = false, standby = \"none\""), ended);
+        for (seconds, ms) in
+            [("0", 0), ("0.0", 0), ("1", 1_000), ("0.1", 100), ("2.7", 2_700), ("3600", 3_600_000)]
+        {
+            let snapshot_every = Duration::from_millis(ms);
+            let expected = PluginSpec { snapshot_every, ..plain.clone() };
+            assert_eq!(plugin(&format!("snapshot_s = {seconds}")), expected);
+        }
+    }
+
+    #[test]
+    fn a_plugin_has_limits() {
+        let plain = PluginSpec::new("/base/a.py");
+        for ms in [20, 250, 600_000] {
+            let expected = PluginSpec { hang_after: Some(Duration::from_millis(ms)), ..plain.clone() };
+            assert_eq!(plugin(&format!("hang_ms = {ms}")), expected);
+        }
+        for (text, level_max_db) in [("0", 0.0), ("6.5", 6.5), ("60", 60.0)] {
+            let expected = PluginSpec { level_max_db, ..plain.clone() };
+            assert_eq!(plugin(&format!("level_max_db = {text}")), expected);
+        }
+        for (text, bytes) in [
+            ("\"64M\"", 64 << 20),
+            ("\"512M\"", 512 << 20),
+            ("\"65536K\"", 64 << 20),
+            ("\"2G\"", 2 << 30),
+            ("\"2 G\"", 2 << 30),
+            ("67108864", 64 << 20),
+            ("0x4000000", 64 << 20),
+            ("1_000_000_000", 1_000_000_000),
+            ("\"1000000000\"", 1_000_000_000),
+        ] {
+            let expected = PluginSpec { memory_max: Some(bytes), ..plain.clone() };
+            assert_eq!(plugin(&format!("memory_max = {text}")), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_keeps_its_mode_if_it_is_told_to() {
+        let plain = PluginSpec::new("/base/a.py");
+        let same_block = PluginSpec { mode: Some(Mode::SameBlock), ..plain.clone() };
+        assert_eq!(plugin("adapt = true"), plain);
+        assert_eq!(plugin("adapt = true, mode = \"same-block\""), same_block);
+        assert_eq!(plugin("adapt = false"), PluginSpec { adapt: false, ..plain.clone() });
+        let pipelined = PluginSpec { adapt: false, mode: Some(Mode::Pipelined), ..plain };
+        assert_eq!(plugin("adapt = false, mode = \"pipelined\""), pipelined);
+    }
+
+    #[test]
+    fn sources_and_sinks_are_mended_like_plugins_between_them() {
+        let settings = "plugin = \"a.py\", adapt = false, restart = true, standby = \"twin\", hang_ms = 500, \
+            level_max_db = 0, memory_max = \"1G\", snapshot_s = 0";
+        let found = pipeline(&format!("source = {{ {settings} }}\nsink = {{ {settings} }}"));
+        let spec = PluginSpec {
+            lost: Lost::Mute,
+            adapt: false,
+            standby: Standby::Twin,
+            hang_after: Some(Duration::from_millis(500)),
+            level_max_db: 0.0,
+            memory_max: Some(1 << 30),
+            snapshot_every: Duration::ZERO,
+            ..PluginSpec::new("/base/a.py")
+        };
+        assert_eq!(found.source, SourceSpec::Plugin { name: "a".into(), spec: spec.clone() });
+        assert_eq!(found.sink, SinkSpec::Plugin { name: "a-2".into(), spec });
+    }
+
+    #[test]
+    fn crash_reports_go_where_the_file_says() {
+        let at = |text: &str| good(&format!("{text}\n[[pipeline]]\nsource = \"a.wav\"")).reports;
+        assert_eq!(at(""), None);
+        assert_eq!(at("reports = \"crashes\""), Some(PathBuf::from("/base/crashes")));
+        assert_eq!(at("reports = \"/var/crashes\""), Some(PathBuf::from("/var/crashes")));
+    }
+
+    #[test]
+    fn the_example_in_the_readme_may_be_said_and_has_every_key_of_a_plugin() {
+        let readme = include_str!("../../../README.md");
+        let section = readme.split("## The configuration").nth(1).unwrap();
+        let example = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        good(example);
+        for key in ["reports"].iter().chain(reader::PLUGIN_KEYS) {
+            assert!(example.contains(&format!("{key} = ")), "{key} is not in the README's example");
+        }
     }
 
     #[test]
@@ -368,6 +479,122 @@ mod what_is_said_about_faults {
     }
 
     #[test]
+    fn how_a_plugin_is_mended_is_said_in_words_and_numbers_that_fit() {
+        assert_eq!(
+            plugin_fault("standby = \"hot\""),
+            "3:39: `standby` is \"hot\"; it must be \"none\", \"spare\" or \"twin\""
+        );
+        assert!(plugin_fault("standby = true").contains("`standby` is a boolean; it must be \"none\""));
+        assert!(plugin_fault("restart = \"never\"").contains("true or false, without quotes"));
+        assert!(plugin_fault("adapt = 1").contains("true or false, without quotes"));
+        for seconds in ["0.09", "-1", "-0.5", "3601", "nan", "inf"] {
+            let text = plugin_fault(&format!("snapshot_s = {seconds}"));
+            let right =
+                format!("`snapshot_s` is {seconds}; it must be 0 for never, or a number from 0.1 to 3600");
+            assert!(text.ends_with(&right), "{text}");
+        }
+        assert!(plugin_fault("snapshot_s = false").contains("is a boolean; it must be 0 for never, or"));
+    }
+
+    #[test]
+    fn limits_that_no_plugin_can_have_are_named_with_what_can_be_had() {
+        for ms in ["19", "600001", "0", "-250"] {
+            let text = plugin_fault(&format!("hang_ms = {ms}"));
+            let right = format!("`hang_ms` is {ms}; it must be a whole number from 20 to 600000");
+            assert!(text.ends_with(&right), "{text}");
+        }
+        assert!(plugin_fault("hang_ms = 250.0").contains("`hang_ms` is a float"));
+        for db in ["-0.1", "61", "inf", "nan"] {
+            let text = plugin_fault(&format!("level_max_db = {db}"));
+            assert!(text.ends_with(&format!("is {db}; it must be a number from 0 to 60")), "{text}");
+        }
+        assert!(plugin_fault("level_max_db = \"12\"").contains("is a string; it must be a number from 0"));
+        for size in [
+            "512",
+            "67108863",
+            "-1",
+            "\"63M\"",
+            "\"65535K\"",
+            "\"512MB\"",
+            "\"512m\"",
+            "\"1.5G\"",
+            "\"G\"",
+            "\"-1G\"",
+            "\"\"",
+            "\"much\"",
+            "\"512\u{b5}\"",
+            "\"17179869184G\"",
+            "99999999999999999999",
+        ] {
+            let text = plugin_fault(&format!("memory_max = {size}"));
+            let right = "it must be at least 64M, as in \"512M\", \"2G\" or a number of bytes";
+            assert_eq!(text, format!("3:42: `memory_max` is {size}; {right}"));
+        }
+        assert!(
+            plugin_fault("memory_max = 1e9").contains("`memory_max` is a float; it must be at least 64M")
+        );
+    }
+
+    #[test]
+    fn settings_of_a_plugin_that_cannot_both_hold_are_faults() {
+        for standby in ["spare", "twin"] {
+            assert_eq!(
+                plugin_fault(&format!("restart = false, standby = \"{standby}\"")),
+                "3:56: with `restart = false` nothing takes a plugin's place; remove one, or set `standby = \"none\"`"
+            );
+        }
+        assert_eq!(
+            plugin_fault("mode = \"pipelined\", adapt = true"),
+            "3:57: only a same-block plugin changes its mode by itself; remove `adapt` or set `mode = \"same-block\"`"
+        );
+        for mode in ["same-block", "pipelined"] {
+            let text = fault(&format!("sink = {{ plugin = \"a.py\", mode = \"{mode}\", adapt = true }}"));
+            assert!(text.ends_with("a sink never changes its mode by itself; remove `adapt`"), "{text}");
+        }
+        assert!(
+            fault("sink = { plugin = \"a.py\", adapt = true }").contains("a sink never changes its mode")
+        );
+        assert_eq!(
+            plugin_fault("guard = \"off\", level_max_db = 12"),
+            "3:59: without its guard a plugin has no limit of level; remove `level_max_db` or set `guard = \"on\"`"
+        );
+        let builtin = fault("plugins = [{ builtin = \"meter\", restart = false }]");
+        assert!(
+            builtin.ends_with("`restart` is for a Python plugin, and this is a built-in; remove it"),
+            "{builtin}"
+        );
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_plugin_is_said_at_once() {
+        let text = "[[pipeline]]\nsource = \"in.wav\"\n[[pipeline.plugins]]\nfile = \"\"\nrestart = false\n\
+            standby = \"twin\"\nmode = \"pipelined\"\nadapt = true\nhang_ms = 1\nguard = \"off\"\n\
+            level_max_db = 3\nmemory_max = 1\nsnapshot_s = -1\n";
+        let lines: Vec<String> =
+            faults(text).iter().map(|fault| fault.split(':').next().unwrap_or_default().to_owned()).collect();
+        assert_eq!(lines, ["4", "6", "8", "9", "11", "12", "13"]);
+    }
+
+    #[test]
+    fn the_place_of_crash_reports_is_said_once_at_the_top() {
+        assert_eq!(
+            fault("reports = \"crashes\""),
+            "3:1: `reports` is not a key of a pipeline; write it above the first `[[pipeline]]`"
+        );
+        assert_eq!(
+            plugin_fault("reports = \"crashes\""),
+            "3:29: `reports` is not a key of a Python plugin; write it above the first `[[pipeline]]`"
+        );
+        let top = |line: &str| faults(&format!("{line}\n[[pipeline]]\nsource = \"a.wav\""));
+        assert_eq!(top("reports = \"\""), ["1:11: `reports` is empty; give it a value or remove it"]);
+        assert_eq!(top("reports = true"), ["1:11: `reports` is a boolean; it must be a string in quotes"]);
+        assert_eq!(
+            top("report = \"x\""),
+            ["1:1: `report` is not a key of the top level; did you mean `reports`?"]
+        );
+    }
+
+    #[test]
     fn what_is_not_toml_is_named_with_its_place_and_what_else_is_wrong() {
         let text = "rat = 3\n[[pipeline]]\nsource = \nsink = \"virtual\nblock = 1\nblock = 2\n";
         let all = faults(text);
@@ -386,7 +613,7 @@ mod what_is_said_about_faults {
     #[test]
     fn any_text_gets_a_verdict() {
         let text = "rate = 48000\n[[pipeline]]\nname = \"x\"\nsource = { file = \"a.wav\", loop = true }\n\
-            plugins = [\"a.py\", { file = 'b.py', set = { g = 0x1f }, deadline = 0.5 }, { builtin = \"meter\" }]\n";
+            plugins = [\"a.py\", { file = 'b.py', set = { g = 0x1f }, memory_max = '1G', snapshot_s = 0.5 }, { builtin = \"meter\" }]\n";
         for at in 0..text.len() {
             let _ = parse(&text[..at], Path::new(""));
             for other in ["", "[", "]", "{", "}", "\"", "=", ",", "\n", "\0", "\u{e9}", "-1", "9e999", "#"] {

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) ramp: bool,
     /// How many frames later than its input the processor's output comes.
     pub(crate) latency_frames: usize,
+    /// The most that this may become while it runs.
+    pub(crate) latency_max_frames: usize,
 }
 
 /// Replaces lost blocks and joins them to good ones.
@@ -42,9 +44,10 @@ impl Concealer {
     pub(crate) fn new(format: Format, plan: Plan) -> Self {
         let plan = Plan { lost: if plan.closed { Lost::Mute } else { plan.lost }, ..plan };
         let keeps = |policy, samples| if plan.lost == policy { samples } else { 0 };
+        let most = keeps(Lost::Bypass, plan.latency_max_frames.max(plan.latency_frames));
         Self {
             plan,
-            dry: Delay::new(format, keeps(Lost::Bypass, plan.latency_frames)),
+            dry: Delay::new(format, plan.latency_frames, most),
             held: Hold::new(format, keeps(Lost::Hold, format.samples())),
             joint: Joint::new(format),
             good: true,
@@ -58,6 +61,14 @@ impl Concealer {
     /// Takes note of the dry block before the processor's result replaces it. Once for each block.
     pub(crate) fn hear(&mut self, dry: &Block<'_>) {
         self.dry.feed(dry);
+    }
+
+    /// From the next block on the output comes this many frames late, no more than was planned for: the dry signal
+    /// goes with it, and the next block is joined to the last one.
+    pub(crate) fn realign(&mut self, latency_frames: usize) {
+        self.plan.latency_frames = latency_frames.min(self.plan.latency_max_frames);
+        self.dry.frames = self.plan.latency_frames;
+        self.joint.broken = true;
     }
 
     /// The block holds the processor's result.
@@ -91,46 +102,42 @@ impl Concealer {
 #[derive(Debug)]
 struct Delay {
     frames: usize,
+    /// Frames kept of each channel: the longest delay and a block; none if there is never a delay.
+    kept: usize,
     lines: Vec<f32>,
+    /// Where the next frame goes.
     at: usize,
-    delayed: Vec<f32>,
 }
 
 impl Delay {
-    fn new(format: Format, frames: usize) -> Self {
-        let delayed = if frames == 0 { 0 } else { format.samples() };
-        Self { frames, lines: vec![0.0; format.channels() * frames], at: 0, delayed: vec![0.0; delayed] }
+    fn new(format: Format, frames: usize, most: usize) -> Self {
+        let kept = if most == 0 { 0 } else { most + format.block_frames() };
+        Self { frames: frames.min(most), kept, lines: vec![0.0; format.channels() * kept], at: 0 }
     }
 
     fn feed(&mut self, dry: &Block<'_>) {
-        if self.frames == 0 {
+        if self.kept == 0 {
             return;
         }
-        let block_frames = dry.frames();
-        let lines = self.lines.chunks_exact_mut(self.frames);
-        let delayed = self.delayed.chunks_exact_mut(block_frames);
-        for ((line, out), dry) in lines.zip(delayed).zip(dry.iter()) {
-            exchange(line, self.at, dry, out);
+        for (line, dry) in self.lines.chunks_exact_mut(self.kept).zip(dry.iter()) {
+            let (before_end, rest) = dry.split_at(dry.len().min(self.kept - self.at));
+            line[self.at..self.at + before_end.len()].copy_from_slice(before_end);
+            line[..rest.len()].copy_from_slice(rest);
         }
-        self.at = (self.at + block_frames) % self.frames;
+        self.at = (self.at + dry.frames()) % self.kept;
     }
 
+    /// Without a delay ever, the block still holds the dry signal.
     fn put(&self, block: &mut Block<'_>) {
-        if self.frames > 0 {
-            block.samples_mut().copy_from_slice(&self.delayed);
+        if self.kept == 0 {
+            return;
         }
-    }
-}
-
-/// Takes what went into the line `line.len()` frames ago into `out` and puts `dry` in its place.
-fn exchange(line: &mut [f32], mut at: usize, dry: &[f32], out: &mut [f32]) {
-    let mut done = 0;
-    while done < dry.len() {
-        let n = (dry.len() - done).min(line.len() - at);
-        out[done..done + n].copy_from_slice(&line[at..at + n]);
-        line[at..at + n].copy_from_slice(&dry[done..done + n]);
-        done += n;
-        at = (at + n) % line.len();
+        let from = (self.at + self.kept - self.frames - block.frames()) % self.kept;
+        for (line, out) in self.lines.chunks_exact(self.kept).zip(block.iter_mut()) {
+            let (before_end, rest) = out.split_at_mut(out.len().min(self.kept - from));
+            before_end.copy_from_slice(&line[from..from + before_end.len()]);
+            rest.copy_from_slice(&line[..rest.len()]);
+        }
     }
 }
 
@@ -179,6 +186,8 @@ struct Joint {
     /// Weight of the offset, frame by frame: 1 down to 0, a raised cosine.
     ramp: Vec<f32>,
     at: usize,
+    /// The next block doesn't follow from the last one, whatever it holds.
+    broken: bool,
 }
 
 impl Joint {
@@ -186,12 +195,18 @@ impl Joint {
         let frames = frames_of(format, RAMP_NS);
         let weight = |i| 0.5 + 0.5 * (std::f32::consts::PI * i as f32 / frames as f32).cos();
         let ramp: Vec<f32> = (0..frames).map(weight).collect();
-        Self { last: vec![0.0; format.channels()], offset: vec![0.0; format.channels()], at: frames, ramp }
+        Self {
+            last: vec![0.0; format.channels()],
+            offset: vec![0.0; format.channels()],
+            at: frames,
+            ramp,
+            broken: false,
+        }
     }
 
     /// Goes on with the ramp under way, or starts one if the block `begins` another kind of audio.
     fn join(&mut self, block: &mut Block<'_>, begins: bool) {
-        if begins {
+        if std::mem::take(&mut self.broken) || begins {
             self.at = 0;
             for ((offset, last), channel) in self.offset.iter_mut().zip(&self.last).zip(block.iter()) {
                 *offset = last - channel[0];
@@ -214,6 +229,7 @@ impl Joint {
     /// No ramp: what the block holds is what is heard.
     fn cut(&mut self, block: &Block<'_>) {
         self.at = self.ramp.len();
+        self.broken = false;
         self.remember(block);
     }
 
@@ -240,15 +256,26 @@ mod tests {
     }
 
     fn concealer(lost: Lost, closed: bool, latency_frames: usize) -> Concealer {
-        Concealer::new(format(), Plan { lost, closed, ramp: true, latency_frames })
+        Concealer::new(
+            format(),
+            Plan { lost, closed, ramp: true, latency_frames, latency_max_frames: latency_frames },
+        )
     }
 
     /// A plugin that inverts a slow sine and loses the blocks for which `lost` says so.
     fn run(concealer: &mut Concealer, blocks: usize, lost: impl Fn(usize) -> bool) -> Vec<f32> {
+        run_from(concealer, 0..blocks, lost)
+    }
+
+    fn run_from(
+        concealer: &mut Concealer,
+        blocks: std::ops::Range<usize>,
+        lost: impl Fn(usize) -> bool,
+    ) -> Vec<f32> {
         let latency = concealer.plan.latency_frames as i64;
         let sine = |frame: i64| if frame < 0 { 0.0 } else { (frame as f32 * 0.01).sin() };
         let mut heard = Vec::new();
-        for b in 0..blocks {
+        for b in blocks {
             let frame = |i: usize| (b * FRAMES + i % FRAMES) as i64;
             let mut samples: Vec<f32> = (0..2 * FRAMES).map(|i| sine(frame(i))).collect();
             let mut block = Block::new(&mut samples, FRAMES);
@@ -297,6 +324,22 @@ mod tests {
     }
 
     #[test]
+    fn the_dry_signal_follows_a_latency_that_changes_and_is_joined_without_a_step() {
+        let plan =
+            Plan { lost: Lost::Bypass, closed: false, ramp: true, latency_frames: 0, latency_max_frames: 64 };
+        let mut concealer = Concealer::new(format(), plan);
+        let before = run(&mut concealer, 6, |_| true);
+        concealer.realign(64);
+        let after = run_from(&mut concealer, 6..12, |_| true);
+        let heard = [before, after].concat();
+        for (frame, sample) in heard.iter().enumerate().skip(8 * FRAMES) {
+            assert_eq!(*sample, ((frame - 64) as f32 * 0.01).sin(), "frame {frame}");
+        }
+        let bound = 0.011 + 2.0 * std::f32::consts::PI / (2.0 * 96.0);
+        assert!(largest_step(&heard) < bound, "{}", largest_step(&heard));
+    }
+
+    #[test]
     fn a_plugin_that_fails_closed_is_silent_from_the_first_sample() {
         let heard = run(&mut concealer(Lost::Bypass, true, 0), 10, |b| (3..6).contains(&b));
         assert!(heard[3 * FRAMES - 1] != 0.0);
@@ -329,7 +372,8 @@ mod tests {
 
     #[test]
     fn samples_that_are_not_audio_are_never_ramped() {
-        let plan = Plan { lost: Lost::Mute, closed: false, ramp: false, latency_frames: 0 };
+        let plan =
+            Plan { lost: Lost::Mute, closed: false, ramp: false, latency_frames: 0, latency_max_frames: 0 };
         let heard = run(&mut Concealer::new(format(), plan), 6, |b| b == 3);
         for (frame, sample) in heard.iter().enumerate() {
             let expected = if frame / FRAMES == 3 { 0.0 } else { -(frame as f32 * 0.01).sin() };

@@ -2,9 +2,14 @@
 //!
 //! [`Plugin`] is the control half, for the thread that starts and watches; [`Remote`] is the audio half, a
 //! [`Processor`](crate::processor::Processor) that moves to the audio thread. They share counters and nothing else.
+//! When the worker dies, the supervisor's recovery brings up another one and gives both halves to it.
 
+pub(crate) mod adapt;
+pub(crate) mod care;
+pub mod cause;
 pub(crate) mod conceal;
 pub mod interpreter;
+pub(crate) mod line;
 pub(crate) mod remote;
 pub mod spec;
 mod uncached;
@@ -13,16 +18,19 @@ pub mod worker;
 pub use remote::Remote;
 
 use crate::error::{Error, Kind, Result};
+use crate::recovery::{Patient, Ward};
 use crate::report::PluginStatus;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{self, NonFiniteNews, PluginStats, PluginTimes};
+use crate::telemetry::{self, GuardNews, PluginStats};
+use care::Care;
 use conceal::Plan;
+use line::Line;
 use remote::Terms;
 use shared::format::Format;
 use shared::layout::SLOTS_MAX;
-use shared::message::{Configured, PluginKind};
+use shared::message::{Configured, Loaded, PluginKind};
 use shared::ring::HostEnd;
-use spec::{Guard, Lost, Mode, PluginSpec};
+use spec::{Guard, Lost, Mode, PluginSpec, Standby};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use uncached::Uncached;
@@ -35,22 +43,33 @@ const SLOTS: u32 = 8;
 const SPARE_SLOTS: u32 = 4;
 /// Longest delay of its own that a plugin can declare.
 const LATENCY_MAX_S: f64 = 10.0;
+/// The incarnation that a plugin is loaded as.
+const FIRST: u32 = 1;
 
 /// The control half of a plugin.
 #[derive(Debug)]
 pub struct Plugin {
     name: String,
     spec: PluginSpec,
-    worker: Worker,
+    /// What it said of itself when it was loaded first.
+    loaded: Loaded,
+    care: Arc<Care>,
+    /// Of a plugin in real time: the recovery that watches over it.
+    ward: Option<Ward>,
     mode: Mode,
     closed: bool,
     own_latency_frames: u32,
-    uncached: Uncached,
     notes: Vec<String>,
-    non_finite: NonFiniteNews,
+    guard: GuardNews,
     stats: Arc<PluginStats>,
-    times: PluginTimes,
-    died: Option<String>,
+}
+
+/// What a plugin is, for the chain around it; every incarnation is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nature {
+    pub(crate) kind: PluginKind,
+    /// What it says it delays by.
+    pub(crate) latency_frames: u32,
 }
 
 impl Plugin {
@@ -79,13 +98,31 @@ impl Plugin {
     ) -> Result<(Self, Remote)> {
         let place = Place { burst: place.burst.max(1), ..place };
         let (mut plugin, end) = Self::open(supervisor, name, spec, place, None)?;
-        plugin.worker.start()?;
-        let (stats, writer, times) = telemetry::plugin_figures();
-        plugin.stats = Arc::clone(&stats);
-        plugin.times = times;
-        let terms = plugin.terms(place);
-        let gone = plugin.worker.gone();
-        let remote = Remote::new(name.to_owned(), end, gone, terms, stats, writer);
+        let worker = plugin.worker();
+        worker.tells_no_death();
+        worker.start()?;
+        let (figures, times, misses) = telemetry::plugin_figures();
+        plugin.stats = Arc::clone(&figures.stats);
+        plugin.care.known().times = times;
+        let terms = plugin.terms(place, &end);
+        let (relief, depot) = line::queues();
+        let slots = end.layout().slots();
+        let line = Line::new(end, worker.gone(), FIRST);
+        let remote = Remote::new(name.to_owned(), line, Some(relief), terms, figures);
+        plugin.ward = Some(supervisor.recovery().watch_over(Patient {
+            name: name.into(),
+            spec: plugin.spec.clone(),
+            place,
+            mode: plugin.mode,
+            slots,
+            nature: plugin.nature(),
+            policy: plugin.policy(),
+            incarnation: FIRST,
+            care: Arc::clone(&plugin.care),
+            stats: Arc::clone(&plugin.stats),
+            depot,
+            misses,
+        }));
         Ok((plugin, remote))
     }
 
@@ -109,52 +146,58 @@ impl Plugin {
         check_answers(name, &spec, loaded.kind, format, &configured)?;
         let mut uncached = Uncached::new(configured.uncached.as_deref(), end.uncached_blocks());
         let mut notes: Vec<_> = uncached.line(name).into_iter().collect();
-        notes.extend(rate_note(name, loaded.kind, format, &configured));
+        notes.extend(rate_note(name, worker.loaded().kind, format, &configured));
         let own_latency_frames = latency_frames(name, format, configured.latency_s)?;
-        let (stats, _, times) = telemetry::plugin_figures();
-        let name = name.to_owned();
+        let (figures, times, _) = telemetry::plugin_figures();
         let plugin = Self {
-            name,
+            name: name.to_owned(),
+            loaded: worker.loaded().clone(),
+            care: Arc::new(Care::new(worker, spec.set.clone(), uncached, times)),
             spec,
-            worker,
+            ward: None,
             mode,
             closed,
             own_latency_frames,
-            uncached,
             notes,
-            non_finite: NonFiniteNews::default(),
-            stats,
-            times,
-            died: None,
+            guard: GuardNews::default(),
+            stats: figures.stats,
         };
         Ok((plugin, end))
     }
 
-    fn terms(&self, place: Place) -> Terms {
-        let kind = self.worker.loaded().kind;
+    fn terms(&self, place: Place, end: &HostEnd) -> Terms {
         let burst_frames = place.burst as usize * place.format.block_frames();
-        let mode_frames = if self.mode == Mode::Pipelined { burst_frames } else { 0 };
-        let latency_frames = self.own_latency_frames as usize + mode_frames;
+        let own = self.own_latency_frames as usize;
+        let latency_frames = if self.mode == Mode::Pipelined { own + burst_frames } else { own };
+        // Where a pipelined result could not be kept as long as it takes, it stays as it is.
+        let adapt = self.spec.adapt && place.burst + SPARE_SLOTS <= end.layout().slots();
+        let latency_max_frames = if adapt { own + burst_frames } else { latency_frames };
         Terms {
-            kind,
+            kind: self.loaded.kind,
             mode: self.mode,
             burst: place.burst,
             deadline: self.spec.deadline,
-            guard: self.spec.guard,
+            scrub: self.spec.scrub(),
+            adapt,
             own_latency_frames: self.own_latency_frames,
-            plan: self.plan(latency_frames),
+            plan: Plan { latency_max_frames, ..self.plan(latency_frames) },
         }
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { kind: self.loaded.kind, latency_frames: self.own_latency_frames }
     }
 
     /// What happens to its lost blocks, if its output comes this late.
     pub(crate) fn plan(&self, latency_frames: usize) -> Plan {
-        let dry = self.worker.loaded().kind == PluginKind::Processor;
+        let dry = self.loaded.kind == PluginKind::Processor;
         // What is not audio can neither be held nor joined, and a source has nothing dry.
         let lost = match self.spec.lost {
             Lost::Bypass if !dry => Lost::Mute,
             lost => lost,
         };
-        Plan { lost, closed: self.closed, ramp: self.spec.guard == Guard::On, latency_frames }
+        let ramp = self.spec.guard == Guard::On;
+        Plan { lost, closed: self.closed, ramp, latency_frames, latency_max_frames: latency_frames }
     }
 
     /// Its name.
@@ -181,67 +224,114 @@ impl Plugin {
         &self.notes
     }
 
-    /// Its worker process: parameters, start and stop.
+    /// Its worker process: the one that plays, or the last that did. Parameters are better set by
+    /// [`Plugin::set_parameter`], which a replacement gets too.
     #[must_use]
-    pub fn worker(&self) -> &Worker {
-        &self.worker
+    pub fn worker(&self) -> Arc<Worker> {
+        Arc::clone(&self.care.known().worker)
     }
 
-    pub(crate) fn stats(&self) -> &PluginStats {
+    /// Sets a parameter, between two blocks if it runs; whether the plugin accepted it. A worker that takes this
+    /// one's place is given it too.
+    ///
+    /// # Errors
+    /// As [`Worker::set_parameter`].
+    pub fn set_parameter(&self, key: &str, value: &str) -> Result<bool> {
+        let worker = self.worker();
+        let accepted = worker.set_parameter(key, value)?;
+        if accepted {
+            let mut known = self.care.known();
+            known.parameters.set(key, value);
+            let twin = known.twin.clone();
+            drop(known);
+            // A twin that does not take it dies of it or is told of when it plays.
+            let _ = twin.map(|twin| twin.set_parameter(key, value));
+        }
+        Ok(accepted)
+    }
+
+    /// Ends its worker and starts another one, also if it was given up; its blocks are replaced meanwhile.
+    pub fn restart(&self) {
+        if let Some(ward) = &self.ward {
+            ward.restart();
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &Arc<PluginStats> {
         &self.stats
     }
 
     /// Takes note of a block's time, for whoever drives the ring himself.
     pub(crate) fn time(&mut self, stamps: shared::ring::Stamps) {
-        self.times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
+        self.care.known().times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
     }
 
     /// What has happened to its blocks that the user has not been told yet, a line each.
     pub fn news(&mut self) -> Option<String> {
-        let non_finite = self.non_finite.line(&self.name, &self.stats.counts());
-        let news: Vec<_> = non_finite.into_iter().chain(self.uncached.line(&self.name)).collect();
+        let mut news = self.guard.lines(&self.name, &self.stats.counts());
+        news.extend(self.care.known().uncached.line(&self.name));
         (!news.is_empty()).then(|| news.join("\n"))
     }
 
-    /// Takes note of how its worker ended.
-    pub fn note_death(&mut self, how: String) {
-        self.died = Some(how);
+    /// Takes note of how its worker ended, where no recovery does.
+    pub(crate) fn note_death(&mut self, how: String) {
+        let mut known = self.care.known();
+        known.deaths += 1;
+        known.last_death = Some(how.clone());
+        known.down = Some(how);
     }
 
-    /// Whether its worker has ended.
+    /// Whether its worker has ended and no other has taken its place.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.worker.gone().load(Ordering::Relaxed)
+        self.care.known().worker.is_gone()
     }
 
     /// How it is doing.
     pub fn status(&mut self) -> PluginStatus {
-        self.times.drain();
-        let loaded = self.worker.loaded();
-        let gone = self.is_dead();
+        let added_frames = self.stats.added_frames();
+        let mut known = self.care.known();
+        known.times.drain();
         // Before the reason: no count without one.
-        let uncached_blocks = self.uncached.blocks();
+        let uncached_blocks = known.uncached.blocks();
+        let (loaded, worker) = (&self.loaded, &known.worker);
+        let ended = || worker.is_gone().then(|| "its worker ended".to_owned());
         PluginStatus {
             name: self.name.clone(),
             title: format!("{} {}", loaded.name, loaded.version),
             file: self.spec.file.clone(),
             kind: loaded.kind.to_string(),
-            mode: if self.mode == Mode::Pipelined { "pipelined" } else { "same-block" },
+            mode: if self.mode == Mode::Pipelined || added_frames > 0 { "pipelined" } else { "same-block" },
+            moves: self.stats.progress().moves.load(Ordering::Relaxed),
+            added_frames,
             lost: self.policy(),
-            pid: self.worker.pid(),
-            python: self.worker.hello().python.clone(),
-            dead: self.died.clone().or_else(|| gone.then(|| "its worker ended".to_owned())),
-            uncached: self.uncached.why().map(ToOwned::to_owned),
+            pid: worker.pid(),
+            python: worker.hello().python.clone(),
+            standby: self.standby(),
+            deaths: known.deaths,
+            last_death: known.last_death.clone(),
+            dead: known.down.clone().or_else(ended),
+            uncached: known.uncached.why().map(ToOwned::to_owned),
             uncached_blocks,
             counts: self.stats.counts(),
-            plugin_time: self.times.plugin(),
-            round_trip: self.times.round_trip(),
+            causes: known.causes.clone(),
+            plugin_time: known.times.plugin(),
+            round_trip: known.times.round_trip(),
+        }
+    }
+
+    fn standby(&self) -> &'static str {
+        match self.spec.standby {
+            _ if !self.spec.restart || self.ward.is_none() => "none",
+            Standby::None => "none",
+            Standby::Spare => "spare",
+            Standby::Twin => "twin",
         }
     }
 
     fn policy(&self) -> &'static str {
         match (self.closed, self.plan(0).lost) {
-            _ if self.worker.loaded().kind == PluginKind::Sink => "nothing",
+            _ if self.loaded.kind == PluginKind::Sink => "nothing",
             (true, _) => "silence (fail-closed)",
             (_, Lost::Bypass) => "bypass",
             (_, Lost::Mute) => "mute",
@@ -253,8 +343,15 @@ impl Plugin {
     ///
     /// # Errors
     /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same.
-    pub fn shutdown(self) -> Result<()> {
-        self.worker.shutdown()
+    pub fn shutdown(mut self) -> Result<()> {
+        // Nobody takes the place of one that is to go.
+        self.ward = None;
+        let known = self.care.known();
+        let (worker, twin) = (Arc::clone(&known.worker), known.twin.clone());
+        drop(known);
+        // Nobody has heard the twin: what it says of its end is not worth a word.
+        let _ = twin.map(|twin| twin.shutdown());
+        worker.shutdown()
     }
 }
 
@@ -341,7 +438,7 @@ fn rate_note(name: &str, kind: PluginKind, format: Format, says: &Configured) ->
     Some(format!("plugin {name} says that it runs at {rate} Hz; it gets {} Hz", format.rate()))
 }
 
-fn latency_frames(name: &str, format: Format, latency_s: f64) -> Result<u32> {
+pub(crate) fn latency_frames(name: &str, format: Format, latency_s: f64) -> Result<u32> {
     if !(0.0..=LATENCY_MAX_S).contains(&latency_s) {
         let what = format!("plugin {name} says that it delays by {latency_s} s");
         return Err(Error::new(Kind::Plugin, what)

@@ -2,20 +2,23 @@
 //!
 //! Elsewhere is a worker process with a Python plugin, or the thread of a pipelined section. This half hands
 //! blocks over, takes results back, bounds every wait and replaces what is lost. It holds nothing that the other
-//! side could corrupt, and forgets about a late result: the sequence tells it from a new one. Starting,
-//! restarting and talking to the other side is not its business.
+//! side could corrupt, and forgets about a late result: the sequence tells it from a new one. When its line is over
+//! it takes the next one that lies ready; starting workers and talking to them is not its business.
 
+use super::adapt::{Adapt, Switch};
+use super::cause::{Found, Miss};
 use super::conceal::{Concealer, Plan};
-use super::spec::{DEADLINE_MAX, Guard, Mode};
+use super::line::{Line, Relief};
+use super::spec::{DEADLINE_MAX, Mode};
 use crate::block::Block;
 use crate::processor::{Processor, Seals, Turn};
-use crate::telemetry::{Loss, PluginStats, Timing, TimingWriter};
+use crate::telemetry::{Figures, Loss, Timing};
 use shared::clock::now_ns;
+use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Scrub, Status, Taken};
+use shared::ring::{Look, Notes, Refused, Scrub, Status, Taken, Waited};
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// How long a sink may take for the blocks that are left to it at the end.
 const SINK_WAIT_NS: u64 = 1_000_000_000;
@@ -29,7 +32,10 @@ pub(crate) struct Terms {
     /// as there is no time between them.
     pub(crate) burst: u32,
     pub(crate) deadline: f32,
-    pub(crate) guard: Guard,
+    /// What is done to the samples of an answer.
+    pub(crate) scrub: Scrub,
+    /// Whether it may change the mode by itself.
+    pub(crate) adapt: bool,
     /// What the plugin says it delays by, without the mode's block.
     pub(crate) own_latency_frames: u32,
     pub(crate) plan: Plan,
@@ -39,16 +45,18 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub struct Remote {
     name: String,
-    end: HostEnd,
-    gone: Arc<AtomicBool>,
+    format: Format,
+    line: Option<Line>,
+    relief: Option<Relief>,
     terms: Terms,
     concealer: Concealer,
-    /// The blocks handed over whose results are not due yet, if it is pipelined.
+    adapt: Adapt,
+    /// The blocks handed over whose results are due later, if it is pipelined; the last ones, a burst of them, if it
+    /// may become so.
     under_way: VecDeque<Result<Asked, Loss>>,
-    /// Of a sink that is not waited for: blocks it has not answered yet, at most one for each slot.
-    unanswered: VecDeque<Asked>,
-    stats: Arc<PluginStats>,
-    timings: TimingWriter,
+    /// Blocks handed over and not seen answered yet, at most one for each slot.
+    open: VecDeque<Open>,
+    figures: Figures,
 }
 
 /// A block that was handed over.
@@ -58,74 +66,177 @@ struct Asked {
     at_ns: u64,
 }
 
+/// A block that may still be answered.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    asked: Asked,
+    /// It was not there when it was due, and has been replaced.
+    missed: Option<Missed>,
+}
+
+/// When a block was missed.
+#[derive(Debug, Clone, Copy)]
+struct Missed {
+    turn_start_ns: u64,
+    deadline_ns: u64,
+    at_ns: u64,
+}
+
 impl Remote {
-    /// The audio half over `end`; `gone` is set when the other side has died.
+    /// The audio half over `line`; when that is over, `relief` has the next one.
     pub(crate) fn new(
         name: String,
-        end: HostEnd,
-        gone: Arc<AtomicBool>,
+        line: Line,
+        relief: Option<Relief>,
         terms: Terms,
-        stats: Arc<PluginStats>,
-        timings: TimingWriter,
+        figures: Figures,
     ) -> Self {
-        let concealer = Concealer::new(end.layout().format(), terms.plan);
-        let unanswered = VecDeque::with_capacity(end.layout().slots() as usize);
-        // Full when the results of a burst and of one block more are due.
-        let due = if terms.mode == Mode::Pipelined { terms.burst as usize + 1 } else { 0 };
-        let under_way = VecDeque::with_capacity(due);
-        Self { name, end, gone, terms, concealer, under_way, unanswered, stats, timings }
+        let layout = line.end.layout();
+        let format = layout.format();
+        let terms = Terms { adapt: terms.adapt && can_adapt(&terms), ..terms };
+        let progress = figures.stats.progress();
+        progress.incarnation.store(line.incarnation, Ordering::Relaxed);
+        Self {
+            name,
+            format,
+            concealer: Concealer::new(format, terms.plan),
+            adapt: Adapt::new(format.block_ns(), terms.adapt),
+            // Full when the results of a burst and of one block more are due.
+            under_way: VecDeque::with_capacity(terms.burst as usize + 1),
+            open: VecDeque::with_capacity(layout.slots() as usize),
+            line: Some(line),
+            relief,
+            terms,
+            figures,
+        }
     }
+
+    // --- the line ---
+
+    /// Lets go of a line that is over, and takes the next one if it lies ready. At a block edge only.
+    fn relieve(&mut self) {
+        let Some(relief) = &mut self.relief else { return };
+        relief.discard_dead();
+        if self.line.as_ref().is_some_and(|line| !line.is_over()) {
+            return;
+        }
+        if let Some(over) = self.line.take() {
+            if let Err(kept) = relief.give_back(over) {
+                self.line = Some(kept);
+                return;
+            }
+            self.lose_what_is_open();
+        }
+        self.line = self.relief.as_mut().and_then(Relief::take);
+        let incarnation = self.line.as_ref().map_or(0, |line| line.incarnation);
+        self.figures.stats.progress().incarnation.store(incarnation, Ordering::Relaxed);
+    }
+
+    /// What the line owed will not come any more.
+    fn lose_what_is_open(&mut self) {
+        self.under_way.iter_mut().for_each(|due| *due = Err(Loss::Gone));
+        self.write_off(Loss::Gone);
+    }
+
+    /// Forgets the blocks that nobody will answer any more; a sink's are counted here.
+    fn write_off(&mut self, loss: Loss) {
+        while let Some(open) = self.open.pop_front() {
+            if self.is_fed() {
+                self.figures.stats.count_lost(loss);
+            } else if let Some(missed) = open.missed {
+                self.look_into(open.asked, missed, None);
+            }
+        }
+        self.settle_progress();
+    }
+
+    /// Nothing is owed: blocks that could not be handed over will never be answered.
+    fn settle_progress(&self) {
+        let progress = self.figures.stats.progress();
+        progress.answered.store(progress.asked.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Nothing of a worker that lies is taken any more.
+    fn cut(&mut self) -> Loss {
+        if let Some(line) = &mut self.line {
+            line.cut = true;
+            self.figures.stats.progress().liar.store(line.incarnation, Ordering::Relaxed);
+        }
+        Loss::Forged
+    }
+
+    // --- one block ---
 
     /// Hands the block over; fails if the other side is dead or so far behind that every slot is taken.
     fn ask(&mut self, block: &Block<'_>) -> Result<Asked, Loss> {
-        if self.gone.load(Ordering::Relaxed) {
-            return Err(Loss::Gone);
+        let Some(line) = self.line.as_mut().filter(|line| !line.is_over()) else { return Err(Loss::Gone) };
+        let progress = self.figures.stats.progress();
+        progress.asked.store(progress.asked.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // An answer that has not been seen keeps its slot: its successor there would overwrite it.
+        if self.open.len() >= line.end.layout().slots() as usize {
+            return Err(Loss::Behind);
         }
         let at_ns = now_ns();
         let is_source = self.terms.kind == PluginKind::Source;
-        let seq = self.end.publish(|samples| {
+        let published = line.end.publish(|samples| {
             if !is_source {
                 samples.copy_from_slice(block.samples());
             }
         });
-        self.end.notify();
-        seq.map(|seq| Asked { seq, at_ns }).ok_or(Loss::Behind)
+        match published {
+            Ok(seq) => {
+                line.end.notify();
+                let asked = Asked { seq, at_ns };
+                self.open.push_back(Open { asked, missed: None });
+                Ok(asked)
+            }
+            Err(Refused::Full) => Err(Loss::Behind),
+            Err(Refused::Forged) => Err(self.cut()),
+        }
+    }
+
+    /// Waits for the answer until the deadline, or until there will be none.
+    fn wait(&self, asked: Asked, deadline_ns: u64) {
+        let Some(line) = &self.line else { return };
+        if line.end.wait(asked.seq, deadline_ns, &line.gone) == Waited::Flooded {
+            self.figures.stats.count_flooded();
+        }
     }
 
     /// Puts the result into the block if it is there and good.
-    fn take(&mut self, asked: Asked, block: &mut Block<'_>) -> Result<(), Loss> {
-        let late = || if self.gone.load(Ordering::Relaxed) { Loss::Gone } else { Loss::Late };
-        let head = self.end.head(asked.seq).ok_or_else(late)?;
-        self.time(asked, &head);
+    fn take(&mut self, asked: Asked, block: &mut Block<'_>) -> Result<Taken, Loss> {
+        let Some(line) = self.line.as_ref().filter(|line| !line.cut) else { return Err(Loss::Gone) };
+        match line.end.look(asked.seq) {
+            Look::Answered => {}
+            Look::NotYet if line.is_over() => return Err(Loss::Gone),
+            Look::NotYet => return Err(Loss::Late),
+            Look::Forged => return Err(self.cut()),
+        }
+        let head = line.end.head(asked.seq).ok_or(Loss::Torn)?;
+        time(&mut self.figures, asked, &head);
         if head.status != Status::Good {
             return Err(Loss::Failed);
         }
         if self.terms.kind == PluginKind::Sink {
-            return Ok(());
+            return Ok(head);
         }
-        let scrub = if self.terms.guard == Guard::On { Scrub::NonFinite } else { Scrub::Nothing };
-        let taken = self.end.take(asked.seq, block.samples_mut(), scrub).map_err(|_| {
-            // What was copied is not audio, and the dry block is gone.
-            block.samples_mut().fill(0.0);
+        let taken = line.end.take(asked.seq, block.samples_mut(), self.terms.scrub).map_err(|_| {
+            // What was copied is not audio; the dry block is still in its slot, which is ours.
+            if self.terms.kind == PluginKind::Source {
+                block.samples_mut().fill(0.0);
+            } else {
+                block.samples_mut().copy_from_slice(line.end.requested(asked.seq));
+            }
             Loss::Torn
         })?;
-        self.stats.count_non_finite(taken.non_finite);
-        Ok(())
-    }
-
-    fn time(&mut self, asked: Asked, head: &Taken) {
-        let stamps = head.stamps;
-        self.timings.push(Timing {
-            round_trip_ns: now_ns().saturating_sub(asked.at_ns),
-            // The worker's own words: shown, never relied upon.
-            plugin_ns: stamps.left_ns.saturating_sub(stamps.entered_ns),
-        });
+        self.figures.stats.count_guarded(taken.non_finite, taken.too_loud);
+        Ok(taken)
     }
 
     fn settle(&mut self, result: Result<(), Loss>, block: &mut Block<'_>) {
         match result {
-            Ok(()) => self.stats.count_good(),
-            Err(loss) => self.stats.count_lost(loss),
+            Ok(()) => self.figures.stats.count_good(),
+            Err(loss) => self.figures.stats.count_lost(loss),
         }
         if self.terms.kind == PluginKind::Sink {
             return;
@@ -136,16 +247,24 @@ impl Remote {
         }
     }
 
-    fn same_block(&mut self, block: &mut Block<'_>, turn: &Turn) {
+    fn same_block(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
         let deadline_ns = turn.deadline_ns(self.terms.deadline);
-        let result = self.ask(block).and_then(|asked| {
-            let _ = self.end.wait(asked.seq, deadline_ns, &self.gone);
+        let asked = self.ask(block);
+        self.keep_for_later(asked);
+        let result = asked.and_then(|asked| {
+            self.wait(asked, deadline_ns);
             self.take(asked, block)
         });
-        self.settle(result, block);
+        if let (Ok(asked), Err(Loss::Late)) = (asked, &result) {
+            self.note_missed(asked, turn, deadline_ns);
+        }
+        let round_trip_ns = asked.ok().filter(|_| result.is_ok()).map(|asked| now_ns() - asked.at_ns);
+        let patience_ns = asked.map_or(0, |asked| deadline_ns.saturating_sub(asked.at_ns));
+        self.settle(result.map(|_| ()), block);
+        self.adapt_to(was_slow, round_trip_ns, patience_ns);
     }
 
-    fn pipelined(&mut self, block: &mut Block<'_>) {
+    fn pipelined(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
         let asked = self.ask(block);
         self.under_way.push_back(asked);
         if self.under_way.len() <= self.terms.burst as usize {
@@ -155,56 +274,143 @@ impl Remote {
         }
         let due = self.under_way.pop_front().unwrap_or(Err(Loss::Behind));
         let result = due.and_then(|due| self.take(due, block));
-        self.settle(result, block);
+        if let (Ok(due), Err(Loss::Late)) = (due, &result) {
+            self.note_missed(due, turn, turn.start_ns);
+        }
+        // The worker's own words: they decide no more than its own mode.
+        let round_trip_ns = due
+            .ok()
+            .zip(result.as_ref().ok())
+            .map(|(due, taken)| taken.stamps.left_ns.saturating_sub(due.at_ns));
+        self.settle(result.map(|_| ()), block);
+        let patience_ns = turn.deadline_ns(self.terms.deadline) - turn.start_ns;
+        self.adapt_to(was_slow, round_trip_ns, patience_ns);
     }
 
     /// Hands over to a sink without waiting. An answer that comes late is as good: the audio has arrived.
     fn feed(&mut self, block: &Block<'_>) {
-        self.acknowledge();
-        // An answer that has not been seen keeps its slot: its successor there would overwrite it.
-        let has_room = self.unanswered.len() < self.end.layout().slots() as usize;
-        let asked = if has_room { self.ask(block) } else { Err(Loss::Behind) };
-        match asked {
-            Ok(asked) => self.unanswered.push_back(asked),
-            Err(_) if self.gone.load(Ordering::Relaxed) => {
-                self.stats.count_lost(Loss::Gone);
-                self.write_off(Loss::Gone);
-            }
-            Err(loss) => self.stats.count_lost(loss),
+        if let Err(loss) = self.ask(block) {
+            self.figures.stats.count_lost(loss);
         }
     }
 
-    /// Counts the blocks that nobody will answer any more.
-    fn write_off(&mut self, loss: Loss) {
-        while self.unanswered.pop_front().is_some() {
-            self.stats.count_lost(loss);
-        }
+    /// Whether it is a sink that is not waited for: its blocks are counted when they are answered.
+    fn is_fed(&self) -> bool {
+        self.terms.mode == Mode::Pipelined && self.terms.kind == PluginKind::Sink
     }
 
-    /// Counts what a sink has answered meanwhile.
-    fn acknowledge(&mut self) {
-        while let Some(asked) = self.unanswered.front().copied()
-            && let Some(head) = self.end.head(asked.seq)
+    // --- what comes late ---
+
+    /// Takes note of what has been answered meanwhile; whether a block was that had been missed.
+    fn acknowledge(&mut self) -> bool {
+        let mut was_slow = false;
+        let mut answered = 0;
+        while let Some(Open { asked, missed }) = self.open.front().copied()
+            && let Some(head) = self.line.as_ref().and_then(|line| line.end.head(asked.seq))
         {
-            self.unanswered.pop_front();
-            self.time(asked, &head);
-            match head.status {
-                Status::Good => self.stats.count_good(),
-                Status::Failed => self.stats.count_lost(Loss::Failed),
+            self.open.pop_front();
+            answered += 1;
+            if let Some(missed) = missed {
+                was_slow = true;
+                self.look_into(asked, missed, Some(&head));
+            }
+            if self.is_fed() {
+                time(&mut self.figures, asked, &head);
+                match head.status {
+                    Status::Good => self.figures.stats.count_good(),
+                    Status::Failed => self.figures.stats.count_lost(Loss::Failed),
+                }
             }
         }
+        let progress = self.figures.stats.progress();
+        progress.answered.store(progress.answered.load(Ordering::Relaxed) + answered, Ordering::Relaxed);
+        if self.open.is_empty() {
+            self.settle_progress();
+        }
+        was_slow
     }
+
+    fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
+        let missed = Missed { turn_start_ns: turn.start_ns, deadline_ns, at_ns: now_ns() };
+        if let Some(open) = self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
+            open.missed = Some(missed);
+        }
+    }
+
+    /// Hands a missed block over to be looked into: with the answer that came late, or without one.
+    fn look_into(&mut self, asked: Asked, missed: Missed, head: Option<&Taken>) {
+        let found = if head.is_some() { Found::Alive } else { Found::Dead };
+        self.figures.miss(Miss {
+            turn_start_ns: missed.turn_start_ns,
+            published_ns: asked.at_ns,
+            deadline_ns: missed.deadline_ns,
+            block_ns: self.format.block_ns(),
+            taken_ns: missed.at_ns,
+            now_ns: now_ns(),
+            is_pipelined: self.terms.mode == Mode::Pipelined,
+            found,
+            stamps: head.map(|head| head.stamps),
+            // All zero: not measured.
+            notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),
+        });
+    }
+
+    // --- changing the mode by itself ---
+
+    /// Keeps the last burst of blocks in case it is pipelined from the next one on.
+    fn keep_for_later(&mut self, asked: Result<Asked, Loss>) {
+        if self.terms.adapt {
+            if self.under_way.len() == self.terms.burst as usize {
+                self.under_way.pop_front();
+            }
+            self.under_way.push_back(asked);
+        }
+    }
+
+    /// Another mode from the next block on, if it is time for it. The dry signal goes with it, and a ramp joins what
+    /// was heard to what will be.
+    fn adapt_to(&mut self, was_slow: bool, round_trip_ns: Option<u64>, patience_ns: u64) {
+        let Some(switch) = self.adapt.note(was_slow, round_trip_ns, patience_ns) else { return };
+        let burst_frames = self.terms.burst * u32::try_from(self.format.block_frames()).unwrap_or(u32::MAX);
+        let added_frames = match switch {
+            Switch::ToPipelined => burst_frames,
+            Switch::ToSameBlock => 0,
+        };
+        self.terms.mode = if added_frames > 0 { Mode::Pipelined } else { Mode::SameBlock };
+        self.concealer.realign(self.terms.own_latency_frames as usize + added_frames as usize);
+        let progress = self.figures.stats.progress();
+        progress.added_frames.store(added_frames, Ordering::Relaxed);
+        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+/// Whether there is another mode to go to: a sink gives nothing back that could come later.
+fn can_adapt(terms: &Terms) -> bool {
+    terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink
+}
+
+fn time(figures: &mut Figures, asked: Asked, head: &Taken) {
+    let stamps = head.stamps;
+    figures.timings.push(Timing {
+        round_trip_ns: now_ns().saturating_sub(asked.at_ns),
+        // The worker's own words: shown, never relied upon.
+        plugin_ns: stamps.left_ns.saturating_sub(stamps.entered_ns),
+    });
 }
 
 /// A chain is dropped on a thread that may wait. A sink that is only a little behind gets what was handed over to
 /// it before its worker is told to stop, so that what was played is recorded too, and every block is counted.
 impl Drop for Remote {
     fn drop(&mut self) {
-        if let Some(last) = self.unanswered.back().copied() {
-            let _ = self.end.wait(last.seq, now_ns() + SINK_WAIT_NS, &self.gone);
-            self.acknowledge();
-            self.write_off(if self.gone.load(Ordering::Relaxed) { Loss::Gone } else { Loss::Late });
+        if !self.is_fed() {
+            return;
         }
+        if let (Some(last), Some(line)) = (self.open.back(), &self.line) {
+            let _ = line.end.wait(last.asked.seq, now_ns() + SINK_WAIT_NS, &line.gone);
+            let _ = self.acknowledge();
+        }
+        let is_over = self.line.as_ref().is_none_or(Line::is_over);
+        self.write_off(if is_over { Loss::Gone } else { Loss::Late });
     }
 }
 
@@ -214,12 +420,16 @@ impl Processor for Remote {
     }
 
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
+        let began_ns = now_ns();
+        self.relieve();
+        let was_slow = self.acknowledge();
         self.concealer.hear(block);
         match self.terms.mode {
-            Mode::SameBlock => self.same_block(block, turn),
+            Mode::SameBlock => self.same_block(block, turn, was_slow),
             Mode::Pipelined if self.terms.kind == PluginKind::Sink => self.feed(block),
-            Mode::Pipelined => self.pipelined(block),
+            Mode::Pipelined => self.pipelined(block, turn, was_slow),
         }
+        self.figures.stats.note_held(now_ns() - began_ns);
     }
 
     fn latency_frames(&self) -> u32 {
@@ -237,14 +447,16 @@ impl Processor for Remote {
     }
 
     fn enter_section(&mut self) {
-        let format = self.end.layout().format();
         // The section's thread may wait within the block, and the section's latency is that of all.
         if self.blocks_behind() > 0 {
             self.terms.deadline = DEADLINE_MAX;
         }
         self.terms.mode = Mode::SameBlock;
-        self.terms.plan.latency_frames = self.terms.own_latency_frames as usize;
-        self.concealer = Concealer::new(format, self.terms.plan);
+        self.terms.adapt = false;
+        self.adapt = Adapt::new(self.format.block_ns(), false);
+        let latency_frames = self.terms.own_latency_frames as usize;
+        self.terms.plan = Plan { latency_frames, latency_max_frames: latency_frames, ..self.terms.plan };
+        self.concealer = Concealer::new(self.format, self.terms.plan);
     }
 
     fn seals(&self) -> Seals {

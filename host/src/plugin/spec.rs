@@ -3,6 +3,7 @@
 //! For the configuration, the command line and users of the library. Holds values that are already checked;
 //! it does not look at the file system.
 
+use shared::ring::Scrub;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ pub enum Lost {
 /// What the host does to a plugin's samples at the boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Guard {
-    /// Non-finite samples are replaced by silence and counted; joints are ramped.
+    /// Non-finite samples are replaced by silence, those far above full scale are limited, both are counted; joints
+    /// are ramped.
     #[default]
     On,
     /// The bits pass unchanged: for plugins whose output isn't audio.
@@ -119,6 +121,14 @@ impl PluginSpec {
             hang_after: None,
             memory_max: None,
             snapshot_every: SNAPSHOT_EVERY,
+        }
+    }
+
+    /// What is done to the samples of an answer when they are taken.
+    pub(crate) fn scrub(&self) -> Scrub {
+        match self.guard {
+            Guard::On => Scrub::Guard { ceiling: 10f32.powf(self.level_max_db / 20.0) },
+            Guard::Off => Scrub::Nothing,
         }
     }
 

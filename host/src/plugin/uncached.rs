@@ -14,6 +14,8 @@ const SPOILED: &str = "the plugin made its buffers unusable for another block";
 pub(crate) struct Uncached {
     from_the_start: Option<String>,
     blocks: UncachedBlocks,
+    /// Of the workers before.
+    before: u64,
     told: bool,
 }
 
@@ -21,12 +23,18 @@ impl Uncached {
     /// `why` is what the worker said when it was configured, if each block is to have a buffer of its own.
     pub(crate) fn new(why: Option<&str>, blocks: UncachedBlocks) -> Self {
         let from_the_start = why.map(|why| plain(why.lines().next().unwrap_or_default()));
-        Self { from_the_start, blocks, told: false }
+        Self { from_the_start, blocks, before: 0, told: false }
     }
 
     /// Blocks so far, as the worker says.
     pub(crate) fn blocks(&self) -> u64 {
-        self.blocks.count()
+        self.before + self.blocks.count()
+    }
+
+    /// Goes on with the count of another worker.
+    pub(crate) fn follow(&mut self, blocks: UncachedBlocks) {
+        self.before = self.blocks();
+        self.blocks = blocks;
     }
 
     /// Why blocks get buffers of their own, if they do.

@@ -5,17 +5,19 @@
 //! gives the ring for the audio thread. Any thread may ask, also several at once.
 
 use super::interpreter::{quoted, refusal};
+use super::spec::PluginSpec;
 use crate::error::{Error, Kind, Result};
-use crate::supervisor::link::{Link, NoAnswer, Query};
-use crate::supervisor::{Because, Death, Limits};
+use crate::supervisor::link::{Hook, Link, NoAnswer, Query};
+use crate::supervisor::{Because, Condition, Death, Limits};
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
-use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded};
+use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, STATE_MAX, STATE_PART, StatePart};
 use shared::ring::HostEnd;
 use shared::segment::seal_written;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest sentence of a failure that is passed on: a worker may say anything.
@@ -38,19 +40,50 @@ pub struct Worker {
     loaded: Loaded,
 }
 
-/// Asks one worker, and puts into words why there is no answer. Dropped, it kills the worker.
+/// A worker's process as it is owned: dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Held(pub(crate) Arc<Link>);
+
+impl Deref for Held {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+/// Asks one worker, and puts into words why there is no answer.
 #[derive(Debug)]
 struct Asker {
-    link: Arc<Link>,
+    link: Held,
     origin: Origin,
     limits: Limits,
 }
 
 impl Worker {
     /// Waits for the hello of a process just started, then for its plugin to be loaded.
-    pub(crate) fn greet(link: Arc<Link>, origin: Origin, limits: Limits) -> Result<Self> {
+    pub(crate) fn greet(link: Arc<Link>, origin: Origin, spec: &PluginSpec, limits: Limits) -> Result<Self> {
+        let link = Held(link);
+        let hello = greeting(&link, &origin.python, &origin.module, &limits)?;
+        Self::load(link, hello, origin, spec, limits)
+    }
+
+    /// Has the plugin loaded by a worker that has said hello, which is its worker from now on.
+    pub(crate) fn load(
+        link: Held,
+        hello: Hello,
+        origin: Origin,
+        _spec: &PluginSpec,
+        limits: Limits,
+    ) -> Result<Self> {
+        link.rename(Arc::clone(&origin.name));
         let asker = Asker { link, origin, limits };
-        let hello = asker.hello()?;
         match asker.load() {
             Ok(loaded) => Ok(Self { asker, hello, loaded }),
             Err(why) => {
@@ -96,6 +129,62 @@ impl Worker {
     #[must_use]
     pub fn gone(&self) -> Arc<AtomicBool> {
         Arc::clone(self.asker.link.gone())
+    }
+
+    /// Whether the process is known to have ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.asker.link.gone().load(Ordering::Acquire)
+    }
+
+    /// The worker module that it loaded.
+    pub(crate) fn module(&self) -> &Path {
+        &self.asker.origin.module
+    }
+
+    /// Has `hook` run by the supervisor's thread as soon as the process is known to have ended, before its remains
+    /// are looked after; at once, here, if that is known already. It must not wait for anything.
+    pub fn on_gone(&self, hook: Box<dyn FnOnce() + Send>) {
+        let hook: Hook = hook;
+        self.asker.link.on_gone(hook);
+    }
+
+    /// How it ended, when all is known about it: some time after [`Worker::gone`].
+    #[must_use]
+    pub fn death(&self) -> Option<Arc<Death>> {
+        self.asker.link.ended()
+    }
+
+    /// As [`Worker::death`], and waits for it, but no longer than `limit`.
+    #[must_use]
+    pub fn wait_death(&self, limit: Duration) -> Option<Arc<Death>> {
+        self.asker.link.wait_end(limit)
+    }
+
+    /// Its death is no event from now on: whoever calls this tells of it.
+    pub fn tells_no_death(&self) {
+        self.asker.link.tell_no_death();
+    }
+
+    /// Gives the worker up, without waiting for anything: its ring is dead from now on and [`Worker::gone`] is up.
+    /// It is asked for the stacks of its threads and killed when it has written them down, in 15 ms at the latest,
+    /// or at once if a signal has stopped it. `why`, corrected in that case, and the stacks become part of its
+    /// [`Death`]. The reason of a worker that was ending already stays its own.
+    pub fn abandon(&self, why: Because) {
+        self.asker.link.abandon(why);
+    }
+
+    /// What its process is doing, as the kernel says. Waits for nothing, but asks the kernel.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.asker.link.process.condition()
+    }
+
+    /// Whether its process has begun to end, which is known long before it has ended if it has much memory. Then
+    /// [`Worker::gone`] is up.
+    #[must_use]
+    pub fn is_exiting(&self) -> bool {
+        self.asker.link.is_exiting()
     }
 
     /// Gives the plugin its format and parameters; it initialises itself if it has not done so before. The
@@ -176,56 +265,70 @@ impl Worker {
         }
     }
 
-    /// The plugin's state; `None` if it offers none.
+    /// The plugin's state; `None` if it offers none. It comes in parts, so nobody else may save meanwhile.
     ///
     /// # Errors
-    /// [`Kind::Plugin`] if it raises, hangs or crashes.
+    /// [`Kind::Plugin`] if it raises, hangs or crashes, or if its state is longer than [`STATE_MAX`];
+    /// [`Kind::Worker`] if what it sends is not as long as it says.
     pub fn save_state(&self) -> Result<Option<Vec<u8>>> {
-        let stage = "saving its state";
-        match self.asker.ask(Ask::SaveState, self.asker.limits.other, "still saving its state", stage)? {
-            Answer::State(state) => Ok(state),
-            other => Err(self.asker.wrong(&other, stage)),
+        let (doing, stage) = ("still saving its state", "saving its state");
+        let mut state = Vec::new();
+        loop {
+            let body = Ask::SaveState { from: state.len() as u64 };
+            let StatePart { bytes, total } =
+                match self.asker.ask(body, self.asker.limits.other, doing, stage)? {
+                    Answer::State(Some(part)) => part,
+                    Answer::State(None) if state.is_empty() => return Ok(None),
+                    other => return Err(self.asker.wrong(&other, stage)),
+                };
+            let total = usize::try_from(total).unwrap_or(usize::MAX);
+            // Exactly the part that is due: whatever it says, a worker can't keep us here nor fill our memory.
+            if total > STATE_MAX
+                || Some(bytes.len()) != total.checked_sub(state.len()).map(|n| n.min(STATE_PART))
+            {
+                let why = format!("it sent {} of {total} bytes at {}", bytes.len(), state.len());
+                return Err(self.asker.died(&self.asker.link.fail(why), stage));
+            }
+            state.extend(bytes);
+            if state.len() == total {
+                return Ok(Some(state));
+            }
         }
     }
 
-    /// Gives the plugin a state that it saved before.
+    /// Gives the plugin a state that it saved before, in parts: nobody else may restore meanwhile.
     ///
     /// # Errors
-    /// [`Kind::Plugin`] if it raises, hangs or crashes; [`Kind::Config`] if the state is too long for a message.
+    /// [`Kind::Plugin`] if it raises, hangs or crashes; [`Kind::Config`] if the state is longer than
+    /// [`STATE_MAX`].
     pub fn load_state(&self, state: Vec<u8>) -> Result<()> {
-        let stage = "restoring its state";
-        self.asker.done(Ask::LoadState { state }, self.asker.limits.other, "still restoring its state", stage)
+        let (doing, stage) = ("still restoring its state", "restoring its state");
+        if state.len() > STATE_MAX {
+            let what = format!("a state of {} bytes: at most {STATE_MAX} can be restored", state.len());
+            return Err(Error::new(Kind::Config, what));
+        }
+        let mut rest = state.as_slice();
+        loop {
+            let (part, after) = rest.split_at(rest.len().min(STATE_PART));
+            let body = Ask::LoadState { part: part.to_vec(), more: !after.is_empty() };
+            self.asker.done(body, self.asker.limits.other, doing, stage)?;
+            if after.is_empty() {
+                return Ok(());
+            }
+            rest = after;
+        }
     }
 
     /// Asks the worker to go, and waits until it is gone: it says goodbye within two seconds, or is killed.
     ///
     /// # Errors
     /// [`Kind::Plugin`] if it raised on the way or had to be killed; how it ended, if it was gone before.
-    pub fn shutdown(self) -> Result<()> {
+    pub fn shutdown(&self) -> Result<()> {
         self.asker.go()
     }
 }
 
 impl Asker {
-    fn hello(&self) -> Result<Hello> {
-        let Origin { python, module, .. } = &self.origin;
-        let hello = self.link.hello(self.limits.hello).map_err(|death| refusal(python, module, &death))?;
-        if hello.protocol == shared::PROTOCOL { Ok(hello) } else { Err(self.stranger(&hello)) }
-    }
-
-    fn stranger(&self, hello: &Hello) -> Error {
-        self.link.kill_and_wait(Because::Unwanted);
-        let what = format!(
-            "the worker module {} is version {} (protocol {}), this host is version {} (protocol {})",
-            self.origin.module.display(),
-            hello.version,
-            hello.protocol,
-            env!("CARGO_PKG_VERSION"),
-            shared::PROTOCOL,
-        );
-        Error::new(Kind::Worker, what).remedy("build or install both from the same source")
-    }
-
     fn load(&self) -> Result<Loaded> {
         let body = Ask::Load { file: self.origin.file.clone() };
         match self.ask(body, self.limits.load, "still importing", "loading")? {
@@ -322,11 +425,26 @@ impl Asker {
     }
 }
 
-impl Drop for Asker {
-    fn drop(&mut self) {
-        self.link.leave();
-        self.link.kill(Because::Unwanted);
+/// Waits for the hello of a process just started as a worker.
+pub(crate) fn greeting(link: &Held, python: &Path, module: &Path, limits: &Limits) -> Result<Hello> {
+    let hello = link.hello(limits.hello).map_err(|death| refusal(python, module, &death))?;
+    if hello.protocol == shared::PROTOCOL {
+        return Ok(hello);
     }
+    link.kill_and_wait(Because::Unwanted);
+    Err(stranger(&hello, module))
+}
+
+fn stranger(hello: &Hello, module: &Path) -> Error {
+    let what = format!(
+        "the worker module {} is version {} (protocol {}), this host is version {} (protocol {})",
+        module.display(),
+        hello.version,
+        hello.protocol,
+        env!("CARGO_PKG_VERSION"),
+        shared::PROTOCOL,
+    );
+    Error::new(Kind::Worker, what).remedy("build or install both from the same source")
 }
 
 /// The path of a plugin file from the root, as the worker gets it.

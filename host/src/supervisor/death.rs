@@ -49,16 +49,76 @@ pub enum Because {
     Late(String),
     /// It broke the protocol: how.
     Hostile(String),
+    /// It gave no answer.
+    Hung {
+        /// For how long.
+        for_ms: u64,
+        /// A signal had stopped its process: nobody's fault here.
+        stopped: bool,
+    },
+    /// It and the processes it started used too much memory, in bytes.
+    Memory {
+        /// How much.
+        used: u64,
+        /// How much it may use.
+        limit: u64,
+    },
+    /// It started too many processes.
+    Processes {
+        /// How many there were.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Its output is no audio, block after block: what it is instead.
+    Faulty(String),
     /// Nobody needed it any more.
     Unwanted,
 }
 
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("was ended by the host")?;
         match self {
-            Self::Late(what) => write!(f, "was ended by the host: {what}"),
-            Self::Hostile(what) => write!(f, "was ended by the host: it broke the protocol ({what})"),
-            Self::Unwanted => f.write_str("was ended by the host, which did not need it any more"),
+            Self::Late(what) => write!(f, ": {what}"),
+            Self::Hostile(what) => write!(f, ": it broke the protocol ({what})"),
+            Self::Hung { for_ms, stopped: false } => write!(f, ": it gave no answer for {for_ms} ms"),
+            Self::Hung { for_ms, stopped: true } => {
+                write!(f, ": a signal had stopped it (SIGSTOP?), it gave no answer for {for_ms} ms")
+            }
+            Self::Memory { used, limit } => {
+                let (used, limit) = (mebibytes(*used), mebibytes(*limit));
+                write!(f, ": it used {used} MiB of memory, {limit} MiB are allowed (memory_max)")
+            }
+            Self::Processes { count, limit } => {
+                write!(f, ": it had started {count} processes, {limit} are allowed (a fork bomb?)")
+            }
+            Self::Faulty(what) => write!(f, ": its output was faulty ({what})"),
+            Self::Unwanted => f.write_str(", which did not need it any more"),
+        }
+    }
+}
+
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+impl Because {
+    /// The same of a process that a signal has stopped.
+    pub(super) fn of_a_stopped(self) -> Self {
+        match self {
+            Self::Hung { for_ms, .. } => Self::Hung { for_ms, stopped: true },
+            Self::Late(what) => Self::Late(format!("{what}; a signal had stopped it (SIGSTOP?)")),
+            other => other,
+        }
+    }
+
+    /// Whether the plugin is at fault, not its worker or somebody outside.
+    fn is_the_plugins(&self) -> bool {
+        match self {
+            Self::Late(_) | Self::Memory { .. } | Self::Processes { .. } | Self::Faulty(_) => true,
+            Self::Hung { stopped, .. } => !stopped,
+            Self::Hostile(_) | Self::Unwanted => false,
         }
     }
 }
@@ -68,7 +128,7 @@ impl Death {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match (&self.because, self.ending) {
-            (Some(Because::Late(_)), _) => Kind::Plugin,
+            (Some(because), _) if because.is_the_plugins() => Kind::Plugin,
             (Some(_), _) | (None, Ending::Unknown) => Kind::Worker,
             (None, Ending::Signal(signal)) if signal == Signal::KILL.as_raw() => Kind::Worker,
             (None, Ending::Code(code)) if own_words(code).is_some() => Kind::Worker,
@@ -150,6 +210,30 @@ mod tests {
         let hang = death(Ending::Signal(9), Some(Because::Late("still importing after 30 s".into())));
         assert_eq!(hang.kind(), Kind::Plugin);
         assert_eq!(hang.to_string(), "was ended by the host: still importing after 30 s");
+    }
+
+    #[test]
+    fn whatever_the_host_ended_it_for_is_told_with_its_figures() {
+        for (because, kind, words) in [
+            (Because::Hung { for_ms: 250, stopped: false }, Kind::Plugin, "it gave no answer for 250 ms"),
+            (
+                Because::Hung { for_ms: 250, stopped: true },
+                Kind::Worker,
+                "a signal had stopped it (SIGSTOP?)",
+            ),
+            (Because::Memory { used: 3 << 30, limit: 2 << 30 }, Kind::Plugin, "3072 MiB of memory, 2048 MiB"),
+            (Because::Processes { count: 65, limit: 64 }, Kind::Plugin, "65 processes, 64 are allowed"),
+            (
+                Because::Faulty("not a number in 100 blocks".into()),
+                Kind::Plugin,
+                "not a number in 100 blocks",
+            ),
+        ] {
+            let death = death(Ending::Signal(9), Some(because));
+            let said = death.to_string();
+            assert!(said.starts_with("was ended by the host: ") && said.contains(words), "{said}");
+            assert_eq!(death.kind(), kind, "{said}");
+        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! What the supervisor tells unasked: what plugins print, how their blocks fail, that one has died.
 //!
-//! For whoever shows or records it. The queue is bounded: if nobody reads it, text is dropped and counted, and
-//! only deaths are kept until there is room.
+//! For whoever shows or records it. The queue is bounded: if nobody reads it, text is dropped and counted; deaths
+//! and what others tell by a [`Teller`] are kept until there is room, as many again as fit in the queue.
 
 use super::death::Death;
 use crate::error::plain;
 use shared::message::{Failure, LogSource};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Events that may wait to be read.
 pub(super) const QUEUE: usize = 4096;
@@ -59,6 +59,13 @@ pub enum Event {
         /// How it ended.
         how: Arc<Death>,
     },
+    /// Something happened to a plugin, in words.
+    Told {
+        /// Which plugin.
+        plugin: Arc<str>,
+        /// One sentence for people, and more lines if there is more to say. It names the plugin.
+        text: String,
+    },
 }
 
 impl fmt::Display for Event {
@@ -84,6 +91,7 @@ impl fmt::Display for Event {
                 write!(f, "plugin {plugin} {how}")?;
                 indented(f, &how.stderr)
             }
+            Self::Told { text, .. } => f.write_str(text),
         }
     }
 }
@@ -96,37 +104,82 @@ fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 #[derive(Debug)]
 pub(super) struct Reporter {
     queue: SyncSender<Event>,
-    owed: VecDeque<Event>,
+    owed: Mutex<Owed>,
+}
+
+#[derive(Debug, Default)]
+struct Owed {
+    events: VecDeque<Event>,
+    /// What nobody has read for so long that there was no room for it even here.
+    lost: u64,
 }
 
 impl Reporter {
     pub(super) fn new(queue: SyncSender<Event>) -> Self {
-        Self { queue, owed: VecDeque::new() }
+        Self { queue, owed: Mutex::default() }
     }
 
     /// Queues an event if there is room for it; false if not.
-    pub(super) fn offer(&mut self, event: Event) -> bool {
+    pub(super) fn offer(&self, event: Event) -> bool {
         !matches!(self.queue.try_send(event), Err(TrySendError::Full(_)))
     }
 
-    /// Queues an event, now or as soon as there is room: one for each worker, so they are few.
-    pub(super) fn owe(&mut self, event: Event) {
-        self.owed.push_back(event);
+    /// Queues an event, now or as soon as there is room.
+    pub(super) fn owe(&self, event: Event) {
+        let mut owed = self.owed();
+        if owed.events.len() < QUEUE {
+            owed.events.push_back(event);
+        } else {
+            owed.lost += 1;
+        }
+        drop(owed);
         self.settle();
     }
 
     /// Queues what is owed, as far as there is room.
-    pub(super) fn settle(&mut self) {
-        while let Some(event) = self.owed.pop_front() {
+    pub(super) fn settle(&self) {
+        let mut owed = self.owed();
+        while let Some(event) = owed.events.pop_front() {
             if let Err(TrySendError::Full(event)) = self.queue.try_send(event) {
-                self.owed.push_front(event);
+                owed.events.push_front(event);
                 return;
             }
+        }
+        if owed.lost > 0 && self.offer(left_out(owed.lost)) {
+            owed.lost = 0;
         }
     }
 
     pub(super) fn owes(&self) -> bool {
-        !self.owed.is_empty()
+        let owed = self.owed();
+        !owed.events.is_empty() || owed.lost > 0
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Owed> {
+        // Whole after each statement.
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn left_out(count: u64) -> Event {
+    let text = format!("{count} reports were left out: more happened than was read");
+    Event::Told { plugin: "".into(), text }
+}
+
+/// Tells events among the supervisor's own. Any thread may; when the supervisor is gone, nobody hears it.
+#[derive(Debug, Clone)]
+pub struct Teller(Weak<Reporter>);
+
+impl Teller {
+    pub(super) fn new(reporter: &Arc<Reporter>) -> Self {
+        Self(Arc::downgrade(reporter))
+    }
+
+    /// Queues an event. It waits for nobody, and is kept until there is room for it, up to thousands.
+    pub fn tell(&self, event: Event) {
+        if let Some(reporter) = self.0.upgrade() {
+            reporter.owe(event);
+        }
     }
 }
 
@@ -146,7 +199,7 @@ mod tests {
     #[test]
     fn a_full_queue_drops_text_but_never_a_death() {
         let (send, receive) = sync_channel(1);
-        let mut reporter = Reporter::new(send);
+        let reporter = Reporter::new(send);
         let plugin: Arc<str> = "p".into();
         let log = Event::Log { plugin: plugin.clone(), source: LogSource::Stdout, text: "x".into() };
         assert!(reporter.offer(log.clone()) && !reporter.offer(log.clone()));
@@ -158,5 +211,31 @@ mod tests {
         reporter.settle();
         assert_eq!(receive.recv().unwrap(), died);
         assert!(!reporter.owes());
+    }
+
+    #[test]
+    fn what_is_told_is_owed_and_what_exceeds_even_that_is_counted() {
+        let (send, receive) = sync_channel(1);
+        let reporter = Arc::new(Reporter::new(send));
+        let teller = Teller::new(&reporter);
+        let told = |text: String| Event::Told { plugin: "p".into(), text };
+        (0..QUEUE + 3).for_each(|n| teller.tell(told(n.to_string())));
+        for n in 0..=QUEUE {
+            assert_eq!(receive.try_recv().unwrap(), told(n.to_string()));
+            reporter.settle();
+        }
+        let left_out = receive.try_recv().unwrap().to_string();
+        assert_eq!(left_out, "2 reports were left out: more happened than was read");
+        assert!(!reporter.owes());
+    }
+
+    #[test]
+    fn a_teller_keeps_no_queue_open() {
+        let (send, receive) = sync_channel(1);
+        let reporter = Arc::new(Reporter::new(send));
+        let teller = Teller::new(&reporter);
+        drop(reporter);
+        teller.tell(Event::Told { plugin: "p".into(), text: "nobody hears it".into() });
+        assert_eq!(receive.iter().count(), 0);
     }
 }

@@ -5,14 +5,17 @@
 //! wait has a deadline, after which the worker is killed: a worker that is late once can't be trusted with the
 //! order of its answers.
 
+use super::bell::Bell;
 use super::death::{Because, Death, Ending};
 use super::process::Process;
+use super::stat::Condition;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use shared::control::{Control, ControlError, Handles};
 use shared::message::{Answer, Ask, CodecError, Failure, Hello, Request};
 use shared::ring::HostWaker;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,8 +25,10 @@ const HELLO: u32 = 0;
 /// How long a killed process may take to disappear before nobody waits for it any more.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a worker that hangs has to write down where; the text is then on its way to the supervisor's thread.
+/// How long a worker that hangs has to write down where, while somebody waits for its answer anyway.
 const STACKS_WITHIN: Duration = Duration::from_millis(250);
+/// How long one that is abandoned has for it: most need 3 ms.
+const STACKS_AT_ONCE: Duration = Duration::from_millis(15);
 
 /// Where a worker stands, as far as its end is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,23 +78,49 @@ enum Heard {
     Answer(Result<Answer, Failure>),
 }
 
+/// A worker that is to be killed when it has written down what it was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Doom {
+    /// When it was asked.
+    pub(super) since: Instant,
+    /// When it is killed at the latest.
+    pub(super) until: Instant,
+}
+
+/// What runs when the worker is gone.
+pub(crate) type Hook = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Hooks(Vec<Hook>);
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} hooks", self.0.len())
+    }
+}
+
 #[derive(Debug)]
 struct State {
+    name: Arc<str>,
     last: u32,
     calls: HashMap<u32, Call>,
     phase: Phase,
+    /// Somebody else tells of its end.
+    untold: bool,
     greeted: bool,
     waker: Option<HostWaker>,
+    hooks: Hooks,
     because: Option<Because>,
+    doom: Option<Doom>,
     ended: Option<Arc<Death>>,
 }
 
 /// One incarnation of a worker, shared by its [`Worker`](crate::plugin::worker::Worker) and the supervisor.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) name: Arc<str>,
     pub(crate) process: Process,
     pub(super) control: Control,
+    bell: Bell,
     gone: Arc<AtomicBool>,
     state: Mutex<State>,
     changed: Condvar,
@@ -97,19 +128,29 @@ pub(crate) struct Link {
 
 impl Link {
     /// `hello_by` is when it must have said hello.
-    pub(super) fn new(name: Arc<str>, process: Process, control: Control, hello_by: Instant) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        process: Process,
+        control: Control,
+        bell: Bell,
+        hello_by: Instant,
+    ) -> Self {
         let hello = Call { deadline: hello_by, then: None, heard: None };
         let state = State {
+            name,
             last: HELLO,
             calls: HashMap::from([(HELLO, hello)]),
             phase: Phase::Quiet,
+            untold: false,
             greeted: false,
             waker: None,
+            hooks: Hooks::default(),
             because: None,
+            doom: None,
             ended: None,
         };
         let gone = Arc::new(AtomicBool::new(false));
-        Self { name, process, control, gone, state: Mutex::new(state), changed: Condvar::new() }
+        Self { process, control, bell, gone, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -222,17 +263,71 @@ impl Link {
 
     /// Lets a worker that hangs say where, then kills it.
     fn kill_late(&self, late: String) -> Arc<Death> {
-        self.blame(Because::Late(late.clone()));
-        self.process.ask_for_stacks();
-        match self.wait_end(STACKS_WITHIN) {
-            Some(death) => death,
-            None => self.kill_and_wait(Because::Late(late)),
+        self.give_up(Because::Late(late), STACKS_WITHIN);
+        self.wait_killed(STACKS_WITHIN + KILLED_WITHIN)
+    }
+
+    /// Has the worker killed as soon as it has written down what it is doing, without waiting for either. To the
+    /// audio thread it is gone at once.
+    pub(crate) fn abandon(&self, because: Because) {
+        self.give_up(because, STACKS_AT_ONCE);
+    }
+
+    fn give_up(&self, because: Because, patience: Duration) {
+        let condition = self.process.condition();
+        if condition.is_over() {
+            // It ends by itself: the reason is its own.
+            return self.say_gone();
+        }
+        let is_stopped = condition == Condition::Stopped;
+        self.blame(if is_stopped { because.of_a_stopped() } else { because });
+        if is_stopped {
+            self.process.kill();
+        } else if self.doom_within(patience) {
+            self.process.ask_for_stacks();
+        }
+        self.say_gone();
+    }
+
+    /// False if that was decided before.
+    fn doom_within(&self, patience: Duration) -> bool {
+        let since = Instant::now();
+        let mut state = self.state();
+        let is_new = state.doom.is_none();
+        state.doom.get_or_insert(Doom { since, until: since + patience });
+        is_new
+    }
+
+    /// Whether the process has begun to end, though the supervisor may not have heard of it. It is gone then.
+    pub(crate) fn is_exiting(&self) -> bool {
+        let is_over = self.process.condition().is_over();
+        if is_over {
+            self.say_gone();
+        }
+        is_over
+    }
+
+    /// Tells the audio thread now, and has the supervisor's tell everybody else.
+    fn say_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.wake();
+        self.bell.ring();
+    }
+
+    fn wake(&self) {
+        let waker = self.state().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
     pub(crate) fn kill_and_wait(&self, because: Because) -> Arc<Death> {
         self.kill(because);
-        self.wait_end(KILLED_WITHIN).unwrap_or_else(|| Arc::new(self.death(Ending::Unknown, String::new())))
+        self.wait_killed(KILLED_WITHIN)
+    }
+
+    fn wait_killed(&self, limit: Duration) -> Arc<Death> {
+        self.wait_end(limit).unwrap_or_else(|| Arc::new(self.death(Ending::Unknown, String::new())))
     }
 
     /// Waits until the worker has ended and is reaped, but not for ever.
@@ -246,6 +341,14 @@ impl Link {
     pub(crate) fn kill(&self, because: Because) {
         self.blame(because);
         self.process.kill();
+    }
+
+    /// Kills a worker that nobody has any more, unless it is writing down its stacks and killed after that.
+    pub(crate) fn let_go(&self) {
+        self.leave();
+        if self.doom().is_none() {
+            self.kill(Because::Unwanted);
+        }
     }
 
     /// Of a worker that has ended already, nobody made an end.
@@ -262,6 +365,37 @@ impl Link {
         if !self.gone.load(Ordering::Acquire) {
             state.phase = Phase::Leaving;
         }
+    }
+
+    /// The name under which its words and its end are told.
+    pub(crate) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.state().name)
+    }
+
+    /// Tells of it under another name from now on.
+    pub(crate) fn rename(&self, name: Arc<str>) {
+        self.state().name = name;
+    }
+
+    /// Leaves it to somebody else to tell of its end.
+    pub(crate) fn tell_no_death(&self) {
+        self.state().untold = true;
+    }
+
+    /// Has `hook` run by the supervisor thread when the worker is gone; at once if it is.
+    pub(crate) fn on_gone(&self, hook: Hook) {
+        let mut state = self.state();
+        // The flag goes up before the hooks are taken: seen down under the lock, they are not taken yet.
+        if self.gone.load(Ordering::Acquire) {
+            drop(state);
+            return hook();
+        }
+        state.hooks.0.push(hook);
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<Arc<Death>> {
+        self.state().ended.clone()
     }
 
     /// Up when the process is known to have ended.
@@ -314,25 +448,36 @@ impl Link {
     /// Says that the process has ended, first of all to the audio thread.
     pub(super) fn set_gone(&self) {
         self.gone.store(true, Ordering::Release);
-        let waker = self.state().waker.clone();
-        if let Some(waker) = waker {
-            waker.wake();
+        self.wake();
+        self.run_hooks();
+    }
+
+    /// Tells those who wanted to know that it is gone.
+    pub(super) fn run_hooks(&self) {
+        if self.gone.load(Ordering::Acquire) {
+            let hooks = std::mem::take(&mut self.state().hooks);
+            hooks.0.into_iter().for_each(|hook| hook());
         }
     }
 
-    /// Tells everybody how it ended; the phase it was in.
-    pub(super) fn end(&self, ending: Ending, stderr: String) -> (Arc<Death>, Phase) {
+    /// Whether it is to be killed when it has written down its stacks.
+    pub(super) fn doom(&self) -> Option<Doom> {
+        self.state().doom
+    }
+
+    /// Tells everybody how it ended; whether it is an event too.
+    pub(super) fn end(&self, ending: Ending, stderr: String) -> (Arc<Death>, bool) {
         self.set_gone();
         let death = Arc::new(self.death(ending, stderr));
         let mut state = self.state();
         state.ended = Some(Arc::clone(&death));
         state.waker = None;
         self.changed.notify_all();
-        (death, state.phase)
+        (death, state.phase == Phase::Running && !state.untold)
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        self.state().ended.is_some()
+        self.ended().is_some()
     }
 
     fn death(&self, ending: Ending, stderr: String) -> Death {

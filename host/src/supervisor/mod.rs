@@ -5,35 +5,40 @@
 //! what they print and reaps them. What nobody asked for comes as [`Event`]s.
 //!
 //! Nothing here is ever called on the audio thread: that shares a flag ([`Worker::gone`]) and its ring with it,
-//! no more. A dead worker stays dead: who restarts it, starts another incarnation.
+//! no more. A dead worker stays dead: its plugin's recovery starts another incarnation.
 
+mod bell;
 mod death;
 mod event;
 pub(crate) mod link;
 pub mod module;
 mod output;
 mod process;
+mod spare;
+mod spawner;
+mod stat;
 mod watch;
 
 pub use death::{Because, Death, Ending};
-pub use event::Event;
+pub use event::{Event, Teller};
+pub use spare::Spare;
+pub use spawner::Spawner;
+pub use stat::Condition;
 
 use crate::error::{Error, Kind, Result};
-use crate::plugin::interpreter;
 use crate::plugin::spec::PluginSpec;
-use crate::plugin::worker::{Origin, Worker, plugin_file};
+use crate::plugin::worker::Worker;
+use crate::recovery::Recovery;
+use bell::Bell;
 use event::Reporter;
-use link::Link;
-use rustix::event::{EventfdFlags, eventfd};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-use watch::{Command, Launch, Watch};
+use std::time::Duration;
+use watch::{Command, Watch};
 
 /// How often a start that goes on looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(20);
@@ -77,10 +82,11 @@ impl Default for Limits {
 /// with it, but for those that it put into a session of their own.
 #[derive(Debug)]
 pub struct Supervisor {
-    commands: Sender<Command>,
-    bell: Arc<OwnedFd>,
-    limits: Limits,
+    spawner: Spawner,
+    recovery: Recovery,
     thread: Option<JoinHandle<()>>,
+    /// What is told reaches its reader for as long as there is a supervisor, not only as long as its thread.
+    _reporter: Arc<Reporter>,
 }
 
 impl Supervisor {
@@ -99,15 +105,16 @@ impl Supervisor {
     /// As [`Supervisor::new`].
     pub fn with_limits(limits: Limits) -> Result<(Self, Receiver<Event>)> {
         let failed = |e: io::Error| Error::new(Kind::System, "can't start the supervisor").source(e);
-        let bell =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| failed(e.into()))?;
-        let bell = Arc::new(bell);
+        let bell = Bell::new().map_err(|e| failed(e.into()))?;
         let (commands, orders) = channel();
         let (events, received) = sync_channel(event::QUEUE);
-        let watch = Watch::new(orders, Arc::clone(&bell), Reporter::new(events));
+        let reporter = Arc::new(Reporter::new(events));
+        let watch = Watch::new(orders, bell.clone(), Arc::clone(&reporter));
+        let spawner = Spawner::new(commands, bell, limits, Teller::new(&reporter));
         let thread = thread::Builder::new().name("nda-supervisor".into());
         let thread = Some(thread.spawn(move || watch.run()).map_err(failed)?);
-        Ok((Self { commands, bell, limits, thread }, received))
+        let recovery = Recovery::start(spawner.clone())?;
+        Ok((Self { spawner, recovery, thread, _reporter: reporter }, received))
     }
 
     /// Starts a worker for the plugin `name`, and waits until the plugin is loaded. May be called by several
@@ -118,38 +125,38 @@ impl Supervisor {
     /// it, [`Kind::Plugin`] if it can't be imported or hangs, [`Kind::Worker`] if the worker module is missing
     /// or of another version. The worker is then gone.
     pub fn spawn(&self, name: &str, spec: &PluginSpec) -> Result<Worker> {
-        let file = plugin_file(&spec.file)?;
-        let python = interpreter::find(spec.python.as_deref(), Path::new(&file))?;
-        let module = module::find()?;
-        let origin = Origin { name: name.into(), file, python, module };
-        let link = self.launch(&origin)?;
-        Worker::greet(link, origin, self.limits)
+        self.spawner.spawn(name, spec)
     }
 
-    fn launch(&self, origin: &Origin) -> Result<Arc<Link>> {
-        let (answer, launched) = sync_channel(1);
-        let launch = Launch {
-            name: Arc::clone(&origin.name),
-            python: origin.python.clone(),
-            module: origin.module.clone(),
-            hello_by: Instant::now() + self.limits.hello,
-            answer,
-        };
-        // A thread that is gone has dropped the other end of `answer` too.
-        let _ = self.commands.send(Command::Launch(launch));
-        self.ring();
-        match launched.recv_timeout(self.limits.hello) {
-            Ok(started) => started.map_err(|why| interpreter::not_started(&origin.python, why)),
-            Err(_) => Err(Error::new(Kind::System, format!("the supervisor can't start {}", origin.name))),
-        }
+    /// What starts workers without borrowing the supervisor: for a thread of its own.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner {
+        self.spawner.clone()
+    }
+
+    /// What tells events among the supervisor's own.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        self.spawner.teller()
+    }
+
+    /// Where reports of plugins' deaths go from now on; until this is called there are none.
+    pub fn report_to(&self, folder: impl Into<PathBuf>) {
+        self.recovery.report_to(folder.into());
+    }
+
+    /// What brings plugins back.
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     /// Asks all workers to go, without waiting; in two seconds they are killed. None can be started any more, and
     /// every question to one is answered with its end. May be called by any thread, and more than once.
     pub fn leave(&self) {
+        // First of all nobody takes their place.
+        self.recovery.leave();
         // A thread that is gone has left nobody behind.
-        let _ = self.commands.send(Command::Leave);
-        self.ring();
+        self.spawner.command(Command::Leave);
     }
 
     /// Lets `start` start workers, and all of them leave as soon as `stop` is set: a plugin may import for as long
@@ -180,17 +187,12 @@ impl Supervisor {
         }
         self.leave();
     }
-
-    /// Makes the thread look at its commands.
-    fn ring(&self) {
-        // It fails if 2^64 rings wait to be heard.
-        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
-    }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
         self.leave();
+        self.recovery.end();
         if let Some(thread) = self.thread.take() {
             // A panic over there has been printed, and its workers have ended with it.
             let _ = thread.join();

@@ -96,21 +96,37 @@ impl Lines {
 }
 
 /// The last lines of a text, for the one who wants to know why a worker ended.
-#[derive(Debug, Default)]
-pub(super) struct Tail(VecDeque<String>);
+#[derive(Debug)]
+pub(super) struct Tail {
+    lines: VecDeque<String>,
+    most: usize,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { lines: VecDeque::new(), most: Self::LINES }
+    }
+}
 
 impl Tail {
     const LINES: usize = 40;
+    /// The stacks of some ten threads.
+    const STACKS: usize = 400;
+
+    /// More is kept from now on: stacks are on their way.
+    pub(super) fn expect_stacks(&mut self) {
+        self.most = Self::STACKS;
+    }
 
     pub(super) fn push(&mut self, line: &str) {
-        if self.0.len() == Self::LINES {
-            self.0.pop_front();
+        if self.lines.len() == self.most {
+            self.lines.pop_front();
         }
-        self.0.push_back(line.to_owned());
+        self.lines.push_back(line.to_owned());
     }
 
     pub(super) fn text(&self) -> String {
-        self.0.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }
 

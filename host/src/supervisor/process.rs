@@ -1,8 +1,9 @@
 //! A worker's process: started by `posix_spawn`, signalled through its pidfd, reaped without waiting.
 //!
-//! For the supervisor thread alone, but for [`Process::kill`]. It doesn't know what a worker says.
+//! Starting and reaping are for the supervisor thread alone. It doesn't know what a worker says.
 
-use rustix::io::{Errno, Result};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, Result, pread};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::death::Ending;
+use super::stat::{Condition, Stat};
 
 /// Room in a worker's output pipes: its end doesn't block, so a burst must fit.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -40,6 +42,8 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 pub(crate) struct Process {
     pid: Pid,
     pidfd: OwnedFd,
+    /// Stays that of this process, whoever gets its number next; `None` if there is no `/proc`.
+    stat: Option<OwnedFd>,
 }
 
 /// A worker just started, with the host's ends of everything it was given.
@@ -71,6 +75,11 @@ pub(super) fn launch(python: &Path, module: &Path) -> io::Result<Launched> {
     Ok(Launched { process: Process::of(child)?, control, stdout, stderr })
 }
 
+fn open_stat(pid: Pid) -> Option<OwnedFd> {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
 /// A pipe whose two ends don't block.
 fn output_pipe() -> Result<(OwnedFd, OwnedFd)> {
     let pipe = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
@@ -83,7 +92,7 @@ impl Process {
     fn of(mut child: Child) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { pid, pidfd }),
+            Ok(pidfd) => Ok(Self { pid, pidfd, stat: open_stat(pid) }),
             Err(why) => {
                 child.kill()?;
                 child.wait()?;
@@ -110,6 +119,19 @@ impl Process {
     /// doing. Anything else ends.
     pub(super) fn ask_for_stacks(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::USR1);
+    }
+
+    /// What the kernel says of it; `None` if it is reaped, or nothing can be known.
+    pub(super) fn stat(&self) -> Option<Stat> {
+        let mut line = [0; 1024];
+        let length = pread(self.stat.as_ref()?, &mut line, 0).ok()?;
+        Stat::parse(&line[..length])
+    }
+
+    /// What it is doing. A process that nothing can be known of is taken for one that runs.
+    pub(crate) fn condition(&self) -> Condition {
+        let unknown = if self.stat.is_some() { Condition::Gone } else { Condition::Running };
+        self.stat().map_or(unknown, |stat| stat.condition)
     }
 
     /// Kills what the process left behind in its group. Only before it is reaped: until then nobody else can

@@ -4,13 +4,13 @@
 //! something happens, gives each worker a bounded turn, and never waits for one of them: not for a message, not
 //! for text, not for its end. What a worker may do wrong on the control socket ends here, with its death.
 
-use super::death::{Because, Death, Ending};
+use super::bell::Bell;
+use super::death::{Because, Ending};
 use super::event::{Event, Reporter};
-use super::link::{Link, Phase};
+use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, Pipe, TURN, Tail};
 use super::process::{self, Launched};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::read;
 use shared::control::ControlError;
 use shared::message::{Hello, LogSource, Notice, Say};
 use std::io;
@@ -28,7 +28,11 @@ const DEAF_WITHIN: Duration = Duration::from_secs(1);
 /// How long the workers that are left have, first to go and then to be gone, when the supervisor ends.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the thread sleeps at most while something is owed or due.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const TICK: Duration = Duration::from_millis(100);
+/// What stands above each stack that a worker writes down.
+const STACK: &str = "(most recent call first):";
+/// How long a worker that writes down its stacks is silent when it is done.
+const STACKS_DONE: Duration = Duration::from_millis(3);
 
 /// What the thread is told to do.
 #[derive(Debug)]
@@ -53,8 +57,8 @@ pub(super) struct Launch {
 #[derive(Debug)]
 pub(super) struct Watch {
     commands: Receiver<Command>,
-    bell: Arc<OwnedFd>,
-    reporter: Reporter,
+    bell: Bell,
+    reporter: Arc<Reporter>,
     workers: Vec<Watched>,
     leaving: Option<Leaving>,
 }
@@ -76,7 +80,7 @@ enum Ready {
 }
 
 impl Watch {
-    pub(super) fn new(commands: Receiver<Command>, bell: Arc<OwnedFd>, reporter: Reporter) -> Self {
+    pub(super) fn new(commands: Receiver<Command>, bell: Bell, reporter: Arc<Reporter>) -> Self {
         Self { commands, bell, reporter, workers: Vec::new(), leaving: None }
     }
 
@@ -98,13 +102,13 @@ impl Watch {
 
     /// Waits until something happens; what did.
     fn sleep(&self) -> Vec<Ready> {
-        let mut fds = vec![PollFd::new(&*self.bell, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         let mut which = vec![Ready::Bell];
         for (i, worker) in self.workers.iter().enumerate() {
             worker.watch(i, &mut fds, &mut which);
         }
-        let due = self.leaving.is_some() || self.reporter.owes() || self.workers.iter().any(Watched::is_due);
-        if poll(&mut fds, due.then_some(&TICK)).is_err() {
+        let timeout = self.sleep_at_most().and_then(|left| Timespec::try_from(left).ok());
+        if poll(&mut fds, timeout.as_ref()).is_err() {
             // A signal, or no memory for the moment.
             return Vec::new();
         }
@@ -112,8 +116,16 @@ impl Watch {
         ready.map(|(_, which)| which).collect()
     }
 
+    /// How long until something is to be done though nothing happens.
+    fn sleep_at_most(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let owes = self.leaving.is_some() || self.reporter.owes();
+        let workers = self.workers.iter().filter_map(|worker| worker.due_in(now));
+        workers.chain(owes.then_some(TICK)).min()
+    }
+
     fn attend(&mut self, ready: Ready) {
-        let reporter = &mut self.reporter;
+        let reporter = &self.reporter;
         match ready {
             Ready::Bell => self.obey(),
             Ready::Message(i) => self.workers[i].hear(MESSAGES, reporter),
@@ -127,7 +139,7 @@ impl Watch {
     fn tick(&mut self, now: Instant) {
         self.reporter.settle();
         for worker in &mut self.workers {
-            worker.tick(now, &mut self.reporter);
+            worker.tick(now, &self.reporter);
         }
         if let Some(leaving) = self.leaving.as_mut().filter(|leaving| !leaving.killed && now >= leaving.until)
         {
@@ -137,8 +149,7 @@ impl Watch {
     }
 
     fn obey(&mut self) {
-        // Empties the eventfd; an error means that it was empty.
-        let _ = read(&*self.bell, &mut [0; 8]);
+        self.bell.hear();
         loop {
             match self.commands.try_recv() {
                 // Dropped unanswered: whoever waits for it is told that there will be none.
@@ -154,7 +165,7 @@ impl Watch {
     fn launch(&mut self, launch: Launch) {
         let Launch { name, python, module, hello_by, answer } = launch;
         let link = process::launch(&python, &module).map(|Launched { process, control, stdout, stderr }| {
-            let link = Arc::new(Link::new(name, process, control, hello_by));
+            let link = Arc::new(Link::new(name, process, control, self.bell.clone(), hello_by));
             self.workers.push(Watched::new(Arc::clone(&link), stdout, stderr));
             link
         });
@@ -185,6 +196,12 @@ struct Watched {
     greeted: bool,
     /// Since when it is not listened to any more.
     deaf: Option<Instant>,
+    doomed: Option<Doom>,
+    /// Killed, after it was asked for its stacks.
+    executed: bool,
+    /// When it last wrote something to standard error, and when it last wrote down a stack.
+    spoke: Instant,
+    stacks: Option<Instant>,
 }
 
 impl Watched {
@@ -197,6 +214,10 @@ impl Watched {
             budget: Budget::new(Instant::now()),
             greeted: false,
             deaf: None,
+            doomed: None,
+            executed: false,
+            spoke: Instant::now(),
+            stacks: None,
         }
     }
 
@@ -218,12 +239,25 @@ impl Watched {
         add(PollFd::from_borrowed_fd(self.link.process.pidfd(), PollFlags::IN), Ready::End(i));
     }
 
-    /// Whether something is to be done though nothing happens.
-    fn is_due(&self) -> bool {
-        self.deaf.is_some() || self.budget.untold() != Dropped::default()
+    /// When something is to be done though nothing happens.
+    fn due_in(&self, now: Instant) -> Option<Duration> {
+        let soon = self.deaf.is_some() || self.budget.untold() != Dropped::default();
+        let kill = self
+            .doomed
+            .filter(|_| !self.executed)
+            .map(|doom| self.kill_at(doom).saturating_duration_since(now));
+        kill.into_iter().chain(soon.then_some(TICK)).min()
     }
 
-    fn tick(&mut self, now: Instant, reporter: &mut Reporter) {
+    /// When one that was asked for its stacks is killed: when they are there, or its time is over.
+    fn kill_at(&self, doom: Doom) -> Instant {
+        let written = self.stacks.filter(|at| *at >= doom.since);
+        written.map_or(doom.until, |_| doom.until.min(self.spoke + STACKS_DONE))
+    }
+
+    fn tick(&mut self, now: Instant, reporter: &Reporter) {
+        self.link.run_hooks();
+        self.doom(now);
         if self.deaf.is_some_and(|since| now.saturating_duration_since(since) > DEAF_WITHIN) {
             self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
         }
@@ -232,15 +266,28 @@ impl Watched {
         }
     }
 
-    fn tell(&mut self, dropped: Dropped, reporter: &mut Reporter) {
+    /// Looks after one that was given up.
+    fn doom(&mut self, now: Instant) {
+        let Some(doom) = self.link.doom() else { return };
+        if self.doomed.is_none() {
+            self.doomed = Some(doom);
+            self.tail.expect_stacks();
+        }
+        if !self.executed && now >= self.kill_at(doom) {
+            self.executed = true;
+            self.link.process.kill();
+        }
+    }
+
+    fn tell(&mut self, dropped: Dropped, reporter: &Reporter) {
         let Dropped { bytes, events } = dropped;
-        if !reporter.offer(Event::Dropped { plugin: Arc::clone(&self.link.name), bytes, events }) {
+        if !reporter.offer(Event::Dropped { plugin: self.link.name(), bytes, events }) {
             self.budget.retell(dropped);
         }
     }
 
     /// Takes messages, as many as there are up to `most`.
-    fn hear(&mut self, most: usize, reporter: &mut Reporter) {
+    fn hear(&mut self, most: usize, reporter: &Reporter) {
         for _ in 0..most {
             if self.deaf.is_some() {
                 return;
@@ -261,7 +308,7 @@ impl Watched {
         self.link.kill(Because::Hostile(how));
     }
 
-    fn take(&mut self, say: Say, reporter: &mut Reporter) {
+    fn take(&mut self, say: Say, reporter: &Reporter) {
         match say {
             Say::Hello(_) if self.greeted => self.refuse("a second hello".into()),
             Say::Hello(hello) => self.greet(hello, reporter),
@@ -275,7 +322,7 @@ impl Watched {
         }
     }
 
-    fn greet(&mut self, hello: Hello, reporter: &mut Reporter) {
+    fn greet(&mut self, hello: Hello, reporter: &Reporter) {
         self.greeted = true;
         self.link.greeted(hello);
         let early = self.tail.text();
@@ -284,8 +331,8 @@ impl Watched {
         }
     }
 
-    fn note(&mut self, notice: Notice, reporter: &mut Reporter) {
-        let plugin = Arc::clone(&self.link.name);
+    fn note(&mut self, notice: Notice, reporter: &Reporter) {
+        let plugin = self.link.name();
         match notice {
             Notice::Log(log) => {
                 let text = log.text.trim_end().to_owned();
@@ -301,22 +348,22 @@ impl Watched {
         }
     }
 
-    fn report(&mut self, failure: Event, reporter: &mut Reporter) {
+    fn report(&mut self, failure: Event, reporter: &Reporter) {
         if !self.budget.failure() || !reporter.offer(failure) {
             self.budget.drop(0);
         }
     }
 
-    fn log(&mut self, source: LogSource, text: String, reporter: &mut Reporter) {
+    fn log(&mut self, source: LogSource, text: String, reporter: &Reporter) {
         let bytes = text.len();
-        let plugin = Arc::clone(&self.link.name);
+        let plugin = self.link.name();
         if !self.budget.text(bytes) || !reporter.offer(Event::Log { plugin, source, text }) {
             self.budget.drop(bytes);
         }
     }
 
     /// Reads what it has written, up to `most` bytes.
-    fn drain(&mut self, source: LogSource, most: usize, reporter: &mut Reporter) {
+    fn drain(&mut self, source: LogSource, most: usize, reporter: &Reporter) {
         let Some(mut pipe) = self.pipe(source).take() else { return };
         if pipe.drain(most, &mut |line| self.line(source, line, reporter)) {
             *self.pipe(source) = Some(pipe);
@@ -329,9 +376,13 @@ impl Watched {
         if source == LogSource::Stdout { &mut self.stdout } else { &mut self.stderr }
     }
 
-    fn line(&mut self, source: LogSource, line: String, reporter: &mut Reporter) {
+    fn line(&mut self, source: LogSource, line: String, reporter: &Reporter) {
         if source == LogSource::Stderr {
             self.tail.push(&line);
+            self.spoke = Instant::now();
+            if line.trim_end().ends_with(STACK) {
+                self.stacks = Some(self.spoke);
+            }
         }
         if self.greeted {
             self.log(source, line, reporter);
@@ -340,7 +391,7 @@ impl Watched {
 
     /// The process has ended. The audio thread first; then its last words, its group, its remains; then
     /// everybody who waits for it.
-    fn bury(&mut self, reporter: &mut Reporter) {
+    fn bury(&mut self, reporter: &Reporter) {
         self.link.set_gone();
         self.link.process.kill_group();
         self.hear(LAST_MESSAGES, reporter);
@@ -355,14 +406,14 @@ impl Watched {
         self.end(ending, reporter);
     }
 
-    fn end(&mut self, ending: Ending, reporter: &mut Reporter) {
+    fn end(&mut self, ending: Ending, reporter: &Reporter) {
         let dropped = self.budget.untold();
         if dropped != Dropped::default() {
             self.tell(dropped, reporter);
         }
-        let (how, phase): (Arc<Death>, Phase) = self.link.end(ending, self.tail.text());
-        if phase == Phase::Running {
-            reporter.owe(Event::Died { plugin: Arc::clone(&self.link.name), how });
+        let (how, is_event) = self.link.end(ending, self.tail.text());
+        if is_event {
+            reporter.owe(Event::Died { plugin: self.link.name(), how });
         }
     }
 }

@@ -10,7 +10,7 @@ use shared::control::{Control, Handles};
 use shared::layout::Layout;
 use shared::message::{
     Answer, Ask, Configured, Failure, Hello, Loaded, Log, LogSource, Notice, PluginKind, Reply, Request, Say,
-    Stage,
+    Stage, StatePart,
 };
 use shared::ring::WorkerEnd;
 use std::fs;
@@ -27,6 +27,10 @@ pub(crate) const PATIENT: Limits =
     Limits { hello: LONG, load: LONG, configure: LONG, start: LONG, other: LONG, shutdown: LONG };
 /// For a test that waits until a limit is over.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
+
+/// What a worker writes down that is asked what it is doing.
+const STACKS: &str =
+    "\nCurrent thread 0x00000001 (most recent call first):\n  File \"plugin.py\", line 7 in process\n";
 
 const ROLE: &str = "NDA_TEST_ROLE";
 
@@ -117,6 +121,7 @@ impl Player {
             "speaks another protocol" => self.say(&Say::Hello(Hello { protocol: 999, ..hello() })),
             _ => self.say(&Say::Hello(hello())),
         }
+        self.prepare();
         while let Ok((Request { id, body }, handles)) = self.control.receive::<Request>() {
             self.misbehave(id, &body);
             let over = body == Ask::Shutdown;
@@ -126,6 +131,22 @@ impl Player {
             if over {
                 std::process::exit(0);
             }
+        }
+    }
+
+    fn prepare(&self) {
+        let stacks = signal_hook::consts::SIGUSR1;
+        match self.role.as_str() {
+            "writes down its stacks" => {
+                let mut asked = signal_hook::iterator::Signals::new([stacks]).unwrap();
+                std::thread::spawn(move || {
+                    asked.forever().for_each(|_| std::io::stderr().write_all(STACKS.as_bytes()).unwrap());
+                });
+            }
+            "never writes down its stacks" => {
+                signal_hook::flag::register(stacks, std::sync::Arc::default()).unwrap();
+            }
+            _ => {}
         }
     }
 
@@ -215,9 +236,21 @@ impl Player {
                 return None;
             }
             Ask::GetParameter { .. } => Answer::Value(self.value.clone()),
-            Ask::SaveState => Answer::State(Some(vec![1, 2, 3])),
+            Ask::SaveState { .. } => Answer::State(Some(self.state())),
             Ask::Shutdown => Answer::Goodbye,
         }))
+    }
+}
+
+impl Player {
+    fn state(&self) -> StatePart {
+        let (bytes, total) = match self.role.as_str() {
+            "drips its state" => (vec![1], 100),
+            "has an endless state" => (vec![1, 2, 3], u64::MAX),
+            "has more state than it says" => (vec![1, 2, 3], 2),
+            _ => (vec![1, 2, 3], 3),
+        };
+        StatePart { bytes, total }
     }
 }
 
@@ -268,6 +301,7 @@ fn loaded() -> Loaded {
         author: String::new(),
         description: String::new(),
         fail_closed: false,
+        keeps_state: true,
     }
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 const FRAMES: usize = 32;
 const FRAMES_U32: u32 = 32;
 const SECOND: u64 = 1_000_000_000;
+const GUARD: Scrub = Scrub::Guard { ceiling: f32::MAX };
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn ends(slots: u32) -> (HostEnd, WorkerEnd) {
@@ -17,10 +18,15 @@ fn ends(slots: u32) -> (HostEnd, WorkerEnd) {
     (host, worker)
 }
 
-fn publish(host: &mut HostEnd, value: f32) -> Option<u32> {
+fn publish(host: &mut HostEnd, value: f32) -> std::result::Result<u32, Refused> {
     let seq = host.publish(|samples| samples.fill(value));
     host.notify();
     seq
+}
+
+/// Writes any word where the worker's answer to `seq` has its sequence, as a hostile worker can.
+fn forge(worker: &WorkerEnd, seq: u32, word: u32) {
+    worker.reply.slot(worker.layout.index(seq)).seq.store(word, Ordering::Release);
 }
 
 /// Answers one block with its samples negated; false if none came within ten seconds.
@@ -30,13 +36,13 @@ fn answer(worker: &mut WorkerEnd) -> bool {
     }
     worker.begin();
     worker.next_samples().iter_mut().for_each(|s| *s = -*s);
-    worker.answer(Status::Good, Stamps::default());
+    worker.answer(Status::Good, Stamps::default(), Notes::default());
     true
 }
 
 fn take(host: &HostEnd, seq: u32) -> [f32; FRAMES] {
     let mut out = [f32::NAN; FRAMES];
-    host.take(seq, &mut out, Scrub::NonFinite).unwrap();
+    host.take(seq, &mut out, GUARD).unwrap();
     out
 }
 
@@ -46,7 +52,7 @@ fn a_block_comes_back_with_what_the_worker_made_of_it() {
     let seq = publish(&mut host, 0.25).unwrap();
     assert!(!host.is_answered(seq));
     assert!(answer(&mut worker));
-    assert!(host.wait(seq, 0, &NEVER));
+    assert_eq!(host.wait(seq, 0, &NEVER), Waited::Answered);
     assert_eq!(take(&host, seq), [-0.25; FRAMES]);
     assert_eq!(host.requested(seq), [0.25; FRAMES]);
 }
@@ -73,7 +79,7 @@ fn a_host_without_an_answer_stops_waiting_at_its_deadline() {
     let (mut host, _worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
     let deadline_ns = clock::now_ns() + 2_000_000;
-    assert!(!host.wait(seq, deadline_ns, &NEVER));
+    assert_eq!(host.wait(seq, deadline_ns, &NEVER), Waited::TimeOver);
     assert!(clock::now_ns() >= deadline_ns);
 }
 
@@ -81,19 +87,23 @@ fn a_host_without_an_answer_stops_waiting_at_its_deadline() {
 fn a_full_ring_refuses_a_block_until_an_old_one_is_answered() {
     let (mut host, mut worker) = ends(4);
     let sequences: Vec<_> = (0..4).map(|i| publish(&mut host, i as f32).unwrap()).collect();
-    assert_eq!(publish(&mut host, 4.0), None);
+    assert_eq!(publish(&mut host, 4.0), Err(Refused::Full));
     assert!(answer(&mut worker));
-    assert!(publish(&mut host, 4.0).is_some());
-    assert_eq!(publish(&mut host, 5.0), None);
+    assert_eq!(host.next_seq(), 5);
+    assert_eq!(publish(&mut host, 4.0), Ok(5));
+    assert_eq!(publish(&mut host, 5.0), Err(Refused::Full));
     (1..5).for_each(|_| assert!(answer(&mut worker)));
     assert_eq!(take(&host, sequences[3]), [-3.0; FRAMES]);
+    // The slot of the first has gone to another: its answer can't come any more.
+    assert_eq!(host.look(sequences[0]), Look::NotYet);
+    assert_eq!(host.look(host.next_seq()), Look::NotYet);
 }
 
 #[test]
 fn a_late_answer_is_told_from_a_new_one_by_its_sequence() {
     let (mut host, mut worker) = ends(2);
     let late = publish(&mut host, 1.0).unwrap();
-    assert!(!host.wait(late, clock::now_ns(), &NEVER));
+    assert_eq!(host.wait(late, clock::now_ns(), &NEVER), Waited::TimeOver);
     let new = publish(&mut host, 2.0).unwrap();
     assert!(answer(&mut worker));
     assert!(!host.is_answered(new));
@@ -122,17 +132,140 @@ fn samples_that_are_not_finite_are_replaced_and_counted_or_pass_bit_by_bit() {
     let mut worker = WorkerEnd::map(&handles, layout).unwrap();
     let seq = host.publish(|samples| (0..17).for_each(|i| samples[i] = odd[i % 7])).unwrap();
     worker.begin();
-    worker.answer(Status::Good, Stamps::default());
+    worker.answer(Status::Good, Stamps::default(), Notes::default());
 
     let mut out = [0.0; 17];
-    let taken = host.take(seq, &mut out, Scrub::NonFinite).unwrap();
-    assert_eq!(taken.non_finite, 4 + 4 + 3);
-    assert!(out.iter().all(|s| s.is_finite()));
-    assert_eq!((out[4], out[6]), (f32::MAX, 1e-40));
+    // No ceiling, no limit but the largest number.
+    for ceiling in [f32::MAX, f32::INFINITY, f32::NAN] {
+        let taken = host.take(seq, &mut out, Scrub::Guard { ceiling }).unwrap();
+        assert_eq!((taken.non_finite, taken.too_loud), (4 + 4 + 3, 0));
+        assert!(out.iter().all(|s| s.is_finite()));
+        assert_eq!((out[4], out[6]), (f32::MAX, 1e-40));
+        assert_eq!(out[5].to_bits(), (-0.0f32).to_bits());
+    }
 
     let taken = host.take(seq, &mut out, Scrub::Nothing).unwrap();
-    assert_eq!(taken.non_finite, 0);
+    assert_eq!((taken.non_finite, taken.too_loud), (0, 0));
     assert!((0..17).all(|i| out[i].to_bits() == odd[i % 7].to_bits()));
+}
+
+#[test]
+fn samples_above_the_ceiling_come_down_to_it_and_are_counted() {
+    let above = 4.0f32.next_up();
+    let samples = [above, -above, f32::MAX, f32::MIN, 4.0, -4.0, 0.5, -1e-40, f32::INFINITY];
+    let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 2).unwrap();
+    let (mut host, handles) = HostEnd::create(layout).unwrap();
+    let mut worker = WorkerEnd::map(&handles, layout).unwrap();
+    let seq = host.publish(|block| block[..9].copy_from_slice(&samples)).unwrap();
+    worker.begin();
+    worker.answer(Status::Good, Stamps::default(), Notes::default());
+
+    let mut out = [9.0; 16];
+    let taken = host.take(seq, &mut out, Scrub::Guard { ceiling: 4.0 }).unwrap();
+    assert_eq!((taken.non_finite, taken.too_loud), (1, 4));
+    assert_eq!(out[..9], [4.0, -4.0, 4.0, -4.0, 4.0, -4.0, 0.5, -1e-40, 0.0]);
+    assert_eq!(out[9..], [0.0; 7]);
+}
+
+#[test]
+fn stamps_and_notes_of_a_block_arrive_with_it() {
+    let (mut host, mut worker) = ends(2);
+    let stamps = Stamps { seen_ns: 1, woken_ns: 2, entered_ns: 3, left_ns: u64::MAX };
+    let notes = Notes {
+        cpu_us: 4,
+        delay_us: 5,
+        collector_us: u32::MAX,
+        collector_generation: 2,
+        major_faults: u16::MAX - 1,
+    };
+    let seq = publish(&mut host, 1.0).unwrap();
+    worker.begin();
+    worker.answer(Status::Good, stamps, notes);
+    let taken = host.take(seq, &mut [0.0; FRAMES], GUARD).unwrap();
+    assert_eq!((taken.stamps, taken.notes), (stamps, notes));
+    // Whatever stands there is some note, of a generation that exists.
+    worker.reply.slot(worker.layout.index(seq)).notes[3].store(u32::MAX, Ordering::Relaxed);
+    let notes = host.head(seq).unwrap().notes;
+    assert_eq!((notes.collector_generation, notes.major_faults), (2, u16::MAX));
+}
+
+/// Every word but the two that an honest worker can have written is told as forged, in the first round of the
+/// slots and later, also where sequences begin again.
+#[test]
+fn a_sequence_that_nobody_could_have_answered_is_forged() {
+    for first in [1, u32::MAX - 9] {
+        let (mut host, mut worker) = ends(4);
+        (host.next, worker.next) = (first, first);
+        for round in 0..4 {
+            for _ in 0..4 {
+                let seq = publish(&mut host, 1.0).unwrap();
+                let before = if round == 0 { 0 } else { seq.wrapping_sub(4) };
+                assert_eq!(host.look(seq), Look::NotYet);
+                let others = [1, 2, 4, 8, 1 << 31].map(|step| seq.wrapping_add(step));
+                let past = [1, 8, 12].map(|step| seq.wrapping_sub(step));
+                for word in others.into_iter().chain(past).filter(|word| *word != before) {
+                    forge(&worker, seq, word);
+                    assert_eq!(host.look(seq), Look::Forged, "{word} for {seq}");
+                    assert_eq!(host.wait(seq, u64::MAX, &NEVER), Waited::Forged);
+                    assert_eq!(host.take(seq, &mut [0.0; FRAMES], GUARD), Err(Torn));
+                    assert_eq!(host.head(seq), None);
+                }
+                forge(&worker, seq, before);
+                assert!(answer(&mut worker));
+                assert_eq!(host.look(seq), Look::Answered);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_block_is_published_into_a_slot_with_a_forged_answer() {
+    let (mut host, mut worker) = ends(2);
+    for seq in 1..=6u32 {
+        // Answered before it was asked, then one long past and one that is to come.
+        for word in [seq, seq.wrapping_sub(6), seq + 2] {
+            let honest = seq.saturating_sub(2);
+            if word != honest {
+                forge(&worker, seq, word);
+                assert_eq!(host.publish(|_| panic!("nothing is written")), Err(Refused::Forged), "{word}");
+                assert!(!host.has_room());
+                forge(&worker, seq, honest);
+            }
+        }
+        assert_eq!(publish(&mut host, 1.0), Ok(seq));
+        assert!(answer(&mut worker));
+    }
+}
+
+#[test]
+fn an_answer_that_was_there_before_the_question_is_never_taken() {
+    let (mut host, mut worker) = ends(2);
+    for _ in 0..2 {
+        publish(&mut host, 1.0).unwrap();
+        assert!(answer(&mut worker));
+    }
+    // The samples in the slot are those of block 1.
+    forge(&worker, 3, 3);
+    assert_eq!(host.look(3), Look::NotYet);
+    assert_eq!(host.wait(3, 0, &NEVER), Waited::TimeOver);
+    assert_eq!(host.take(3, &mut [0.0; FRAMES], GUARD), Err(Torn));
+    assert_eq!(publish(&mut host, 2.0), Err(Refused::Forged));
+}
+
+#[test]
+fn a_sequence_forged_during_the_wait_ends_it() {
+    let (mut host, worker) = ends(2);
+    let seq = publish(&mut host, 1.0).unwrap();
+    let waker = host.waker();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| host.wait(seq, clock::now_ns() + 3600 * SECOND, &NEVER));
+        forge(&worker, seq, seq + 1);
+        while !waiting.is_finished() {
+            waker.wake();
+            thread::yield_now();
+        }
+        assert_eq!(waiting.join().unwrap(), Waited::Forged);
+    });
 }
 
 #[test]
@@ -140,9 +273,8 @@ fn a_block_that_the_worker_takes_back_is_torn() {
     let (mut host, mut worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
     assert!(answer(&mut worker));
-    // What a hostile worker can do: change the sequence of an answer it has published.
-    worker.reply.slot(worker.layout.index(seq)).seq.store(seq.wrapping_add(2), Ordering::Release);
-    assert_eq!(host.take(seq, &mut [0.0; FRAMES], Scrub::NonFinite), Err(Torn));
+    forge(&worker, seq, seq.wrapping_add(2));
+    assert_eq!(host.take(seq, &mut [0.0; FRAMES], GUARD), Err(Torn));
     assert_eq!(host.head(seq), None);
 }
 
@@ -167,7 +299,7 @@ fn a_waiting_host_is_freed_when_the_other_side_is_given_up() {
             waker.wake();
             thread::yield_now();
         }
-        assert!(!waiting.join().unwrap());
+        assert_eq!(waiting.join().unwrap(), Waited::GivenUp);
     });
 }
 
@@ -181,7 +313,7 @@ fn a_flood_of_wakes_without_an_answer_ends_the_wait_and_nothing_else() {
         while !waiting.is_finished() {
             waker.wake();
         }
-        assert!(!waiting.join().unwrap());
+        assert_eq!(waiting.join().unwrap(), Waited::Flooded);
     });
 }
 
@@ -216,7 +348,7 @@ fn no_wake_up_is_lost_in_a_hundred_thousand_round_trips() {
         let answering = scope.spawn(|| (0..BLOCKS).all(|_| answer(&mut worker)));
         for i in 0..BLOCKS {
             let seq = publish(&mut host, i as f32).unwrap();
-            assert!(host.wait(seq, clock::now_ns() + 10 * SECOND, &NEVER), "block {i}");
+            assert_eq!(host.wait(seq, clock::now_ns() + 10 * SECOND, &NEVER), Waited::Answered, "block {i}");
             assert_eq!(take(&host, seq)[FRAMES - 1], -(i as f32));
         }
         assert!(answering.join().unwrap());
@@ -229,7 +361,7 @@ fn a_block_published_over_an_answer_that_was_not_taken_replaces_it() {
     let untaken = publish(&mut host, 1.0).unwrap();
     (0..2).for_each(|_| {
         assert!(answer(&mut worker));
-        assert!(publish(&mut host, 2.0).is_some());
+        assert!(publish(&mut host, 2.0).is_ok());
     });
     assert!(answer(&mut worker));
     assert!(!host.is_answered(untaken));
@@ -245,11 +377,11 @@ fn blocks_in_flight_come_back_in_order() {
         let (mut sent, mut back) = (0, 0);
         while back < BLOCKS {
             while sent < BLOCKS && sent - back < 16 {
-                assert!(host.publish(|samples| samples.fill(sent as f32)).is_some());
+                assert!(host.publish(|samples| samples.fill(sent as f32)).is_ok());
                 sent += 1;
             }
             host.notify();
-            assert!(host.wait(back + 1, clock::now_ns() + 10 * SECOND, &NEVER));
+            assert_eq!(host.wait(back + 1, clock::now_ns() + 10 * SECOND, &NEVER), Waited::Answered);
             while back < sent && host.is_answered(back + 1) {
                 assert_eq!(take(&host, back + 1), [-(back as f32); FRAMES]);
                 back += 1;

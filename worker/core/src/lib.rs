@@ -5,7 +5,8 @@
 //! 1. [`handoff`] takes what the host handed over and ties this process to its host.
 //! 2. [`inbox`] receives requests on a thread of its own, which sees the host's end even while the plugin hangs.
 //! 3. [`serve`] answers requests and blocks in order, through the trait [`plugin::Plugin`].
-//! 4. [`leave`] ends the process with a reason that the host can read.
+//! 4. [`toll`] measures what a slow block cost.
+//! 5. [`leave`] ends the process with a reason that the host can read.
 //!
 //! It knows no Python object and never prints for the plugin.
 
@@ -17,3 +18,5 @@ pub mod leave;
 pub mod plugin;
 pub mod reasons;
 pub mod serve;
+mod state;
+pub mod toll;

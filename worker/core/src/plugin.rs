@@ -3,8 +3,10 @@
 //! The `worker` crate implements [`Plugin`] for a Python instance, tests for plain structs. The loop calls the
 //! methods in the order of life (`load`, `configure`, `start`, blocks, `stop`, `shutdown`) and from one thread.
 
+use crate::toll::Collections;
 use shared::message::{Configured, Failure, Loaded, Notice};
 use shared::ring::{SlotMemory, Status};
+use std::sync::Arc;
 
 /// A plugin as the loop sees it.
 pub trait Plugin {
@@ -25,6 +27,11 @@ pub trait Plugin {
     /// # Errors
     /// What failed.
     fn start(&mut self) -> Result<(), Failure>;
+
+    /// Where it counts what its collector takes, if it has one: asked once, before anything else.
+    fn collections(&self) -> Arc<Collections> {
+        Arc::default()
+    }
 
     /// Works in place on the block in slot `slot`.
     fn process(&mut self, slot: usize) -> Processed;

@@ -6,6 +6,8 @@
 use crate::denormals;
 use crate::inbox::{Inbox, Incoming};
 use crate::plugin::Plugin;
+use crate::state::State;
+use crate::toll::{Collections, Passage, Toll};
 use shared::clock;
 use shared::control::{Control, ControlError, Handles};
 use shared::exit::Exit;
@@ -14,6 +16,7 @@ use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Repl
 use shared::ring::{Stamps, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
 const LOOK_AROUND_NS: u64 = 1_000_000_000;
@@ -32,9 +35,11 @@ pub fn serve_looking_around(
     control: &Control,
     every_ns: u64,
 ) -> Exit {
-    let unsent = VecDeque::new();
+    let (phase, kind) = (Phase::Fresh, PluginKind::Processor);
+    let (unsent, state) = (VecDeque::new(), State::default());
+    let (toll, collections) = (Toll::default(), plugin.collections());
     let mut server =
-        Server { plugin, inbox, control, every_ns, phase: Phase::Fresh, kind: PluginKind::Processor, unsent };
+        Server { plugin, inbox, control, every_ns, phase, kind, unsent, state, toll, collections };
     loop {
         if let ControlFlow::Break(exit) = server.requests() {
             return exit;
@@ -51,6 +56,9 @@ struct Server<'a, P> {
     phase: Phase,
     kind: PluginKind,
     unsent: VecDeque<Notice>,
+    state: State,
+    toll: Toll,
+    collections: Arc<Collections>,
 }
 
 /// A request that no host sends that speaks this protocol.
@@ -67,18 +75,29 @@ enum Phase {
 impl<P: Plugin> Server<'_, P> {
     /// Waits for something to do: a block while the plugin runs, a request always.
     fn work(&mut self) {
+        self.toll.begin();
         while let Phase::Running(end) = &self.phase {
             let (deadline, flag) = (clock::now_ns() + self.every_ns, self.inbox.interrupt());
-            match self.plugin.released(|| end.wait(deadline, flag)) {
-                Wake::Block => self.block(),
-                Wake::Interrupted => return,
-                Wake::Deadline => self.tell(),
+            let (toll, collections) = (&mut self.toll, &self.collections);
+            let wait = || {
+                if !end.is_requested() {
+                    toll.rest();
+                }
+                let wake = end.wait(deadline, flag);
+                let seen_ns = clock::now_ns();
+                collections.see(seen_ns);
+                (wake, seen_ns)
+            };
+            match self.plugin.released(wait) {
+                (Wake::Block, seen_ns) => self.block(seen_ns),
+                (Wake::Interrupted, _) => return,
+                (Wake::Deadline, _) => self.tell(),
             }
         }
         self.plugin.released(|| self.inbox.wait());
     }
 
-    fn block(&mut self) {
+    fn block(&mut self, seen_ns: u64) {
         let woken_ns = clock::now_ns();
         let Phase::Running(end) = &mut self.phase else { return };
         if self.kind == PluginKind::Source {
@@ -87,7 +106,9 @@ impl<P: Plugin> Server<'_, P> {
             end.begin();
         }
         let done = self.plugin.process(end.next_index());
-        end.answer(done.status, Stamps { woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns });
+        let stamps = Stamps { seen_ns, woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns };
+        let passage = Passage { published_ns: end.published_ns(), seen_ns, left_ns: done.left_ns };
+        end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
         self.tell();
     }
 
@@ -157,8 +178,17 @@ impl<P: Plugin> Server<'_, P> {
                 self.loaded()?.set_parameter(&key, &value).map(|accepted| Answer::Set { accepted })
             }
             Ask::GetParameter { key } => self.loaded()?.get_parameter(&key).map(Answer::Value),
-            Ask::SaveState => self.loaded()?.save_state().map(Answer::State),
-            Ask::LoadState { state } => self.loaded()?.load_state(&state).map(|()| Answer::Done),
+            Ask::SaveState { from: 0 } => {
+                let saved = self.loaded()?.save_state();
+                saved
+                    .and_then(|saved| saved.map(|saved| self.state.keep(saved)).transpose())
+                    .map(Answer::State)
+            }
+            Ask::SaveState { from } => Ok(Answer::State(Some(self.state.fetch(from).ok_or(Nonsense)?))),
+            Ask::LoadState { part, more } => {
+                self.loaded()?;
+                self.load_state(&part, more).map(|()| Answer::Done)
+            }
             Ask::Shutdown => self.shutdown(),
         })
     }
@@ -166,6 +196,13 @@ impl<P: Plugin> Server<'_, P> {
     /// The plugin, if there is one to ask.
     fn loaded(&mut self) -> Result<&mut P, Nonsense> {
         if matches!(self.phase, Phase::Fresh) { Err(Nonsense) } else { Ok(self.plugin) }
+    }
+
+    fn load_state(&mut self, part: &[u8], more: bool) -> Result<(), Failure> {
+        match self.state.arrive(part, more)? {
+            Some(state) => self.plugin.load_state(&state),
+            None => Ok(()),
+        }
     }
 
     fn load(&mut self, file: &str) -> Result<Answer, Failure> {
@@ -201,6 +238,7 @@ impl<P: Plugin> Server<'_, P> {
             Phase::Ready(end) => match self.plugin.start() {
                 Ok(()) => {
                     denormals::flush_to_zero(true);
+                    self.toll = Toll::new(end.layout().format().block_ns());
                     self.phase = Phase::Running(end);
                     Ok(Answer::Done)
                 }

@@ -15,8 +15,9 @@ use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::{
     Answer, Ask, Configured, Failure, Loaded, Log, LogSource, Notice, PluginKind, Reply, Request, Say, Stage,
+    StatePart,
 };
-use shared::ring::{HostEnd, Scrub, SlotMemory, Status, Taken};
+use shared::ring::{HostEnd, Scrub, SlotMemory, Status, Taken, Waited};
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use worker_core::denormals;
@@ -49,7 +50,7 @@ impl Plugin for Negate {
         };
         let text = String::new;
         let (name, version, author, description) = (file.to_owned(), text(), text(), text());
-        Ok(Loaded { kind, name, version, author, description, fail_closed: false })
+        Ok(Loaded { kind, name, version, author, description, fail_closed: false, keeps_state: true })
     }
 
     fn configure(&mut self, memory: SlotMemory, _set: &[(String, String)]) -> Result<Configured, Failure> {
@@ -210,7 +211,7 @@ impl Host {
 
 fn wait(end: &HostEnd, seq: u32) {
     let answered = end.wait(seq, clock::now_ns() + DEADLINE_NS, &AtomicBool::new(false));
-    assert!(answered, "block {seq} was not answered: a wake-up was lost");
+    assert_eq!(answered, Waited::Answered, "block {seq}: a wake-up was lost");
 }
 
 fn take(end: &HostEnd, seq: u32) -> (Taken, Vec<f32>) {
@@ -267,7 +268,7 @@ fn a_hundred_thousand_blocks_with_random_pauses_come_back_in_order_and_none_is_m
     while taken < 100_000 {
         for _ in 0..=random.below(u64::from(SLOTS)) {
             let value = (published % 1000) as f32 / 1000.0;
-            if end.publish(|samples| samples.fill(value)).is_some() {
+            if end.publish(|samples| samples.fill(value)).is_ok() {
                 published += 1;
                 end.notify();
                 random.pause();
@@ -308,7 +309,10 @@ fn requests_are_answered_while_no_block_comes_whether_it_runs_or_not() {
     for running in [true, false] {
         for _ in 0..500 {
             random.pause();
-            assert_eq!(host.ask(Ask::SaveState), Ok(Answer::State(Some(vec![7]))));
+            assert_eq!(
+                host.ask(Ask::SaveState { from: 0 }),
+                Ok(Answer::State(Some(StatePart { bytes: vec![7], total: 1 })))
+            );
         }
         if running {
             assert_eq!(round(&mut end, 0.5).0.status, Status::Good);
@@ -331,7 +335,7 @@ fn stamps_are_in_the_order_in_which_things_happen() {
     let (host, mut end) = Host::running("negate");
     let before = clock::now_ns();
     let stamps = round(&mut end, 0.5).0.stamps;
-    let order = [before, stamps.woken_ns, stamps.entered_ns, stamps.left_ns, clock::now_ns()];
+    let order = [before, stamps.seen_ns, stamps.woken_ns, stamps.entered_ns, stamps.left_ns, clock::now_ns()];
     assert!(order.is_sorted(), "{order:?}");
     host.goodbye();
 }
@@ -351,7 +355,7 @@ fn a_host_that_reads_no_notices_still_gets_its_blocks_and_then_the_first_of_them
     for _ in 0..1000 {
         assert_eq!(round(&mut end, 2.0).0.status, Status::Failed);
     }
-    let id = host.send(Ask::SaveState);
+    let id = host.send(Ask::SaveState { from: 0 });
     assert!(matches!(host.answer(id), Ok(Answer::State(_))));
     assert!(matches!(&host.notices[0], Notice::Log(log) if log.text.starts_with("1 failed")));
     assert!(host.notices.len() < 1000);

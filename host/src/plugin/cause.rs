@@ -1,0 +1,507 @@
+//! Why a block of a plugin was late.
+//!
+//! For whoever tells the user. Judges one miss from what the host and the worker have written down about it, and
+//! counts. "Unknown" is a good answer, a wrong one is not: so a part of the time explains a miss only if it is at
+//! least half of the time that the answer took, and if the answer would have been in time without it. Where parts
+//! may overlap, the overlap counts for the one that can't be the plugin's fault: first for the run queue.
+//!
+//! | from | to | what |
+//! |---|---|---|
+//! | start of the turn | published | the host itself |
+//! | published | seen | waking up: by the notes, the run queue |
+//! | seen | woken | waiting for the GIL |
+//! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if there were any, else waiting |
+//!
+//! The worker's numbers are untrusted: what can't be is unknown, and no number of it can do more than that.
+
+use serde::Serialize;
+use shared::ring::{Notes, Stamps};
+use std::fmt;
+
+/// The oldest generation of Python's collector.
+const GENERATION_MAX: u8 = 2;
+
+/// What became of the worker, as the host knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Found {
+    #[default]
+    Alive,
+    /// By a signal.
+    Stopped,
+    Dead,
+}
+
+/// A block whose answer was not there in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Miss {
+    /// When the block's turn began for this plugin: when the host should have handed it over.
+    pub(crate) turn_start_ns: u64,
+    /// When the host handed it over.
+    pub(crate) published_ns: u64,
+    /// Until when the host wanted to wait; when it is pipelined, this means nothing.
+    pub(crate) deadline_ns: u64,
+    /// How long a block lasts.
+    pub(crate) block_ns: u64,
+    /// When the host came for the answer, or gave up waiting, and found none.
+    pub(crate) taken_ns: u64,
+    /// When the host read what the worker says: no stamp can be later.
+    pub(crate) now_ns: u64,
+    pub(crate) is_pipelined: bool,
+    pub(crate) found: Found,
+    /// `None` if there is no answer to this day.
+    pub(crate) stamps: Option<Stamps>,
+    /// `None` if the worker took none.
+    pub(crate) notes: Option<Notes>,
+}
+
+/// Why a block was late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The plugin's code used the time.
+    Code,
+    /// The plugin's call took the time, but used no CPU: it slept or waited for a file, a lock, another thread, or
+    /// for leave to run.
+    Waiting,
+    /// Python's collector used the time.
+    Collector {
+        /// The oldest generation that was collected, 0 to 2.
+        generation: u8,
+        us: u64,
+    },
+    /// Another thread of the plugin held the interpreter.
+    Gil,
+    /// Memory had to be read from disk.
+    PageFaults,
+    /// The worker could run and was not let.
+    NotScheduled,
+    /// The host handed the block over too late, or came too soon for the answer.
+    HostLate,
+    /// A signal had stopped the worker.
+    Stopped,
+    /// There was no worker.
+    Dead,
+    /// None of these, or nobody can tell.
+    Unknown,
+}
+
+/// Why this block was late.
+pub(crate) fn attribute(miss: &Miss) -> Cause {
+    match miss.found {
+        Found::Dead => return Cause::Dead,
+        Found::Stopped => return Cause::Stopped,
+        Found::Alive => {}
+    }
+    let Some(stamps) = miss.stamps.filter(|stamps| is_possible(miss, stamps)) else {
+        return Cause::Unknown;
+    };
+    let late_ns = stamps.left_ns.saturating_sub(miss.due_ns());
+    if late_ns == 0 {
+        // By its own word it was in time.
+        return Cause::Unknown;
+    }
+    if miss.is_host_late(late_ns) {
+        return Cause::HostLate;
+    }
+    let took_ns = stamps.left_ns - miss.published_ns;
+    let explains = |ns: u64| ns >= took_ns.div_ceil(2) && ns >= late_ns;
+    let parts = miss.notes.and_then(|notes| parts(&stamps, &notes, took_ns));
+    let part = parts.and_then(|parts| parts.into_iter().find(|(_, ns)| explains(*ns)));
+    part.map_or(Cause::Unknown, |(cause, _)| cause)
+}
+
+impl Miss {
+    /// When the answer had to be there.
+    fn due_ns(&self) -> u64 {
+        if self.is_pipelined { self.taken_ns } else { self.deadline_ns }
+    }
+
+    /// Whether the host used up more than half of the time itself, and as much as the answer was late by.
+    fn is_host_late(&self, late_ns: u64) -> bool {
+        let (lost_ns, whole_ns) = if self.is_pipelined {
+            let had_ns = self.taken_ns.saturating_sub(self.published_ns);
+            (self.block_ns.saturating_sub(had_ns), self.block_ns)
+        } else {
+            let had_ns = self.deadline_ns.saturating_sub(self.turn_start_ns);
+            (self.published_ns.saturating_sub(self.turn_start_ns), had_ns)
+        };
+        lost_ns > whole_ns / 2 && lost_ns >= late_ns
+    }
+}
+
+/// Whether the worker can have done all this in this order.
+fn is_possible(miss: &Miss, stamps: &Stamps) -> bool {
+    let Stamps { seen_ns, woken_ns, entered_ns, left_ns } = *stamps;
+    [miss.published_ns, seen_ns, woken_ns, entered_ns, left_ns, miss.now_ns].is_sorted()
+}
+
+/// What the time from handing over to leaving was used for. `None` if the notes can't be true.
+fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<[(Cause, u64); 6]> {
+    let [cpu_ns, delay_ns, collector_ns] =
+        [notes.cpu_us, notes.delay_us, notes.collector_us].map(|us| u64::from(us) * 1000);
+    let inside_ns = stamps.left_ns - stamps.entered_ns;
+    let generation = notes.collector_generation;
+    let is_possible = delay_ns <= took_ns && collector_ns <= inside_ns && generation <= GENERATION_MAX;
+    if !is_possible {
+        return None;
+    }
+    let gil_ns = (stamps.woken_ns - stamps.seen_ns).saturating_sub(delay_ns);
+    let rest_ns = inside_ns.saturating_sub(collector_ns).saturating_sub(delay_ns);
+    let code_ns = cpu_ns.saturating_sub(collector_ns).min(rest_ns);
+    // Whatever CPU time there was may have been spent here.
+    let idle_ns = rest_ns.saturating_sub(cpu_ns);
+    let (faults_ns, waiting_ns) = if notes.major_faults > 0 { (idle_ns, 0) } else { (0, idle_ns) };
+    let collector = Cause::Collector { generation, us: notes.collector_us.into() };
+    Some([
+        (Cause::NotScheduled, delay_ns),
+        (Cause::Gil, gil_ns),
+        (collector, collector_ns.saturating_sub(delay_ns)),
+        (Cause::PageFaults, faults_ns),
+        (Cause::Code, code_ns),
+        (Cause::Waiting, waiting_ns),
+    ])
+}
+
+/// How often a plugin was late, by cause; in words by `Display`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Causes {
+    /// The plugin's code used the time.
+    pub code: u64,
+    /// The plugin's call took the time without using a CPU.
+    pub waiting: u64,
+    /// Python's collector used the time.
+    pub collector: u64,
+    /// Those of the collector by the oldest generation collected.
+    pub collector_generations: [u64; 3],
+    /// Time of the collector in these blocks, in microseconds.
+    pub collector_us: u64,
+    /// Another thread of the plugin held the interpreter.
+    pub gil: u64,
+    /// Memory had to be read from disk.
+    pub page_faults: u64,
+    /// The worker could run and was not let.
+    pub not_scheduled: u64,
+    /// The host was late itself.
+    pub host_late: u64,
+    /// A signal had stopped the worker.
+    pub stopped: u64,
+    /// There was no worker.
+    pub dead: u64,
+    /// Nobody can tell.
+    pub unknown: u64,
+}
+
+impl Causes {
+    /// Counts one.
+    pub(crate) fn add(&mut self, cause: Cause) {
+        let count = match cause {
+            Cause::Code => &mut self.code,
+            Cause::Waiting => &mut self.waiting,
+            Cause::Collector { generation, us } => {
+                let oldest = self.collector_generations.len() - 1;
+                self.collector_generations[usize::from(generation).min(oldest)] += 1;
+                self.collector_us = self.collector_us.saturating_add(us);
+                &mut self.collector
+            }
+            Cause::Gil => &mut self.gil,
+            Cause::PageFaults => &mut self.page_faults,
+            Cause::NotScheduled => &mut self.not_scheduled,
+            Cause::HostLate => &mut self.host_late,
+            Cause::Stopped => &mut self.stopped,
+            Cause::Dead => &mut self.dead,
+            Cause::Unknown => &mut self.unknown,
+        };
+        *count += 1;
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.in_words().iter().map(|(n, _)| n).sum()
+    }
+
+    /// The cause that is most common, in words, and how often it was; unknown only if there is no other.
+    #[must_use]
+    pub fn most_common(&self) -> Option<(&'static str, u64)> {
+        self.by_count().first().map(|(n, words)| (*words, *n))
+    }
+
+    fn in_words(&self) -> [(u64, &'static str); 10] {
+        [
+            (self.code, "Python code slow"),
+            (self.waiting, "waiting inside the plugin's call"),
+            (self.collector, "collector"),
+            (self.gil, "waiting for the GIL"),
+            (self.page_faults, "page faults"),
+            (self.not_scheduled, "not scheduled in time"),
+            (self.host_late, "host late"),
+            (self.stopped, "stopped"),
+            (self.dead, "dead"),
+            (self.unknown, "unknown"),
+        ]
+    }
+
+    /// Every cause and how often it was, in words.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        self.by_count().into_iter()
+    }
+
+    /// Those that occurred, the most common first, unknown last.
+    fn by_count(&self) -> Vec<(u64, &'static str)> {
+        let mut causes: Vec<_> = self.in_words().into_iter().filter(|(n, _)| *n > 0).collect();
+        causes.sort_by_key(|(n, words)| (*words == "unknown", std::cmp::Reverse(*n)));
+        causes
+    }
+
+    fn collected(&self) -> String {
+        let counts = self.collector_generations.iter().enumerate();
+        let generations: Vec<_> = counts.filter(|(_, n)| **n > 0).map(|(g, _)| g.to_string()).collect();
+        let word = if generations.len() == 1 { "generation" } else { "generations" };
+        format!("({word} {}, {} ms)", generations.join(" and "), self.collector_us.div_ceil(1000))
+    }
+}
+
+impl fmt::Display for Causes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes = self.by_count();
+        if causes.is_empty() {
+            return write!(f, "none late");
+        }
+        write!(f, "{} late", self.total())?;
+        for (n, (count, words)) in causes.iter().enumerate() {
+            write!(f, "{} {count} {words}", if n == 0 { ":" } else { "," })?;
+            if *words == "collector" {
+                write!(f, " {}", self.collected())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: u64 = 1_000_000;
+    /// When the turn of the blocks below began.
+    const T: u64 = 1_000_000 * MS;
+
+    /// A block of 4 ms that is waited for until the half of it, published at once, with stamps at these many
+    /// microseconds after that.
+    fn miss([seen, woken, entered, left]: [u64; 4], notes: Notes) -> Miss {
+        let at = |us: u64| T + us * 1000;
+        let stamps =
+            Stamps { seen_ns: at(seen), woken_ns: at(woken), entered_ns: at(entered), left_ns: at(left) };
+        Miss {
+            turn_start_ns: T,
+            published_ns: T,
+            deadline_ns: T + 2 * MS,
+            block_ns: 4 * MS,
+            taken_ns: T + 2 * MS,
+            now_ns: T + 1000 * MS,
+            stamps: Some(stamps),
+            notes: Some(notes),
+            ..Miss::default()
+        }
+    }
+
+    fn cpu(us: u64) -> Notes {
+        Notes { cpu_us: u32::try_from(us).unwrap(), ..Notes::default() }
+    }
+
+    #[test]
+    fn each_cause_is_told_by_what_took_the_time() {
+        let collecting = |collector_us| Notes { collector_us, collector_generation: 2, ..cpu(9900) };
+        let table: &[([u64; 4], Notes, Cause)] = &[
+            ([20, 25, 30, 10_000], cpu(9900), Cause::Code),
+            ([20, 25, 30, 10_000], cpu(20), Cause::Waiting),
+            ([20, 25, 30, 10_000], Notes { major_faults: 3, ..cpu(20) }, Cause::PageFaults),
+            ([20, 25, 30, 10_000], Notes { major_faults: 3, ..cpu(9900) }, Cause::Code),
+            ([20, 25, 30, 10_000], Notes { delay_us: 9500, ..cpu(400) }, Cause::NotScheduled),
+            ([9500, 9505, 9510, 10_000], Notes { delay_us: 9400, ..cpu(400) }, Cause::NotScheduled),
+            ([20, 9500, 9505, 10_000], cpu(480), Cause::Gil),
+            ([20, 25, 30, 10_000], collecting(9000), Cause::Collector { generation: 2, us: 9000 }),
+            ([20, 25, 30, 10_000], collecting(1000), Cause::Code),
+            // It took long to wake up and nothing says why.
+            ([9500, 9505, 9510, 10_000], cpu(400), Cause::Unknown),
+        ];
+        for (stamps, notes, cause) in table {
+            assert_eq!(attribute(&miss(*stamps, *notes)), *cause, "{stamps:?} {notes:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_less_than_half_explains_nothing() {
+        // A third each for the run queue, the GIL and the code.
+        let notes = Notes { delay_us: 1000, ..cpu(1000) };
+        assert_eq!(attribute(&miss([1000, 2000, 2000, 3000], notes)), Cause::Unknown);
+        assert_eq!(attribute(&miss([0, 1500, 1500, 3000], cpu(1499))), Cause::Gil);
+        assert_eq!(attribute(&miss([0, 1499, 1501, 3000], cpu(1499))), Cause::Unknown);
+    }
+
+    #[test]
+    fn a_part_without_which_it_would_still_have_been_late_explains_nothing() {
+        // 8 ms too late; the larger part is 6 ms of 10.
+        assert_eq!(attribute(&miss([0, 4000, 4000, 10_000], cpu(6000))), Cause::Unknown);
+        assert_eq!(attribute(&miss([0, 2000, 2000, 10_000], cpu(8000))), Cause::Code);
+    }
+
+    #[test]
+    fn time_on_the_run_queue_is_not_held_against_the_plugin() {
+        // It may have been anywhere within the wait for the GIL and the call.
+        let notes = Notes { delay_us: 900, ..cpu(900) };
+        assert_eq!(attribute(&miss([0, 0, 0, 2100], Notes { delay_us: 0, ..notes })), Cause::Waiting);
+        assert_eq!(attribute(&miss([0, 0, 0, 2100], notes)), Cause::Unknown);
+    }
+
+    #[test]
+    fn cpu_time_that_the_call_can_not_have_used_alone_is_not_taken_for_waiting() {
+        // All of the CPU time may belong to the call: less than half of it is certainly idle.
+        assert_eq!(attribute(&miss([0, 0, 0, 3000], cpu(1600))), Cause::Code);
+        assert_eq!(attribute(&miss([900, 900, 900, 3000], cpu(1000))), Cause::Unknown);
+    }
+
+    #[test]
+    fn a_host_that_hands_over_late_blames_itself() {
+        let late = |us: u64, left: u64| {
+            let mut miss = miss([us, us, us, left], cpu(left - us));
+            miss.published_ns = T + us * 1000;
+            attribute(&miss)
+        };
+        assert_eq!(late(1001, 2500), Cause::HostLate);
+        assert_eq!(late(1000, 2500), Cause::Code, "half of the time was left");
+        assert_eq!(late(1001, 3002), Cause::Code, "a whole wait would not have been enough");
+    }
+
+    #[test]
+    fn a_host_that_comes_too_soon_for_a_pipelined_result_blames_itself() {
+        let taken = |us: u64, left: u64| {
+            let mut miss = miss([0, 0, 0, left], cpu(left));
+            miss.is_pipelined = true;
+            miss.deadline_ns = 0;
+            miss.taken_ns = T + us * 1000;
+            attribute(&miss)
+        };
+        assert_eq!(taken(1999, 2500), Cause::HostLate);
+        assert_eq!(taken(1999, 4001), Cause::Code, "a whole block would not have been enough");
+        assert_eq!(taken(2000, 2500), Cause::Code, "it had half a block");
+        assert_eq!(taken(4000, 4500), Cause::Code);
+    }
+
+    #[test]
+    fn a_worker_that_is_stopped_or_dead_is_known_without_its_words() {
+        let mut miss = miss([20, 25, 30, 10_000], cpu(9900));
+        miss.stamps = None;
+        assert_eq!(attribute(&miss), Cause::Unknown);
+        miss.found = Found::Stopped;
+        assert_eq!(attribute(&miss), Cause::Stopped);
+        miss.found = Found::Dead;
+        assert_eq!(attribute(&miss), Cause::Dead);
+    }
+
+    #[test]
+    fn words_that_can_not_be_true_make_it_unknown() {
+        let good = miss([20, 25, 30, 10_000], cpu(9900));
+        assert_eq!(attribute(&good), Cause::Code);
+        let stamps = good.stamps.unwrap();
+        let told = |stamps: Stamps| attribute(&Miss { stamps: Some(stamps), ..good });
+        let noted = |notes: Notes| attribute(&Miss { notes: Some(notes), ..good });
+        assert_eq!(told(Stamps { seen_ns: T - 1, ..stamps }), Cause::Unknown);
+        assert_eq!(told(Stamps { woken_ns: stamps.seen_ns - 1, ..stamps }), Cause::Unknown);
+        assert_eq!(told(Stamps { entered_ns: stamps.left_ns + 1, ..stamps }), Cause::Unknown);
+        assert_eq!(told(Stamps { left_ns: good.now_ns + 1, ..stamps }), Cause::Unknown);
+        assert_eq!(told(Stamps { left_ns: good.deadline_ns, ..stamps }), Cause::Unknown, "it was in time");
+        assert_eq!(noted(Notes { delay_us: 10_001, ..cpu(0) }), Cause::Unknown);
+        assert_eq!(noted(Notes { collector_us: 9971, ..cpu(0) }), Cause::Unknown);
+        assert_eq!(noted(Notes { collector_generation: 3, ..cpu(9900) }), Cause::Unknown);
+        assert_eq!(attribute(&Miss { notes: None, ..good }), Cause::Unknown);
+    }
+
+    #[test]
+    fn the_counts_are_told_in_words() {
+        let mut causes = Causes::default();
+        assert_eq!((causes.to_string().as_str(), causes.most_common()), ("none late", None));
+        for _ in 0..2 {
+            causes.add(Cause::Unknown);
+        }
+        assert_eq!(causes.to_string(), "2 late: 2 unknown");
+        causes.add(Cause::Collector { generation: 2, us: 20_400 });
+        assert_eq!(causes.to_string(), "3 late: 1 collector (generation 2, 21 ms), 2 unknown");
+        for _ in 0..9 {
+            causes.add(Cause::Code);
+        }
+        causes.add(Cause::Collector { generation: 0, us: 20_600 });
+        let words = "13 late: 9 Python code slow, 2 collector (generations 0 and 2, 41 ms), 2 unknown";
+        assert_eq!(causes.to_string(), words);
+        assert_eq!(causes.most_common(), Some(("Python code slow", 9)));
+        assert_eq!(causes.total(), 13);
+    }
+
+    /// Numbers that are near each other, and some that are not.
+    fn word() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), T..T + 20 * MS, 0..20_000u64]
+    }
+
+    fn any_miss() -> impl Strategy<Value = Miss> {
+        let host = (proptest::array::uniform6(word()), any::<bool>());
+        let worker =
+            (proptest::option::of(proptest::array::uniform4(word())), proptest::array::uniform5(word()));
+        (host, worker).prop_map(|((host, is_pipelined), (stamps, notes))| Miss {
+            turn_start_ns: host[0],
+            published_ns: host[1],
+            deadline_ns: host[2],
+            block_ns: host[3],
+            taken_ns: host[4],
+            now_ns: host[5],
+            is_pipelined,
+            found: Found::Alive,
+            stamps: stamps.map(|[seen_ns, woken_ns, entered_ns, left_ns]| Stamps {
+                seen_ns,
+                woken_ns,
+                entered_ns,
+                left_ns,
+            }),
+            notes: Some(Notes {
+                cpu_us: notes[0],
+                delay_us: notes[1],
+                collector_us: notes[2],
+                collector_generation: notes[3],
+                major_faults: notes[4],
+            }),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_of_a_worker_can_do_more_than_be_wrong(misses in proptest::collection::vec(any_miss(), 1..50)) {
+            let mut causes = Causes::default();
+            for miss in &misses {
+                causes.add(attribute(miss));
+            }
+            prop_assert_eq!(causes.total(), misses.len() as u64);
+            let _ = causes.to_string();
+        }
+
+        #[test]
+        fn a_cause_that_is_named_took_half_of_the_time_and_all_that_was_too_much(
+            mut stamps in proptest::array::uniform4(0..20_000u64),
+            notes in proptest::array::uniform3(0..20_000u64),
+        ) {
+            stamps.sort_unstable();
+            let [cpu_us, delay_us, collector_us] = notes;
+            let notes = Notes { cpu_us, delay_us, collector_us, ..Notes::default() };
+            let [seen, woken, entered, left] = stamps;
+            let inside = left - entered;
+            let most = match attribute(&miss(stamps, notes)) {
+                Cause::Code => inside.min(cpu_us),
+                Cause::Waiting => inside.saturating_sub(cpu_us),
+                Cause::Collector { .. } => collector_us,
+                Cause::Gil => woken - seen,
+                Cause::NotScheduled => delay_us,
+                Cause::Unknown => return Ok(()),
+                other => panic!("{other:?} without a reason"),
+            };
+            prop_assert!(2 * most >= left && most >= left - 2000 && left > 2000);
+        }
+    }
+}

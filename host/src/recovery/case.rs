@@ -1,0 +1,581 @@
+//! One plugin under watch: what is seen of it, what is decided, and who is sent on which errand.
+//!
+//! For the recovery thread. Decisions are in `succession`, `hang` and `snapshots`; here they are carried out. Nothing
+//! here waits.
+
+use super::absence::Absence;
+use super::errand::{self, NotPrepared, Prepared, Replacement};
+use super::hang::{self, HangWatch};
+use super::obituary::{self, Obituary};
+use super::snapshots::{Snapshot, Snapshots};
+use super::spares::Spares;
+use super::succession::{Step, Succession};
+use super::{Notes, Patient, What};
+use crate::crash::Timestamp;
+use crate::error::Result;
+use crate::plugin::cause::{Cause, attribute};
+use crate::plugin::spec::Standby;
+use crate::plugin::worker::Worker;
+use crate::supervisor::{Because, Condition, Event, Spawner};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// Blocks in a row that are not fit to be played, after which a plugin is at fault: and at least for so long.
+const UNFIT_BLOCKS: u32 = 20;
+const UNFIT_NS: u64 = 250_000_000;
+/// Waits spoilt by a worker that wakes the audio thread for nothing.
+const FLOODS: u64 = 3;
+/// Blocks owed after which it is worth a look whether the worker is dying.
+const OWED_BLOCKS: u64 = 3;
+/// How often the file of a plugin that was given up is looked at.
+const FILE_NS: u64 = 1_000_000_000;
+/// A save that takes long is repeated more rarely: it takes no more than this part of the time.
+const SAVE_SHARE: u32 = 200;
+/// How often late blocks are told of at most.
+const TELL_LATE_NS: u64 = 10_000_000_000;
+
+/// A plugin under watch.
+#[derive(Debug)]
+pub(super) struct Case {
+    patient: Patient,
+    notes: Notes,
+    spawner: Spawner,
+    succession: Succession,
+    hang: HangWatch,
+    snapshots: Snapshots,
+    playing: Option<Playing>,
+    heir: Option<Heir>,
+    absence: Option<Absence>,
+    /// How the next one comes, in words: "its twin".
+    by: &'static str,
+    obituaries: Vec<Obituary>,
+    saving: Saving,
+    file: FileMark,
+    told: Told,
+    errands: Vec<JoinHandle<()>>,
+    /// Whoever dies was asked to.
+    is_over: bool,
+}
+
+/// The worker that plays.
+#[derive(Debug)]
+struct Playing {
+    incarnation: u32,
+    worker: Arc<Worker>,
+    good_before: u64,
+    floods_before: u64,
+    /// The state that it was given.
+    snapshot: Option<Snapshot>,
+    /// The host has ended it; its end is on its way.
+    abandoned: bool,
+}
+
+/// A worker that is made or stands by.
+#[derive(Debug)]
+struct Heir {
+    incarnation: u32,
+    snapshot: Option<Snapshot>,
+    prepared: Option<Box<Prepared>>,
+    worker: Option<Arc<Worker>>,
+    uncached: Option<shared::ring::UncachedBlocks>,
+}
+
+#[derive(Debug)]
+struct Saving {
+    is_under_way: bool,
+    due_ns: u64,
+    failed: bool,
+}
+
+/// The file as it was when it was looked at last.
+#[derive(Debug)]
+struct FileMark {
+    mark: Option<(SystemTime, u64)>,
+    due_ns: u64,
+}
+
+/// What has been told already.
+#[derive(Debug, Default)]
+struct Told {
+    moves: u32,
+    late: u64,
+    late_at_ns: u64,
+}
+
+impl Case {
+    pub(super) fn open(patient: Patient, notes: Notes, spawner: Spawner, now_ns: u64) -> Self {
+        let spec = &patient.spec;
+        let twin = spec.standby == Standby::Twin;
+        let worker = Arc::clone(&patient.care.known().worker);
+        let incarnation = patient.incarnation;
+        let (limit_ns, limit_blocks) = hang::limits(spec.hang_after, patient.place.format);
+        let playing = Playing {
+            incarnation,
+            worker,
+            good_before: 0,
+            floods_before: 0,
+            snapshot: None,
+            abandoned: false,
+        };
+        let told = notes.clone();
+        playing.worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
+        Self {
+            succession: Succession::new(incarnation, spec.restart, twin, now_ns),
+            hang: HangWatch::new(limit_ns, limit_blocks),
+            snapshots: Snapshots::default(),
+            playing: Some(playing),
+            heir: None,
+            absence: None,
+            by: "a new worker",
+            obituaries: Vec::new(),
+            saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
+            file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
+            told: Told::default(),
+            errands: Vec::new(),
+            is_over: false,
+            patient,
+            notes,
+            spawner,
+        }
+    }
+
+    /// Whether somebody waits for what is done about it.
+    pub(super) fn is_away(&self) -> bool {
+        self.absence.is_some() && !self.is_over && !self.succession.is_given_up()
+    }
+
+    /// How long it need not be looked at.
+    pub(super) fn rest(&self) -> Duration {
+        Duration::from_nanos(self.hang.left_ns())
+    }
+
+    // --- what happens ---
+
+    pub(super) fn hear(&mut self, what: What, spares: &mut Spares, now_ns: u64) {
+        if self.is_over {
+            return;
+        }
+        match what {
+            What::Gone { incarnation } => self.gone(incarnation, spares, now_ns),
+            What::Prepared { incarnation, result } => self.prepared(incarnation, result, spares, now_ns),
+            What::CaughtUp { incarnation, result } => self.caught_up(incarnation, result, spares, now_ns),
+            What::Saved { incarnation, state, took } => self.saved(incarnation, state, took, now_ns),
+            What::Warm { .. } => {}
+        }
+    }
+
+    fn gone(&mut self, incarnation: u32, spares: &mut Spares, now_ns: u64) {
+        let Some(over) = self.playing.take_if(|playing| playing.incarnation == incarnation) else {
+            if self.heir.take_if(|heir| heir.incarnation == incarnation).is_some() {
+                self.patient.care.known().twin = None;
+                let steps = self.succession.gone(incarnation, 0, now_ns);
+                self.carry_out(steps, spares, now_ns);
+            }
+            return;
+        };
+        let good_blocks = self.good_since(over.good_before);
+        self.snapshots.died(good_blocks);
+        self.begin_absence(now_ns);
+        self.obituaries.push(Obituary {
+            incarnation,
+            at_ns: now_ns,
+            when: Timestamp::now(),
+            good_blocks,
+            state: over.snapshot.map(|snapshot| snapshot.bytes),
+            line: None,
+            done: None,
+            worker: over.worker,
+        });
+        self.patient.care.known().deaths += 1;
+        let steps = self.succession.gone(incarnation, good_blocks, now_ns);
+        self.carry_out(steps, spares, now_ns);
+    }
+
+    fn begin_absence(&mut self, now_ns: u64) {
+        let stats = &self.patient.stats;
+        self.absence.get_or_insert_with(|| Absence::begin(stats, now_ns));
+        self.patient.care.known().down = Some("its worker ended".to_owned());
+    }
+
+    fn prepared(
+        &mut self,
+        incarnation: u32,
+        result: std::result::Result<Box<Prepared>, NotPrepared>,
+        spares: &mut Spares,
+        now_ns: u64,
+    ) {
+        // One that nobody waits for any more ends with its note.
+        let Some(heir) = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation) else { return };
+        match result {
+            Ok(prepared) => {
+                heir.worker = Some(Arc::clone(&prepared.worker));
+                heir.uncached = Some(prepared.uncached.clone());
+                let version = prepared.version;
+                heir.prepared = Some(prepared);
+                self.ready_if_current(incarnation, version, spares, now_ns);
+            }
+            Err(NotPrepared { why, restoring }) => {
+                if let Some(snapshot) = heir.snapshot.as_ref().filter(|_| restoring) {
+                    self.snapshots.failed(snapshot.number);
+                }
+                self.heir = None;
+                self.tell(format!("plugin {} could not be started again: {why}", self.patient.name));
+                let steps = self.succession.failed(incarnation, now_ns);
+                self.carry_out(steps, spares, now_ns);
+            }
+        }
+    }
+
+    fn caught_up(&mut self, incarnation: u32, result: Result<u64>, spares: &mut Spares, now_ns: u64) {
+        // A worker that died of it is told of by its end.
+        if let (Ok(version), true) = (result, self.succession.expects(incarnation)) {
+            self.ready_if_current(incarnation, version, spares, now_ns);
+        }
+    }
+
+    /// It is ready if it has the parameters as they are now; otherwise it is given them first.
+    fn ready_if_current(&mut self, incarnation: u32, version: u64, spares: &mut Spares, now_ns: u64) {
+        let Some(worker) = self.heir.as_ref().and_then(|heir| heir.worker.clone()) else { return };
+        let mut known = self.patient.care.known();
+        if known.parameters.version == version {
+            // From now on whoever sets a parameter gives it to both.
+            known.twin = Some(worker);
+            drop(known);
+            let steps = self.succession.ready(incarnation, now_ns);
+            self.carry_out(steps, spares, now_ns);
+        } else {
+            let now = known.parameters.clone();
+            drop(known);
+            self.errands.extend(errand::catch_up(self.notes.clone(), incarnation, worker, now));
+        }
+    }
+
+    fn saved(&mut self, incarnation: u32, state: Result<Option<Vec<u8>>>, took: Duration, now_ns: u64) {
+        self.saving.is_under_way = false;
+        let pause = self.patient.spec.snapshot_every.max(took * SAVE_SHARE);
+        self.saving.due_ns = now_ns.saturating_add(nanos(pause));
+        match state {
+            Ok(Some(state)) if self.playing.as_ref().is_some_and(|p| p.incarnation == incarnation) => {
+                self.snapshots.take(state.into(), self.good_blocks());
+                self.saving.failed = false;
+            }
+            Ok(_) => {}
+            Err(why) if !self.saving.failed && self.is_playing() => {
+                self.saving.failed = true;
+                self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
+            }
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn restart(&mut self, spares: &mut Spares, now_ns: u64) {
+        let steps = self.succession.restart(now_ns);
+        self.carry_out(steps, spares, now_ns);
+    }
+
+    // --- what is seen ---
+
+    pub(super) fn look(&mut self, spares: &mut Spares, now_ns: u64) {
+        if self.is_over {
+            return;
+        }
+        if self.patient.spec.restart && self.patient.spec.standby == Standby::Spare {
+            let known = self.patient.care.known();
+            spares.keep(known.worker.python(), known.worker.module());
+        }
+        self.collect_lines();
+        self.look_at_misses(now_ns);
+        self.look_at_worker(now_ns);
+        self.look_at_file(spares, now_ns);
+        let steps = self.succession.tick(self.good_blocks(), now_ns);
+        self.carry_out(steps, spares, now_ns);
+        self.look_for_return(now_ns);
+        self.save_if_due(now_ns);
+        self.tell_moves();
+        self.errands.retain(|errand| !errand.is_finished());
+    }
+
+    fn collect_lines(&mut self) {
+        while let Some(line) = self.patient.depot.spent() {
+            let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
+            if let Some(obituary) = self.obituaries.iter_mut().find(of) {
+                obituary.line = Some(line);
+            }
+        }
+    }
+
+    fn look_at_misses(&mut self, now_ns: u64) {
+        let mut known = self.patient.care.known();
+        known.times.drain();
+        let unanswered = self.obituaries.last().and_then(|obituary| obituary.unanswered_cause());
+        while let Ok(miss) = self.patient.misses.pop() {
+            let cause = attribute(&miss);
+            known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
+        }
+        let late = self.patient.stats.counts().late;
+        let is_due = now_ns >= self.told.late_at_ns && late > self.told.late;
+        let causes = is_due.then(|| known.causes.to_string());
+        drop(known);
+        if let Some(causes) = causes {
+            self.told = Told { late, late_at_ns: now_ns.saturating_add(TELL_LATE_NS), ..self.told };
+            let blocks = if late == 1 { "block" } else { "blocks" };
+            self.tell(format!("plugin {} was late for {late} {blocks} so far; {causes}", self.patient.name));
+        }
+    }
+
+    fn look_at_worker(&mut self, now_ns: u64) {
+        let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
+        let progress = self.patient.stats.progress();
+        let (asked, answered) =
+            (progress.asked.load(Ordering::Relaxed), progress.answered.load(Ordering::Relaxed));
+        let hung = self.hang.look(now_ns, asked, answered);
+        let block_ns = self.patient.place.format.block_ns().max(1);
+        let unfit = progress.unfit.load(Ordering::Relaxed);
+        let floods = self.patient.stats.counts().flooded - playing.floods_before;
+        let why = if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
+            Some(Because::Hostile("it wrote a sequence that nobody had asked for".into()))
+        } else if floods >= FLOODS {
+            Some(Because::Hostile("it woke the audio thread again and again for nothing".into()))
+        } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
+            let what = format!("{unfit} blocks in a row were not finite or far above full scale");
+            Some(Because::Faulty(what))
+        } else if let Some(hung) = hung {
+            let stopped = playing.worker.condition() == Condition::Stopped;
+            Some(Because::Hung { for_ms: hung.for_ns / 1_000_000, stopped })
+        } else {
+            if asked.wrapping_sub(answered) >= OWED_BLOCKS {
+                // One that is dying is noticed by this long before its memory is freed.
+                playing.worker.condition();
+            }
+            None
+        };
+        if let Some(why) = why {
+            playing.abandoned = true;
+            playing.worker.abandon(why);
+        }
+    }
+
+    fn look_at_file(&mut self, spares: &mut Spares, now_ns: u64) {
+        if !self.succession.is_given_up() || now_ns < self.file.due_ns {
+            return;
+        }
+        self.file.due_ns = now_ns.saturating_add(FILE_NS);
+        let mark = mark_of(&self.patient.spec.file);
+        if mark.is_some() && mark != self.file.mark {
+            self.file.mark = mark;
+            self.tell(format!("the file of plugin {} has changed: it is started again", self.patient.name));
+            let steps = self.succession.file_changed(now_ns);
+            self.carry_out(steps, spares, now_ns);
+        }
+    }
+
+    fn look_for_return(&mut self, now_ns: u64) {
+        let Some(absence) = &self.absence else { return };
+        let Some(back) = absence.end(&self.patient.stats, now_ns) else { return };
+        self.absence = None;
+        self.patient.care.known().down = None;
+        let words = obituary::replaced(self.by, back, self.patient.policy);
+        match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
+            Some(obituary) => obituary.done = Some(words),
+            None => self.tell(format!("plugin {} is back: {words}", self.patient.name)),
+        }
+    }
+
+    fn save_if_due(&mut self, now_ns: u64) {
+        let every = self.patient.spec.snapshot_every;
+        let Some(playing) = self.playing.as_ref().filter(|playing| !playing.abandoned) else { return };
+        let is_due = !every.is_zero() && !self.saving.is_under_way && now_ns >= self.saving.due_ns;
+        if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
+            return;
+        }
+        let twin = self.patient.care.known().twin.clone();
+        let worker = Arc::clone(&playing.worker);
+        let errand = errand::save(self.notes.clone(), playing.incarnation, worker, twin);
+        self.saving.is_under_way = errand.is_some();
+        self.errands.extend(errand);
+    }
+
+    fn tell_moves(&mut self) {
+        let moves = self.patient.stats.progress().moves.load(Ordering::Relaxed);
+        if moves == std::mem::replace(&mut self.told.moves, moves) {
+            return;
+        }
+        let name = &self.patient.name;
+        let text = match self.patient.stats.added_frames() {
+            0 => format!(
+                "plugin {name} was fast enough for long: it is same-block again, without added latency"
+            ),
+            frames => {
+                let causes = self.patient.care.known().causes.to_string();
+                format!(
+                    "plugin {name} missed its deadline too often ({causes}): it is pipelined now, its output comes \
+                     {frames} frames later"
+                )
+            }
+        };
+        self.tell(text);
+    }
+
+    // --- what is done ---
+
+    fn carry_out(&mut self, steps: Vec<Step>, spares: &mut Spares, now_ns: u64) {
+        for step in steps {
+            match step {
+                Step::Prepare(incarnation) => self.prepare(incarnation, spares),
+                Step::Arm(incarnation) => self.arm(incarnation),
+                Step::Plays(incarnation) => self.play(incarnation, now_ns),
+                Step::End(incarnation) => self.end(incarnation, now_ns),
+                Step::Wait { until_ns } => {
+                    let after_ms = until_ns.saturating_sub(now_ns) / 1_000_000;
+                    self.settle(&format!("it is started again in {after_ms} ms"));
+                }
+                Step::GiveUp(why) => {
+                    self.file.mark = mark_of(&self.patient.spec.file);
+                    let until = if self.patient.spec.restart { " until its file changes" } else { "" };
+                    self.settle(&format!("it is not started again{until}: {why}"));
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, incarnation: u32, spares: &mut Spares) {
+        let spare = match self.patient.spec.standby {
+            Standby::Spare => spares.take(self.patient.care.known().worker.python()),
+            Standby::None | Standby::Twin => None,
+        };
+        self.by = if spare.is_some() { "a spare" } else { "a new worker" };
+        let snapshot = self.snapshots.latest();
+        let job = Replacement {
+            name: Arc::clone(&self.patient.name),
+            spec: self.patient.spec.clone(),
+            format: self.patient.place.format,
+            slots: self.patient.slots,
+            nature: self.patient.nature,
+            incarnation,
+            parameters: self.patient.care.known().parameters.clone(),
+            snapshot: snapshot.clone(),
+            spare,
+        };
+        self.heir = Some(Heir { incarnation, snapshot, prepared: None, worker: None, uncached: None });
+        self.errands.extend(errand::prepare(self.spawner.clone(), self.notes.clone(), job));
+    }
+
+    fn arm(&mut self, incarnation: u32) {
+        let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
+        if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
+            // The queue has room for one that lives and several that have died in it.
+            let _ = self.patient.depot.arm(prepared.line);
+        }
+    }
+
+    fn play(&mut self, incarnation: u32, now_ns: u64) {
+        let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) else { return };
+        let (Some(worker), Some(uncached)) = (heir.worker, heir.uncached) else { return };
+        if self.patient.spec.standby == Standby::Twin {
+            self.by = "its twin";
+        }
+        self.snapshots.restored(heir.snapshot.as_ref().map(|snapshot| snapshot.number));
+        let mut known = self.patient.care.known();
+        known.worker = Arc::clone(&worker);
+        known.twin = None;
+        known.uncached.follow(uncached);
+        drop(known);
+        let counts = self.patient.stats.counts();
+        self.playing = Some(Playing {
+            incarnation,
+            worker,
+            good_before: counts.good,
+            floods_before: counts.flooded,
+            snapshot: heir.snapshot,
+            abandoned: false,
+        });
+        let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);
+        self.hang = HangWatch::new(limit_ns, limit_blocks);
+        self.saving.due_ns = now_ns.saturating_add(nanos(self.patient.spec.snapshot_every));
+        if let Some(absence) = &mut self.absence {
+            absence.succeeded(&self.patient.stats);
+        }
+    }
+
+    /// Ends a worker that is not wanted any more.
+    fn end(&mut self, incarnation: u32, now_ns: u64) {
+        if let Some(over) = self.playing.take_if(|playing| playing.incarnation == incarnation) {
+            over.worker.abandon(Because::Unwanted);
+            self.begin_absence(now_ns);
+        }
+        if self.heir.take_if(|heir| heir.incarnation == incarnation).is_some() {
+            self.patient.care.known().twin = None;
+        }
+    }
+
+    /// Says what is done about the last death, as far as that is decided.
+    fn settle(&mut self, done: &str) {
+        let policy = self.patient.policy;
+        let words = format!("its blocks are replaced ({policy}), {done}");
+        let death = self.obituaries.last().and_then(|obituary| obituary.worker.death());
+        let how = death.map_or_else(|| "its worker ended".to_owned(), |death| death.to_string());
+        self.patient.care.known().down = Some(format!("{how}; {done}"));
+        match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
+            Some(obituary) => obituary.done = Some(words),
+            None => self.tell(format!("plugin {}: {words}", self.patient.name)),
+        }
+    }
+
+    /// Publishes the obituaries that are whole.
+    pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) -> Vec<JoinHandle<()>> {
+        let whole: Vec<_> = self.obituaries.extract_if(.., |obituary| obituary.is_whole(now_ns)).collect();
+        let patient = &self.patient;
+        for obituary in &whole {
+            patient.care.known().last_death = obituary.worker.death().map(|death| death.to_string());
+        }
+        let teller = || self.spawner.teller();
+        whole.into_iter().filter_map(|obituary| obituary.publish(patient, reports, teller())).collect()
+    }
+
+    /// Whoever dies from now on was asked to.
+    pub(super) fn stop(&mut self) {
+        self.succession.stop(shared::clock::now_ns());
+        self.is_over = true;
+    }
+
+    /// Watches no more. What is known of deaths is told; workers that stand by end with this.
+    pub(super) fn close(mut self, reports: Option<&Path>) -> Vec<JoinHandle<()>> {
+        self.stop();
+        self.collect_lines();
+        let mut threads = self.report(reports, u64::MAX);
+        self.patient.care.known().twin = None;
+        threads.append(&mut self.errands);
+        threads
+    }
+
+    // --- in short ---
+
+    fn is_playing(&self) -> bool {
+        self.playing.as_ref().is_some_and(|playing| !playing.abandoned)
+    }
+
+    fn good_blocks(&self) -> u64 {
+        self.playing.as_ref().map_or(0, |playing| self.good_since(playing.good_before))
+    }
+
+    fn good_since(&self, before: u64) -> u64 {
+        self.patient.stats.counts().good.saturating_sub(before)
+    }
+
+    fn tell(&self, text: String) {
+        self.spawner.teller().tell(Event::Told { plugin: Arc::clone(&self.patient.name), text });
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// By what a change of the file is seen.
+fn mark_of(file: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}

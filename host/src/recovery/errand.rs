@@ -1,0 +1,158 @@
+//! What may wait for a worker: starting one, asking for its state, keeping a twin as its model is.
+//!
+//! Each errand runs on a thread of its own and brings its result back as a [`Note`]; the recovery thread itself never
+//! waits for anybody.
+
+use super::snapshots::Snapshot;
+use super::{Notes, What};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::care::Parameters;
+use crate::plugin::line::Line;
+use crate::plugin::spec::PluginSpec;
+use crate::plugin::worker::Worker;
+use crate::plugin::{Nature, latency_frames};
+use crate::supervisor::{Spare, Spawner};
+use shared::format::Format;
+use shared::ring::UncachedBlocks;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A worker to be made for a plugin that has been running.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    pub(super) name: Arc<str>,
+    pub(super) spec: PluginSpec,
+    pub(super) format: Format,
+    pub(super) slots: u32,
+    /// What the plugin has to be, as it was when it was loaded first.
+    pub(super) nature: Nature,
+    pub(super) incarnation: u32,
+    pub(super) parameters: Parameters,
+    pub(super) snapshot: Option<Snapshot>,
+    /// An interpreter that is ready, if there is one.
+    pub(super) spare: Option<Spare>,
+}
+
+/// A worker that waits for its first block.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) worker: Arc<Worker>,
+    pub(super) line: Line,
+    pub(super) uncached: UncachedBlocks,
+    /// The version of the parameters that it was given.
+    pub(super) version: u64,
+    pub(super) took: Duration,
+}
+
+/// Why there is no such worker.
+#[derive(Debug)]
+pub(super) struct NotPrepared {
+    pub(super) why: Error,
+    /// It was given a state, and that is where it failed.
+    pub(super) restoring: bool,
+}
+
+/// Starts a replacement.
+pub(super) fn prepare(spawner: Spawner, notes: Notes, job: Replacement) -> Option<JoinHandle<()>> {
+    let incarnation = job.incarnation;
+    run(notes, move |notes| {
+        let prepared = make(&spawner, notes, job);
+        What::Prepared { incarnation, result: prepared.map(Box::new) }
+    })
+}
+
+fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Result<Prepared, NotPrepared> {
+    let began = Instant::now();
+    let early = |why| NotPrepared { why, restoring: false };
+    let Replacement { name, spec, format, slots, nature, incarnation, parameters, snapshot, spare } = job;
+    let worker = match spare.filter(|spare| !spare.is_dead()) {
+        Some(spare) => spare.load(&name, &spec),
+        None => spawner.spawn(&name, &spec),
+    };
+    let worker = worker.map_err(early)?;
+    worker.tells_no_death();
+    let told = notes.clone();
+    worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
+    let (end, configured) = worker.configure(format, slots, &parameters.list).map_err(early)?;
+    let delays = latency_frames(&name, format, configured.latency_s).map_err(early)?;
+    nature.agree(&name, worker.loaded().kind, delays).map_err(early)?;
+    worker.start().map_err(early)?;
+    if let Some(snapshot) = snapshot {
+        let restored = worker.load_state(snapshot.bytes.to_vec());
+        restored.map_err(|why| NotPrepared { why, restoring: true })?;
+    }
+    let uncached = end.uncached_blocks();
+    let line = Line::new(end, worker.gone(), incarnation);
+    let version = parameters.version;
+    Ok(Prepared { worker: Arc::new(worker), line, uncached, version, took: began.elapsed() })
+}
+
+/// Warms an interpreter up for whoever needs it next.
+pub(super) fn warm(
+    spawner: Spawner,
+    notes: Notes,
+    python: PathBuf,
+    module: PathBuf,
+) -> Option<JoinHandle<()>> {
+    run(notes, move |_| What::Warm { spare: spawner.warm(&python, &module).map(Box::new), python })
+}
+
+/// Gives a twin the parameters as they are now.
+pub(super) fn catch_up(
+    notes: Notes,
+    incarnation: u32,
+    twin: Arc<Worker>,
+    now: Parameters,
+) -> Option<JoinHandle<()>> {
+    run(notes, move |_| {
+        let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
+        What::CaughtUp { incarnation, result: given.map(|()| now.version) }
+    })
+}
+
+/// Asks the plugin for its state, and gives it to its twin.
+pub(super) fn save(
+    notes: Notes,
+    incarnation: u32,
+    worker: Arc<Worker>,
+    twin: Option<Arc<Worker>>,
+) -> Option<JoinHandle<()>> {
+    run(notes, move |_| {
+        let began = Instant::now();
+        let state = worker.save_state();
+        let took = began.elapsed();
+        if let (Some(twin), Ok(Some(state))) = (twin, &state) {
+            // A twin that can't take it dies or is told when it is needed.
+            let _ = twin.load_state(state.clone());
+        }
+        What::Saved { incarnation, state, took }
+    })
+}
+
+/// Runs `errand` on a thread of its own. Without a thread there is no note: who waits for it asks again.
+fn run(notes: Notes, errand: impl FnOnce(&Notes) -> What + Send + 'static) -> Option<JoinHandle<()>> {
+    let work = move || {
+        let what = errand(&notes);
+        notes.send(what);
+    };
+    std::thread::Builder::new().name("nda-errand".into()).spawn(work).ok()
+}
+
+impl Nature {
+    /// A replacement has to be what its predecessor was: the chain is built around it.
+    fn agree(&self, name: &str, kind: shared::message::PluginKind, delays: u32) -> Result<()> {
+        let refuse = |what: String| {
+            Err(Error::new(Kind::Plugin, what).remedy("restart the host: its file has changed too much"))
+        };
+        if kind != self.kind {
+            return refuse(format!("plugin {name} is a {kind} now, it was a {}", self.kind));
+        }
+        if delays != self.latency_frames {
+            let was = self.latency_frames;
+            return refuse(format!("plugin {name} delays by {delays} frames now, by {was} before"));
+        }
+        Ok(())
+    }
+}

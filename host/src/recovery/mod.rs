@@ -1,0 +1,297 @@
+//! Recovery: one thread that watches over every plugin that plays, and brings back those that fail.
+//!
+//! For [`Plugin`](crate::plugin::Plugin), which puts itself under its care. The thread never waits for a worker: it
+//! looks at what the audio thread counts, is told of deaths, decides (`succession`, `restart`, `hang`, `snapshots`: all
+//! pure) and sends others on errands (`errand`) that may wait. The audio thread takes a new worker from a queue and
+//! knows nothing of all this.
+
+mod absence;
+mod case;
+mod errand;
+pub(crate) mod hang;
+mod obituary;
+pub(crate) mod restart;
+pub(crate) mod snapshots;
+mod spares;
+pub(crate) mod succession;
+
+use crate::error::{Error, Kind, Result};
+use crate::plugin::care::Care;
+use crate::plugin::cause::Miss;
+use crate::plugin::line::Depot;
+use crate::plugin::spec::{Mode, PluginSpec};
+use crate::plugin::{Nature, Place};
+use crate::supervisor::{Spare, Spawner};
+use crate::telemetry::PluginStats;
+use case::Case;
+use errand::{NotPrepared, Prepared};
+use shared::clock::now_ns;
+use spares::Spares;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the thread looks at each plugin, and how often while one is away.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOK_CLOSELY: Duration = Duration::from_millis(2);
+
+/// A plugin to be watched over, as it is when its first worker plays.
+#[derive(Debug)]
+pub(crate) struct Patient {
+    pub(crate) name: Arc<str>,
+    pub(crate) spec: PluginSpec,
+    pub(crate) place: Place,
+    pub(crate) mode: Mode,
+    /// Slots of its ring.
+    pub(crate) slots: u32,
+    pub(crate) nature: Nature,
+    /// What is heard in place of a lost block, in a word.
+    pub(crate) policy: &'static str,
+    pub(crate) incarnation: u32,
+    pub(crate) care: Arc<Care>,
+    pub(crate) stats: Arc<PluginStats>,
+    pub(crate) depot: Depot,
+    pub(crate) misses: rtrb::Consumer<Miss>,
+}
+
+/// A plugin under watch; dropped, it is watched over no more, and no worker takes the place of another from then on.
+#[derive(Debug)]
+pub(crate) struct Ward {
+    orders: Sender<Order>,
+    id: u64,
+}
+
+/// The thread, and how plugins come under its watch.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    orders: Sender<Order>,
+    last_id: AtomicU64,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    WatchOver { id: u64, patient: Box<Patient> },
+    Restart(u64),
+    Release { id: u64, done: SyncSender<()> },
+    ReportTo(PathBuf),
+    Leave,
+    Note(Note),
+    End,
+}
+
+/// News of an errand or of a worker's end.
+#[derive(Debug)]
+struct Note {
+    patient: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// The worker is known to have ended.
+    Gone {
+        incarnation: u32,
+    },
+    Prepared {
+        incarnation: u32,
+        result: std::result::Result<Box<Prepared>, NotPrepared>,
+    },
+    /// A twin has the parameters of this version.
+    CaughtUp {
+        incarnation: u32,
+        result: Result<u64>,
+    },
+    Saved {
+        incarnation: u32,
+        state: Result<Option<Vec<u8>>>,
+        took: Duration,
+    },
+    Warm {
+        python: PathBuf,
+        spare: Result<Box<Spare>>,
+    },
+}
+
+/// Brings news of one plugin to the thread.
+#[derive(Debug, Clone)]
+struct Notes {
+    orders: Sender<Order>,
+    patient: u64,
+}
+
+impl Notes {
+    /// A thread that has ended needs no news.
+    fn send(&self, what: What) {
+        let _ = self.orders.send(Order::Note(Note { patient: self.patient, what }));
+    }
+}
+
+impl Recovery {
+    /// Starts the thread; its workers come from `spawner`.
+    pub(crate) fn start(spawner: Spawner) -> Result<Self> {
+        let (orders, received) = channel();
+        let mut watch = Watch::new(spawner, orders.clone());
+        let thread = std::thread::Builder::new().name("nda-recovery".into());
+        let thread = thread.spawn(move || watch.run(&received));
+        let failed =
+            |e| Error::new(Kind::System, "can't start the thread that watches over plugins").source(e);
+        Ok(Self { orders, last_id: AtomicU64::new(0), thread: Some(thread.map_err(failed)?) })
+    }
+
+    /// Takes a plugin under watch.
+    pub(crate) fn watch_over(&self, patient: Patient) -> Ward {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let _ = self.orders.send(Order::WatchOver { id, patient: Box::new(patient) });
+        Ward { orders: self.orders.clone(), id }
+    }
+
+    /// Where reports of deaths go from now on.
+    pub(crate) fn report_to(&self, folder: PathBuf) {
+        let _ = self.orders.send(Order::ReportTo(folder));
+    }
+
+    /// Whoever dies from now on was asked to: nobody takes anybody's place any more.
+    pub(crate) fn leave(&self) {
+        let _ = self.orders.send(Order::Leave);
+    }
+
+    /// Ends the thread and waits for it. The workers have been asked to go, so that no errand takes long.
+    pub(crate) fn end(&mut self) {
+        let _ = self.orders.send(Order::End);
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Ward {
+    /// Ends its worker and brings up another one.
+    pub(crate) fn restart(&self) {
+        let _ = self.orders.send(Order::Restart(self.id));
+    }
+}
+
+impl Drop for Ward {
+    fn drop(&mut self) {
+        let (done, over) = sync_channel(1);
+        if self.orders.send(Order::Release { id: self.id, done }).is_ok() {
+            // Hung up if the thread has ended meanwhile.
+            let _ = over.recv();
+        }
+    }
+}
+
+/// The thread's own state.
+#[derive(Debug)]
+struct Watch {
+    spawner: Spawner,
+    orders: Sender<Order>,
+    cases: BTreeMap<u64, Case>,
+    spares: Spares,
+    reports: Option<PathBuf>,
+    errands: Vec<JoinHandle<()>>,
+    is_leaving: bool,
+}
+
+impl Watch {
+    fn new(spawner: Spawner, orders: Sender<Order>) -> Self {
+        let spares = Spares::new(spawner.clone(), Notes { orders: orders.clone(), patient: 0 });
+        Self {
+            spawner,
+            orders,
+            cases: BTreeMap::new(),
+            spares,
+            reports: None,
+            errands: Vec::new(),
+            is_leaving: false,
+        }
+    }
+
+    fn run(&mut self, received: &Receiver<Order>) {
+        loop {
+            match received.recv_timeout(self.rest()) {
+                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(order) => self.obey(order),
+                Err(RecvTimeoutError::Timeout) => self.look(),
+            }
+        }
+        self.finish();
+    }
+
+    /// How long nobody needs to be looked at.
+    fn rest(&self) -> Duration {
+        if self.cases.values().any(Case::is_away) {
+            return LOOK_CLOSELY;
+        }
+        let rest = self.cases.values().map(Case::rest).min().unwrap_or(LOOK);
+        rest.clamp(LOOK_CLOSELY, LOOK)
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::WatchOver { id, patient } => {
+                let notes = Notes { orders: self.orders.clone(), patient: id };
+                let mut case = Case::open(*patient, notes, self.spawner.clone(), now_ns());
+                if self.is_leaving {
+                    case.stop();
+                }
+                self.cases.insert(id, case);
+            }
+            Order::Restart(id) => self.with(id, |case, spares| case.restart(spares, now_ns())),
+            Order::Release { id, done } => {
+                if let Some(case) = self.cases.remove(&id) {
+                    self.errands.extend(case.close(self.reports.as_deref()));
+                }
+                let _ = done.send(());
+            }
+            Order::ReportTo(folder) => self.reports = Some(folder),
+            Order::Leave => {
+                self.is_leaving = true;
+                self.cases.values_mut().for_each(Case::stop);
+            }
+            Order::Note(Note { what: What::Warm { python, spare }, .. }) => self.spares.put(python, spare),
+            Order::Note(Note { patient, what }) => {
+                self.with(patient, |case, spares| case.hear(what, spares, now_ns()));
+            }
+            Order::End => {}
+        }
+        // An order may have come in the place of a look, many times in a row.
+        self.look();
+    }
+
+    fn with(&mut self, id: u64, act: impl FnOnce(&mut Case, &mut Spares)) {
+        if let Some(case) = self.cases.get_mut(&id) {
+            act(case, &mut self.spares);
+        }
+    }
+
+    fn look(&mut self) {
+        for case in self.cases.values_mut() {
+            case.look(&mut self.spares, now_ns());
+            self.errands.extend(case.report(self.reports.as_deref(), now_ns()));
+        }
+        if !self.is_leaving {
+            self.spares.look(now_ns());
+        }
+        self.errands.retain(|errand| !errand.is_finished());
+    }
+
+    /// Every worker has been, or is being, asked to go: nobody is waited for long.
+    fn finish(&mut self) {
+        let cases = std::mem::take(&mut self.cases);
+        let closing = cases.into_values().flat_map(|case| case.close(self.reports.as_deref()));
+        let closing: Vec<_> = closing.collect();
+        self.errands.extend(closing);
+        self.spares.clear();
+        for errand in self.errands.drain(..) {
+            // A panic over there has been printed.
+            let _ = errand.join();
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The end of one worker that played: what is gathered of it, told to the user in one line, and kept for the
+//! plugin's author.
+//!
+//! The pieces come one after the other: the death, the line with the last blocks, what was done about it. The report
+//! is written on a thread that may wait for the disk.
+
+use super::Patient;
+use super::absence::Return;
+use crate::crash::{self, BlockStamps, CrashReport, LastBlock, LogLine, Timestamp};
+use crate::error::plain;
+use crate::plugin::cause::Cause;
+use crate::plugin::line::Line;
+use crate::plugin::spec::Mode;
+use crate::plugin::worker::Worker;
+use crate::supervisor::{Because, Death, Ending, Event, Teller};
+use shared::message::PluginKind;
+use shared::ring::{Look, Scrub};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// How long the news of a death waits for what was done about it, and for the last blocks.
+const WAIT_NS: u64 = 1_000_000_000;
+/// How long it waits for the last blocks alone: an audio thread that runs has given them back by then.
+const WAIT_FOR_LINE_NS: u64 = 200_000_000;
+
+/// What is known of a worker that died.
+#[derive(Debug)]
+pub(super) struct Obituary {
+    pub(super) incarnation: u32,
+    pub(super) worker: Arc<Worker>,
+    pub(super) at_ns: u64,
+    pub(super) when: Timestamp,
+    pub(super) good_blocks: u64,
+    /// The state that it was given.
+    pub(super) state: Option<Arc<[u8]>>,
+    pub(super) line: Option<Line>,
+    /// What was done, in words, once that is known.
+    pub(super) done: Option<String>,
+}
+
+impl Obituary {
+    /// Whether there is nothing more to wait for.
+    pub(super) fn is_whole(&self, now_ns: u64) -> bool {
+        let waited_ns = now_ns.saturating_sub(self.at_ns);
+        let has_line = self.line.is_some() || waited_ns >= WAIT_FOR_LINE_NS;
+        let all = self.worker.death().is_some() && has_line && self.done.is_some();
+        all || (waited_ns >= WAIT_NS && self.worker.death().is_some())
+    }
+
+    /// Why the last blocks were never answered, if the host has ended it.
+    pub(super) fn unanswered_cause(&self) -> Option<Cause> {
+        match self.worker.death()?.because {
+            Some(Because::Hung { stopped: true, .. }) => Some(Cause::Stopped),
+            Some(Because::Hung { stopped: false, .. }) => Some(Cause::Code),
+            _ => None,
+        }
+    }
+
+    /// Tells it, with a report if there is a folder for it; on a thread of its own.
+    pub(super) fn publish(
+        self,
+        patient: &Patient,
+        reports: Option<&Path>,
+        teller: Teller,
+    ) -> Option<JoinHandle<()>> {
+        let death = self.worker.death()?;
+        let done = self.done.clone().unwrap_or_else(|| "nothing has taken its place yet".to_owned());
+        let name = Arc::clone(&patient.name);
+        let sentence = format!("plugin {name} {death}; {done}");
+        let job = reports.map(|folder| (folder.to_owned(), self.report(patient, &death, done)));
+        let tell = move || {
+            let text = match job.map(|(folder, report)| keep(&folder, &report)) {
+                Some(Ok(path)) => format!("{sentence}; report: {}", crate::report::shown(&path)),
+                Some(Err(why)) => format!("{sentence}; no report: {why}{}", indented(&death.stderr)),
+                None => format!("{sentence}{}", indented(&death.stderr)),
+            };
+            teller.tell(Event::Told { plugin: name, text });
+        };
+        std::thread::Builder::new().name("nda-report".into()).spawn(tell).ok()
+    }
+
+    fn report(self, patient: &Patient, death: &Death, done: String) -> CrashReport {
+        let known = patient.care.known();
+        let loaded = self.worker.loaded();
+        let (last_blocks, stamps) =
+            self.line.as_ref().map_or_else(Default::default, |line| last_blocks(line, patient.nature.kind));
+        let lines = death.stderr.lines().map(|text| LogLine { source: "stderr".into(), text: text.into() });
+        CrashReport {
+            plugin: patient.name.to_string(),
+            title: Some(format!("{} {}", loaded.name, loaded.version)),
+            file: patient.spec.file.clone(),
+            loaded: None,
+            python: self.worker.python().to_owned(),
+            python_version: Some(self.worker.hello().python.clone()),
+            pid: self.worker.pid(),
+            kind: patient.nature.kind.to_string(),
+            format: patient.place.format,
+            mode: if patient.mode == Mode::Pipelined { "pipelined" } else { "same-block" }.into(),
+            when: self.when,
+            ended: death.to_string(),
+            exit_code: if let Ending::Code(code) = death.ending { Some(code) } else { None },
+            signal: if let Ending::Signal(signal) = death.ending { Some(signal) } else { None },
+            because: death.because.as_ref().map(ToString::to_string),
+            done,
+            good_blocks: self.good_blocks,
+            counts: patient.stats.counts(),
+            incarnation: self.incarnation,
+            parameters: known.parameters.list.clone(),
+            log: lines.collect(),
+            traceback: death.stderr.clone(),
+            plugin_time: known.times.plugin(),
+            round_trip: known.times.round_trip(),
+            stamps,
+            misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
+            last_blocks,
+            state: self.state.as_deref().map(<[u8]>::to_vec),
+        }
+    }
+}
+
+fn keep(folder: &Path, report: &CrashReport) -> crate::error::Result<PathBuf> {
+    crash::write(folder, report)
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("\n    {}", plain(line))).collect()
+}
+
+/// The blocks whose slots have not been used again, oldest first. Nobody writes the requests any more; the answers
+/// are read as distrustfully as ever.
+fn last_blocks(line: &Line, kind: PluginKind) -> (Vec<LastBlock>, Vec<BlockStamps>) {
+    line.end.kept().map(|seq| (last_block(line, kind, seq), stamps(line, seq))).unzip()
+}
+
+fn last_block(line: &Line, kind: PluginKind, seq: u32) -> LastBlock {
+    let answered = line.end.look(seq) == Look::Answered;
+    let mut samples = vec![0.0; line.end.layout().format().samples()];
+    let taken = answered && line.end.take(seq, &mut samples, Scrub::Nothing).is_ok();
+    LastBlock {
+        seq: seq.into(),
+        input: (kind != PluginKind::Source).then(|| line.end.requested(seq).to_vec()),
+        output: (taken && kind != PluginKind::Sink).then_some(samples),
+        answered,
+    }
+}
+
+fn stamps(line: &Line, seq: u32) -> BlockStamps {
+    let head = line.end.head(seq);
+    let stamp = |get: fn(&shared::ring::Stamps) -> u64| head.as_ref().map(|head| get(&head.stamps));
+    BlockStamps {
+        seq: seq.into(),
+        handed_ns: line.end.published_ns(seq),
+        woken_ns: stamp(|s| s.woken_ns),
+        entered_ns: stamp(|s| s.entered_ns),
+        left_ns: stamp(|s| s.left_ns),
+        seen_ns: None,
+    }
+}
+
+/// What was done, in words, when another worker plays.
+pub(super) fn replaced(by: &str, back: Return, policy: &str) -> String {
+    let Return { after_ns, replaced } = back;
+    let after_ms = after_ns as f64 / 1e6;
+    let blocks = if replaced == 1 { "block" } else { "blocks" };
+    format!("{by} took over after {after_ms:.0} ms, {replaced} {blocks} replaced ({policy})")
+}
