@@ -9,6 +9,7 @@ use crate::block::Block;
 use crate::error::{Error, Kind, Result};
 use crate::processor::{Processor, Turn};
 use crate::reblock::{deinterleave, interleave};
+use crate::telemetry::PluginStats;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -210,12 +211,15 @@ pub struct Until {
     pub source: Option<Arc<Progress>>,
     /// Frames that come out later than they went in.
     pub latency_frames: u64,
+    /// The plugins that may come to delay by more while they run.
+    pub plugins: Vec<Arc<PluginStats>>,
 }
 
 impl Until {
     fn frames(&self) -> u64 {
         let end = self.source.as_ref().and_then(|source| source.end());
-        end.map_or(u64::MAX, |frames| frames + self.latency_frames)
+        let added: u64 = self.plugins.iter().map(|plugin| u64::from(plugin.added_frames())).sum();
+        end.map_or(u64::MAX, |frames| frames + self.latency_frames + added)
     }
 }
 

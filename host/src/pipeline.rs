@@ -130,7 +130,21 @@ impl Pipeline {
         let end = self.progress.as_ref().and_then(|progress| progress.end());
         let played = self.frames.load(Ordering::Relaxed);
         let recorded = self.recorders.iter().all(|(_, r)| r.recording().is_done());
-        end.is_some_and(|end| played >= end + self.chain_latency_frames) && recorded
+        let latency = self.chain_latency_frames + u64::from(self.added_frames());
+        end.is_some_and(|end| played >= end + latency) && recorded
+    }
+
+    /// Frames that it comes later than planned, because plugins were moved to pipelined.
+    fn added_frames(&self) -> u32 {
+        self.plugins.iter().map(|plugin| plugin.stats().added_frames()).sum()
+    }
+
+    /// Its latency as it is now.
+    fn latency(&self) -> Latency {
+        let added = self.added_frames();
+        let added_ms = f64::from(added) * 1e3 / f64::from(self.format.rate());
+        let Latency { mode_frames, total_ms, .. } = self.latency;
+        Latency { mode_frames: mode_frames + added, total_ms: total_ms + added_ms, ..self.latency }
     }
 
     /// Whether the device that paces it is gone.
@@ -181,7 +195,7 @@ impl Pipeline {
             channels: self.format.channels(),
             block_frames: self.format.block_frames(),
             frames: self.frames.load(Ordering::Relaxed),
-            latency: self.latency,
+            latency: self.latency(),
             peaks_db: peaks.iter().map(db).collect(),
             xruns: self.xruns + self.streams.iter().map(Stream::xruns).sum::<u64>(),
             underrun_frames: self.progress.as_ref().map_or(0, |p| p.underrun_frames())
@@ -352,7 +366,8 @@ impl<'a> Opening<'a> {
         self.processors.push(Box::new(meter));
         let plugin_frames = self.processors.iter().map(|p| p.latency_frames()).sum();
         let chain_latency = chain::latency_frames(&self.processors, self.format);
-        let recorders = self.add_recorders(chain_latency)?;
+        let plugins = started.plugins.iter().map(|plugin| Arc::clone(plugin.stats())).collect();
+        let recorders = self.add_recorders(chain_latency, plugins)?;
         if let SinkSpec::Plugin { .. } = self.spec.sink
             && let Some(remote) = started.remotes.next()
         {
@@ -448,12 +463,16 @@ impl<'a> Opening<'a> {
         }
     }
 
-    fn add_recorders(&mut self, latency_frames: u32) -> Result<Vec<(PathBuf, RecorderThread)>> {
+    fn add_recorders(
+        &mut self,
+        latency_frames: u32,
+        plugins: Vec<Arc<PluginStats>>,
+    ) -> Result<Vec<(PathBuf, RecorderThread)>> {
         let sink = match &self.spec.sink {
             SinkSpec::File(file) => Some(file),
             _ => None,
         };
-        let until = Until { source: self.progress.clone(), latency_frames: latency_frames.into() };
+        let until = Until { source: self.progress.clone(), latency_frames: latency_frames.into(), plugins };
         let files = sink.into_iter().chain(&self.spec.record);
         files.map(|file| self.add_recorder(file, until.clone())).collect()
     }

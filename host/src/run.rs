@@ -5,6 +5,7 @@
 //! to; a dead plugin or a dead pipeline does not end it.
 
 use crate::config::{Config, PipelineSpec};
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::pipeline::{Closed, Pipeline};
 use crate::report::{EndedBy, PipelineStatus, RunReport};
@@ -42,6 +43,7 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<RunReport> {
     let (supervisor, events) = Supervisor::new()?;
+    supervisor.report_to(config.reports.clone().unwrap_or_else(crash::default_dir));
     let mut told = Told { observer, lines: VecDeque::new() };
     let mut pipelines = Vec::new();
     let open = || open_all(config, &supervisor, stop, &mut told, &mut pipelines);
@@ -170,18 +172,7 @@ impl Run<'_> {
     }
 
     fn take_event(&mut self, event: &Event) {
-        let Event::Died { plugin: name, how, .. } = event else {
-            return self.told.line(event.to_string());
-        };
-        let plugins = self.pipelines.iter_mut().flat_map(Pipeline::plugins_mut);
-        let Some(plugin) = plugins.into_iter().find(|plugin| plugin.name() == &**name) else { return };
-        plugin.note_death(how.to_string());
-        let lost = plugin.status().lost;
-        // What it wrote last stands below.
-        let text = event.to_string();
-        let (first, rest) = text.split_at(text.find('\n').unwrap_or(text.len()));
-        self.told
-            .line(format!("{first}; its blocks are replaced ({lost}) and it is not restarted yet{rest}"));
+        self.told.line(event.to_string());
     }
 
     fn close(mut self, ended_by: EndedBy) -> RunReport {

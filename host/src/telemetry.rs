@@ -196,7 +196,7 @@ pub(crate) struct GuardNews {
 impl GuardNews {
     /// The lines to tell, each the first time there is one.
     pub(crate) fn lines(&mut self, plugin: &str, counts: &Counts) -> Vec<String> {
-        let mut first = |told: bool, samples: u64, what: &str| {
+        let first = |told: bool, samples: u64, what: &str| {
             (!told && samples > 0).then(|| format!("plugin {plugin} returned samples that are {what}"))
         };
         let non_finite = "not finite (NaN or infinite); they are silenced";

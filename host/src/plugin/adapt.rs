@@ -96,11 +96,13 @@ impl Adapt {
     }
 
     /// Whether it is pipelined now.
+    #[cfg(test)]
     pub(crate) fn is_pipelined(&self) -> bool {
         self.is_pipelined
     }
 
     /// How often it has moved.
+    #[cfg(test)]
     pub(crate) fn switches(&self) -> Switches {
         self.switches
     }

@@ -21,16 +21,6 @@ use std::fmt;
 /// The oldest generation of Python's collector.
 const GENERATION_MAX: u8 = 2;
 
-/// What became of the worker, as the host knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Found {
-    #[default]
-    Alive,
-    /// By a signal.
-    Stopped,
-    Dead,
-}
-
 /// A block whose answer was not there in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Miss {
@@ -47,8 +37,7 @@ pub(crate) struct Miss {
     /// When the host read what the worker says: no stamp can be later.
     pub(crate) now_ns: u64,
     pub(crate) is_pipelined: bool,
-    pub(crate) found: Found,
-    /// `None` if there is no answer to this day.
+    /// `None` if the worker ended before it answered.
     pub(crate) stamps: Option<Stamps>,
     /// `None` if the worker took none.
     pub(crate) notes: Option<Notes>,
@@ -86,14 +75,10 @@ pub(crate) enum Cause {
 
 /// Why this block was late.
 pub(crate) fn attribute(miss: &Miss) -> Cause {
-    match miss.found {
-        Found::Dead => return Cause::Dead,
-        Found::Stopped => return Cause::Stopped,
-        Found::Alive => {}
-    }
-    let Some(stamps) = miss.stamps.filter(|stamps| is_possible(miss, stamps)) else {
+    let Some(stamps) = miss.stamps else { return Cause::Dead };
+    if !is_possible(miss, &stamps) {
         return Cause::Unknown;
-    };
+    }
     let late_ns = stamps.left_ns.saturating_sub(miss.due_ns());
     if late_ns == 0 {
         // By its own word it was in time.
@@ -389,13 +374,9 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_stopped_or_dead_is_known_without_its_words() {
+    fn a_worker_that_ended_before_it_answered_was_dead() {
         let mut miss = miss([20, 25, 30, 10_000], cpu(9900));
         miss.stamps = None;
-        assert_eq!(attribute(&miss), Cause::Unknown);
-        miss.found = Found::Stopped;
-        assert_eq!(attribute(&miss), Cause::Stopped);
-        miss.found = Found::Dead;
         assert_eq!(attribute(&miss), Cause::Dead);
     }
 
@@ -442,10 +423,20 @@ mod tests {
         prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), T..T + 20 * MS, 0..20_000u64]
     }
 
+    fn any_notes() -> impl Strategy<Value = Notes> {
+        (proptest::array::uniform3(prop_oneof![any::<u32>(), 0..20_000u32]), any::<u8>(), any::<u16>())
+            .prop_map(|([cpu_us, delay_us, collector_us], collector_generation, major_faults)| Notes {
+                cpu_us,
+                delay_us,
+                collector_us,
+                collector_generation,
+                major_faults,
+            })
+    }
+
     fn any_miss() -> impl Strategy<Value = Miss> {
         let host = (proptest::array::uniform6(word()), any::<bool>());
-        let worker =
-            (proptest::option::of(proptest::array::uniform4(word())), proptest::array::uniform5(word()));
+        let worker = (proptest::option::of(proptest::array::uniform4(word())), any_notes());
         (host, worker).prop_map(|((host, is_pipelined), (stamps, notes))| Miss {
             turn_start_ns: host[0],
             published_ns: host[1],
@@ -454,20 +445,13 @@ mod tests {
             taken_ns: host[4],
             now_ns: host[5],
             is_pipelined,
-            found: Found::Alive,
             stamps: stamps.map(|[seen_ns, woken_ns, entered_ns, left_ns]| Stamps {
                 seen_ns,
                 woken_ns,
                 entered_ns,
                 left_ns,
             }),
-            notes: Some(Notes {
-                cpu_us: notes[0],
-                delay_us: notes[1],
-                collector_us: notes[2],
-                collector_generation: notes[3],
-                major_faults: notes[4],
-            }),
+            notes: Some(notes),
         })
     }
 
@@ -485,19 +469,20 @@ mod tests {
         #[test]
         fn a_cause_that_is_named_took_half_of_the_time_and_all_that_was_too_much(
             mut stamps in proptest::array::uniform4(0..20_000u64),
-            notes in proptest::array::uniform3(0..20_000u64),
+            notes in proptest::array::uniform3(0..20_000u32),
         ) {
             stamps.sort_unstable();
+            let [cpu, delay, collector] = notes.map(u64::from);
             let [cpu_us, delay_us, collector_us] = notes;
             let notes = Notes { cpu_us, delay_us, collector_us, ..Notes::default() };
             let [seen, woken, entered, left] = stamps;
             let inside = left - entered;
             let most = match attribute(&miss(stamps, notes)) {
-                Cause::Code => inside.min(cpu_us),
-                Cause::Waiting => inside.saturating_sub(cpu_us),
-                Cause::Collector { .. } => collector_us,
+                Cause::Code => inside.min(cpu),
+                Cause::Waiting => inside.saturating_sub(cpu),
+                Cause::Collector { .. } => collector,
                 Cause::Gil => woken - seen,
-                Cause::NotScheduled => delay_us,
+                Cause::NotScheduled => delay,
                 Cause::Unknown => return Ok(()),
                 other => panic!("{other:?} without a reason"),
             };

@@ -6,7 +6,7 @@
 //! it takes the next one that lies ready; starting workers and talking to them is not its business.
 
 use super::adapt::{Adapt, Switch};
-use super::cause::{Found, Miss};
+use super::cause::Miss;
 use super::conceal::{Concealer, Plan};
 use super::line::{Line, Relief};
 use super::spec::{DEADLINE_MAX, Mode};
@@ -339,7 +339,6 @@ impl Remote {
 
     /// Hands a missed block over to be looked into: with the answer that came late, or without one.
     fn look_into(&mut self, asked: Asked, missed: Missed, head: Option<&Taken>) {
-        let found = if head.is_some() { Found::Alive } else { Found::Dead };
         self.figures.miss(Miss {
             turn_start_ns: missed.turn_start_ns,
             published_ns: asked.at_ns,
@@ -348,7 +347,6 @@ impl Remote {
             taken_ns: missed.at_ns,
             now_ns: now_ns(),
             is_pipelined: self.terms.mode == Mode::Pipelined,
-            found,
             stamps: head.map(|head| head.stamps),
             // All zero: not measured.
             notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),

@@ -40,9 +40,4 @@ impl Absence {
             replaced: counts.lost().saturating_sub(self.lost_before),
         })
     }
-
-    /// Blocks that have been replaced so far.
-    pub(super) fn replaced(&self, stats: &PluginStats) -> u64 {
-        stats.counts().lost().saturating_sub(self.lost_before)
-    }
 }

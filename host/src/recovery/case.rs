@@ -348,7 +348,7 @@ impl Case {
         } else {
             if asked.wrapping_sub(answered) >= OWED_BLOCKS {
                 // One that is dying is noticed by this long before its memory is freed.
-                playing.worker.condition();
+                let _ = playing.worker.condition();
             }
             None
         };

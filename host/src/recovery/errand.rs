@@ -17,7 +17,7 @@ use shared::ring::UncachedBlocks;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A worker to be made for a plugin that has been running.
 #[derive(Debug)]
@@ -43,7 +43,6 @@ pub(super) struct Prepared {
     pub(super) uncached: UncachedBlocks,
     /// The version of the parameters that it was given.
     pub(super) version: u64,
-    pub(super) took: Duration,
 }
 
 /// Why there is no such worker.
@@ -64,7 +63,6 @@ pub(super) fn prepare(spawner: Spawner, notes: Notes, job: Replacement) -> Optio
 }
 
 fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Result<Prepared, NotPrepared> {
-    let began = Instant::now();
     let early = |why| NotPrepared { why, restoring: false };
     let Replacement { name, spec, format, slots, nature, incarnation, parameters, snapshot, spare } = job;
     let worker = match spare.filter(|spare| !spare.is_dead()) {
@@ -86,7 +84,7 @@ fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Resu
     let uncached = end.uncached_blocks();
     let line = Line::new(end, worker.gone(), incarnation);
     let version = parameters.version;
-    Ok(Prepared { worker: Arc::new(worker), line, uncached, version, took: began.elapsed() })
+    Ok(Prepared { worker: Arc::new(worker), line, uncached, version })
 }
 
 /// Warms an interpreter up for whoever needs it next.

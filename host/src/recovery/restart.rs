@@ -172,6 +172,7 @@ impl Restart {
     }
 
     /// When a replacement is due, if one waits.
+    #[cfg(test)]
     pub(crate) fn due_ns(&self) -> Option<u64> {
         match self.state {
             State::Waiting { until_ns } => Some(until_ns),

@@ -67,6 +67,7 @@ impl Succession {
     }
 
     /// The incarnation that plays, if one does.
+    #[cfg(test)]
     pub(crate) fn playing(&self) -> Option<u32> {
         self.playing
     }
