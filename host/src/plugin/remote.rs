@@ -129,7 +129,10 @@ impl Remote {
         }
         self.line = self.relief.as_mut().and_then(Relief::take);
         let incarnation = self.line.as_ref().map_or(0, |line| line.incarnation);
-        self.figures.stats.progress().incarnation.store(incarnation, Ordering::Relaxed);
+        let progress = self.figures.stats.progress();
+        // What its predecessor did is not to be held against it.
+        progress.unfit.store(0, Ordering::Relaxed);
+        progress.incarnation.store(incarnation, Ordering::Release);
     }
 
     /// What the line owed will not come any more.

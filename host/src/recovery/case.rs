@@ -169,7 +169,9 @@ impl Case {
 
     fn gone(&mut self, incarnation: u32, spares: &mut Spares, now_ns: u64) {
         let Some(over) = self.playing.take_if(|playing| playing.incarnation == incarnation) else {
-            if self.heir.take_if(|heir| heir.incarnation == incarnation).is_some() {
+            // The end of one that is still being made is told by its errand, with what it was about to do.
+            let is_made = |heir: &mut Heir| heir.incarnation == incarnation && heir.worker.is_some();
+            if self.heir.take_if(is_made).is_some() {
                 self.patient.care.known().twin = None;
                 let steps = self.succession.gone(incarnation, 0, now_ns);
                 self.carry_out(steps, spares, now_ns);
@@ -210,6 +212,11 @@ impl Case {
         // One that nobody waits for any more ends with its note.
         let Some(heir) = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation) else { return };
         match result {
+            Ok(prepared) if prepared.worker.is_gone() => {
+                self.heir = None;
+                let steps = self.succession.gone(incarnation, 0, now_ns);
+                self.carry_out(steps, spares, now_ns);
+            }
             Ok(prepared) => {
                 heir.worker = Some(Arc::clone(&prepared.worker));
                 heir.uncached = Some(prepared.uncached.clone());
@@ -333,7 +340,9 @@ impl Case {
             (progress.asked.load(Ordering::Relaxed), progress.answered.load(Ordering::Relaxed));
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
-        let unfit = progress.unfit.load(Ordering::Relaxed);
+        // Until the audio thread has it, what is counted is its predecessor's.
+        let has_begun = progress.incarnation.load(Ordering::Acquire) == playing.incarnation;
+        let unfit = if has_begun { progress.unfit.load(Ordering::Relaxed) } else { 0 };
         let floods = self.patient.stats.counts().flooded - playing.floods_before;
         let why = if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
             Some(Because::Hostile("it wrote a sequence that nobody had asked for".into()))
