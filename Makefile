@@ -20,9 +20,9 @@ lint: setup-tests
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	.venv/bin/ruff check plugins_py
-	.venv/bin/ruff check --line-length 110 examples benches
+	.venv/bin/ruff check --line-length 110 examples benches host
 	.venv/bin/ruff format --check plugins_py
-	.venv/bin/ruff format --line-length 110 --check examples benches
+	.venv/bin/ruff format --line-length 110 --check examples benches host
 
 bench: setup build
 	cargo bench --locked -p benches

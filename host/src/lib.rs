@@ -48,6 +48,7 @@ pub mod config;
 pub mod crash;
 pub mod disk;
 pub mod error;
+pub mod faults;
 pub mod pipeline;
 pub mod plugin;
 pub mod processor;

@@ -82,12 +82,26 @@ impl Pipeline {
         prefix: &str,
         note: &mut dyn FnMut(String),
     ) -> Result<Self> {
+        Self::open_around(spec, supervisor, prefix, Around::default(), note)
+    }
+
+    /// As [`Pipeline::open`], with processors of the caller's own around the elements.
+    ///
+    /// # Errors
+    /// As [`Pipeline::open`].
+    pub fn open_around(
+        spec: &PipelineSpec,
+        supervisor: &Supervisor,
+        prefix: &str,
+        around: Around,
+        note: &mut dyn FnMut(String),
+    ) -> Result<Self> {
         let reader = source_file(spec, note)?;
         let format = format_of(spec, reader.as_ref())?;
         let devices = Devices::settle(spec, format, note)?;
         let remotes = start_plugins(spec, supervisor, prefix, format, devices.burst(format))?;
         remotes.plugins.iter().flat_map(Plugin::notes).for_each(|line| note(line.clone()));
-        Opening::new(spec, format, devices).build(reader, remotes)
+        Opening::new(spec, format, devices).build(reader, remotes, around)
     }
 
     /// Begins to play.
@@ -211,6 +225,15 @@ impl Pipeline {
     }
 }
 
+/// Processors of a program's own around a pipeline's elements. They run on the audio thread.
+#[derive(Default)]
+pub struct Around {
+    /// Between the source and the first element.
+    pub before: Vec<Box<dyn Processor>>,
+    /// Between the last element and the sink.
+    pub behind: Vec<Box<dyn Processor>>,
+}
+
 /// What went wrong when a pipeline was closed.
 #[derive(Debug)]
 pub struct Closed {
@@ -328,9 +351,16 @@ impl<'a> Opening<'a> {
         Self { spec, format, devices, processors, progress: None, player: None, fifo: None, fifo_frames: 0 }
     }
 
-    fn build(mut self, reader: Option<AudioReader>, mut started: Remotes) -> Result<Pipeline> {
+    fn build(
+        mut self,
+        reader: Option<AudioReader>,
+        mut started: Remotes,
+        around: Around,
+    ) -> Result<Pipeline> {
         self.add_source(reader, &mut started.remotes)?;
+        self.processors.extend(around.before);
         self.add_elements(&mut started.remotes);
+        self.processors.extend(around.behind);
         let meter = Meter::new(self.format.channels());
         let meter_handle = meter.handle();
         self.processors.push(Box::new(meter));

@@ -11,6 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The program with these arguments, in an environment that names no interpreter.
 pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
@@ -139,7 +140,16 @@ impl Running {
     /// If it does not end, or leaves a process behind.
     #[must_use]
     pub fn wait(self) -> Done {
-        let (pid, done) = self.wait_alone();
+        self.wait_within(DEADLINE)
+    }
+
+    /// As [`Running::wait`], for what takes longer than a test commonly may.
+    ///
+    /// # Panics
+    /// As [`Running::wait`].
+    #[must_use]
+    pub fn wait_within(self, limit: Duration) -> Done {
+        let (pid, done) = self.wait_alone_within(limit);
         leftovers::assert_no_worker_of(pid);
         done
     }
@@ -149,9 +159,13 @@ impl Running {
     /// # Panics
     /// If it does not end.
     #[must_use]
-    pub fn wait_alone(mut self) -> (u32, Done) {
+    pub fn wait_alone(self) -> (u32, Done) {
+        self.wait_alone_within(DEADLINE)
+    }
+
+    fn wait_alone_within(mut self, limit: Duration) -> (u32, Done) {
         let pid = self.child.id();
-        let in_time = process_ends(pid, DEADLINE);
+        let in_time = process_ends(pid, limit);
         if !in_time {
             let _ = self.child.kill();
         }

@@ -7,6 +7,8 @@ use super::exit::exit_codes_text;
 use super::plugin_args::PluginArgs;
 use crate::audio_file::Bits;
 use crate::config::BLOCK_DEFAULT;
+use crate::faults::{EACH_DEFAULT, FaultsSpec, Kind};
+use crate::plugin::spec::Standby;
 use crate::render::RenderSpec;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use shared::format::BLOCK_FRAMES;
@@ -32,6 +34,7 @@ pub(super) enum Command {
     Run(RunArgs),
     Render(RenderArgs),
     Devices(DevicesArgs),
+    Faults(FaultsArgs),
     Replay(ReplayArgs),
     Completions(CompletionsArgs),
 }
@@ -111,6 +114,42 @@ pub(super) struct DevicesArgs {
     pub(super) json: bool,
 }
 
+/// Inject every fault a plugin can have, and count what becomes of the audio
+///
+/// Plays two pipelines on the virtual device: in one a plugin fails in every way there is, the other is its
+/// neighbour. Every block is judged. Needs a Python with numpy and some minutes; nothing is heard.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nda faults
+  nda faults --each 210 --standby twin --json faults.json
+  nda faults --kinds sigkill,sigstop --seed 7")]
+pub(super) struct FaultsArgs {
+    /// Faults of each kind
+    #[arg(long, value_name = "N", default_value_t = EACH_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) each: u32,
+    /// What the faults follow from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Only these kinds, with commas between; all if left out
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = fault_kind)]
+    pub(super) kinds: Vec<Kind>,
+    /// What stands by to take the place of a worker that died
+    #[arg(long, value_name = "none|spare|twin", default_value = "spare", value_parser = standby)]
+    pub(super) standby: Standby,
+    /// The interpreter; else $VIRTUAL_ENV or python3 on the path
+    #[arg(long, value_name = "FILE")]
+    pub(super) python: Option<PathBuf>,
+    /// Don't listen to the neighbour for as long without faults
+    #[arg(long)]
+    pub(super) no_control: bool,
+    /// After so many seconds without good audio a fault was not survived
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub(super) patience: Duration,
+    /// Write the table as JSON into this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+}
+
 /// Give a plugin that died its last blocks again
 ///
 /// Without REPORT, lists the crash reports, newest last. With one, loads its plugin in this terminal, under the
@@ -175,6 +214,21 @@ impl RenderArgs {
     }
 }
 
+impl FaultsArgs {
+    pub(super) fn spec(&self) -> FaultsSpec {
+        let asked = |kind: &Kind| self.kinds.is_empty() || self.kinds.contains(kind);
+        FaultsSpec {
+            each: self.each,
+            seed: self.seed,
+            kinds: Kind::ALL.into_iter().filter(asked).collect(),
+            standby: self.standby,
+            python: self.python.clone(),
+            control: !self.no_control,
+            patience: self.patience,
+        }
+    }
+}
+
 /// Reads a command line, the program's name first.
 ///
 /// # Errors
@@ -201,6 +255,19 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Err(right.to_owned());
     }
     Duration::try_from_secs_f64(seconds).map_err(|_| "it is longer than a clock can count".to_owned())
+}
+
+fn fault_kind(name: &str) -> Result<Kind, String> {
+    name.parse().map_err(|error: crate::error::Error| error.to_string())
+}
+
+fn standby(name: &str) -> Result<Standby, String> {
+    match name {
+        "none" => Ok(Standby::None),
+        "spare" => Ok(Standby::Spare),
+        "twin" => Ok(Standby::Twin),
+        _ => Err("it must be none, spare or twin".to_owned()),
+    }
 }
 
 fn block_frames(text: &str) -> Result<u32, String> {
@@ -238,7 +305,7 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example_in_its_help() {
-        for name in ["run", "render", "devices", "replay", "completions"] {
+        for name in ["run", "render", "devices", "faults", "replay", "completions"] {
             assert!(told(&format!("nda {name} --help")).contains(&format!("\n  nda {name} ")), "{name}");
         }
         assert_eq!(told("nda --help").matches("\n  nda ").count(), 2);
@@ -271,6 +338,19 @@ mod tests {
         let expected = "error: --set stands before any --plugin; write it behind the --plugin it belongs to\n\n\
                         Usage: nda render [OPTIONS] <IN> <OUT>\n";
         assert!(told.starts_with(expected), "{told}");
+    }
+
+    #[test]
+    fn faults_are_all_there_are_or_those_that_are_named() {
+        let spec = |line: &str| match parsed(line) {
+            Command::Faults(args) => args.spec(),
+            _ => panic!("not faults"),
+        };
+        assert_eq!(spec("nda faults"), FaultsSpec::default());
+        let some = spec("nda faults --kinds sigstop,segv --standby twin --each 3 --no-control");
+        assert_eq!((some.kinds, some.each), (vec![Kind::Segv, Kind::SigStop], 3));
+        assert!(some.standby == Standby::Twin && !some.control);
+        assert!(told("nda faults --kinds sleepy").contains("no fault is called sleepy"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod bar;
 pub mod devices;
 mod echo;
 mod exit;
+mod faults;
 mod json;
 mod known_cursor;
 mod levels;
@@ -56,6 +57,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
         Command::Run(args) => run::run(&args, out),
         Command::Render(args) => render::render(&args, out),
         Command::Devices(args) => devices(&args, out),
+        Command::Faults(args) => faults::faults(&args, out),
         Command::Replay(args) => replay::replay(&args, out),
         Command::Completions(args) => completions(&args, out),
     };

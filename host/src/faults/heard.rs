@@ -105,11 +105,8 @@ mod tests {
     fn ramped(samples: &[f32], last: f32) -> Vec<f32> {
         let ramp = |(i, sample): (usize, &f32)| {
             let (frame, first) = (i % FRAMES, samples[i / FRAMES * FRAMES]);
-            let weight = if frame < 96 {
-                0.5 + 0.5 * (std::f32::consts::PI * frame as f32 / 96.0).cos()
-            } else {
-                0.0
-            };
+            let weight =
+                if frame < 96 { 0.5 + 0.5 * (std::f32::consts::PI * frame as f32 / 96.0).cos() } else { 0.0 };
             sample + (last - first) * weight
         };
         samples.iter().enumerate().map(ramp).collect()

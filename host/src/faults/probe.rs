@@ -28,6 +28,9 @@ pub(super) struct Passage {
     /// How long the audio thread computed or slept between the two ends, without the time in which it was ready
     /// to run and the machine ran something else.
     pub(super) held_ns: u64,
+    /// How late the machine woke the same thread for this block, by its timer alone: as late it may wake it at a
+    /// deadline.
+    pub(super) overslept_ns: u64,
 }
 
 /// The three ends of one listening post.
@@ -45,11 +48,14 @@ impl Probe {
         let (samples, heard) = RingBuffer::new(BLOCKS * 2 * format.samples());
         let (passages, passed) = RingBuffer::new(BLOCKS);
         let shared = Arc::new(Shared::default());
-        let mouth = Mouth { noise: seed | 1, dry, shared: Arc::clone(&shared), watch: Watch::default() };
+        let clock = Clock::new(format);
+        let watch = Watch::default();
+        let mouth = Mouth { noise: seed | 1, dry, shared: Arc::clone(&shared), watch, clock };
         let watch = Watch::default();
         let ear = Ear { dry: dry_there, samples, passages, shared: Arc::clone(&shared), watch };
         let block = vec![0.0; format.samples()];
-        let listener = Listener { samples: heard, passages: passed, shared, dry: block.clone(), heard: block };
+        let listener =
+            Listener { samples: heard, passages: passed, shared, dry: block.clone(), heard: block };
         Self { mouth, ear, listener }
     }
 }
@@ -59,6 +65,9 @@ impl Probe {
 struct Shared {
     entered_ns: AtomicU64,
     delayed_ns: AtomicU64,
+    overslept_ns: AtomicU64,
+    left_ns: AtomicU64,
+    left_delayed_ns: AtomicU64,
     missed: AtomicU64,
 }
 
@@ -81,15 +90,58 @@ impl Watch {
     }
 }
 
+/// When blocks are due: the device is exact, and the earliest block is hardly late.
+#[derive(Debug)]
+struct Clock {
+    format: Format,
+    block: u64,
+    epoch_ns: u64,
+}
+
+impl Clock {
+    /// Later than this, the device has left callbacks out and begun anew.
+    const LATEST_NS: u64 = 500_000_000;
+
+    fn new(format: Format) -> Self {
+        Self { format, block: 0, epoch_ns: u64::MAX }
+    }
+
+    /// How late the next block is that begins now, if the thread was back in time to be woken for it: after
+    /// `free_ns`.
+    fn late_ns(&mut self, start_ns: u64, free_ns: u64) -> u64 {
+        let since_ns = self.format.frames_ns(self.block * self.format.block_frames() as u64);
+        self.block += 1;
+        let epoch_ns = start_ns.saturating_sub(since_ns);
+        if epoch_ns > self.epoch_ns.saturating_add(Self::LATEST_NS) {
+            self.epoch_ns = epoch_ns;
+        }
+        self.epoch_ns = self.epoch_ns.min(epoch_ns);
+        let due_ns = self.epoch_ns + since_ns;
+        if free_ns < due_ns { start_ns.saturating_sub(due_ns) } else { 0 }
+    }
+}
+
 /// Puts noise into the block.
 pub(super) struct Mouth {
     noise: u64,
     dry: Producer<f32>,
     shared: Arc<Shared>,
     watch: Watch,
+    clock: Clock,
 }
 
 impl Mouth {
+    /// Takes note of when it is, and of how late that is beside what the machine ran instead.
+    fn enter(&mut self, start_ns: u64) {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let delayed_ns = self.watch.delayed_ns();
+        let late_ns = self.clock.late_ns(start_ns, load(&self.shared.left_ns));
+        let ready_ns = delayed_ns.saturating_sub(load(&self.shared.left_delayed_ns));
+        self.shared.overslept_ns.store(late_ns.saturating_sub(ready_ns), Ordering::Relaxed);
+        self.shared.delayed_ns.store(delayed_ns, Ordering::Relaxed);
+        self.shared.entered_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
     fn next(&mut self) -> f32 {
         // xorshift: fast, and never the same for a very long time.
         self.noise ^= self.noise << 13;
@@ -106,14 +158,13 @@ impl Processor for Mouth {
         "mouth"
     }
 
-    fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
+    fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
         for sample in block.samples_mut() {
             *sample = self.next();
         }
         // There is room: the ear has taken the block before.
         let _ = self.dry.push_entire_slice(block.samples());
-        self.shared.delayed_ns.store(self.watch.delayed_ns(), Ordering::Relaxed);
-        self.shared.entered_ns.store(now_ns(), Ordering::Relaxed);
+        self.enter(turn.start_ns);
     }
 }
 
@@ -126,17 +177,26 @@ pub(super) struct Ear {
     watch: Watch,
 }
 
+impl Ear {
+    fn leave(&mut self) -> Passage {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let (at_ns, delayed_ns) = (now_ns(), self.watch.delayed_ns());
+        self.shared.left_ns.store(at_ns, Ordering::Relaxed);
+        self.shared.left_delayed_ns.store(delayed_ns, Ordering::Relaxed);
+        let wall_ns = at_ns.saturating_sub(load(&self.shared.entered_ns));
+        let ready_ns = delayed_ns.saturating_sub(load(&self.shared.delayed_ns));
+        let overslept_ns = load(&self.shared.overslept_ns);
+        Passage { at_ns, held_ns: wall_ns.saturating_sub(ready_ns), overslept_ns }
+    }
+}
+
 impl Processor for Ear {
     fn name(&self) -> &str {
         "ear"
     }
 
     fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
-        let at_ns = now_ns();
-        let wall_ns = at_ns.saturating_sub(self.shared.entered_ns.load(Ordering::Relaxed));
-        let delayed_ns =
-            self.watch.delayed_ns().saturating_sub(self.shared.delayed_ns.load(Ordering::Relaxed));
-        let passage = Passage { at_ns, held_ns: wall_ns.saturating_sub(delayed_ns) };
+        let passage = self.leave();
         let length = block.samples().len();
         let Ok(dry) = self.dry.read_chunk(length) else { return };
         if self.samples.slots() < 2 * length || self.passages.slots() == 0 {
@@ -202,6 +262,16 @@ mod tests {
         }
         assert!(listener.next().is_none() && listener.missed() == 0);
         assert_ne!(played[0], played[1]);
+    }
+
+    #[test]
+    fn a_block_is_late_beside_the_earliest_one_unless_the_one_before_took_its_time() {
+        let mut clock = Clock::new(Format::new(1, 48, 48_000).unwrap());
+        let late: Vec<_> = [(5_000, 0), (1_000_100, 9_000), (2_000_700, 9_000), (3_000_700, 3_000_600)]
+            .into_iter()
+            .map(|(start_ns, free_ns)| clock.late_ns(start_ns, free_ns))
+            .collect();
+        assert_eq!(late, [0, 0, 600, 0]);
     }
 
     #[test]

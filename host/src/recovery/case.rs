@@ -34,7 +34,8 @@ const OWED_BLOCKS: u64 = 3;
 const FILE_NS: u64 = 1_000_000_000;
 /// A save that takes long is repeated more rarely: it takes no more than this part of the time.
 const SAVE_SHARE: u32 = 200;
-/// How often late blocks are told of at most.
+/// How many more late blocks are worth a line, and how often there is one at most.
+const TELL_LATE_BLOCKS: u64 = 10;
 const TELL_LATE_NS: u64 = 10_000_000_000;
 
 /// A plugin under watch.
@@ -173,7 +174,9 @@ impl Case {
 
     fn gone(&mut self, incarnation: u32, spares: &mut Spares, now_ns: u64) {
         let Some(over) = self.playing.take_if(|playing| playing.incarnation == incarnation) else {
-            if self.heir.take_if(|heir| heir.incarnation == incarnation).is_some() {
+            // The end of one that is still being made is told by its errand, with what it was about to do.
+            let is_made = |heir: &mut Heir| heir.incarnation == incarnation && heir.worker.is_some();
+            if self.heir.take_if(is_made).is_some() {
                 self.patient.care.known().twin = None;
                 let steps = self.succession.gone(incarnation, 0, now_ns);
                 self.carry_out(steps, spares, now_ns);
@@ -213,6 +216,11 @@ impl Case {
         // One that nobody waits for any more ends with its note.
         let Some(heir) = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation) else { return };
         match result {
+            Ok(prepared) if prepared.worker.is_gone() => {
+                self.heir = None;
+                let steps = self.succession.gone(incarnation, 0, now_ns);
+                self.carry_out(steps, spares, now_ns);
+            }
             Ok(prepared) => {
                 heir.worker = Some(Arc::clone(&prepared.worker));
                 heir.uncached = Some(prepared.uncached.clone());
@@ -322,7 +330,7 @@ impl Case {
             known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
         }
         let late = self.patient.stats.counts().late;
-        let is_due = now_ns >= self.told.late_at_ns && late > self.told.late && known.causes.total() > 0;
+        let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;
         let causes = is_due.then(|| known.causes.to_string());
         drop(known);
         if let Some(causes) = causes {

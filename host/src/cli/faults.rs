@@ -1,0 +1,212 @@
+//! `nda faults`: injects every fault and prints the table.
+//!
+//! A row is printed when its kind is done; the injecting itself is [`crate::faults`].
+
+use super::args::FaultsArgs;
+use super::exit;
+use super::json::JsonTarget;
+use super::out::Out;
+use super::signals;
+use crate::error::Result;
+use crate::faults::{self, FaultRow, FaultTable, Kind, Observer, Spread};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// What `--json` gets: the table and what it comes to.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    table: &'a FaultTable,
+    verdicts: Vec<faults::Verdict>,
+}
+
+/// Injects the faults and tells what became of them.
+pub(super) fn faults(args: &FaultsArgs, out: &mut Out) -> Result<ExitCode> {
+    let json = JsonTarget::open(args.json.as_deref(), &[], out)?;
+    let flags = signals::watch(false)?;
+    out.text(&titles());
+    let table = {
+        let mut progress = Progress::new(out);
+        faults::run(&args.spec(), &flags.stop, &mut progress)?
+    };
+    let verdicts = table.verdicts();
+    out.text(&outcome(&table, &verdicts));
+    let kept = !table.interrupted && verdicts.iter().all(|verdict| verdict.kept);
+    json.write(&Report { table: &table, verdicts }, out)?;
+    Ok(if kept { ExitCode::SUCCESS } else { exit::LOSSES.into() })
+}
+
+/// Prints rows as they come; on a terminal it also shows where it is.
+struct Progress<'a> {
+    out: &'a mut Out,
+    bar: ProgressBar,
+}
+
+impl<'a> Progress<'a> {
+    fn new(out: &'a mut Out) -> Self {
+        let bar = if out.has_bar() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{msg:14} {pos}/{len}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { out, bar }
+    }
+}
+
+impl Observer for Progress<'_> {
+    fn progress(&mut self, kind: Kind, done: u32, of: u32) {
+        self.bar.set_length(of.into());
+        self.bar.set_position(done.into());
+        self.bar.set_message(kind.name());
+    }
+
+    fn row(&mut self, row: &FaultRow) {
+        let out = &mut self.out;
+        self.bar.suspend(|| out.text(&line(row)));
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A column of figures, with its title of two lines.
+struct Column {
+    titles: [&'static str; 2],
+    width: usize,
+    cell: fn(&FaultRow) -> String,
+}
+
+const fn column(titles: [&'static str; 2], width: usize, cell: fn(&FaultRow) -> String) -> Column {
+    Column { titles, width, cell }
+}
+
+/// All in 100 characters, with the name of the fault.
+const COLUMNS: [Column; 10] = [
+    column(["in-", "jected"], 7, |row| row.injected.to_string()),
+    column(["sur-", "vived"], 6, |row| row.survived.to_string()),
+    column(["replaced, blocks", "p50/max"], 17, |row| spread(Some(row.replaced_blocks), 0)),
+    column(["to good, blocks", "p50/max"], 16, |row| spread(row.to_good_blocks, 0)),
+    column(["to good, ms", "p50/max"], 15, |row| spread(row.to_good_ms, 1)),
+    column(["held", "ms max"], 7, |row| format!("{:.2}", row.held_max_ms)),
+    column(["neigh-", "bour"], 7, neighbour),
+    column(["", "wrong"], 6, |row| row.wrong_blocks.to_string()),
+    column(["", "leaks"], 6, |row| row.leaks.total().to_string()),
+    column(["", "plain"], 6, |row| row.plain_samples.to_string()),
+];
+const NAME: usize = 14;
+
+fn titles() -> String {
+    let line = |n: usize| {
+        let cells = COLUMNS.iter().map(|column| format!("{:>1$}", column.titles[n], column.width));
+        format!("{:NAME$}{}\n", ["", "fault"][n], cells.collect::<String>())
+    };
+    line(0) + &line(1)
+}
+
+fn line(row: &FaultRow) -> String {
+    let cells = COLUMNS.iter().map(|column| format!("{:>1$}", (column.cell)(row), column.width));
+    format!("{:NAME$}{}\n", row.kind, cells.collect::<String>())
+}
+
+/// Blocks that the neighbour lost, beyond the control if there was one.
+fn neighbour(row: &FaultRow) -> String {
+    let signed = |lost: u64| i64::try_from(lost).unwrap_or(i64::MAX);
+    let beyond = |control| format!("{:+}", signed(row.neighbour_lost) - signed(control));
+    row.control_lost.map_or_else(|| row.neighbour_lost.to_string(), beyond)
+}
+
+fn spread(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or_else(|| "-".to_owned(), |s| format!("{:.digits$}/{:.digits$}", s.p50, s.max))
+}
+
+/// What the table comes to: a line for each target, and what was said where a fault was not survived.
+fn outcome(table: &FaultTable, verdicts: &[faults::Verdict]) -> String {
+    let mut lines = vec![String::new()];
+    for row in table.rows.iter().filter(|row| !row.notes.is_empty()) {
+        lines.push(format!("{}:", row.kind));
+        lines.extend(row.notes.iter().map(|note| format!("  {}", note.replace('\n', "\n  "))));
+    }
+    lines.extend(verdicts.iter().map(|verdict| {
+        let word = if verdict.kept { "kept  " } else { "BROKEN" };
+        format!("{word}  {}: {}", verdict.target, verdict.found)
+    }));
+    if table.interrupted {
+        lines.push("interrupted before all kinds were done".to_owned());
+    }
+    let (each, seed, standby) = (table.each, table.seed, table.standby);
+    lines.push(format!("{each} of each kind, seed {seed}, standby {standby}, {:.0} s", table.seconds));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Leftovers;
+
+    fn row() -> FaultRow {
+        FaultRow {
+            kind: Kind::DiesRestoring,
+            injected: 210,
+            survived: 209,
+            fail_closed: 105,
+            replaced_blocks: Spread { p50: 1099.0, max: 1100.0 },
+            to_good_blocks: Some(Spread { p50: 10.0, max: 1100.0 }),
+            to_good_ms: Some(Spread { p50: 27.25, max: 2_933.3 }),
+            held_max_ms: 1.357,
+            overslept_max_ms: 0.2,
+            neighbour_blocks: 30_000,
+            neighbour_lost: 3,
+            control_lost: Some(5),
+            wrong_blocks: 0,
+            plain_samples: 0,
+            unheard_blocks: 0,
+            leaks: Leftovers { maps: 1, ..Leftovers::default() },
+            notes: vec!["it did not come back\nat all".into()],
+        }
+    }
+
+    #[test]
+    fn the_table_reads_like_this_and_fits_100_characters() {
+        let expected = "
+                  in-  sur- replaced, blocks to good, blocks    to good, ms   held neigh-                  |
+fault          jected vived          p50/max         p50/max        p50/max ms max   bour wrong leaks plain|
+dies-restoring    210   209        1099/1100         10/1100    27.2/2933.3   1.36     -2     0     1     0|
+";
+        let shown = titles() + &line(&row());
+        assert_eq!(shown, expected[1..].replace('|', ""));
+    }
+
+    #[test]
+    fn what_was_not_listened_to_has_no_figure() {
+        let row = FaultRow { control_lost: None, to_good_ms: None, to_good_blocks: None, ..row() };
+        let line = line(&row);
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(
+            words,
+            ["dies-restoring", "210", "209", "1099/1100", "-", "-", "1.36", "3", "0", "1", "0"]
+        );
+    }
+
+    #[test]
+    fn the_outcome_has_a_line_for_each_target_and_says_why() {
+        let table = FaultTable {
+            each: 210,
+            seed: 1,
+            standby: "spare",
+            rate: 48_000,
+            block_frames: 128,
+            seconds: 61.4,
+            interrupted: false,
+            rows: vec![row()],
+        };
+        let said = outcome(&table, &table.verdicts());
+        assert!(
+            said.starts_with("\ndies-restoring:\n  it did not come back\n  at all\nBROKEN  every"),
+            "{said}"
+        );
+        assert!(said.contains("\nkept    no wrong or torn block is played: 0 in 210 faults\n"), "{said}");
+        assert!(said.ends_with("\n210 of each kind, seed 1, standby spare, 61 s\n"), "{said}");
+    }
+}

@@ -1,0 +1,338 @@
+//! The fault table: figures of each kind, and whether the targets are kept.
+//!
+//! Plain data for people's screens and for `--json`; nothing here measures or prints.
+
+use super::kinds::Kind;
+use super::leftovers::Leftovers;
+use super::tally::{Tally, ToGood};
+use super::{BLOCK_FRAMES, Judged, RATE};
+use crate::plugin::spec::{DEADLINE_DEFAULT, Standby};
+use serde::Serialize;
+
+/// What the audio thread may compute beside the wait for the plugin.
+const HELD_SLACK_MS: f64 = 0.1;
+/// Notes that are kept of each kind.
+const NOTES: usize = 20;
+
+/// All kinds that were injected.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FaultTable {
+    /// Faults of each kind.
+    pub each: u32,
+    /// What they followed from.
+    pub seed: u64,
+    /// What stood by: `none`, `spare` or `twin`.
+    pub standby: &'static str,
+    /// Frames per second.
+    pub rate: u32,
+    /// Frames per block.
+    pub block_frames: u32,
+    /// How long it took.
+    pub seconds: f64,
+    /// It was told to stop before all kinds were done.
+    pub interrupted: bool,
+    /// A row for each kind.
+    pub rows: Vec<FaultRow>,
+}
+
+/// The middle and the largest of some figures; `None` if there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Spread {
+    /// Half of them are no larger.
+    pub p50: f64,
+    /// None is larger.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of these figures.
+    #[must_use]
+    pub fn of(mut figures: Vec<f64>) -> Option<Self> {
+        figures.sort_by(f64::total_cmp);
+        let max = *figures.last()?;
+        Some(Self { p50: figures[(figures.len() - 1) / 2], max })
+    }
+}
+
+/// One kind of fault.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FaultRow {
+    /// Which.
+    pub kind: Kind,
+    /// How many happened.
+    pub injected: u32,
+    /// After how many of them all was good again.
+    pub survived: u32,
+    /// How many happened to a plugin that fails closed.
+    pub fail_closed: u32,
+    /// Blocks that were not the plugin's, for each fault.
+    pub replaced_blocks: Spread,
+    /// From the fault to the first good block after it, in blocks, of the faults that were heard.
+    pub to_good_blocks: Option<Spread>,
+    /// The same in milliseconds.
+    pub to_good_ms: Option<Spread>,
+    /// Longest time that the audio thread computed or waited in the plugin's place in the chain, in milliseconds.
+    pub held_max_ms: f64,
+    /// How late the machine's timer woke the same thread for a block, at most: it may wake it as late at the deadline.
+    pub overslept_max_ms: f64,
+    /// Blocks that the neighbour played while these faults happened.
+    pub neighbour_blocks: u64,
+    /// How many of them it lost.
+    pub neighbour_lost: u64,
+    /// How many it lost in as many blocks without faults, if that was looked at.
+    pub control_lost: Option<u64>,
+    /// Blocks of either pipeline that were neither the plugin's nor what replaces them: torn, stale or noise.
+    pub wrong_blocks: u64,
+    /// Samples that told what a plugin was given that fails closed.
+    pub plain_samples: u64,
+    /// Blocks that could not be judged.
+    pub unheard_blocks: u64,
+    /// What was there afterwards and not before.
+    pub leaks: Leftovers,
+    /// What was said where a fault was not survived.
+    pub notes: Vec<String>,
+}
+
+impl FaultRow {
+    pub(super) fn new(
+        kind: Kind,
+        outcomes: &[Judged],
+        neighbour: &Tally,
+        control: Option<&Tally>,
+        leaks: Leftovers,
+        unheard_blocks: u64,
+    ) -> Self {
+        let count = |wanted: &dyn Fn(&Judged) -> bool| {
+            u32::try_from(outcomes.iter().filter(|outcome| wanted(outcome)).count()).unwrap_or(u32::MAX)
+        };
+        let tallies = || outcomes.iter().map(|(_, outcome)| &outcome.tally);
+        let to_good = |figure: &dyn Fn(ToGood) -> f64| {
+            Spread::of(outcomes.iter().filter_map(|(_, outcome)| outcome.to_good.map(figure)).collect())
+        };
+        let longest =
+            |ns: &dyn Fn(&Tally) -> u64| tallies().map(|tally| ns(tally) as f64 / 1e6).fold(0.0, f64::max);
+        let closed = outcomes.iter().filter(|(fail_closed, _)| *fail_closed);
+        Self {
+            kind,
+            injected: count(&|(_, outcome)| outcome.injected),
+            survived: count(&|(_, outcome)| outcome.survived),
+            fail_closed: count(&|(fail_closed, outcome)| *fail_closed && outcome.injected),
+            replaced_blocks: Spread::of(tallies().map(|tally| tally.replaced as f64).collect())
+                .unwrap_or_default(),
+            to_good_blocks: to_good(&|to_good| to_good.blocks as f64),
+            to_good_ms: to_good(&|to_good| to_good.ns as f64 / 1e6),
+            held_max_ms: longest(&|tally| tally.held_max_ns),
+            overslept_max_ms: longest(&|tally| tally.overslept_max_ns),
+            neighbour_blocks: neighbour.blocks,
+            neighbour_lost: neighbour.replaced,
+            control_lost: control.map(|control| control.replaced),
+            wrong_blocks: tallies().map(|tally| tally.wrong).sum::<u64>() + neighbour.wrong,
+            plain_samples: closed.map(|(_, outcome)| outcome.tally.plain).sum(),
+            unheard_blocks,
+            leaks,
+            notes: outcomes.iter().flat_map(|(_, outcome)| outcome.notes.clone()).take(NOTES).collect(),
+        }
+    }
+}
+
+/// Whether one target is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// What was promised.
+    pub target: &'static str,
+    /// Whether it is kept.
+    pub kept: bool,
+    /// What was found.
+    pub found: String,
+}
+
+impl FaultTable {
+    /// Faults that happened.
+    #[must_use]
+    pub fn injected(&self) -> u32 {
+        self.rows.iter().map(|row| row.injected).sum()
+    }
+
+    /// One for each target that the rows have something to say about.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let verdicts = [self.survival(), self.sound(), self.left_over(), self.held(), self.plain()];
+        verdicts.into_iter().chain(self.neighbour()).chain(self.takeover()).collect()
+    }
+
+    fn survival(&self) -> Verdict {
+        let survived: u32 = self.rows.iter().map(|row| row.survived).sum();
+        let wanted = self.each * u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        Verdict {
+            target: "every fault is survived and mended",
+            kept: survived == wanted,
+            found: format!("{survived} of {wanted}"),
+        }
+    }
+
+    fn sound(&self) -> Verdict {
+        let wrong = self.sum(|row| row.wrong_blocks);
+        let unheard = self.sum(|row| row.unheard_blocks);
+        let unjudged = if unheard == 0 { String::new() } else { format!(", {unheard} not judged") };
+        Verdict {
+            target: "no wrong or torn block is played",
+            kept: wrong + unheard == 0,
+            found: format!("{wrong} in {} faults{unjudged}", self.injected()),
+        }
+    }
+
+    fn left_over(&self) -> Verdict {
+        let leaks = self.sum(|row| row.leaks.total() as u64);
+        Verdict {
+            target: "nothing is left behind",
+            kept: leaks == 0,
+            found: format!("{leaks} descriptors, maps, names or processes"),
+        }
+    }
+
+    fn held(&self) -> Verdict {
+        let largest = |figure: fn(&FaultRow) -> f64| self.rows.iter().map(figure).fold(0.0, f64::max);
+        let (held, overslept) = (largest(|row| row.held_max_ms), largest(|row| row.overslept_max_ms));
+        let deadline = self.deadline_ms();
+        Verdict {
+            target: "the audio thread is held no longer than the deadline",
+            kept: held <= deadline + overslept + HELD_SLACK_MS,
+            found: format!(
+                "{held:.2} ms at most, deadline {deadline:.2} ms, the machine's timer late by {overslept:.2} at most"
+            ),
+        }
+    }
+
+    fn plain(&self) -> Verdict {
+        let plain = self.sum(|row| row.plain_samples);
+        let closed: u32 = self.rows.iter().map(|row| row.fail_closed).sum();
+        Verdict {
+            target: "a fail-closed plugin lets no plain sample through",
+            kept: plain == 0,
+            found: format!("{plain} samples in {closed} faults"),
+        }
+    }
+
+    fn neighbour(&self) -> Option<Verdict> {
+        let control: u64 = self.rows.iter().map(|row| row.control_lost).sum::<Option<u64>>()?;
+        let lost = self.sum(|row| row.neighbour_lost);
+        // Both are counts of the machine's noise: they differ by chance as such counts do.
+        let by_chance = 3.0 * ((lost + control + 1) as f64).sqrt();
+        (!self.rows.is_empty()).then(|| Verdict {
+            target: "the neighbour loses no more than without faults",
+            kept: lost as f64 <= control as f64 + by_chance,
+            found: format!("{lost} of {} blocks, {control} without", self.sum(|row| row.neighbour_blocks)),
+        })
+    }
+
+    /// SIGKILL is the fault whose moment is known.
+    fn takeover(&self) -> Option<Verdict> {
+        let row = self.rows.iter().find(|row| row.kind == Kind::SigKill)?;
+        let (blocks, ms) = (row.to_good_blocks?, row.to_good_ms?);
+        let found =
+            format!("p50 {} blocks and {:.1} ms, max {} and {:.1}", blocks.p50, ms.p50, blocks.max, ms.max);
+        let (target, kept) = match self.standby {
+            "twin" => (
+                "SIGKILL to good audio with a twin: 2 blocks p50, 4 max",
+                blocks.p50 <= 2.0 && blocks.max <= 4.0,
+            ),
+            "spare" => ("SIGKILL to good audio with a spare: under 30 ms", ms.p50 < 30.0),
+            _ => ("SIGKILL to good audio without a standby: under 400 ms", ms.p50 < 400.0),
+        };
+        Some(Verdict { target, kept, found })
+    }
+
+    /// How long the audio thread may wait for the plugin.
+    #[must_use]
+    pub fn deadline_ms(&self) -> f64 {
+        f64::from(BLOCK_FRAMES) * 1e3 / f64::from(RATE) * f64::from(DEADLINE_DEFAULT)
+    }
+
+    fn sum(&self, figure: impl Fn(&FaultRow) -> u64) -> u64 {
+        self.rows.iter().map(figure).sum()
+    }
+}
+
+/// As the command line and the configuration name it.
+pub(super) fn standby_name(standby: Standby) -> &'static str {
+    match standby {
+        Standby::None => "none",
+        Standby::Spare => "spare",
+        Standby::Twin => "twin",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::Outcome;
+    use super::*;
+
+    fn row(kind: Kind) -> FaultRow {
+        let tally = Tally { blocks: 100, replaced: 3, held_max_ns: 1_300_000, ..Tally::default() };
+        let to_good = Some(ToGood { ns: 8_000_000, blocks: 3 });
+        let outcome = Outcome { injected: true, survived: true, tally, to_good, notes: Vec::new() };
+        let leaky = Outcome { tally: Tally { plain: 5, ..tally }, ..outcome.clone() };
+        let neighbour = Tally { blocks: 500, ..Tally::default() };
+        let outcomes = [(false, leaky), (true, outcome)];
+        FaultRow::new(kind, &outcomes, &neighbour, Some(&neighbour), Leftovers::default(), 0)
+    }
+
+    fn table(rows: Vec<FaultRow>) -> FaultTable {
+        FaultTable {
+            each: 2,
+            seed: 1,
+            standby: "spare",
+            rate: RATE,
+            block_frames: BLOCK_FRAMES,
+            seconds: 1.0,
+            interrupted: false,
+            rows,
+        }
+    }
+
+    fn broken(row: FaultRow) -> Vec<&'static str> {
+        let verdicts = table(vec![row]).verdicts();
+        verdicts.iter().filter(|verdict| !verdict.kept).map(|verdict| verdict.target).collect()
+    }
+
+    #[test]
+    fn a_row_where_all_went_well_keeps_every_target() {
+        let row = row(Kind::SigKill);
+        assert_eq!((row.injected, row.survived, row.fail_closed), (2, 2, 1));
+        assert_eq!(row.to_good_ms, Some(Spread { p50: 8.0, max: 8.0 }));
+        assert_eq!(table(vec![row.clone()]).verdicts().len(), 7);
+        assert_eq!(broken(row), [""; 0]);
+    }
+
+    #[test]
+    fn dry_audio_is_a_leak_only_where_the_plugin_fails_closed() {
+        assert_eq!(row(Kind::Segv).plain_samples, 0);
+    }
+
+    #[test]
+    fn each_target_is_broken_by_its_own_figure() {
+        let well = row(Kind::SigKill);
+        let slow = Some(Spread { p50: 31.0, max: 31.0 });
+        let leaks = Leftovers { maps: 1, ..Leftovers::default() };
+        let cases: [(FaultRow, &str); 8] = [
+            (FaultRow { survived: 1, ..well.clone() }, "survived"),
+            (FaultRow { wrong_blocks: 1, ..well.clone() }, "torn"),
+            (FaultRow { unheard_blocks: 1, ..well.clone() }, "torn"),
+            (FaultRow { leaks, ..well.clone() }, "behind"),
+            (FaultRow { held_max_ms: 1.6, ..well.clone() }, "deadline"),
+            (FaultRow { plain_samples: 1, ..well.clone() }, "plain sample"),
+            (FaultRow { neighbour_lost: 20, ..well.clone() }, "neighbour"),
+            (FaultRow { to_good_ms: slow, ..well }, "30 ms"),
+        ];
+        for (row, words) in cases {
+            let broken = broken(row);
+            assert!(broken.len() == 1 && broken[0].contains(words), "{words}: {broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_spread_has_a_middle_and_a_maximum() {
+        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0, 9.0]), Some(Spread { p50: 2.0, max: 9.0 }));
+        assert_eq!(Spread::of(Vec::new()), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! What was heard of one pipeline since somebody began to count.
+//!
+//! For the pipelines under test. Pure: it gets what each block was and when it came.
+
+use super::heard::Sound;
+use super::probe::Passage;
+
+/// How long it was not good.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ToGood {
+    pub(super) ns: u64,
+    pub(super) blocks: u64,
+}
+
+/// What was heard since somebody began to count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) blocks: u64,
+    /// Blocks that were not what the plugin makes.
+    pub(super) replaced: u64,
+    pub(super) wrong: u64,
+    /// Samples that tell the plugin's input.
+    pub(super) plain: u64,
+    pub(super) held_max_ns: u64,
+    pub(super) overslept_max_ns: u64,
+    pub(super) good_in_a_row: u64,
+    /// When the first bad block began, how many there were in a row, and when a good one came.
+    pub(super) bad_from_ns: Option<u64>,
+    pub(super) bad_in_a_row: u64,
+    pub(super) good_at_ns: Option<u64>,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, sound: Sound, plain: u64, passage: Passage) {
+        let Passage { at_ns, held_ns, overslept_ns } = passage;
+        self.blocks += 1;
+        self.held_max_ns = self.held_max_ns.max(held_ns);
+        self.overslept_max_ns = self.overslept_max_ns.max(overslept_ns);
+        self.wrong += u64::from(sound == Sound::Wrong);
+        self.plain += plain;
+        if sound == Sound::Good {
+            self.good_in_a_row += 1;
+            if self.bad_from_ns.is_some() {
+                self.good_at_ns = self.good_at_ns.or(Some(at_ns));
+            }
+            return;
+        }
+        self.replaced += 1;
+        self.good_in_a_row = 0;
+        self.bad_from_ns = self.bad_from_ns.or(Some(at_ns.saturating_sub(held_ns)));
+        self.bad_in_a_row += u64::from(self.good_at_ns.is_none());
+    }
+
+    /// From the fault, or from the first bad block if it is not known when it happened, to the first good one.
+    pub(super) fn recovery(&self, fault_ns: Option<u64>) -> Option<ToGood> {
+        match (self.bad_from_ns, self.good_at_ns) {
+            (Some(bad_ns), Some(good_ns)) => {
+                let ns = good_ns.saturating_sub(fault_ns.unwrap_or(bad_ns));
+                Some(ToGood { ns, blocks: self.bad_in_a_row })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(sounds: &[Sound]) -> Tally {
+        let mut tally = Tally::default();
+        for (n, sound) in sounds.iter().enumerate() {
+            let at_ns = 1000 * (n as u64 + 1);
+            tally.count(*sound, 0, Passage { at_ns, held_ns: 100, overslept_ns: 0 });
+        }
+        tally
+    }
+
+    #[test]
+    fn the_first_good_block_after_the_first_bad_one_ends_the_time() {
+        use Sound::{Dry, Good, Silence, Wrong};
+        let tally = heard(&[Good, Good, Dry, Silence, Good, Wrong, Good, Good]);
+        assert_eq!((tally.blocks, tally.replaced, tally.wrong, tally.good_in_a_row), (8, 3, 1, 2));
+        assert_eq!(tally.recovery(None), Some(ToGood { ns: 5000 - 2900, blocks: 2 }));
+        assert_eq!(tally.recovery(Some(2000)), Some(ToGood { ns: 3000, blocks: 2 }));
+    }
+
+    #[test]
+    fn without_a_bad_block_there_is_no_time_to_a_good_one() {
+        assert_eq!(heard(&[Sound::Good; 3]).recovery(Some(1)), None);
+        assert_eq!(heard(&[Sound::Good, Sound::Dry]).recovery(None), None);
+    }
+}

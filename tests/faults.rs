@@ -1,0 +1,50 @@
+//! The fault table in short: ten faults of each kind, from a seed; the audio, the host and the neighbour get over all.
+//!
+//! Takes some minutes. Only what the machine's own noise can't touch is asserted: times and the blocks that the
+//! neighbour loses to a busy machine are for `nda faults` on a quiet one.
+
+use serde_json::Value;
+use std::collections::HashSet;
+use std::time::Duration;
+use tests::nda::{Done, Running, command};
+use tests::workspace::python;
+
+const EACH: u64 = 10;
+const KINDS: usize = 24;
+/// Far more than it needs.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Runs `nda faults` without the control runs: nothing here is compared with them.
+fn faults(more: &[&str]) -> Done {
+    let python = python();
+    let mut words = vec!["faults", "--no-control", "--json", "-", "--python"];
+    words.push(python.to_str().expect("a path in UTF-8"));
+    Running::start(command(words.into_iter().chain(more.iter().copied()))).wait_within(LIMIT)
+}
+
+fn sum(rows: &[Value], key: &str) -> u64 {
+    rows.iter().map(|row| row[key].as_u64().unwrap_or_else(|| panic!("{key} in {row}"))).sum()
+}
+
+#[test]
+fn the_audio_gets_over_every_fault_and_nothing_wrong_is_heard_lost_or_left_behind() {
+    let done = faults(&["--each", &EACH.to_string(), "--seed", "20"]);
+    let table = done.json();
+    let rows = table["rows"].as_array().expect("rows");
+    let kinds: HashSet<_> = rows.iter().map(|row| row["kind"].as_str()).collect();
+    assert_eq!(kinds.len(), KINDS, "{done}");
+    for row in rows {
+        assert_eq!(row["injected"], EACH, "{row}");
+        assert_eq!(row["survived"], row["injected"], "{row}");
+        assert_eq!(row["wrong_blocks"], 0, "{row}");
+        assert_eq!(row["unheard_blocks"], 0, "{row}");
+        assert_eq!(row["plain_samples"], 0, "{row}");
+        for what in ["descriptors", "maps", "shm", "processes"] {
+            assert_eq!(row["leaks"][what], 0, "{row}");
+        }
+    }
+    // Half of them happened to a plugin that fails closed, and most of them were heard.
+    assert_eq!(sum(rows, "fail_closed"), EACH * KINDS as u64 / 2);
+    let heard = |row: &&Value| row["replaced_blocks"]["max"].as_f64() > Some(0.0);
+    assert!(rows.iter().filter(heard).count() > KINDS / 2, "{done}");
+}
