@@ -48,6 +48,11 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a process that is not ours has ended. Whoever inherits it reaps it; until then it is a zombie.
+fn has_ended(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
 /// The error of a worker that can't be spawned. It is gone by then, or at the latest with its supervisor.
 fn refused(fake: &Fake, limits: Limits) -> Error {
     let (supervisor, events) = supervisor(limits);
@@ -248,13 +253,8 @@ fn the_children_of_a_worker_end_with_it() {
     let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
     assert!(fake.is_there("child"));
     worker.shutdown().unwrap();
-    // Whoever inherits it reaps it; until then it may be a zombie.
-    let ended = |pid: &str| {
-        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
-            .map_or(true, |stat| stat.contains(") Z "))
-    };
-    let child = fake.wrote("child");
-    until("the child to end", || ended(&child));
+    let child = fake.pid("child").unwrap();
+    until("the child to end", || has_ended(child));
 }
 
 #[test]
@@ -663,10 +663,11 @@ fn a_worker_that_begins_to_end_is_known_before_its_supervisor_hears_of_it() {
     assert!(!worker.is_exiting() && !worker.gone().load(Ordering::Relaxed));
     let occupied = occupy(&supervisor, &other);
     kill(worker.pid());
-    until("it to end", || worker.is_exiting());
-    assert!(worker.gone().load(Ordering::Relaxed));
-    assert_eq!((worker.condition(), worker.death()), (Condition::Exiting, None));
+    until("it to end", || worker.condition() == Condition::Exiting);
+    assert!(!worker.gone().load(Ordering::Relaxed));
     worker.abandon(HUNG);
+    assert!(worker.is_exiting() && worker.gone().load(Ordering::Relaxed));
+    assert_eq!(worker.death(), None);
     drop(occupied);
     let death = worker.wait_death(LONG).unwrap();
     assert_eq!((death.because.as_ref(), death.ending), (None, Ending::Signal(9)), "its end was its own");

@@ -17,6 +17,8 @@ mod process;
 mod spare;
 mod spawner;
 mod stat;
+mod sweep;
+mod warden;
 mod watch;
 
 pub use death::{Because, Death, Ending};
@@ -79,7 +81,8 @@ impl Default for Limits {
 ///
 /// Dropped, it asks all workers that are left to go, gives them two seconds, then kills them. None is left
 /// behind, not even as a zombie, unless the kernel itself can't end it. Processes that a plugin started end
-/// with it, but for those that it put into a session of their own.
+/// with it, also those in a session of their own, but for one that has cleared its environment too; and if the
+/// host is killed, a process of the supervisor's own sees to that.
 #[derive(Debug)]
 pub struct Supervisor {
     spawner: Spawner,

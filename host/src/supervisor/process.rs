@@ -18,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::death::Ending;
 use super::stat::{Condition, Stat};
+use super::sweep;
 
 /// Room in a worker's output pipes: its end doesn't block, so a burst must fit.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -55,8 +56,9 @@ pub(super) struct Launched {
     pub(super) stderr: OwnedFd,
 }
 
-/// Starts `python` as a worker, as a child of the calling thread: when that thread ends, so does the worker.
-pub(super) fn launch(python: &Path, module: &Path) -> io::Result<Launched> {
+/// Starts `python` as a worker, as a child of the calling thread: when that thread ends, so does the worker. By
+/// `token` it and whatever it starts are known.
+pub(super) fn launch(python: &Path, module: &Path, token: &str) -> io::Result<Launched> {
     let (control, theirs) = Control::pair()?;
     let (stdout, out) = output_pipe()?;
     let (stderr, err) = output_pipe()?;
@@ -68,6 +70,7 @@ pub(super) fn launch(python: &Path, module: &Path) -> io::Result<Launched> {
         .stdout(Stdio::from(out))
         .stderr(Stdio::from(err))
         .envs(ENVIRONMENT)
+        .env(sweep::VARIABLE, token)
         .env(boot::HOST_PID, std::process::id().to_string())
         // Ctrl-C is for the host, which then asks its workers to go; and a group can be killed as one.
         .process_group(0)
@@ -89,7 +92,7 @@ fn output_pipe() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 impl Process {
-    fn of(mut child: Child) -> io::Result<Self> {
+    pub(super) fn of(mut child: Child) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self { pid, pidfd, stat: open_stat(pid) }),
@@ -138,6 +141,12 @@ impl Process {
     /// have its number.
     pub(super) fn kill_group(&self) {
         let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+
+    /// Waits for its end and reaps it: for one that was killed and has little memory.
+    pub(super) fn wait(&self) {
+        let wait = || waitid(WaitId::PidFd(self.pidfd()), WaitIdOptions::EXITED);
+        while wait().is_err_and(|why| why == Errno::INTR) {}
     }
 
     /// Reaps the process if it has ended, without waiting.

@@ -10,6 +10,8 @@ use super::event::{Event, Reporter};
 use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, Pipe, TURN, Tail};
 use super::process::{self, Launched};
+use super::sweep::Sweep;
+use super::warden::{self, Warden};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shared::control::ControlError;
 use shared::message::{Hello, LogSource, Notice, Say};
@@ -60,6 +62,11 @@ pub(super) struct Watch {
     bell: Bell,
     reporter: Arc<Reporter>,
     workers: Vec<Watched>,
+    /// Begins the token of each of its workers.
+    brood: String,
+    launched: u64,
+    warden: Option<Warden>,
+    sweep: Sweep,
     leaving: Option<Leaving>,
 }
 
@@ -73,6 +80,7 @@ struct Leaving {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ready {
     Bell,
+    Warden,
     Message(usize),
     Stdout(usize),
     Stderr(usize),
@@ -81,7 +89,9 @@ enum Ready {
 
 impl Watch {
     pub(super) fn new(commands: Receiver<Command>, bell: Bell, reporter: Arc<Reporter>) -> Self {
-        Self { commands, bell, reporter, workers: Vec::new(), leaving: None }
+        let brood = format!("{}-{}", std::process::id(), shared::clock::now_ns());
+        let (workers, sweep) = (Vec::new(), Sweep::default());
+        Self { commands, bell, reporter, workers, brood, launched: 0, warden: None, sweep, leaving: None }
     }
 
     /// The thread. Ends when it was told to and every worker is gone, or can't be made to go.
@@ -91,19 +101,48 @@ impl Watch {
                 self.attend(ready);
             }
             self.tick(Instant::now());
-            self.workers.retain(|worker| !worker.link.is_ended());
+            self.bury_the_dead();
+            self.sweep.turn();
+        }
+        self.dismiss_warden();
+    }
+
+    /// Forgets those who have ended, but for what they may have left behind.
+    fn bury_the_dead(&mut self) {
+        let sweep = &mut self.sweep;
+        self.workers.retain(|worker| {
+            let is_ended = worker.link.is_ended();
+            if is_ended {
+                sweep.add(&worker.token);
+            }
+            !is_ended
+        });
+    }
+
+    /// If somebody is left, the warden goes on when this thread's end has closed its standard input.
+    fn dismiss_warden(&mut self) {
+        if self.workers.is_empty()
+            && self.sweep.is_done()
+            && let Some(warden) = self.warden.take()
+        {
+            warden.dismiss();
         }
     }
 
     fn is_over(&self) -> bool {
         let too_late = |leaving: &Leaving| leaving.killed && Instant::now() >= leaving.until;
-        self.leaving.as_ref().is_some_and(|leaving| self.workers.is_empty() || too_late(leaving))
+        let is_empty = self.workers.is_empty() && self.sweep.is_done();
+        self.leaving.as_ref().is_some_and(|leaving| is_empty || too_late(leaving))
     }
 
     /// Waits until something happens; what did.
     fn sleep(&self) -> Vec<Ready> {
         let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         let mut which = vec![Ready::Bell];
+        if let Some(warden) = &self.warden {
+            fds.push(PollFd::from_borrowed_fd(warden.pidfd(), PollFlags::IN));
+            which.push(Ready::Warden);
+        }
         for (i, worker) in self.workers.iter().enumerate() {
             worker.watch(i, &mut fds, &mut which);
         }
@@ -121,13 +160,15 @@ impl Watch {
         let now = Instant::now();
         let owes = self.leaving.is_some() || self.reporter.owes();
         let workers = self.workers.iter().filter_map(|worker| worker.due_in(now));
-        workers.chain(owes.then_some(TICK)).min()
+        let sweeps = (!self.sweep.is_done()).then_some(Duration::ZERO);
+        workers.chain(owes.then_some(TICK)).chain(sweeps).min()
     }
 
     fn attend(&mut self, ready: Ready) {
         let reporter = &self.reporter;
         match ready {
             Ready::Bell => self.obey(),
+            Ready::Warden => self.lose_warden(),
             Ready::Message(i) => self.workers[i].hear(MESSAGES, reporter),
             Ready::Stdout(i) => self.workers[i].drain(LogSource::Stdout, TURN, reporter),
             Ready::Stderr(i) => self.workers[i].drain(LogSource::Stderr, TURN, reporter),
@@ -162,13 +203,40 @@ impl Watch {
         }
     }
 
+    /// Before the first worker, so that none is ever without.
+    fn appoint_warden(&mut self) {
+        if self.launched > 0 {
+            return;
+        }
+        match Warden::start(&self.brood) {
+            Ok(warden) => self.warden = Some(warden),
+            Err(why) => self.tell(warden::missing(&format!("can't be run ({why})"))),
+        }
+    }
+
+    fn lose_warden(&mut self) {
+        if let Some(how) = self.warden.as_ref().and_then(Warden::reap) {
+            self.warden = None;
+            self.tell(warden::ended(how));
+        }
+    }
+
+    /// Tells something that is about no plugin.
+    fn tell(&self, text: String) {
+        self.reporter.owe(Event::Told { plugin: "".into(), text });
+    }
+
     fn launch(&mut self, launch: Launch) {
         let Launch { name, python, module, hello_by, answer } = launch;
-        let link = process::launch(&python, &module).map(|Launched { process, control, stdout, stderr }| {
-            let link = Arc::new(Link::new(name, process, control, self.bell.clone(), hello_by));
-            self.workers.push(Watched::new(Arc::clone(&link), stdout, stderr));
-            link
-        });
+        self.appoint_warden();
+        self.launched += 1;
+        let token = format!("{}-{}", self.brood, self.launched);
+        let link =
+            process::launch(&python, &module, &token).map(|Launched { process, control, stdout, stderr }| {
+                let link = Arc::new(Link::new(name, process, control, self.bell.clone(), hello_by));
+                self.workers.push(Watched::new(Arc::clone(&link), token, stdout, stderr));
+                link
+            });
         if let Err(unheard) = answer.send(link)
             && let Ok(link) = unheard.0
         {
@@ -188,6 +256,8 @@ impl Watch {
 #[derive(Debug)]
 struct Watched {
     link: Arc<Link>,
+    /// What it and all that it started carry in their environment.
+    token: String,
     stdout: Option<Pipe>,
     stderr: Option<Pipe>,
     tail: Tail,
@@ -205,9 +275,10 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(link: Arc<Link>, stdout: OwnedFd, stderr: OwnedFd) -> Self {
+    fn new(link: Arc<Link>, token: String, stdout: OwnedFd, stderr: OwnedFd) -> Self {
         Self {
             link,
+            token,
             stdout: Some(Pipe::new(stdout)),
             stderr: Some(Pipe::new(stderr)),
             tail: Tail::default(),
@@ -397,7 +468,7 @@ impl Watched {
         self.hear(LAST_MESSAGES, reporter);
         for source in [LogSource::Stdout, LogSource::Stderr] {
             self.drain(source, LAST_TURN, reporter);
-            // A child of the worker's that left its group may hold the other end open for ever.
+            // A child of the worker's that left its group may still hold the other end open.
             if let Some(mut pipe) = self.pipe(source).take() {
                 pipe.finish(&mut |line| self.line(source, line, reporter));
             }

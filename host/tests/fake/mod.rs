@@ -69,6 +69,11 @@ impl Fake {
         fs::read_to_string(self.folder.path().join(file)).unwrap()
     }
 
+    /// The number of the process that wrote it to this file, as soon as it has.
+    pub(crate) fn pid(&self, file: &str) -> Option<u32> {
+        fs::read_to_string(self.folder.path().join(file)).ok().map(|text| text.trim().parse().unwrap())
+    }
+
     /// Whether the process whose number it has written to this file is there, be it as a zombie.
     pub(crate) fn is_there(&self, file: &str) -> bool {
         exists(self.wrote(file).trim())
@@ -197,6 +202,11 @@ impl Player {
             ("prints a lot", Ask::GetParameter { .. }) => print_a_lot(),
             ("leaves a child", Ask::Load { .. }) => {
                 Command::new("/bin/sh").args(["-c", "sleep 1000 & echo $! > child"]).status().unwrap();
+            }
+            ("leaves a child in a session of its own", Ask::Load { .. }) => {
+                let child =
+                    "setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
+                Command::new("/bin/sh").args(["-c", child]).status().unwrap();
             }
             _ => {}
         }

@@ -1,0 +1,73 @@
+//! The warden: a tiny process that cleans up behind the workers of a host that was killed.
+//!
+//! For the supervisor thread, which starts it before its first worker. A worker ends with its host by itself, but
+//! not what a plugin put into a process group or session of its own; if the host ends in order, it sees to those,
+//! and the warden just goes. The work is done by `warden.sh`.
+
+use super::death::Ending;
+use super::process::Process;
+use super::sweep;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// The warden of one supervisor.
+#[derive(Debug)]
+pub(super) struct Warden {
+    process: Process,
+    /// The only write end of its standard input: closed by whatever ends this process.
+    _alive: OwnedFd,
+}
+
+impl Warden {
+    /// Starts the warden of the workers with tokens of this `brood`.
+    pub(super) fn start(brood: &str) -> io::Result<Self> {
+        let (theirs, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let child = Command::new("/bin/sh")
+            .args(["-c", include_str!("warden.sh"), "nda-warden", brood])
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A host that is itself a plugin's child: what ends that plugin must leave the warden its work.
+            .env_remove(sweep::VARIABLE)
+            // Ctrl-C is for the host.
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { process: Process::of(child)?, _alive: alive })
+    }
+
+    /// Readable when it has ended, which it should not do.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd()
+    }
+
+    /// How it ended.
+    pub(super) fn reap(&self) -> Option<Ending> {
+        self.process.reap()
+    }
+
+    /// Ends it: its work is done.
+    pub(super) fn dismiss(self) {
+        self.process.kill();
+        self.process.wait();
+    }
+}
+
+/// Why there is no warden, and what that means.
+pub(super) fn missing(why: &str) -> String {
+    format!(
+        "if this host is killed, processes that plugins started may be left behind: the shell that would end \
+         them {why}"
+    )
+}
+
+/// The same for one that ended.
+pub(super) fn ended(how: Ending) -> String {
+    match how {
+        Ending::Code(3) => missing("finds no grep"),
+        Ending::Code(code) => missing(&format!("ended with exit code {code}")),
+        Ending::Signal(signal) => missing(&format!("was killed by signal {signal}")),
+        Ending::Unknown => missing("ended"),
+    }
+}

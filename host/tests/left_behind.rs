@@ -1,0 +1,225 @@
+//! Nothing that a worker started is left behind: not when the worker dies, not when its host is killed.
+//!
+//! With real processes: the host that is killed is this executable again, in the part of [`play_the_host`].
+
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used)]
+// Of the fake, not every test executable uses every part.
+#![allow(dead_code)]
+
+mod fake;
+
+use fake::{Fake, LONG, PATIENT, exists};
+use host::supervisor::{Event, Supervisor};
+use rustix::process::{Pid, Signal, getpgid, kill_process};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+use std::{fs, thread};
+
+const ESCAPES: &str = "leaves a child in a session of its own";
+const PYTHON: &str = "NDA_TEST_PYTHON_OF_HOST";
+
+fn pid(raw: u32) -> Pid {
+    Pid::from_raw(i32::try_from(raw).unwrap()).unwrap()
+}
+
+#[track_caller]
+fn until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LONG;
+    loop {
+        if let Some(it) = happened() {
+            return it;
+        }
+        assert!(Instant::now() < end, "waited for {what}");
+        thread::yield_now();
+    }
+}
+
+/// Whether a process that is not ours has ended. Whoever inherits it reaps it; until then it is a zombie.
+fn has_ended(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+fn wait_ended(what: &str, pid: u32) {
+    until(&format!("{what} to end"), || has_ended(pid).then_some(()));
+}
+
+/// The value of a variable in another process's environment.
+fn variable(pid: u32, name: &str) -> Option<String> {
+    let all = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let mut all = all.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    all.find_map(|entry| entry.strip_prefix(&format!("{name}=")).map(str::to_owned))
+}
+
+/// The process that waits for the end of this worker's host.
+fn warden_of(worker: u32) -> Option<u32> {
+    let token = variable(worker, "NDA_WORKER").unwrap();
+    let brood = token.rsplit_once('-').unwrap().0.to_owned();
+    let ending = format!("\0nda-warden\0{brood}\0");
+    let is_it = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(ending.as_bytes()))
+    };
+    let all = fs::read_dir("/proc").unwrap();
+    all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).find(is_it)
+}
+
+fn descriptors(pid: u32) -> Vec<u32> {
+    let all = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whether processes that this one starts get this descriptor of its.
+fn is_inherited(fd: u32) -> bool {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u64::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & u64::from(rustix::fs::OFlags::CLOEXEC.bits()) == 0)
+}
+
+/// Another process that is a host, with one worker; what it is told is in `told`.
+struct Host {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Host {
+    fn start(fake: &Fake, prepare: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "play_the_host", "--nocapture", "--test-threads=1"]);
+        command.env(PYTHON, fake.spec().python.unwrap()).current_dir(folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        prepare(&mut command);
+        Self { child: command.spawn().unwrap(), folder }
+    }
+
+    fn wrote(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.folder.path().join(file)).ok()
+    }
+
+    fn worker(&self) -> u32 {
+        until("a worker", || self.wrote("worker")).parse().unwrap()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whole or not at all.
+fn write(file: &str, text: &str) {
+    fs::write("part", text).unwrap();
+    fs::rename("part", file).unwrap();
+}
+
+/// Not a test: what [`Host::start`] runs.
+#[test]
+fn play_the_host() {
+    let Some(python) = std::env::var_os(PYTHON).map(PathBuf::from) else { return };
+    let (supervisor, events) = Supervisor::with_limits(PATIENT).unwrap();
+    let file = python.with_file_name("plugin.py");
+    let spec =
+        host::plugin::spec::PluginSpec { python: Some(python), ..host::plugin::spec::PluginSpec::new(file) };
+    let worker = supervisor.spawn("gain", &spec).unwrap();
+    write("worker", &worker.pid().to_string());
+    for event in &events {
+        if let Event::Told { text, .. } = event {
+            write("told", &text);
+        }
+    }
+}
+
+#[test]
+fn a_child_in_a_session_of_its_own_ends_with_its_worker_and_nobody_elses_does() {
+    let (escapes, other) = (Fake::new(ESCAPES), Fake::new(ESCAPES));
+    let (supervisor, _events) = Supervisor::with_limits(PATIENT).unwrap();
+    let [worker, alive] = [&escapes, &other].map(|fake| supervisor.spawn("gain", &fake.spec()).unwrap());
+    let [child, others] = [&escapes, &other].map(|fake| until("a child", || fake.pid("child")));
+    assert_ne!(variable(child, "NDA_WORKER"), variable(others, "NDA_WORKER"));
+    kill_process(pid(worker.pid()), Signal::KILL).unwrap();
+    worker.wait_death(LONG).unwrap();
+    assert!(!exists(worker.pid()), "no zombie");
+    wait_ended("the child", child);
+    assert!(!has_ended(others) && alive.death().is_none());
+    drop(supervisor);
+    assert!(has_ended(others), "a supervisor that is gone has left nobody");
+}
+
+#[test]
+fn a_host_that_is_killed_leaves_no_worker_no_grandchild_and_no_warden() {
+    let fake = Fake::new(ESCAPES);
+    let mut host = Host::start(&fake, |_| {});
+    let (worker, child) = (host.worker(), until("a child", || fake.pid("child")));
+    let warden = warden_of(worker).unwrap();
+    for wanted in [Signal::INT, Signal::TERM, Signal::HUP] {
+        kill_process(pid(warden), wanted).unwrap();
+    }
+    host.kill();
+    wait_ended("the worker", worker);
+    wait_ended("the child", child);
+    wait_ended("the warden", warden);
+}
+
+#[test]
+fn a_host_that_ends_in_order_leaves_no_warden_either() {
+    let fake = Fake::new("good");
+    let (supervisor, events) = Supervisor::with_limits(PATIENT).unwrap();
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let warden = warden_of(worker.pid()).unwrap();
+    worker.shutdown().unwrap();
+    assert!(!has_ended(warden));
+    drop(supervisor);
+    assert!(!exists(warden), "not even as a zombie");
+    assert_eq!(events.iter().find(|event| matches!(event, Event::Told { .. })), None);
+}
+
+#[test]
+fn ctrl_c_reaches_the_host_alone() {
+    let fake = Fake::new(ESCAPES);
+    let (supervisor, _events) = Supervisor::with_limits(PATIENT).unwrap();
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let child = until("a child", || fake.pid("child"));
+    let own = getpgid(None).unwrap();
+    for other in [worker.pid(), warden_of(worker.pid()).unwrap(), child] {
+        assert_ne!(getpgid(Some(pid(other))).unwrap(), own);
+    }
+}
+
+#[test]
+fn a_warden_holds_nothing_of_its_hosts_but_the_end_it_waits_for() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = Supervisor::with_limits(PATIENT).unwrap();
+    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    let warden = warden_of(worker.pid()).unwrap();
+    // What this process was started with, the warden has too; of a shell's own numbers it closes even that.
+    let inherited: Vec<u32> =
+        descriptors(std::process::id()).into_iter().filter(|fd| is_inherited(*fd)).collect();
+    let is_ready = || descriptors(warden).iter().all(|fd| *fd < 3 || *fd > 9 && inherited.contains(fd));
+    until("the warden to hold no more", || is_ready().then_some(()));
+    let held = |fd: u32| fs::read_link(format!("/proc/{warden}/fd/{fd}")).unwrap();
+    assert!(held(0).to_string_lossy().starts_with("pipe:"), "{:?}", held(0));
+    assert_eq!([held(1), held(2)], [Path::new("/dev/null"); 2]);
+    assert_eq!(variable(warden, "NDA_WORKER"), None);
+    assert_eq!(fs::read_link(format!("/proc/{warden}/cwd")).unwrap(), Path::new("/"));
+}
+
+#[test]
+fn a_host_without_a_warden_says_so_and_goes_on() {
+    let fake = Fake::new("good");
+    let nowhere = tempfile::tempdir().unwrap();
+    let host = Host::start(&fake, |command| {
+        command.env("PATH", nowhere.path());
+    });
+    let told = until("the host to be told", || host.wrote("told"));
+    assert!(told.contains("may be left behind") && told.contains("finds no grep"), "{told}");
+    assert!(!has_ended(host.worker()));
+}
