@@ -58,10 +58,12 @@ impl Chain {
     }
 
     /// Frames that the output comes later than the input: the blocks that the pipelined ones are behind
-    /// together (one, if the device's buffer is no longer than a block), plus what the processors delay by.
+    /// together (one, if the device's buffer is no longer than a block), plus what the processors delay by. A plugin
+    /// that moves to pipelined by itself adds to it while it is.
     #[must_use]
     pub fn latency_frames(&self) -> u32 {
-        self.latency_frames
+        let added: u32 = self.processors.iter().map(|processor| processor.added_frames()).sum();
+        self.latency_frames + added
     }
 
     /// Blocks that a pipelined section lost as a whole, because its thread was not scheduled in time.

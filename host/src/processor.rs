@@ -23,6 +23,11 @@ pub trait Processor: Send {
         0
     }
 
+    /// Frames that its result comes later than that at the moment, because it has changed its mode by itself.
+    fn added_frames(&self) -> u32 {
+        0
+    }
+
     /// Whether it waits for somebody else's answer within the block.
     fn waits(&self) -> bool {
         false

@@ -436,6 +436,10 @@ impl Processor for Remote {
         self.terms.own_latency_frames
     }
 
+    fn added_frames(&self) -> u32 {
+        self.figures.stats.added_frames()
+    }
+
     fn waits(&self) -> bool {
         self.terms.mode == Mode::SameBlock
     }
