@@ -122,7 +122,8 @@ pub(super) struct DevicesArgs {
 #[command(after_help = "Examples:
   nda faults
   nda faults --each 210 --standby twin --json faults.json
-  nda faults --kinds sigkill,sigstop --seed 7")]
+  nda faults --kinds sigkill,sigstop --seed 7
+  nda faults --cycles 1000")]
 pub(super) struct FaultsArgs {
     /// Faults of each kind
     #[arg(long, value_name = "N", default_value_t = EACH_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
@@ -139,6 +140,10 @@ pub(super) struct FaultsArgs {
     /// The interpreter; else $VIRTUAL_ENV or python3 on the path
     #[arg(long, value_name = "FILE")]
     pub(super) python: Option<PathBuf>,
+    /// Instead of the table: kill and restart one plugin so many times, and look whether anything grows
+    #[arg(long, value_name = "N", conflicts_with_all = ["each", "kinds", "no_control"],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) cycles: Option<u32>,
     /// Don't listen to the neighbour for as long without faults
     #[arg(long)]
     pub(super) no_control: bool,

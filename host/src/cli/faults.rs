@@ -8,7 +8,7 @@ use super::json::JsonTarget;
 use super::out::Out;
 use super::signals;
 use crate::error::Result;
-use crate::faults::{self, FaultRow, FaultTable, Kind, Observer, Spread};
+use crate::faults::{self, Cycles, FaultRow, FaultTable, Kind, Observer, Spread};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -25,6 +25,19 @@ struct Report<'a> {
 pub(super) fn faults(args: &FaultsArgs, out: &mut Out) -> Result<ExitCode> {
     let json = JsonTarget::open(args.json.as_deref(), &[], out)?;
     let flags = signals::watch(false)?;
+    if let Some(cycles) = args.cycles {
+        let cycles = {
+            let progress = Progress::new(out);
+            progress.bar.set_length(cycles.into());
+            progress.bar.set_message("restarts");
+            faults::cycle(&args.spec(), cycles, &flags.stop, &mut |done| {
+                progress.bar.set_position(done.into())
+            })?
+        };
+        out.text(&cycles_line(&cycles));
+        json.write(&cycles, out)?;
+        return Ok(ended(cycles.kept()));
+    }
     out.text(&titles());
     let table = {
         let mut progress = Progress::new(out);
@@ -34,7 +47,11 @@ pub(super) fn faults(args: &FaultsArgs, out: &mut Out) -> Result<ExitCode> {
     out.text(&outcome(&table, &verdicts));
     let kept = !table.interrupted && verdicts.iter().all(|verdict| verdict.kept);
     json.write(&Report { table: &table, verdicts }, out)?;
-    Ok(if kept { ExitCode::SUCCESS } else { exit::LOSSES.into() })
+    Ok(ended(kept))
+}
+
+fn ended(kept: bool) -> ExitCode {
+    if kept { ExitCode::SUCCESS } else { exit::LOSSES.into() }
 }
 
 /// Prints rows as they come; on a terminal it also shows where it is.
@@ -140,6 +157,22 @@ fn outcome(table: &FaultTable, verdicts: &[faults::Verdict]) -> String {
     lines.join("\n") + "\n"
 }
 
+fn cycles_line(cycles: &Cycles) -> String {
+    let Cycles { leaks, memory_before_kib, memory_after_kib, .. } = cycles;
+    let word = if cycles.kept() { "kept  " } else { "BROKEN" };
+    format!(
+        "{word}  {} of {} restarts survived in {:.0} s; grown by {} descriptors, {} maps, {} names, {} processes; \
+         memory {memory_before_kib} KiB before, {memory_after_kib} after\n",
+        cycles.survived,
+        cycles.cycles,
+        cycles.seconds,
+        leaks.descriptors,
+        leaks.maps,
+        leaks.shm,
+        leaks.processes
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +187,10 @@ mod tests {
             replaced_blocks: Spread { p50: 1099.0, max: 1100.0 },
             to_good_blocks: Some(Spread { p50: 10.0, max: 1100.0 }),
             to_good_ms: Some(Spread { p50: 27.25, max: 2_933.3 }),
+            died: 210,
+            reported: 210,
+            with_stack: 0,
+            to_end_ms: None,
             held_max_ms: 1.357,
             overslept_max_ms: 0.2,
             neighbour_blocks: 30_000,

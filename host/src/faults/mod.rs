@@ -5,6 +5,7 @@
 //! Every sample of both is judged. Every second fault of a kind happens to a plugin that fails closed. Faults follow
 //! from a seed; what the machine makes of them does not.
 
+mod cycles;
 mod heard;
 mod kinds;
 mod leftovers;
@@ -14,6 +15,7 @@ mod rig;
 mod table;
 mod tally;
 
+pub use cycles::{Cycles, cycle};
 pub use kinds::Kind;
 pub use leftovers::Leftovers;
 pub use table::{FaultRow, FaultTable, Spread, Verdict};
@@ -87,7 +89,7 @@ pub trait Observer {
 /// If the pipelines can't be opened, as [`Pipeline::open`](crate::pipeline::Pipeline::open); a fault is no error.
 pub fn run(spec: &FaultsSpec, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<FaultTable> {
     let began = Instant::now();
-    let mut harness = Harness { spec, stop, observer, mark: format!("nda-f-{}", std::process::id()) };
+    let mut harness = Harness { spec, stop, observer, mark: mark() };
     harness.warm_up()?;
     let mut rows = Vec::new();
     for kind in &spec.kinds {
@@ -155,6 +157,11 @@ impl Harness<'_> {
         let leaks = before.grown(&self.mark);
         Ok(Some(FaultRow::new(kind, &outcomes, &neighbour, control.as_ref(), leaks, unheard)))
     }
+}
+
+/// The name of processes that plugins of this run start.
+fn mark() -> String {
+    format!("nda-f-{}", std::process::id())
 }
 
 /// A seed of each kind's own, so that a kind alone repeats what it did among all.

@@ -45,7 +45,11 @@ impl Probe {
     pub(super) fn new(format: Format, seed: u64) -> Self {
         // Both ends run in one callback: one block is under way at most.
         let (dry, dry_there) = RingBuffer::new(2 * format.samples());
-        let (samples, heard) = RingBuffer::new(BLOCKS * 2 * format.samples());
+        let (mut samples, mut heard) = RingBuffer::new(BLOCKS * 2 * format.samples());
+        // Its pages are there from the start: no fault on the audio thread, no growth that looks like a leak.
+        let mut filling = vec![0.0; BLOCKS * 2 * format.samples()];
+        let _ = samples.push_entire_slice(&filling);
+        let _ = heard.pop_entire_slice(&mut filling);
         let (passages, passed) = RingBuffer::new(BLOCKS);
         let shared = Arc::new(Shared::default());
         let clock = Clock::new(format);

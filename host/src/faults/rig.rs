@@ -20,7 +20,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use shared::clock::now_ns;
 use shared::format::Format;
 use shared::layout::{Header, SlotHead};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ const QUIET_PATIENCE: Duration = Duration::from_secs(3);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 /// How long a snapshot is waited for that takes the poison; it is asked for once a second.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(2500);
+/// How long a report may take that is written after the audio is good again.
+const REPORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Lines of events that are kept to explain what was not survived.
 const LINES: usize = 6;
 /// Frames after which a ramp must be over: two milliseconds and a little.
@@ -52,7 +55,18 @@ pub(super) struct Outcome {
     pub(super) tally: Tally,
     /// From the fault to the first good block.
     pub(super) to_good: Option<ToGood>,
+    /// From the fault to the end of the worker that had it, if it ended.
+    pub(super) gone_ns: Option<u64>,
+    /// The crash report of that end.
+    pub(super) report: Option<Report>,
     pub(super) notes: Vec<String>,
+}
+
+/// A crash report, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Report {
+    /// It says where the plugin's code was.
+    pub(super) has_stack: bool,
 }
 
 /// A pipeline with one plugin and a listening post around it.
@@ -166,6 +180,7 @@ pub(super) struct Rig {
     patient: Option<Post>,
     lines: VecDeque<String>,
     events: Receiver<Event>,
+    reports: TempDir,
     /// Dropped last: it ends whoever is left.
     supervisor: Supervisor,
 }
@@ -174,6 +189,9 @@ impl Rig {
     /// Opens the neighbour; the plugin that is to fail follows with the first fault.
     pub(super) fn open(spec: &FaultsSpec, mark: &str, seed: u64) -> Result<Self> {
         let (supervisor, events) = Supervisor::new()?;
+        // The user's own reports stay as they are.
+        let reports = TempDir::new().map_err(|e| no_room().source(e))?;
+        supervisor.report_to(reports.path());
         let mut random = Random::new(seed);
         let wish = Wish {
             python: spec.python.clone(),
@@ -185,7 +203,7 @@ impl Rig {
         let neighbour = Post::open(&supervisor, "neighbour", &healthy, &mut random)?;
         let patience = spec.patience;
         let lines = VecDeque::new();
-        Ok(Self { wish, random, patience, neighbour, patient: None, lines, events, supervisor })
+        Ok(Self { wish, random, patience, neighbour, patient: None, lines, events, reports, supervisor })
     }
 
     /// Has the plugin under test play, with this policy, unless it does so already.
@@ -287,28 +305,79 @@ impl Rig {
             outcome.notes.push("it does not play before the fault".to_owned());
         }
         self.lines.clear();
+        let reports = self.report_names();
         let Some(patient) = &mut self.patient else { return Ok(outcome) };
         patient.begin();
         let pid = patient.pid();
         let fault_ns = self.inject(kind, seed, pid, &mut outcome)?;
-        outcome.survived = outcome.injected && self.is_over(kind, seed, pid) && self.is_good_again();
-        let Some(patient) = &mut self.patient else { return Ok(outcome) };
+        let gone_ns = self.is_over(kind, seed, pid).then(now_ns).filter(|_| !lives(pid));
+        outcome.survived = outcome.injected && (gone_ns.is_some() || lives(pid)) && self.is_good_again();
+        self.read(seed, fault_ns, gone_ns, &mut outcome);
+        if gone_ns.is_some() {
+            outcome.report = self.new_report(&reports);
+        }
+        if !outcome.survived {
+            outcome.notes.extend(self.lines.drain(..));
+        }
+        if !outcome.survived || !lives(pid) {
+            self.let_go();
+        }
+        Ok(outcome)
+    }
+
+    /// What was heard, and what the plugin says of it.
+    fn read(&self, seed: u64, fault_ns: Option<u64>, gone_ns: Option<u64>, outcome: &mut Outcome) {
+        let Some(patient) = &self.patient else { return };
         outcome.tally = patient.tally;
         outcome.to_good = patient.tally.recovery(fault_ns);
+        let began_ns = fault_ns.or(patient.tally.bad_from_ns);
+        outcome.gone_ns = gone_ns.zip(began_ns).map(|(gone, began)| gone.saturating_sub(began));
         for broken in ["truncated", "punched"] {
             if patient.flag(&format!("{broken}-{seed}")).exists() {
                 outcome.survived = false;
                 outcome.notes.push(format!("its memory could be {broken}"));
             }
         }
-        if !outcome.survived {
-            outcome.notes.extend(self.lines.drain(..));
+    }
+
+    fn report_names(&self) -> HashSet<OsString> {
+        let entries = std::fs::read_dir(self.reports.path()).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect()
+    }
+
+    /// The report that was not there before, when it is there.
+    fn new_report(&mut self, before: &HashSet<OsString>) -> Option<Report> {
+        let mut report = None;
+        self.until(REPORT_PATIENCE, |rig| {
+            let new = rig.report_names().into_iter().filter(|name| !before.contains(name)).min();
+            // It appears whole: what it says is there with it.
+            report = new.map(|name| {
+                let text = std::fs::read_to_string(rig.reports.path().join(name).join("traceback.txt"));
+                Report { has_stack: text.is_ok_and(|text| text.contains("faulty.py")) }
+            });
+            report.is_some()
+        });
+        report
+    }
+
+    /// Kills the worker, has another started at once whatever happened before, and waits until it plays well.
+    pub(super) fn cycle(&mut self) -> Result<bool> {
+        self.prepare(false)?;
+        let Some(patient) = &mut self.patient else { return Ok(false) };
+        let pid = patient.pid();
+        if !send(pid, Signal::KILL) || !self.until(self.patience, |_| !lives(pid)) {
+            return Ok(false);
         }
-        let is_worn = !outcome.survived || !lives(pid);
-        if is_worn {
-            self.let_go();
+        if let Some(plugin) = self.patient.as_mut().and_then(|patient| patient.pipeline.plugins_mut().first())
+        {
+            plugin.restart();
         }
-        Ok(outcome)
+        Ok(self.is_good_again() && self.patient.as_mut().is_some_and(|patient| patient.pid() != pid))
+    }
+
+    /// Waits until nobody is starting any more.
+    pub(super) fn rest(&mut self) -> bool {
+        self.settle()
     }
 
     /// Makes the fault happen; when, if that is known to the harness.
@@ -338,6 +407,10 @@ impl Rig {
         };
         // At any instant of a block.
         std::thread::park_timeout(Duration::from_nanos(self.random.below(format().block_ns())));
+        self.listen();
+        if let Some(patient) = &mut self.patient {
+            patient.tally.forget_times();
+        }
         let fault_ns = now_ns();
         outcome.injected = send(pid, signal);
         Ok(Some(fault_ns))

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 /// What the audio thread may compute beside the wait for the plugin.
 const HELD_SLACK_MS: f64 = 0.1;
+/// After so long without an answer a worker is hung: the larger of 250 ms and 20 blocks.
+const HANG_MS: f64 = 250.0;
 /// Notes that are kept of each kind.
 const NOTES: usize = 20;
 
@@ -71,6 +73,14 @@ pub struct FaultRow {
     pub to_good_blocks: Option<Spread>,
     /// The same in milliseconds.
     pub to_good_ms: Option<Spread>,
+    /// Faults that ended the worker, killed by the host or by themselves.
+    pub died: u32,
+    /// How many of these ends have a crash report.
+    pub reported: u32,
+    /// How many of these reports say where the plugin's code was.
+    pub with_stack: u32,
+    /// From the fault to the end of the worker, in milliseconds, of those that died.
+    pub to_end_ms: Option<Spread>,
     /// Longest time that the audio thread computed or waited in the plugin's place in the chain, in milliseconds.
     pub held_max_ms: f64,
     /// How late the machine's timer woke the same thread for a block, at most: it may wake it as late at the deadline.
@@ -111,6 +121,7 @@ impl FaultRow {
         };
         let longest =
             |ns: &dyn Fn(&Tally) -> u64| tallies().map(|tally| ns(tally) as f64 / 1e6).fold(0.0, f64::max);
+        let to_end = outcomes.iter().filter_map(|(_, outcome)| outcome.gone_ns);
         let closed = outcomes.iter().filter(|(fail_closed, _)| *fail_closed);
         Self {
             kind,
@@ -121,6 +132,10 @@ impl FaultRow {
                 .unwrap_or_default(),
             to_good_blocks: to_good(&|to_good| to_good.blocks as f64),
             to_good_ms: to_good(&|to_good| to_good.ns as f64 / 1e6),
+            died: count(&|(_, outcome)| outcome.gone_ns.is_some()),
+            reported: count(&|(_, outcome)| outcome.report.is_some()),
+            with_stack: count(&|(_, outcome)| outcome.report.is_some_and(|report| report.has_stack)),
+            to_end_ms: Spread::of(to_end.map(|ns| ns as f64 / 1e6).collect()),
             held_max_ms: longest(&|tally| tally.held_max_ns),
             overslept_max_ms: longest(&|tally| tally.overslept_max_ns),
             neighbour_blocks: neighbour.blocks,
@@ -157,7 +172,8 @@ impl FaultTable {
     #[must_use]
     pub fn verdicts(&self) -> Vec<Verdict> {
         let verdicts = [self.survival(), self.sound(), self.left_over(), self.held(), self.plain()];
-        verdicts.into_iter().chain(self.neighbour()).chain(self.takeover()).collect()
+        let others = [self.reports(), self.hung(), self.neighbour(), self.takeover()];
+        verdicts.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
     fn survival(&self) -> Verdict {
@@ -213,6 +229,33 @@ impl FaultTable {
         }
     }
 
+    fn reports(&self) -> Option<Verdict> {
+        let died: u32 = self.rows.iter().map(|row| row.died).sum();
+        let reported: u32 = self.rows.iter().map(|row| row.reported).sum();
+        (died > 0).then(|| Verdict {
+            target: "every death leaves a report",
+            kept: reported == died,
+            found: format!("{reported} of {died}"),
+        })
+    }
+
+    /// A worker is ended when its stacks have been asked for: its end is no earlier than they are in the report.
+    fn hung(&self) -> Option<Verdict> {
+        let hung = || self.rows.iter().filter(|row| matches!(row.kind, Kind::Loop | Kind::LoopInC));
+        let to_end =
+            hung().filter_map(|row| row.to_end_ms).reduce(|a, b| if a.p50 > b.p50 { a } else { b })?;
+        let (died, with_stack) =
+            hung().fold((0, 0), |(died, stacks), row| (died + row.died, stacks + row.with_stack));
+        Some(Verdict {
+            target: "a hung worker's stack is in its report within the hang limit and 20 ms",
+            kept: with_stack == died && to_end.p50 <= HANG_MS + 20.0,
+            found: format!(
+                "{with_stack} of {died}, p50 {:.0} ms, max {:.0}, limit {HANG_MS}",
+                to_end.p50, to_end.max
+            ),
+        })
+    }
+
     fn neighbour(&self) -> Option<Verdict> {
         let control: u64 = self.rows.iter().map(|row| row.control_lost).sum::<Option<u64>>()?;
         let lost = self.sum(|row| row.neighbour_lost);
@@ -264,13 +307,15 @@ pub(super) fn standby_name(standby: Standby) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rig::Outcome;
+    use super::super::rig::{Outcome, Report};
     use super::*;
 
     fn row(kind: Kind) -> FaultRow {
         let tally = Tally { blocks: 100, replaced: 3, held_max_ns: 1_300_000, ..Tally::default() };
         let to_good = Some(ToGood { ns: 8_000_000, blocks: 3 });
-        let outcome = Outcome { injected: true, survived: true, tally, to_good, notes: Vec::new() };
+        let report = Some(Report { has_stack: true });
+        let (gone_ns, notes) = (Some(255_000_000), Vec::new());
+        let outcome = Outcome { injected: true, survived: true, tally, to_good, gone_ns, report, notes };
         let leaky = Outcome { tally: Tally { plain: 5, ..tally }, ..outcome.clone() };
         let neighbour = Tally { blocks: 500, ..Tally::default() };
         let outcomes = [(false, leaky), (true, outcome)];
@@ -300,7 +345,7 @@ mod tests {
         let row = row(Kind::SigKill);
         assert_eq!((row.injected, row.survived, row.fail_closed), (2, 2, 1));
         assert_eq!(row.to_good_ms, Some(Spread { p50: 8.0, max: 8.0 }));
-        assert_eq!(table(vec![row.clone()]).verdicts().len(), 7);
+        assert_eq!(table(vec![row.clone()]).verdicts().len(), 8);
         assert_eq!(broken(row), [""; 0]);
     }
 
@@ -314,7 +359,9 @@ mod tests {
         let well = row(Kind::SigKill);
         let slow = Some(Spread { p50: 31.0, max: 31.0 });
         let leaks = Leftovers { maps: 1, ..Leftovers::default() };
-        let cases: [(FaultRow, &str); 8] = [
+        let late = Some(Spread { p50: 271.0, max: 300.0 });
+        let hung = row(Kind::LoopInC);
+        let cases: [(FaultRow, &str); 11] = [
             (FaultRow { survived: 1, ..well.clone() }, "survived"),
             (FaultRow { wrong_blocks: 1, ..well.clone() }, "torn"),
             (FaultRow { unheard_blocks: 1, ..well.clone() }, "torn"),
@@ -322,7 +369,10 @@ mod tests {
             (FaultRow { held_max_ms: 1.6, ..well.clone() }, "deadline"),
             (FaultRow { plain_samples: 1, ..well.clone() }, "plain sample"),
             (FaultRow { neighbour_lost: 20, ..well.clone() }, "neighbour"),
-            (FaultRow { to_good_ms: slow, ..well }, "30 ms"),
+            (FaultRow { to_good_ms: slow, ..well.clone() }, "30 ms"),
+            (FaultRow { reported: 1, ..well }, "leaves a report"),
+            (FaultRow { to_end_ms: late, ..hung.clone() }, "hang limit"),
+            (FaultRow { with_stack: 1, ..hung }, "hang limit"),
         ];
         for (row, words) in cases {
             let broken = broken(row);

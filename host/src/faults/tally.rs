@@ -51,6 +51,11 @@ impl Tally {
         self.bad_in_a_row += u64::from(self.good_at_ns.is_none());
     }
 
+    /// The fault happens now: what was not good before does not count as its doing.
+    pub(super) fn forget_times(&mut self) {
+        (self.bad_from_ns, self.bad_in_a_row, self.good_at_ns) = (None, 0, None);
+    }
+
     /// From the fault, or from the first bad block if it is not known when it happened, to the first good one.
     pub(super) fn recovery(&self, fault_ns: Option<u64>) -> Option<ToGood> {
         match (self.bad_from_ns, self.good_at_ns) {
