@@ -1,5 +1,6 @@
 //! Made-up statuses and reports for the tests of the command line, and a buffer to catch what it writes.
 
+use crate::plugin::cause::Causes;
 use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RenderReport, RunReport};
 use crate::telemetry::{Counts, Percentiles};
 use std::io::{self, Write};
@@ -60,13 +61,19 @@ fn gain() -> PluginStatus {
         file: "gain.py".into(),
         kind: "processor".into(),
         mode: "same-block",
+        moves: 0,
+        added_frames: 0,
         lost: "bypass",
         pid: 4711,
         python: "3.12.4".into(),
+        standby: "spare",
+        deaths: 0,
+        last_death: None,
+        dead: None,
         uncached: None,
         uncached_blocks: 0,
-        dead: None,
         counts: Counts { good: 11_250, ..Counts::default() },
+        causes: Causes::default(),
         plugin_time: Percentiles { p50_us: 12.0, p99_us: 30.0, p999_us: 45.0, max_us: 80.5 },
         round_trip: Percentiles { p50_us: 25.0, p99_us: 60.0, p999_us: 95.0, max_us: 210.0 },
     }
