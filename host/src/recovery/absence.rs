@@ -7,7 +7,7 @@ use crate::telemetry::PluginStats;
 /// A plugin that is away.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Absence {
-    since_ns: u64,
+    pub(super) since_ns: u64,
     /// Gaps that were over before it began. It may have cost blocks before its reason was known.
     gaps_before: u64,
     /// Good blocks when the next one took over; none has yet.

@@ -147,9 +147,11 @@ impl Case {
         }
     }
 
-    /// Whether somebody waits for what is done about it.
-    pub(super) fn is_away(&self) -> bool {
-        self.absence.is_some() && !self.is_over && !self.succession.is_given_up()
+    /// Whether its return is to be seen as soon as it happens. One that stays away, in a pipeline that stands still
+    /// perhaps, is not worth it.
+    pub(super) fn is_awaited(&self, now_ns: u64) -> bool {
+        let is_recent = self.absence.is_some_and(|absence| now_ns.saturating_sub(absence.since_ns) < AWAITED_NS);
+        is_recent && !self.is_over && !self.succession.is_given_up()
     }
 
     /// How long it need not be looked at.

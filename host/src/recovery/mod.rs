@@ -228,7 +228,8 @@ impl Watch {
 
     /// How long nobody needs to be looked at.
     fn rest(&self) -> Duration {
-        if self.cases.values().any(Case::is_away) {
+        let now_ns = now_ns();
+        if self.cases.values().any(|case| case.is_awaited(now_ns)) {
             return LOOK_CLOSELY;
         }
         let rest = self.cases.values().map(Case::rest).min().unwrap_or(LOOK);
