@@ -34,6 +34,8 @@ const OWED_BLOCKS: u64 = 3;
 const FILE_NS: u64 = 1_000_000_000;
 /// A save that takes long is repeated more rarely: it takes no more than this part of the time.
 const SAVE_SHARE: u32 = 200;
+/// How long the return of a plugin is looked for closely.
+const AWAITED_NS: u64 = 15_000_000_000;
 /// How many more late blocks are worth a line, and how often there is one at most.
 const TELL_LATE_BLOCKS: u64 = 10;
 const TELL_LATE_NS: u64 = 10_000_000_000;
@@ -150,7 +152,8 @@ impl Case {
     /// Whether its return is to be seen as soon as it happens. One that stays away, in a pipeline that stands still
     /// perhaps, is not worth it.
     pub(super) fn is_awaited(&self, now_ns: u64) -> bool {
-        let is_recent = self.absence.is_some_and(|absence| now_ns.saturating_sub(absence.since_ns) < AWAITED_NS);
+        let is_recent =
+            self.absence.is_some_and(|absence| now_ns.saturating_sub(absence.since_ns) < AWAITED_NS);
         is_recent && !self.is_over && !self.succession.is_given_up()
     }
 
