@@ -35,8 +35,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often the thread looks at each plugin, and how often while one is away.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often the thread looks at each plugin, and how often while one is away. A hang is counted from the first look
+/// at which an answer is owed.
+const LOOK: Duration = Duration::from_millis(5);
 const LOOK_CLOSELY: Duration = Duration::from_millis(2);
 
 /// A plugin to be watched over, as it is when its first worker plays.
