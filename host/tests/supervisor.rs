@@ -7,7 +7,7 @@
 
 mod fake;
 
-use fake::{Fake, LONG, PATIENT, SHORT, exists};
+use fake::{Fake, LONG, PATIENT, SHORT, TAKEN, exists};
 use host::error::{Error, Kind};
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
@@ -671,4 +671,69 @@ fn a_worker_that_begins_to_end_is_known_before_its_supervisor_hears_of_it() {
     drop(occupied);
     let death = worker.wait_death(LONG).unwrap();
     assert_eq!((death.because.as_ref(), death.ending), (None, Ending::Signal(9)), "its end was its own");
+}
+
+/// How a worker ended that does too much when a parameter is set.
+fn ended_for(role: &str) -> Because {
+    let fake = Fake::new(role);
+    let (supervisor, _events) = supervisor(PATIENT);
+    let spec = PluginSpec { memory_max: Some(TAKEN / 2), ..fake.spec() };
+    let worker = supervisor.spawn("gain", &spec).unwrap();
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| worker.set_parameter("x", "1"));
+        let death = worker.wait_death(LONG).unwrap();
+        let _ = asked.join().unwrap();
+        death.because.clone().unwrap()
+    })
+}
+
+#[test]
+fn a_worker_that_takes_too_much_memory_is_ended_also_if_it_is_a_child_that_does() {
+    for role in ["takes memory", "has a child that takes memory"] {
+        match ended_for(role) {
+            Because::Memory { used, limit } => {
+                assert!(used > limit && limit == TAKEN / 2, "{used} of {limit}")
+            }
+            other => panic!("{role}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_starts_processes_without_end_is_ended_with_all_of_them() {
+    match ended_for("starts many processes") {
+        Because::Processes { count, limit: 64 } => assert!(count > 64, "{count}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The nice values of the threads of a process, the main thread's first.
+fn nice(pid: u32) -> (i32, Vec<i32>) {
+    let of =
+        |thread: i32| rustix::process::getpriority_process(rustix::process::Pid::from_raw(thread)).unwrap();
+    let all = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let threads = all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let main = i32::try_from(pid).unwrap();
+    (of(main), threads.filter(|thread| *thread != main).map(of).collect())
+}
+
+#[test]
+fn a_worker_that_takes_all_cores_is_told_of_once_and_starves_nobody_else() {
+    let fake = Fake::new("takes all cores");
+    let (supervisor, events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    let (main, _) = nice(worker.pid());
+    worker.set_parameter("x", "1").unwrap();
+    let is_told = |event: Event| match event {
+        Event::Told { plugin, text } => Some((plugin, text)),
+        _ => None,
+    };
+    let (plugin, text) = events.iter().find_map(is_told).unwrap();
+    assert_eq!(&*plugin, "gain");
+    assert!(text.contains("processor cores for two seconds"), "{text}");
+    assert_eq!(nice(worker.pid()).0, main, "the one for the blocks");
+    assert!(nice(worker.pid()).1.iter().all(|nice| *nice == 19), "{:?}", nice(worker.pid()));
+    drop(worker);
+    drop(supervisor);
+    assert_eq!(events.iter().find_map(is_told), None);
 }

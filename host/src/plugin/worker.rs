@@ -7,6 +7,7 @@
 use super::interpreter::{quoted, refusal};
 use super::spec::PluginSpec;
 use crate::error::{Error, Kind, Result};
+use crate::supervisor::gauge::memory_max;
 use crate::supervisor::link::{Hook, Link, NoAnswer, Query};
 use crate::supervisor::{Because, Condition, Death, Limits};
 use shared::format::Format;
@@ -79,10 +80,11 @@ impl Worker {
         link: Held,
         hello: Hello,
         origin: Origin,
-        _spec: &PluginSpec,
+        spec: &PluginSpec,
         limits: Limits,
     ) -> Result<Self> {
         link.rename(Arc::clone(&origin.name));
+        link.bound(spec.memory_max.unwrap_or_else(memory_max));
         let asker = Asker { link, origin, limits };
         match asker.load() {
             Ok(loaded) => Ok(Self { asker, hello, loaded }),

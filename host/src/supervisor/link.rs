@@ -112,6 +112,7 @@ struct State {
     hooks: Hooks,
     because: Option<Because>,
     doom: Option<Doom>,
+    memory_max: Option<u64>,
     ended: Option<Arc<Death>>,
 }
 
@@ -147,6 +148,7 @@ impl Link {
             hooks: Hooks::default(),
             because: None,
             doom: None,
+            memory_max: None,
             ended: None,
         };
         let gone = Arc::new(AtomicBool::new(false));
@@ -370,6 +372,17 @@ impl Link {
     /// The name under which its words and its end are told.
     pub(crate) fn name(&self) -> Arc<str> {
         Arc::clone(&self.state().name)
+    }
+
+    /// It has a plugin from now on, which may use this much memory, in bytes.
+    pub(crate) fn bound(&self, memory_max: u64) {
+        self.state().memory_max = Some(memory_max);
+    }
+
+    /// How much memory it may use, if it has a plugin, and whether it processes blocks.
+    pub(super) fn bounds(&self) -> Option<(u64, bool)> {
+        let state = self.state();
+        state.memory_max.map(|most| (most, state.phase == Phase::Running))
     }
 
     /// Tells of it under another name from now on.

@@ -8,8 +8,10 @@
 //! no more. A dead worker stays dead: its plugin's recovery starts another incarnation.
 
 mod bell;
+mod bounds;
 mod death;
 mod event;
+pub(crate) mod gauge;
 pub(crate) mod link;
 pub mod module;
 mod output;

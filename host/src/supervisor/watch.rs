@@ -5,8 +5,10 @@
 //! for text, not for its end. What a worker may do wrong on the control socket ends here, with its death.
 
 use super::bell::Bell;
+use super::bounds::{Bounds, Excess};
 use super::death::{Because, Ending};
 use super::event::{Event, Reporter};
+use super::gauge::Gauge;
 use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, Pipe, TURN, Tail};
 use super::process::{self, Launched};
@@ -272,6 +274,11 @@ struct Watched {
     /// When it last wrote something to standard error, and when it last wrote down a stack.
     spoke: Instant,
     stacks: Option<Instant>,
+    gauge: Option<Gauge>,
+    bounds: Bounds,
+    sampled: Instant,
+    /// It was told that it takes too much processor time.
+    is_greedy: bool,
 }
 
 impl Watched {
@@ -289,6 +296,10 @@ impl Watched {
             executed: false,
             spoke: Instant::now(),
             stacks: None,
+            gauge: None,
+            bounds: Bounds::default(),
+            sampled: Instant::now(),
+            is_greedy: false,
         }
     }
 
@@ -317,7 +328,9 @@ impl Watched {
             .doomed
             .filter(|_| !self.executed)
             .map(|doom| self.kill_at(doom).saturating_duration_since(now));
-        kill.into_iter().chain(soon.then_some(TICK)).min()
+        let sample =
+            self.is_measured().then(|| TICK.saturating_sub(now.saturating_duration_since(self.sampled)));
+        kill.into_iter().chain(soon.then_some(TICK)).chain(sample).min()
     }
 
     /// When one that was asked for its stacks is killed: when they are there, or its time is over.
@@ -329,11 +342,50 @@ impl Watched {
     fn tick(&mut self, now: Instant, reporter: &Reporter) {
         self.link.run_hooks();
         self.doom(now);
+        self.measure(now, reporter);
         if self.deaf.is_some_and(|since| now.saturating_duration_since(since) > DEAF_WITHIN) {
             self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
         }
         if let Some(dropped) = self.budget.renew(now) {
             self.tell(dropped, reporter);
+        }
+    }
+
+    /// One without a plugin has nobody in it who could take too much.
+    fn is_measured(&self) -> bool {
+        self.doomed.is_none() && self.link.bounds().is_some()
+    }
+
+    /// Looks at what it uses, ten times a second.
+    fn measure(&mut self, now: Instant, reporter: &Reporter) {
+        let Some((memory_max, runs)) = self.link.bounds() else { return };
+        if self.doomed.is_some() || now.saturating_duration_since(self.sampled) < TICK {
+            return;
+        }
+        self.sampled = now;
+        if self.gauge.is_none() {
+            self.gauge = Gauge::open(self.link.process.pid()).ok();
+        }
+        let Some(sample) = self.gauge.as_mut().and_then(Gauge::read) else { return };
+        match self.bounds.judge(now, sample, memory_max, runs) {
+            None => {}
+            Some(Excess::Deadly(because)) => self.link.abandon(because),
+            Some(Excess::Greedy(cores)) => self.restrain(cores, reporter),
+        }
+    }
+
+    /// Lets it starve nobody else. Again each time, for what it has started since; told once.
+    fn restrain(&mut self, cores: f64, reporter: &Reporter) {
+        if let Some(gauge) = &mut self.gauge {
+            gauge.lower();
+        }
+        if !std::mem::replace(&mut self.is_greedy, true) {
+            let plugin = self.link.name();
+            let text = format!(
+                "plugin {plugin} took {cores:.1} processor cores for two seconds: its threads and processes but the \
+                 one for its blocks have the lowest priority from now on"
+            );
+            reporter.owe(Event::Told { plugin, text });
         }
     }
 

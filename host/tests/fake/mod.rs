@@ -32,6 +32,9 @@ pub(crate) const SHORT: Duration = Duration::from_millis(300);
 const STACKS: &str =
     "\nCurrent thread 0x00000001 (most recent call first):\n  File \"plugin.py\", line 7 in process\n";
 
+/// Bytes of memory that a worker takes.
+pub(crate) const TAKEN: u64 = 256 << 20;
+
 const ROLE: &str = "NDA_TEST_ROLE";
 
 /// A plugin file, and an interpreter that becomes a worker which plays a role.
@@ -122,6 +125,7 @@ impl Player {
     fn play(mut self) {
         match self.role.as_str() {
             "never says hello" => wait_for_ever(),
+            "takes memory at once" => return take_memory(),
             "answers before its hello" => self.reply(0, Ok(Answer::Done)),
             "speaks another protocol" => self.say(&Say::Hello(Hello { protocol: 999, ..hello() })),
             _ => self.say(&Say::Hello(hello())),
@@ -203,6 +207,27 @@ impl Player {
             ("leaves a child", Ask::Load { .. }) => {
                 Command::new("/bin/sh").args(["-c", "sleep 1000 & echo $! > child"]).status().unwrap();
             }
+            ("takes memory", Ask::SetParameter { .. }) => take_memory(),
+            ("has a child that takes memory", Ask::SetParameter { .. }) => {
+                let own = std::env::current_exe().unwrap();
+                let part = ["--exact", "fake::play_a_role", "--test-threads=1"];
+                let mut child = Command::new(own);
+                child.args(part).env(ROLE, "takes memory at once").stdin(Stdio::piped());
+                std::thread::spawn(move || child.spawn().unwrap().wait());
+            }
+            ("starts many processes", Ask::SetParameter { .. }) => {
+                let many = "n=0; while [ $n -lt 80 ]; do n=$((n + 1)); sleep 1000 & done; wait";
+                Command::new("/bin/sh").args(["-c", many]).spawn().unwrap();
+            }
+            ("takes all cores", Ask::SetParameter { .. }) => {
+                (0..4).for_each(|_| {
+                    drop(std::thread::spawn(|| {
+                        loop {
+                            std::hint::spin_loop();
+                        }
+                    }))
+                });
+            }
             ("leaves a child in a session of its own", Ask::Load { .. }) => {
                 let child =
                     "setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
@@ -262,6 +287,13 @@ impl Player {
         };
         StatePart { bytes, total }
     }
+}
+
+/// As much as [`TAKEN`], and keeps it.
+fn take_memory() {
+    let all = vec![1u8; usize::try_from(TAKEN).unwrap()];
+    std::hint::black_box(&all);
+    wait_for_ever();
 }
 
 fn wait_for_ever() {

@@ -1,0 +1,162 @@
+//! Measures what a worker and the processes it started use.
+//!
+//! For the supervisor thread, ten times a second for each plugin: what can be kept open is, and the number of
+//! processes and threads looked at is bounded. What is gone when it is looked at counts nothing.
+
+use super::bounds::Sample;
+use super::stat::Stat;
+use rustix::fs::{Dir, Mode, OFlags, open, openat};
+use rustix::io::{Result, pread};
+use rustix::process::{Pid, getpriority_process, setpriority_process};
+use std::fmt::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Processes and threads looked at, each.
+const MOST: usize = 256;
+/// The lowest priority.
+const NICE: i32 = 19;
+
+/// Looks at one worker.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    pid: i32,
+    statm: OwnedFd,
+    stat: OwnedFd,
+    main: OwnedFd,
+    tasks: Dir,
+    /// The processes it started, from the last look.
+    started: Vec<i32>,
+    path: String,
+}
+
+impl Gauge {
+    /// For a worker that has not been reaped.
+    pub(super) fn open(pid: u32) -> Result<Self> {
+        let file = |name: &str| open_to_read(&format!("/proc/{pid}/{name}"), OFlags::empty());
+        Ok(Self {
+            pid: pid.cast_signed(),
+            statm: file("statm")?,
+            stat: file("stat")?,
+            main: file(&format!("task/{pid}/stat"))?,
+            tasks: tasks(pid.cast_signed())?,
+            started: Vec::new(),
+            path: String::new(),
+        })
+    }
+
+    /// What is used now; `None` if the worker has ended.
+    pub(super) fn read(&mut self) -> Option<Sample> {
+        let (own, main) = (stat(&self.stat)?, stat(&self.main)?);
+        let mut sample = Sample {
+            memory: resident(&self.statm)?,
+            processes: 0,
+            all: own.own + own.children,
+            background: own.own.saturating_sub(main.own),
+        };
+        self.find_started();
+        sample.processes = self.started.len();
+        for pid in &self.started {
+            self.path.clear();
+            let _ = write!(self.path, "/proc/{pid}/stat");
+            let Some(its) = open_to_read(&self.path, OFlags::empty()).ok().and_then(|fd| stat(&fd)) else {
+                continue;
+            };
+            sample.all += its.own + its.children;
+            self.path.push('m');
+            let statm = open_to_read(&self.path, OFlags::empty()).ok();
+            sample.memory += statm.and_then(|fd| resident(&fd)).unwrap_or(0);
+        }
+        Some(sample)
+    }
+
+    /// Generation by generation.
+    fn find_started(&mut self) {
+        self.started.clear();
+        children(&mut self.tasks, &mut self.path, &mut self.started);
+        let mut looked = 0;
+        while let Some(pid) = self.started.get(looked).copied() {
+            looked += 1;
+            if let Ok(mut tasks) = tasks(pid) {
+                children(&mut tasks, &mut self.path, &mut self.started);
+            }
+        }
+    }
+
+    /// Gives everything the lowest priority but the thread that processes audio.
+    pub(super) fn lower(&mut self) {
+        lower_all(&mut self.tasks, Some(self.pid));
+        for pid in &self.started {
+            if let Ok(mut tasks) = tasks(*pid) {
+                lower_all(&mut tasks, None);
+            }
+        }
+    }
+}
+
+fn open_to_read(path: &str, more: OFlags) -> Result<OwnedFd> {
+    open(path, OFlags::RDONLY | OFlags::CLOEXEC | more, Mode::empty())
+}
+
+/// The threads of a process.
+fn tasks(pid: i32) -> Result<Dir> {
+    Dir::new(open_to_read(&format!("/proc/{pid}/task"), OFlags::DIRECTORY)?)
+}
+
+fn each_task(tasks: &mut Dir, mut look: impl FnMut(&Dir, i32)) {
+    tasks.rewind();
+    for _ in 0..MOST {
+        let Some(Ok(entry)) = tasks.next() else { return };
+        if let Some(task) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
+            look(tasks, task);
+        }
+    }
+}
+
+/// Adds the children that the threads of one process have, as far as there is room for them.
+fn children(tasks: &mut Dir, path: &mut String, into: &mut Vec<i32>) {
+    each_task(tasks, |tasks, task| {
+        path.clear();
+        let _ = write!(path, "{task}/children");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let Ok(fd) = tasks.fd() else { return };
+        let Ok(file) = openat(fd, path.as_str(), flags, Mode::empty()) else { return };
+        let mut text = [0; 4096];
+        let Ok(length) = pread(&file, &mut text, 0) else { return };
+        let pids = text[..length].split(|byte| *byte == b' ');
+        let pids = pids.filter_map(|pid| std::str::from_utf8(pid).ok()?.parse::<i32>().ok());
+        let room = MOST.saturating_sub(into.len());
+        into.extend(pids.take(room));
+    });
+}
+
+fn lower_all(tasks: &mut Dir, but: Option<i32>) {
+    each_task(tasks, |_, task| {
+        let thread = Pid::from_raw(task).filter(|_| but != Some(task));
+        if thread.is_some() && getpriority_process(thread).is_ok_and(|nice| nice < NICE) {
+            let _ = setpriority_process(thread, NICE);
+        }
+    });
+}
+
+fn stat(file: impl AsFd) -> Option<Stat> {
+    let mut line = [0; 1024];
+    let length = pread(file, &mut line, 0).ok()?;
+    Stat::parse(&line[..length])
+}
+
+/// Bytes of memory, by `/proc/PID/statm`.
+fn resident(file: impl AsFd) -> Option<u64> {
+    let mut line = [0; 128];
+    let length = pread(file, &mut line, 0).ok()?;
+    let text = std::str::from_utf8(&line[..length]).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+/// What a worker may use if nobody says: half of the machine's memory, in bytes.
+pub(crate) fn memory_max() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion)] // Their type differs between machines.
+    let (units, unit) = (u64::from(info.totalram), u64::from(info.mem_unit));
+    units.saturating_mul(unit) / 2
+}
