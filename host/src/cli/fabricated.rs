@@ -70,6 +70,7 @@ fn gain() -> PluginStatus {
         deaths: 0,
         last_death: None,
         dead: None,
+        quarantined: false,
         uncached: None,
         uncached_blocks: 0,
         counts: Counts { good: 11_250, ..Counts::default() },
