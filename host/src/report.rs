@@ -100,8 +100,10 @@ pub struct PluginStatus {
     pub deaths: u64,
     /// How the last of them died, in words.
     pub last_death: Option<String>,
-    /// How its worker ended, in words, if none has taken its place.
+    /// How its worker ended and what is done about it, in words, while nothing plays in its place.
     pub dead: Option<String>,
+    /// Nothing will play in its place until its file changes or somebody restarts it; `dead` says why.
+    pub quarantined: bool,
     /// Why each of its blocks gets a fresh buffer instead of the cached ones, if they do: from the start or since
     /// the plugin spoiled one.
     pub uncached: Option<String>,

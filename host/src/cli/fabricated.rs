@@ -70,6 +70,7 @@ fn gain() -> PluginStatus {
         deaths: 0,
         last_death: None,
         dead: None,
+        quarantined: false,
         uncached: None,
         uncached_blocks: 0,
         counts: Counts { good: 11_250, ..Counts::default() },
@@ -101,11 +102,31 @@ fn echo() -> PluginStatus {
     }
 }
 
-/// The second plugin was killed.
+/// The second plugin died too often.
 pub(super) fn with_a_dead_plugin() -> PipelineStatus {
     let mut pipeline = pipeline();
-    pipeline.plugins[1].dead = Some("killed by signal 9 (SIGKILL)".into());
-    pipeline.plugins[1].counts.gone = 4_000;
+    let echo = &mut pipeline.plugins[1];
+    echo.deaths = 6;
+    echo.last_death = Some("was killed by SIGSEGV".into());
+    echo.dead = Some("was killed by SIGSEGV; it is not started again until its file changes".into());
+    echo.quarantined = true;
+    echo.counts.gone = 4_000;
+    pipeline
+}
+
+/// The second plugin died and is back, the first was moved; more went wrong than there are columns for.
+pub(super) fn with_a_bad_time() -> PipelineStatus {
+    let mut pipeline = with_a_dead_plugin();
+    let [gain, echo] = &mut pipeline.plugins[..] else { panic!("two plugins") };
+    (gain.mode, gain.moves, gain.added_frames) = ("pipelined", 3, 256);
+    gain.counts.late = 9;
+    gain.causes.code = 7;
+    gain.causes.unknown = 2;
+    (echo.dead, echo.quarantined, echo.deaths) = (None, false, 1);
+    echo.counts.forged = 1;
+    echo.counts.too_loud_blocks = 4;
+    echo.counts.too_loud_samples = 900;
+    echo.counts.flooded = 2;
     pipeline
 }
 

@@ -87,8 +87,9 @@ fn levels(peaks: &Peaks) -> String {
 
 fn plugin_part(plugin: &PluginStatus, pipeline: &PipelineStatus) -> String {
     let name = words::own_name(plugin, pipeline);
-    if let Some(how) = &plugin.dead {
-        return format!("{name} DEAD: {how}");
+    let died = if plugin.deaths > 0 { format!(", died {}", plugin.deaths) } else { String::new() };
+    if let Some(state) = words::absence(plugin) {
+        return format!("{name} {state}{died}");
     }
     let times = words::median_and_p99(&plugin.plugin_time).map_or(String::new(), |t| format!(" {t} us,"));
     let counts = &plugin.counts;
@@ -97,13 +98,18 @@ fn plugin_part(plugin: &PluginStatus, pipeline: &PipelineStatus) -> String {
         (counts.failed, "failed"),
         (counts.behind, "not handed over"),
         (counts.torn, "torn"),
+        (counts.forged, "forged"),
         (counts.non_finite_blocks, "non-finite"),
+        (counts.too_loud_blocks, "too loud"),
     ] {
         if count > 0 {
             part.push_str(&format!(", {what} {count}"));
         }
     }
-    part
+    if plugin.added_frames > 0 {
+        part.push_str(&format!(", pipelined +{} frames", plugin.added_frames));
+    }
+    part + &died
 }
 
 #[cfg(test)]
@@ -125,9 +131,16 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_plugin_is_told_with_how_it_died() {
+    fn a_dead_plugin_is_told_with_its_deaths() {
         let line = line(&fabricated::with_a_dead_plugin());
-        assert!(line.ends_with("  echo DEAD: killed by signal 9 (SIGKILL)"), "{line}");
+        assert!(line.ends_with("  echo DEAD, died 6"), "{line}");
+    }
+
+    #[test]
+    fn what_went_wrong_is_counted_behind_the_times() {
+        let expected = "main  L -12.1 R -13.0 dB  gain 12/30 us, late 9, pipelined +256 frames  echo 140/910 us, \
+                        late 3, failed 2, forged 1, non-finite 1, too loud 4, died 1";
+        assert_eq!(line(&fabricated::with_a_bad_time()), expected);
     }
 
     #[test]

@@ -53,7 +53,10 @@ fn summary(report: &RenderReport, bits: Bits) -> String {
 
 fn is_to_be_told(plugin: &PluginStatus) -> bool {
     let counts = &plugin.counts;
-    plugin.dead.is_some() || counts.lost() > 0 || counts.non_finite_blocks > 0 || plugin.uncached_blocks > 0
+    plugin.dead.is_some()
+        || counts.lost() > 0
+        || counts.non_finite_blocks + counts.too_loud_blocks > 0
+        || plugin.uncached_blocks > 0
 }
 
 #[cfg(test)]

@@ -84,9 +84,8 @@ fn plugin_lines(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Vec<String>
     let name = words::own_name(plugin, pipeline);
     let PluginStatus { title, mode, .. } = plugin;
     let mut lines = vec![format!("  {name} ({title}, {mode}): {}", blocks(plugin))];
-    lines.extend(lost(plugin).map(|lost| format!("    {lost}")));
-    lines.extend(uncached(plugin).map(|uncached| format!("    {uncached}")));
-    lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}; {}", words::NOT_RESTARTED)));
+    let told = [lost(plugin), late(plugin), floods(plugin), deaths(plugin), moves(plugin), uncached(plugin)];
+    lines.extend(told.into_iter().flatten().map(|what| format!("    {what}")));
     let times = [("in the plugin", &plugin.plugin_time), ("round trip", &plugin.round_trip)];
     lines.extend(times.iter().filter_map(|(what, times)| times_line(what, times)));
     lines
@@ -97,16 +96,42 @@ pub(super) fn blocks(plugin: &PluginStatus) -> String {
     let counts = &plugin.counts;
     let good = words::plural(counts.good, "block");
     let lost = if counts.lost() == 0 { "none".to_owned() } else { counts.lost().to_string() };
-    match counts.non_finite_blocks {
-        0 => format!("{good} good, {lost} lost"),
-        n => format!("{good} good, {lost} lost, {n} not all finite"),
+    let mut text = format!("{good} good, {lost} lost");
+    for (count, what) in [(counts.non_finite_blocks, "not all finite"), (counts.too_loud_blocks, "too loud")]
+    {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
     }
+    text
 }
 
 /// Why blocks were lost and what was heard instead, if any was.
 pub(super) fn lost(plugin: &PluginStatus) -> Option<String> {
     let told = || format!("lost: {}; in their place: {}", words::losses(&plugin.counts), plugin.lost);
     (plugin.counts.lost() > 0).then(told)
+}
+
+/// Why blocks were late, of those that were looked into.
+fn late(plugin: &PluginStatus) -> Option<String> {
+    (plugin.causes.total() > 0).then(|| plugin.causes.to_string())
+}
+
+fn floods(plugin: &PluginStatus) -> Option<String> {
+    let waits = words::plural(plugin.counts.flooded, "wait");
+    (plugin.counts.flooded > 0).then(|| format!("{waits} given up: it woke the host for nothing"))
+}
+
+/// How its workers died and what stood by for them, if any died.
+fn deaths(plugin: &PluginStatus) -> Option<String> {
+    words::deaths(plugin).map(|deaths| format!("{deaths}; standby: {}", plugin.standby))
+}
+
+/// How often it changed its mode by itself, if it did.
+fn moves(plugin: &PluginStatus) -> Option<String> {
+    let times = || words::plural(plugin.moves.into(), "change");
+    let now = || words::moved(plugin).unwrap_or_else(|| "back in its own mode".to_owned());
+    (plugin.moves > 0).then(|| format!("{} of mode by itself; {}", times(), now()))
 }
 
 /// How many blocks went the slower way and why, if any did.
@@ -149,13 +174,31 @@ main: song.flac -> virtual and out.wav, 60.0 s played
     in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
   echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost, 1 not all finite
-    lost: 3 late, 2 failed, 4000 after it died; in their place: mute
-    DEAD: killed by signal 9 (SIGKILL); not restarted: that comes in a later version
+    lost: 3 late, 2 failed, 4000 while it was away; in their place: mute
+    DEAD, died 6 times: was killed by SIGSEGV; it is not started again until its file changes; standby: spare
     in the plugin  p50 140 us, p99 910 us, p99.9 1450 us, max 12800 us
     round trip     p50 5340 us, p99 5600 us, p99.9 6100 us, max 13100 us
 2 events
 ";
         assert_eq!(text(&fabricated::run_report(vec![pipeline]), &config()), expected);
+    }
+
+    #[test]
+    fn deaths_moves_and_causes_have_a_line_each() {
+        let expected = "
+  gain (Gain 1.0, pipelined): 11250 blocks good, 9 lost
+    lost: 9 late; in their place: bypass
+    9 late: 7 Python code slow, 2 unknown
+    3 changes of mode by itself; moved to pipelined: its output comes 256 frames later
+    in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
+    round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
+  echo (Echo 2.1, pipelined): 11245 blocks good, 4006 lost, 1 not all finite, 4 too loud
+    lost: 3 late, 2 failed, 4000 while it was away, 1 forged; in their place: mute
+    2 waits given up: it woke the host for nothing
+    died once, last: was killed by SIGSEGV; standby: spare
+";
+        let text = text(&fabricated::run_report(vec![fabricated::with_a_bad_time()]), &config());
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
@@ -211,7 +254,10 @@ main: song.flac -> virtual and out.wav, 0.0 s played
             serde_json::from_str(&crate::cli::json::document(&report).unwrap()).unwrap();
         assert_eq!(json["format"], 1);
         assert_eq!(json["ended_by"], "source");
-        assert_eq!(json["pipelines"][0]["plugins"][1]["dead"], "killed by signal 9 (SIGKILL)");
-        assert_eq!(json["pipelines"][0]["plugins"][1]["counts"]["gone"], 4000);
+        let echo = &json["pipelines"][0]["plugins"][1];
+        let dead = "was killed by SIGSEGV; it is not started again until its file changes";
+        assert_eq!((&echo["dead"], &echo["quarantined"]), (&dead.into(), &true.into()));
+        assert_eq!((&echo["deaths"], &echo["standby"]), (&6.into(), &"spare".into()));
+        assert_eq!(echo["counts"]["gone"], 4000);
     }
 }

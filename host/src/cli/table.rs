@@ -55,7 +55,7 @@ const COLUMNS: [Column; 10] = [
     Column { narrow: form("late", 5), wide: form("late", 8), rank: 1, cell: late },
     Column { narrow: form("fail", 5), wide: form("failed", 8), rank: 4, cell: failed },
     Column { narrow: form("other", 5), wide: form("other lost", 10), rank: 7, cell: other_lost },
-    Column { narrow: form("n-fin", 5), wide: form("non-finite", 10), rank: 8, cell: non_finite },
+    Column { narrow: form("guard", 5), wide: form("guarded", 10), rank: 8, cell: guarded },
 ];
 
 /// The table in so many characters of width, with or without the row of titles.
@@ -150,8 +150,8 @@ fn plain(text: String) -> Cell {
 }
 
 fn state(row: &Row<'_>) -> Cell {
-    match (&row.plugin.dead, row.wide) {
-        (Some(_), _) => Cell { text: "DEAD".into(), style: Style::new().fg(Color::Red).bold() },
+    match (words::absence(row.plugin), row.wide) {
+        (Some(state), _) => Cell { text: state.into(), style: Style::new().fg(Color::Red).bold() },
         (None, true) => Cell { text: "running".into(), style: Style::new().fg(Color::Green) },
         (None, false) => Cell { text: "runs".into(), style: Style::new().fg(Color::Green) },
     }
@@ -159,7 +159,9 @@ fn state(row: &Row<'_>) -> Cell {
 
 fn mode(row: &Row<'_>) -> Cell {
     let narrow = if row.plugin.mode == "pipelined" { "pipe" } else { "same" };
-    plain(if row.wide { row.plugin.mode.to_owned() } else { narrow.to_owned() })
+    let text = if row.wide { row.plugin.mode } else { narrow };
+    let style = if row.plugin.added_frames > 0 { Style::new().fg(Color::Yellow) } else { Style::new() };
+    Cell { text: text.to_owned(), style }
 }
 
 fn plugin_time(row: &Row<'_>) -> Cell {
@@ -191,11 +193,13 @@ fn failed(row: &Row<'_>) -> Cell {
 
 fn other_lost(row: &Row<'_>) -> Cell {
     let counts = &row.plugin.counts;
-    trouble(counts.gone + counts.behind + counts.torn, row.wide)
+    trouble(counts.gone + counts.behind + counts.torn + counts.forged, row.wide)
 }
 
-fn non_finite(row: &Row<'_>) -> Cell {
-    trouble(row.plugin.counts.non_finite_blocks, row.wide)
+/// Blocks of which samples were replaced or limited.
+fn guarded(row: &Row<'_>) -> Cell {
+    let counts = &row.plugin.counts;
+    trouble(counts.non_finite_blocks.max(counts.too_loud_blocks), row.wide)
 }
 
 fn count(count: u64, wide: bool) -> String {
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn all_columns_fit_80_characters() {
         let expected = "\
-plugin             mode plugin us    trip us block  good  late  fail other n-fin
+plugin             mode plugin us    trip us block  good  late  fail other guard
 gain          runs same     12/30      25/60  0.6% 11250     0     0     0     0
 echo          DEAD pipe   140/910  5340/5600   17% 11245     3     2  4000     1
 ";
@@ -230,7 +234,7 @@ echo          DEAD pipe   140/910  5340/5600   17% 11245     3     2  4000     1
     #[test]
     fn a_wide_table_has_whole_words() {
         let expected = "\
-plugin       state       mode in plugin us round trip us of block     good     late   failed other lost non-finite
+plugin       state       mode in plugin us round trip us of block     good     late   failed other lost    guarded
 gain       running same-block        12/30         25/60     0.6%    11250        0        0          0          0
 echo          DEAD  pipelined      140/910     5340/5600      17%    11245        3        2       4000          1
 ";

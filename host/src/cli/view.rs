@@ -5,7 +5,7 @@
 use super::levels::Peaks;
 use super::plain;
 use super::table::{self, cut};
-use super::words::{self, NOT_RESTARTED, own_name};
+use super::words::{self, own_name};
 use super::{bar, out};
 use crate::report::PipelineStatus;
 use ratatui::style::{Color, Modifier, Style};
@@ -135,17 +135,19 @@ fn details(pipeline: &PipelineStatus) -> String {
     out::clean(&format!("{rate} Hz, {channels} ch, block {block_frames}, {latency}, clock: {clock}"))
 }
 
-/// What is wrong: dry or full buffers, dead workers.
+/// What is wrong: dry or full buffers, workers that died, plugins that were moved.
 fn warnings(pipeline: &PipelineStatus, width: usize) -> Vec<Line<'static>> {
     let troubles = words::troubles(pipeline);
     let troubles = (!troubles.is_empty()).then(|| Line::styled(cut(&troubles, width), Color::Yellow));
-    let dead = pipeline.plugins.iter().filter_map(|plugin| {
-        let how = plugin.dead.as_ref()?;
-        let name = own_name(plugin, pipeline);
-        Some(out::clean(&format!("{name} DEAD: {how}; {NOT_RESTARTED}")))
+    let plugins = pipeline.plugins.iter().flat_map(|plugin| {
+        let colour = if plugin.dead.is_some() { Color::Red } else { Color::Yellow };
+        let told = [words::deaths(plugin), words::moved(plugin)].into_iter().flatten();
+        let told = told.map(|what| out::clean(&format!("{} {what}", own_name(plugin, pipeline))));
+        told.flat_map(|text| wrap(&text, width))
+            .map(move |text| Line::styled(text, colour))
+            .collect::<Vec<_>>()
     });
-    let dead = dead.flat_map(|text| wrap(&text, width));
-    troubles.into_iter().chain(dead.map(|text| Line::styled(text, Color::Red))).collect()
+    troubles.into_iter().chain(plugins).collect()
 }
 
 fn dim(text: &str, width: usize) -> Line<'static> {
@@ -240,11 +242,11 @@ main  song.flac -> virtual and out.wav                                     03:07
   48000 Hz, 2 ch, block 256, latency 6.7 ms, clock: virtual, 256 frames
   L █████████████████████████████████████████████████████▌············· -12.1 dB
   R ████████████████████████████████████████████████████▌·············· -13.0 dB
-  plugin           mode plugin us    trip us block  good  late  fail other n-fin
+  plugin           mode plugin us    trip us block  good  late  fail other guard
   gain        runs same     12/30      25/60  0.6% 11250     0     0     0     0
   echo        DEAD pipe   140/910  5340/5600   17% 11245     3     2  4000     1
-  echo DEAD: killed by signal 9 (SIGKILL); not restarted: that comes in a later
-  version
+  echo DEAD, died 6 times: was killed by SIGSEGV; it is not started again until
+  its file changes
 
 Ctrl-C ends the run. Times: median/99 of 100, their share of a block: 99 of 100.
 ";
@@ -301,7 +303,7 @@ voice  song.flac -> virtual and o… 03:07
     fn a_wide_screen_has_whole_words() {
         let screen = rendered(&fabricated::two_pipelines(), 200, 50);
         assert!(
-            screen.contains("running same-block") && screen.contains("other lost non-finite"),
+            screen.contains("running same-block") && screen.contains("other lost    guarded"),
             "{screen}"
         );
         assert!(screen.contains("clock: virtual, 256 frames\n"), "{screen}");

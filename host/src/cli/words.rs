@@ -8,9 +8,6 @@ use crate::report::{PipelineStatus, PluginStatus};
 use crate::telemetry::{Counts, Percentiles};
 use std::time::Duration;
 
-/// What is true of every dead worker, for now.
-pub(super) const NOT_RESTARTED: &str = "not restarted: that comes in a later version";
-
 /// `03:07`, or `1:03:07` from an hour on.
 pub(super) fn clock(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();
@@ -94,14 +91,41 @@ pub(super) fn own_name<'a>(plugin: &'a PluginStatus, pipeline: &PipelineStatus) 
     own.unwrap_or(&plugin.name)
 }
 
+/// What a plugin is called while none of its workers plays: `away` if one will, `DEAD` if none will.
+pub(super) fn absence(plugin: &PluginStatus) -> Option<&'static str> {
+    plugin.dead.as_ref().map(|_| if plugin.quarantined { "DEAD" } else { "away" })
+}
+
+/// What has happened to its workers, in a line: `DEAD, died 6 times: was killed by ...`; nothing if none has died.
+pub(super) fn deaths(plugin: &PluginStatus) -> Option<String> {
+    let died = match plugin.deaths {
+        0 => None,
+        1 => Some("died once".to_owned()),
+        n => Some(format!("died {n} times")),
+    };
+    let Some(state) = absence(plugin) else {
+        let how = plugin.last_death.as_ref().map(|how| format!(", last: {how}")).unwrap_or_default();
+        return died.map(|died| died + &how);
+    };
+    let died = died.map(|died| format!(", {died}")).unwrap_or_default();
+    Some(format!("{state}{died}: {}", plugin.dead.as_deref().unwrap_or_default()))
+}
+
+/// That it is in another mode than it was given, and what that costs: nothing if it is not.
+pub(super) fn moved(plugin: &PluginStatus) -> Option<String> {
+    let later = || format!("moved to pipelined: its output comes {} frames later", plugin.added_frames);
+    (plugin.added_frames > 0).then(later)
+}
+
 /// The non-zero reasons for which blocks were lost: `10 late, 2 failed`; empty if none was.
 pub(super) fn losses(counts: &Counts) -> String {
     let reasons = [
         (counts.late, "late"),
         (counts.failed, "failed"),
-        (counts.gone, "after it died"),
+        (counts.gone, "while it was away"),
         (counts.behind, "never handed over"),
         (counts.torn, "torn"),
+        (counts.forged, "forged"),
     ];
     let told = reasons.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}"));
     told.collect::<Vec<_>>().join(", ")
@@ -130,6 +154,7 @@ pub(super) fn troubles(pipeline: &PipelineStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fabricated;
 
     #[test]
     fn times_are_told_in_minutes_and_from_an_hour_on_in_hours() {
@@ -165,8 +190,25 @@ mod tests {
 
     #[test]
     fn only_reasons_that_happened_are_told() {
-        let counts = Counts { late: 1, torn: 2, ..Counts::default() };
-        assert_eq!(losses(&counts), "1 late, 2 torn");
+        let counts = Counts { late: 1, torn: 2, forged: 3, ..Counts::default() };
+        assert_eq!(losses(&counts), "1 late, 2 torn, 3 forged");
         assert_eq!(losses(&Counts::default()), "");
+    }
+
+    #[test]
+    fn a_plugin_is_told_to_be_away_dead_or_back_with_how_it_died() {
+        let mut plugin = fabricated::with_a_dead_plugin().plugins.remove(1);
+        let dead =
+            "DEAD, died 6 times: was killed by SIGSEGV; it is not started again until its file changes";
+        assert_eq!(deaths(&plugin).unwrap(), dead);
+        plugin.quarantined = false;
+        plugin.dead = Some("was killed by SIGSEGV; it is started again in 200 ms".into());
+        assert!(
+            deaths(&plugin).unwrap().starts_with("away, died 6 times: was killed by SIGSEGV; it is started")
+        );
+        plugin.dead = None;
+        assert_eq!(deaths(&plugin).unwrap(), "died 6 times, last: was killed by SIGSEGV");
+        plugin.deaths = 0;
+        assert_eq!(deaths(&plugin), None);
     }
 }

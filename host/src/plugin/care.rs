@@ -26,8 +26,10 @@ pub(crate) struct Known {
     pub(crate) times: PluginTimes,
     /// Workers that died while they played.
     pub(crate) deaths: u64,
-    /// How the last one died, and what is done about it, while nothing plays.
+    /// What is done about the last death, in words, until a good block comes again.
     pub(crate) down: Option<String>,
+    /// No other takes its place until somebody does something.
+    pub(crate) quarantined: bool,
     /// How the last one died, in words.
     pub(crate) last_death: Option<String>,
 }
@@ -54,6 +56,17 @@ impl Parameters {
     }
 }
 
+impl Known {
+    /// How the last one died and what is done about it, in words, while nothing plays.
+    pub(crate) fn dead(&self) -> Option<String> {
+        let how = || self.worker.death().map_or_else(|| "its worker ended".to_owned(), |how| how.to_string());
+        match &self.down {
+            Some(done) => Some(format!("{}; {done}", how())),
+            None => self.worker.is_gone().then(how),
+        }
+    }
+}
+
 impl Care {
     pub(crate) fn new(
         worker: Worker,
@@ -70,6 +83,7 @@ impl Care {
             times,
             deaths: 0,
             down: None,
+            quarantined: false,
             last_death: None,
         }))
     }

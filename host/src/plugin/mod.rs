@@ -288,7 +288,6 @@ impl Plugin {
         // Before the reason: no count without one.
         let uncached_blocks = known.uncached.blocks();
         let (loaded, worker) = (&self.loaded, &known.worker);
-        let ended = || worker.is_gone().then(|| "its worker ended".to_owned());
         PluginStatus {
             name: self.name.clone(),
             title: format!("{} {}", loaded.name, loaded.version),
@@ -303,7 +302,8 @@ impl Plugin {
             standby: self.standby(),
             deaths: known.deaths,
             last_death: known.last_death.clone(),
-            dead: known.down.clone().or_else(ended),
+            dead: known.dead(),
+            quarantined: known.quarantined,
             uncached: known.uncached.why().map(ToOwned::to_owned),
             uncached_blocks,
             counts: self.stats.counts(),

@@ -191,6 +191,10 @@ impl Case {
         let good_blocks = self.good_since(over.good_before);
         self.snapshots.died(good_blocks);
         self.begin_absence(now_ns);
+        // News that waited for its first good block wait no more.
+        if let Some(waiting) = self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
+            waiting.done = Some(format!("{} took over and died too", over.was));
+        }
         self.obituaries.push(Obituary {
             incarnation,
             at_ns: now_ns,
@@ -208,7 +212,7 @@ impl Case {
 
     fn begin_absence(&mut self, now_ns: u64) {
         self.absence.get_or_insert(Absence::begin(self.gaps_seen, now_ns));
-        self.patient.care.known().down = Some("its worker ended".to_owned());
+        self.patient.care.known().down = Some("another one is to take over".to_owned());
     }
 
     fn prepared(
@@ -340,7 +344,7 @@ impl Case {
         drop(known);
         if let Some(causes) = causes {
             self.told = Told { late, late_at_ns: now_ns.saturating_add(TELL_LATE_NS), ..self.told };
-            self.tell(format!("plugin {}: {causes}", self.patient.name));
+            self.tell(format!("plugin {} lost blocks, so far {causes}", self.patient.name));
         }
     }
 
@@ -457,6 +461,7 @@ impl Case {
                 }
                 Step::GiveUp(why) => {
                     self.file.mark = mark_of(&self.patient.spec.file);
+                    self.patient.care.known().quarantined = true;
                     let until = if self.patient.spec.restart { " until its file changes" } else { "" };
                     self.settle(&format!("it is not started again{until}: {why}"));
                 }
@@ -486,6 +491,7 @@ impl Case {
             snapshot: snapshot.clone(),
             spare,
         };
+        self.patient.care.known().quarantined = false;
         self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });
         self.errands.extend(errand::prepare(self.spawner.clone(), self.notes.clone(), job));
     }
@@ -540,9 +546,7 @@ impl Case {
     fn settle(&mut self, done: &str) {
         let policy = self.patient.policy;
         let words = format!("its blocks are replaced ({policy}), {done}");
-        let death = self.obituaries.last().and_then(|obituary| obituary.worker.death());
-        let how = death.map_or_else(|| "its worker ended".to_owned(), |death| death.to_string());
-        self.patient.care.known().down = Some(format!("{how}; {done}"));
+        self.patient.care.known().down = Some(done.to_owned());
         match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
             Some(obituary) => obituary.done = Some(words),
             None => self.tell(format!("plugin {}: {words}", self.patient.name)),

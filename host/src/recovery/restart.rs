@@ -268,7 +268,7 @@ impl fmt::Display for Why {
         match self {
             Self::TooOften => write!(f, "it died {DEATHS} times within {} s", WINDOW_NS / 1_000_000_000),
             Self::TooEarly => write!(f, "it died {EARLY_DEATHS} times before {PROVEN_BLOCKS} good blocks"),
-            Self::NotWanted => write!(f, "it is not to be restarted (restart = false)"),
+            Self::NotWanted => write!(f, "restart = false"),
         }
     }
 }

@@ -130,6 +130,49 @@ impl Tail {
     }
 }
 
+/// Lines that a worker writes while it dies: they belong into the news of its death, once, not before it.
+///
+/// Whoever writes such a line and lives on has them told a little later.
+#[derive(Debug, Default)]
+pub(super) struct LastWords {
+    lines: Vec<String>,
+    since: Option<Instant>,
+}
+
+impl LastWords {
+    /// What Python's faulthandler writes first when a signal is about to kill the process.
+    const BEGIN: &str = "Fatal Python error: ";
+    /// How long a worker may take to die of it.
+    const WITHIN: Duration = SECOND;
+
+    /// Keeps the line if these are last words; gives it back if not.
+    pub(super) fn keep(&mut self, line: String, now: Instant) -> Option<String> {
+        let is_one = self.since.is_some() || line.starts_with(Self::BEGIN);
+        if !is_one || self.lines.len() >= Tail::STACKS {
+            return Some(line);
+        }
+        self.since.get_or_insert(now);
+        self.lines.push(line);
+        None
+    }
+
+    /// The lines of one that should be dead by now.
+    pub(super) fn overdue(&mut self, now: Instant) -> Vec<String> {
+        let is_overdue = self.since.is_some_and(|since| now.saturating_duration_since(since) > Self::WITHIN);
+        if is_overdue { self.take() } else { Vec::new() }
+    }
+
+    /// The lines of one that ended in another way.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        self.since = None;
+        std::mem::take(&mut self.lines)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
 /// How much of what one worker says is passed on in the second that runs, and what was not.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -225,6 +268,18 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_become_text() {
         assert_eq!(lines_of(&[b"a\xffb\n"]), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn last_words_are_kept_for_the_news_of_a_death_and_told_if_there_is_none() {
+        let (mut words, start) = (LastWords::default(), Instant::now());
+        assert_eq!(words.keep("hello".into(), start).as_deref(), Some("hello"));
+        assert_eq!(words.keep("Fatal Python error: Segmentation fault".into(), start), None);
+        assert_eq!(words.keep("  File".into(), start), None);
+        assert!(words.overdue(start + SECOND).is_empty() && !words.is_empty());
+        let told = words.overdue(start + 2 * SECOND);
+        assert_eq!(told, ["Fatal Python error: Segmentation fault", "  File"]);
+        assert_eq!(words.keep("hello".into(), start).as_deref(), Some("hello"));
     }
 
     #[test]

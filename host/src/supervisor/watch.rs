@@ -10,7 +10,7 @@ use super::death::{Because, Ending};
 use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
-use super::output::{Budget, Dropped, LAST_TURN, Pipe, TURN, Tail};
+use super::output::{Budget, Dropped, LAST_TURN, LastWords, Pipe, TURN, Tail};
 use super::process::{self, Launched};
 use super::sweep::Sweep;
 use super::warden::{self, Warden};
@@ -263,6 +263,7 @@ struct Watched {
     stdout: Option<Pipe>,
     stderr: Option<Pipe>,
     tail: Tail,
+    last_words: LastWords,
     budget: Budget,
     /// It has said hello; what it wrote before is for the one who waits for that.
     greeted: bool,
@@ -289,6 +290,7 @@ impl Watched {
             stdout: Some(Pipe::new(stdout)),
             stderr: Some(Pipe::new(stderr)),
             tail: Tail::default(),
+            last_words: LastWords::default(),
             budget: Budget::new(Instant::now()),
             greeted: false,
             deaf: None,
@@ -323,7 +325,8 @@ impl Watched {
 
     /// When something is to be done though nothing happens.
     fn due_in(&self, now: Instant) -> Option<Duration> {
-        let soon = self.deaf.is_some() || self.budget.untold() != Dropped::default();
+        let soon =
+            self.deaf.is_some() || self.budget.untold() != Dropped::default() || !self.last_words.is_empty();
         let kill = self
             .doomed
             .filter(|_| !self.executed)
@@ -345,6 +348,9 @@ impl Watched {
         self.measure(now, reporter);
         if self.deaf.is_some_and(|since| now.saturating_duration_since(since) > DEAF_WITHIN) {
             self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
+        }
+        for line in self.last_words.overdue(now) {
+            self.log(LogSource::Stderr, line, reporter);
         }
         if let Some(dropped) = self.budget.renew(now) {
             self.tell(dropped, reporter);
@@ -507,8 +513,20 @@ impl Watched {
                 self.stacks = Some(self.spoke);
             }
         }
-        if self.greeted {
+        if self.greeted && source == LogSource::Stderr {
+            self.err(line, reporter);
+        } else if self.greeted {
             self.log(source, line, reporter);
+        }
+    }
+
+    /// A line on standard error. What is written on the way to its death is in the news of that.
+    fn err(&mut self, line: String, reporter: &Reporter) {
+        if self.link.doom().is_some() {
+            return;
+        }
+        if let Some(line) = self.last_words.keep(line, Instant::now()) {
+            self.log(LogSource::Stderr, line, reporter);
         }
     }
 
@@ -530,6 +548,10 @@ impl Watched {
     }
 
     fn end(&mut self, ending: Ending, reporter: &Reporter) {
+        let last_words = self.last_words.take();
+        if !matches!(ending, Ending::Signal(_)) {
+            last_words.into_iter().for_each(|line| self.log(LogSource::Stderr, line, reporter));
+        }
         let dropped = self.budget.untold();
         if dropped != Dropped::default() {
             self.tell(dropped, reporter);
