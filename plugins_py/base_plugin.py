@@ -147,7 +147,18 @@ class BasePlugin(ABC):
 
     ``fail_closed`` is an optional declaration, read by the host from the instance. A block that failed is
     normally replaced by what came in, so that the music goes on. A plugin whose input must never be heard
-    in its place, such as an encryptor, sets ``fail_closed = True`` and silence is passed on instead.
+    in its place, such as an encryptor, sets ``fail_closed = True`` and silence is passed on instead: from
+    the first sample, whatever the host's configuration says.
+
+    A plugin whose process ends is started again with the parameters it had. One that knows more than those
+    (what it has learned, a position, a delay line) may define two optional methods; it needs both:
+
+    ``save_state(self) -> bytes``
+        What ``load_state`` needs to go on from here, at most 16 MiB. Called now and then between two blocks,
+        which wait meanwhile: be quick. Whatever the bytes mean is up to the plugin.
+    ``load_state(self, state: bytes) -> None``
+        Called on a new instance after ``initialize`` and before ``start``, with what another one saved. Raise
+        if the bytes are no good. They may come from an older version of the plugin.
     """
 
     fail_closed: bool = False

@@ -42,6 +42,11 @@ pub struct PluginStats {
     too_loud_samples: AtomicU64,
     flooded: AtomicU64,
     held_max_ns: AtomicU64,
+    /// Blocks lost since the last good one.
+    gap: AtomicU64,
+    /// Times that good blocks came again after lost ones, and how many the last of these were.
+    gaps: AtomicU64,
+    last_gap: AtomicU64,
     progress: Progress,
 }
 
@@ -109,6 +114,12 @@ fn add(counter: &AtomicU64, n: u64) {
 impl PluginStats {
     pub(crate) fn count_good(&self) {
         add(&self.good, 1);
+        let gap = self.gap.load(Ordering::Relaxed);
+        if gap > 0 {
+            self.gap.store(0, Ordering::Relaxed);
+            self.last_gap.store(gap, Ordering::Relaxed);
+            add(&self.gaps, 1);
+        }
     }
 
     pub(crate) fn count_lost(&self, loss: Loss) {
@@ -121,6 +132,12 @@ impl PluginStats {
             Loss::Forged => &self.forged,
         };
         add(counter, 1);
+        add(&self.gap, 1);
+    }
+
+    /// How often good blocks came again after lost ones, and how many the last of these were.
+    pub(crate) fn gaps(&self) -> (u64, u64) {
+        (self.gaps.load(Ordering::Relaxed), self.last_gap.load(Ordering::Relaxed))
     }
 
     /// Takes note of what was replaced in a good block.

@@ -163,7 +163,7 @@ pub struct Torn;
 /// The host's end: publishes requests, takes answers.
 #[derive(Debug)]
 pub struct HostEnd {
-    request: OwnSegment,
+    request: Arc<OwnSegment>,
     reply: Arc<PeerSegment>,
     layout: Layout,
     next: u32,
@@ -173,12 +173,25 @@ pub struct HostEnd {
 
 /// Wakes a [`HostEnd`] that waits for an answer that will never come. For the supervisor.
 #[derive(Debug, Clone)]
-pub struct HostWaker(Arc<PeerSegment>);
+pub struct HostWaker {
+    request: Arc<OwnSegment>,
+    reply: Arc<PeerSegment>,
+}
+
+/// How often a host that was just falling asleep, and so missed a wake, is woken again.
+const WAKE_AGAIN_MAX: u32 = 1000;
 
 impl HostWaker {
-    /// Wakes the audio thread if it waits; it then looks for itself whether to go on waiting.
+    /// Wakes the audio thread if it waits; it then looks for itself whether to go on waiting. For a caller that
+    /// may spend a millisecond.
     pub fn wake(&self) {
-        wait::wake(self.0.header());
+        for _ in 0..WAKE_AGAIN_MAX {
+            wait::wake(self.reply.header());
+            if !wait::is_parked(self.request.header()) {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -203,7 +216,7 @@ impl HostEnd {
     pub fn create(layout: Layout) -> Result<(Self, Handles)> {
         let (request, request_fd) = OwnSegment::create(layout)?;
         let (reply, reply_fd) = PeerSegment::create(layout)?;
-        let end = Self { request, reply: Arc::new(reply), layout, next: 1, published: 0 };
+        let end = Self { request: Arc::new(request), reply: Arc::new(reply), layout, next: 1, published: 0 };
         Ok((end, Handles { request: request_fd, reply: reply_fd }))
     }
 
@@ -216,7 +229,7 @@ impl HostEnd {
     /// Wakes this end from another thread.
     #[must_use]
     pub fn waker(&self) -> HostWaker {
-        HostWaker(Arc::clone(&self.reply))
+        HostWaker { request: Arc::clone(&self.request), reply: Arc::clone(&self.reply) }
     }
 
     /// Tells from another thread how many blocks went without the slots' own buffers.

@@ -72,6 +72,13 @@ pub(crate) fn ring(own: &Header, peer: &Header, seq: u32) {
     }
 }
 
+/// Whether the owner of this header sleeps, or is about to.
+pub(crate) fn is_parked(own: &Header) -> bool {
+    // What the sleeper looks at was stored before: either it sees that, or we see it here.
+    fence(Ordering::SeqCst);
+    own.parked.load(Ordering::Relaxed) == PARKED
+}
+
 /// Wakes whoever sleeps on this bell, though it did not ring.
 pub(crate) fn wake(header: &Header) {
     let _ = futex::wake(&header.bell, futex::Flags::empty(), 1);

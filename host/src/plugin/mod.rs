@@ -117,6 +117,7 @@ impl Plugin {
             slots,
             nature: plugin.nature(),
             policy: plugin.policy(),
+            is_closed: plugin.closed,
             incarnation: FIRST,
             care: Arc::clone(&plugin.care),
             stats: Arc::clone(&plugin.stats),
@@ -271,14 +272,6 @@ impl Plugin {
         let mut news = self.guard.lines(&self.name, &self.stats.counts());
         news.extend(self.care.known().uncached.line(&self.name));
         (!news.is_empty()).then(|| news.join("\n"))
-    }
-
-    /// Takes note of how its worker ended, where no recovery does.
-    pub(crate) fn note_death(&mut self, how: String) {
-        let mut known = self.care.known();
-        known.deaths += 1;
-        known.last_death = Some(how.clone());
-        known.down = Some(how);
     }
 
     /// Whether its worker has ended and no other has taken its place.

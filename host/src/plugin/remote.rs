@@ -128,11 +128,10 @@ impl Remote {
             self.lose_what_is_open();
         }
         self.line = self.relief.as_mut().and_then(Relief::take);
-        let incarnation = self.line.as_ref().map_or(0, |line| line.incarnation);
         let progress = self.figures.stats.progress();
-        // What its predecessor did is not to be held against it.
         progress.unfit.store(0, Ordering::Relaxed);
-        progress.incarnation.store(incarnation, Ordering::Release);
+        // SYNC: incarnation; with Acquire in `recovery::case`: what is counted from here on is this one's.
+        progress.incarnation.store(self.line.as_ref().map_or(0, |line| line.incarnation), Ordering::Release);
     }
 
     /// What the line owed will not come any more.

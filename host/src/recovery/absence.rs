@@ -7,8 +7,9 @@ use crate::telemetry::PluginStats;
 /// A plugin that is away.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Absence {
-    pub(super) since_ns: u64,
-    lost_before: u64,
+    since_ns: u64,
+    /// Gaps that were over before it began. It may have cost blocks before its reason was known.
+    gaps_before: u64,
     /// Good blocks when the next one took over; none has yet.
     good_before: Option<u64>,
 }
@@ -17,13 +18,13 @@ pub(super) struct Absence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Return {
     pub(super) after_ns: u64,
+    /// Blocks that were replaced in a row.
     pub(super) replaced: u64,
 }
 
 impl Absence {
-    pub(super) fn begin(stats: &PluginStats, now_ns: u64) -> Self {
-        // The block during which it ended may have been counted already, or not: it is replaced either way.
-        Self { since_ns: now_ns, lost_before: stats.counts().lost(), good_before: None }
+    pub(super) fn begin(gaps_before: u64, now_ns: u64) -> Self {
+        Self { since_ns: now_ns, gaps_before, good_before: None }
     }
 
     /// The next one has taken over.
@@ -33,11 +34,9 @@ impl Absence {
 
     /// Whether it is back: the next one has delivered a good block.
     pub(super) fn end(&self, stats: &PluginStats, now_ns: u64) -> Option<Return> {
-        let counts = stats.counts();
-        let is_back = self.good_before.is_some_and(|before| counts.good > before);
-        is_back.then(|| Return {
-            after_ns: now_ns.saturating_sub(self.since_ns),
-            replaced: counts.lost().saturating_sub(self.lost_before),
-        })
+        let is_back = self.good_before.is_some_and(|before| stats.counts().good > before);
+        let (gaps, last) = stats.gaps();
+        let replaced = if gaps > self.gaps_before { last } else { 0 };
+        is_back.then(|| Return { after_ns: now_ns.saturating_sub(self.since_ns), replaced })
     }
 }

@@ -49,8 +49,8 @@ pub(super) struct Case {
     playing: Option<Playing>,
     heir: Option<Heir>,
     absence: Option<Absence>,
-    /// How the next one comes, in words: "its twin".
-    by: &'static str,
+    /// Gaps that were over when it was well.
+    gaps_seen: u64,
     obituaries: Vec<Obituary>,
     saving: Saving,
     file: FileMark,
@@ -65,6 +65,8 @@ pub(super) struct Case {
 struct Playing {
     incarnation: u32,
     worker: Arc<Worker>,
+    /// What it was before it played, in words: "its twin".
+    was: &'static str,
     good_before: u64,
     floods_before: u64,
     /// The state that it was given.
@@ -77,6 +79,7 @@ struct Playing {
 #[derive(Debug)]
 struct Heir {
     incarnation: u32,
+    was: &'static str,
     snapshot: Option<Snapshot>,
     prepared: Option<Box<Prepared>>,
     worker: Option<Arc<Worker>>,
@@ -115,6 +118,7 @@ impl Case {
         let playing = Playing {
             incarnation,
             worker,
+            was: "the first one",
             good_before: 0,
             floods_before: 0,
             snapshot: None,
@@ -129,7 +133,7 @@ impl Case {
             playing: Some(playing),
             heir: None,
             absence: None,
-            by: "a new worker",
+            gaps_seen: 0,
             obituaries: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
@@ -197,8 +201,7 @@ impl Case {
     }
 
     fn begin_absence(&mut self, now_ns: u64) {
-        let stats = &self.patient.stats;
-        self.absence.get_or_insert_with(|| Absence::begin(stats, now_ns));
+        self.absence.get_or_insert(Absence::begin(self.gaps_seen, now_ns));
         self.patient.care.known().down = Some("its worker ended".to_owned());
     }
 
@@ -300,6 +303,9 @@ impl Case {
         let steps = self.succession.tick(self.good_blocks(), now_ns);
         self.carry_out(steps, spares, now_ns);
         self.look_for_return(now_ns);
+        if self.is_playing() && self.absence.is_none() {
+            self.gaps_seen = self.patient.stats.gaps().0;
+        }
         self.save_if_due(now_ns);
         self.tell_moves();
         self.errands.retain(|errand| !errand.is_finished());
@@ -323,19 +329,22 @@ impl Case {
             known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
         }
         let late = self.patient.stats.counts().late;
-        let is_due = now_ns >= self.told.late_at_ns && late > self.told.late;
+        let is_due = now_ns >= self.told.late_at_ns && late > self.told.late && known.causes.total() > 0;
         let causes = is_due.then(|| known.causes.to_string());
         drop(known);
         if let Some(causes) = causes {
             self.told = Told { late, late_at_ns: now_ns.saturating_add(TELL_LATE_NS), ..self.told };
-            let blocks = if late == 1 { "block" } else { "blocks" };
-            self.tell(format!("plugin {} was late for {late} {blocks} so far; {causes}", self.patient.name));
+            self.tell(format!("plugin {}: {causes}", self.patient.name));
         }
     }
 
     fn look_at_worker(&mut self, now_ns: u64) {
         let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
         let progress = self.patient.stats.progress();
+        // SYNC: incarnation; with Release in `plugin::remote`. Until the audio thread has it, the counts are another's.
+        if progress.incarnation.load(Ordering::Acquire) != playing.incarnation {
+            return;
+        }
         let (asked, answered) =
             (progress.asked.load(Ordering::Relaxed), progress.answered.load(Ordering::Relaxed));
         let hung = self.hang.look(now_ns, asked, answered);
@@ -386,7 +395,8 @@ impl Case {
         let Some(back) = absence.end(&self.patient.stats, now_ns) else { return };
         self.absence = None;
         self.patient.care.known().down = None;
-        let words = obituary::replaced(self.by, back, self.patient.policy);
+        let was = self.playing.as_ref().map_or("a new worker", |playing| playing.was);
+        let words = obituary::replaced(was, back, self.patient.policy);
         match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
             Some(obituary) => obituary.done = Some(words),
             None => self.tell(format!("plugin {} is back: {words}", self.patient.name)),
@@ -455,7 +465,11 @@ impl Case {
             Standby::Spare => spares.take(self.patient.care.known().worker.python()),
             Standby::None | Standby::Twin => None,
         };
-        self.by = if spare.is_some() { "a spare" } else { "a new worker" };
+        let was = match self.patient.spec.standby {
+            Standby::Twin => "its twin",
+            _ if spare.is_some() => "a spare",
+            _ => "a new worker",
+        };
         let snapshot = self.snapshots.latest();
         let job = Replacement {
             name: Arc::clone(&self.patient.name),
@@ -468,7 +482,7 @@ impl Case {
             snapshot: snapshot.clone(),
             spare,
         };
-        self.heir = Some(Heir { incarnation, snapshot, prepared: None, worker: None, uncached: None });
+        self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });
         self.errands.extend(errand::prepare(self.spawner.clone(), self.notes.clone(), job));
     }
 
@@ -483,9 +497,6 @@ impl Case {
     fn play(&mut self, incarnation: u32, now_ns: u64) {
         let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) else { return };
         let (Some(worker), Some(uncached)) = (heir.worker, heir.uncached) else { return };
-        if self.patient.spec.standby == Standby::Twin {
-            self.by = "its twin";
-        }
         self.snapshots.restored(heir.snapshot.as_ref().map(|snapshot| snapshot.number));
         let mut known = self.patient.care.known();
         known.worker = Arc::clone(&worker);
@@ -496,6 +507,7 @@ impl Case {
         self.playing = Some(Playing {
             incarnation,
             worker,
+            was: heir.was,
             good_before: counts.good,
             floods_before: counts.flooded,
             snapshot: heir.snapshot,

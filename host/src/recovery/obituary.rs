@@ -84,7 +84,11 @@ impl Obituary {
         let known = patient.care.known();
         let loaded = self.worker.loaded();
         let (last_blocks, stamps) =
-            self.line.as_ref().map_or_else(Default::default, |line| last_blocks(line, patient.nature.kind));
+            self.line.as_ref().map_or_else(Default::default, |line| last_blocks(line, patient));
+        // Its key is nobody's, not even on the user's own disk.
+        let parameters = known.parameters.list.iter();
+        let value = |value: &String| if patient.is_closed { String::new() } else { value.clone() };
+        let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
         let lines = death.stderr.lines().map(|text| LogLine { source: "stderr".into(), text: text.into() });
         CrashReport {
             plugin: patient.name.to_string(),
@@ -106,7 +110,7 @@ impl Obituary {
             good_blocks: self.good_blocks,
             counts: patient.stats.counts(),
             incarnation: self.incarnation,
-            parameters: known.parameters.list.clone(),
+            parameters,
             log: lines.collect(),
             traceback: death.stderr.clone(),
             plugin_time: known.times.plugin(),
@@ -114,7 +118,7 @@ impl Obituary {
             stamps,
             misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
             last_blocks,
-            state: self.state.as_deref().map(<[u8]>::to_vec),
+            state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
         }
     }
 }
@@ -129,17 +133,20 @@ fn indented(text: &str) -> String {
 
 /// The blocks whose slots have not been used again, oldest first. Nobody writes the requests any more; the answers
 /// are read as distrustfully as ever.
-fn last_blocks(line: &Line, kind: PluginKind) -> (Vec<LastBlock>, Vec<BlockStamps>) {
-    line.end.kept().map(|seq| (last_block(line, kind, seq), stamps(line, seq))).unzip()
+///
+/// Of a plugin that fails closed what it got is a secret.
+fn last_blocks(line: &Line, patient: &Patient) -> (Vec<LastBlock>, Vec<BlockStamps>) {
+    line.end.kept().map(|seq| (last_block(line, patient, seq), stamps(line, seq))).unzip()
 }
 
-fn last_block(line: &Line, kind: PluginKind, seq: u32) -> LastBlock {
+fn last_block(line: &Line, patient: &Patient, seq: u32) -> LastBlock {
+    let kind = patient.nature.kind;
     let answered = line.end.look(seq) == Look::Answered;
     let mut samples = vec![0.0; line.end.layout().format().samples()];
     let taken = answered && line.end.take(seq, &mut samples, Scrub::Nothing).is_ok();
     LastBlock {
         seq: seq.into(),
-        input: (kind != PluginKind::Source).then(|| line.end.requested(seq).to_vec()),
+        input: (kind != PluginKind::Source && !patient.is_closed).then(|| line.end.requested(seq).to_vec()),
         output: (taken && kind != PluginKind::Sink).then_some(samples),
         answered,
     }

@@ -240,7 +240,8 @@ mod tests {
     /// Two threads that both want the one processor they may run on.
     #[test]
     fn a_thread_that_waits_for_its_processor_knows_how_long() {
-        if delay_ns(&File::open("/proc/thread-self/schedstat").unwrap()).is_none() {
+        // Not every kernel keeps these figures.
+        if !std::path::Path::new("/proc/thread-self/schedstat").exists() {
             return;
         }
         let stop = AtomicBool::new(false);
@@ -254,7 +255,9 @@ mod tests {
         let waited = thread::scope(|scope| {
             scope.spawn(|| {
                 pin();
-                while !stop.load(Ordering::Relaxed) {}
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
             });
             let waiting = scope.spawn(|| {
                 pin();
