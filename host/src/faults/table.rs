@@ -83,7 +83,7 @@ pub struct FaultRow {
     pub to_end_ms: Option<Spread>,
     /// Longest time that the audio thread computed or waited in the plugin's place in the chain, in milliseconds.
     pub held_max_ms: f64,
-    /// How late the machine's timer woke the same thread for a block, at most: it may wake it as late at the deadline.
+    /// How late the machine's timer woke either audio thread for a block, at most: it may be as late at a deadline.
     pub overslept_max_ms: f64,
     /// Blocks that the neighbour played while these faults happened.
     pub neighbour_blocks: u64,
@@ -137,7 +137,8 @@ impl FaultRow {
             with_stack: count(&|(_, outcome)| outcome.report.is_some_and(|report| report.has_stack)),
             to_end_ms: Spread::of(to_end.map(|ns| ns as f64 / 1e6).collect()),
             held_max_ms: longest(&|tally| tally.held_max_ns),
-            overslept_max_ms: longest(&|tally| tally.overslept_max_ns),
+            overslept_max_ms: longest(&|tally| tally.overslept_max_ns)
+                .max(neighbour.overslept_max_ns as f64 / 1e6),
             neighbour_blocks: neighbour.blocks,
             neighbour_lost: neighbour.replaced,
             control_lost: control.map(|control| control.replaced),
