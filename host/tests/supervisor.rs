@@ -584,7 +584,7 @@ fn a_worker_that_is_abandoned_is_gone_at_once_and_dies_when_it_has_written_down_
             let audio = scope.spawn(|| end.wait(seq, deadline, &gone));
             worker.abandon(HUNG);
             assert!(gone.load(Ordering::Relaxed));
-            assert!(!audio.join().unwrap());
+            assert_eq!(audio.join().unwrap(), Waited::GivenUp);
         });
         assert!(clock::now_ns() < deadline);
         let death = worker.wait_death(LONG).unwrap();
