@@ -728,7 +728,8 @@ fn a_worker_that_takes_all_cores_is_told_of_once_and_starves_nobody_else() {
         Event::Told { plugin, text } => Some((plugin, text)),
         _ => None,
     };
-    let (plugin, text) = events.iter().find_map(is_told).unwrap();
+    let next = || events.recv_timeout(LONG).expect("it to be told");
+    let (plugin, text) = std::iter::repeat_with(next).find_map(is_told).unwrap();
     assert_eq!(&*plugin, "gain");
     assert!(text.contains("processor cores for two seconds"), "{text}");
     assert_eq!(nice(worker.pid()).0, main, "the one for the blocks");

@@ -217,16 +217,19 @@ impl Player {
             }
             ("starts many processes", Ask::SetParameter { .. }) => {
                 let many = "n=0; while [ $n -lt 80 ]; do n=$((n + 1)); sleep 1000 & done; wait";
-                Command::new("/bin/sh").args(["-c", many]).spawn().unwrap();
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", many]);
+                std::thread::spawn(move || shell.spawn().unwrap().wait());
             }
             ("takes all cores", Ask::SetParameter { .. }) => {
-                (0..4).for_each(|_| {
-                    drop(std::thread::spawn(|| {
+                // Enough of them to get theirs on a busy machine.
+                for _ in 0..16 {
+                    std::thread::spawn(|| {
                         loop {
                             std::hint::spin_loop();
                         }
-                    }))
-                });
+                    });
+                }
             }
             ("leaves a child in a session of its own", Ask::Load { .. }) => {
                 let child =
