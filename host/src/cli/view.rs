@@ -254,6 +254,20 @@ Ctrl-C ends the run. Times: median/99 of 100, their share of a block: 99 of 100.
     }
 
     #[test]
+    fn what_has_happened_to_plugins_stands_below_the_table() {
+        let screen = rendered(&[fabricated::with_a_bad_time()], 80, 24);
+        let expected = "
+  gain        runs pipe     12/30      25/60  0.6% 11250     9     0     0     0
+  echo        runs pipe   140/910  5340/5600   17% 11245     3     2  4001     4
+  gain moved to pipelined: its output comes 256 frames later
+  echo died once, last: was killed by SIGSEGV
+";
+        assert!(screen.contains(expected), "{screen}");
+        let small = rendered(&[fabricated::with_a_bad_time()], 40, 8);
+        assert!(small.contains("\n  echo died once, last: was killed by\n  SIGSEGV\n"), "{small}");
+    }
+
+    #[test]
     fn a_small_terminal_gets_less() {
         let expected = "\
 main  song.flac -> virtual and ou… 03:07
@@ -312,8 +326,14 @@ voice  song.flac -> virtual and o… 03:07
     #[test]
     fn no_size_is_too_small_or_too_large() {
         let many = |n: usize| vec![fabricated::with_a_dead_plugin(); n];
-        let sets =
-            [Vec::new(), many(1), many(5), vec![fabricated::with_channels(64)], vec![fabricated::unheard()]];
+        let sets = [
+            Vec::new(),
+            many(1),
+            many(5),
+            vec![fabricated::with_a_bad_time()],
+            vec![fabricated::with_channels(64)],
+            vec![fabricated::unheard()],
+        ];
         for pipelines in &sets {
             for (width, height) in [(1, 1), (2, 3), (7, 2), (20, 4), (40, 10), (80, 24), (300, 100)] {
                 let lines = view(pipelines, width, height);
