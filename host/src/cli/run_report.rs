@@ -131,8 +131,10 @@ fn deaths(plugin: &PluginStatus) -> Option<String> {
 
 /// That it changed its mode by itself, if it did.
 fn moves(plugin: &PluginStatus) -> Option<String> {
-    let back = || "moved to pipelined and back by itself".to_owned();
-    let text = words::moved(plugin).unwrap_or_else(back);
+    let text = match plugin.added_frames {
+        0 => "moved to pipelined and back by itself".to_owned(),
+        frames => format!("moved to pipelined: its output comes {frames} frames later"),
+    };
     match plugin.moves {
         0 => None,
         1 => Some(text),

@@ -139,15 +139,23 @@ fn details(pipeline: &PipelineStatus) -> String {
 fn warnings(pipeline: &PipelineStatus, width: usize) -> Vec<Line<'static>> {
     let troubles = words::troubles(pipeline);
     let troubles = (!troubles.is_empty()).then(|| Line::styled(cut(&troubles, width), Color::Yellow));
-    let plugins = pipeline.plugins.iter().flat_map(|plugin| {
+    let deaths = pipeline.plugins.iter().filter_map(|plugin| {
         let colour = if plugin.dead.is_some() { Color::Red } else { Color::Yellow };
-        let told = [words::deaths(plugin), words::moved(plugin)].into_iter().flatten();
-        let told = told.map(|what| out::clean(&format!("{} {what}", own_name(plugin, pipeline))));
-        told.flat_map(|text| wrap(&text, width))
-            .map(move |text| Line::styled(text, colour))
-            .collect::<Vec<_>>()
+        words::deaths(plugin).map(|deaths| (format!("{} {deaths}", own_name(plugin, pipeline)), colour))
     });
-    troubles.into_iter().chain(plugins).collect()
+    let plugins = deaths.chain(moved(pipeline).map(|text| (text, Color::Yellow)));
+    let wrapped = plugins.flat_map(|(text, colour)| {
+        wrap(&out::clean(&text), width).into_iter().map(move |text| Line::styled(text, colour))
+    });
+    troubles.into_iter().chain(wrapped).collect()
+}
+
+/// Plugins that are in another mode than they were given: `moved to pipelined: gain +256 frames`.
+fn moved(pipeline: &PipelineStatus) -> Option<String> {
+    let moved = pipeline.plugins.iter().filter(|plugin| plugin.added_frames > 0);
+    let each = moved.map(|plugin| format!("{} +{}", own_name(plugin, pipeline), plugin.added_frames));
+    let each: Vec<_> = each.collect();
+    (!each.is_empty()).then(|| format!("moved to pipelined: {} frames", each.join(", ")))
 }
 
 fn dim(text: &str, width: usize) -> Line<'static> {
@@ -259,8 +267,8 @@ Ctrl-C ends the run. Times: median/99 of 100, their share of a block: 99 of 100.
         let expected = "
   gain        runs pipe     12/30      25/60  0.6% 11250     9     0     0     0
   echo        runs pipe   140/910  5340/5600   17% 11245     3     2  4001     4
-  gain moved to pipelined: its output comes 256 frames later
   echo died once, last: was killed by SIGSEGV
+  moved to pipelined: gain +256 frames
 ";
         assert!(screen.contains(expected), "{screen}");
         let small = rendered(&[fabricated::with_a_bad_time()], 40, 8);
