@@ -51,8 +51,8 @@ fn after_long_help() -> String {
 ///
 /// Each pipeline takes audio from a file, a device or a plugin through its plugins to a device, a file or a
 /// plugin, until every source has ended, the time given is over, or Ctrl-C. On a terminal a live screen shows
-/// levels, times and losses; elsewhere there is a line a second. At the end a report tells what became of
-/// every block.
+/// levels, times and losses; elsewhere there is a line a second. A plugin that dies or hangs is started again in
+/// a new process. At the end a report tells what became of every block.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   nda run live.toml --for 60 --json report.json

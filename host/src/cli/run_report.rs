@@ -122,16 +122,24 @@ fn floods(plugin: &PluginStatus) -> Option<String> {
     (plugin.counts.flooded > 0).then(|| format!("{waits} given up: it woke the host for nothing"))
 }
 
-/// How its workers died and what stood by for them, if any died.
+/// How its workers died, and what stands by for the one that plays, if any died.
 fn deaths(plugin: &PluginStatus) -> Option<String> {
-    words::deaths(plugin).map(|deaths| format!("{deaths}; standby: {}", plugin.standby))
+    let standby = || format!("; standby: {}", plugin.standby);
+    let standby = if plugin.dead.is_none() { standby() } else { String::new() };
+    words::deaths(plugin).map(|deaths| deaths + &standby)
 }
 
-/// How often it changed its mode by itself, if it did.
+/// That it changed its mode by itself, if it did.
 fn moves(plugin: &PluginStatus) -> Option<String> {
-    let times = || words::plural(plugin.moves.into(), "change");
-    let now = || words::moved(plugin).unwrap_or_else(|| "back in its own mode".to_owned());
-    (plugin.moves > 0).then(|| format!("{} of mode by itself; {}", times(), now()))
+    let text = match plugin.added_frames {
+        0 => "moved to pipelined and back by itself".to_owned(),
+        frames => format!("moved to pipelined: its output comes {frames} frames later"),
+    };
+    match plugin.moves {
+        0 => None,
+        1 => Some(text),
+        n => Some(format!("{text} ({n} moves)")),
+    }
 }
 
 /// How many blocks went the slower way and why, if any did.
@@ -175,7 +183,7 @@ main: song.flac -> virtual and out.wav, 60.0 s played
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
   echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost, 1 not all finite
     lost: 3 late, 2 failed, 4000 while it was away; in their place: mute
-    DEAD, died 6 times: was killed by SIGSEGV; it is not started again until its file changes; standby: spare
+    DEAD, died 6 times: was killed by SIGSEGV; it is not started again until its file changes
     in the plugin  p50 140 us, p99 910 us, p99.9 1450 us, max 12800 us
     round trip     p50 5340 us, p99 5600 us, p99.9 6100 us, max 13100 us
 2 events
@@ -189,7 +197,7 @@ main: song.flac -> virtual and out.wav, 60.0 s played
   gain (Gain 1.0, pipelined): 11250 blocks good, 9 lost
     lost: 9 late; in their place: bypass
     9 late: 7 Python code slow, 2 unknown
-    3 changes of mode by itself; moved to pipelined: its output comes 256 frames later
+    moved to pipelined: its output comes 256 frames later (3 moves)
     in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
   echo (Echo 2.1, pipelined): 11245 blocks good, 4006 lost, 1 not all finite, 4 too loud

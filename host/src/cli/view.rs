@@ -139,15 +139,23 @@ fn details(pipeline: &PipelineStatus) -> String {
 fn warnings(pipeline: &PipelineStatus, width: usize) -> Vec<Line<'static>> {
     let troubles = words::troubles(pipeline);
     let troubles = (!troubles.is_empty()).then(|| Line::styled(cut(&troubles, width), Color::Yellow));
-    let plugins = pipeline.plugins.iter().flat_map(|plugin| {
+    let deaths = pipeline.plugins.iter().filter_map(|plugin| {
         let colour = if plugin.dead.is_some() { Color::Red } else { Color::Yellow };
-        let told = [words::deaths(plugin), words::moved(plugin)].into_iter().flatten();
-        let told = told.map(|what| out::clean(&format!("{} {what}", own_name(plugin, pipeline))));
-        told.flat_map(|text| wrap(&text, width))
-            .map(move |text| Line::styled(text, colour))
-            .collect::<Vec<_>>()
+        words::deaths(plugin).map(|deaths| (format!("{} {deaths}", own_name(plugin, pipeline)), colour))
     });
-    troubles.into_iter().chain(plugins).collect()
+    let plugins = deaths.chain(moved(pipeline).map(|text| (text, Color::Yellow)));
+    let wrapped = plugins.flat_map(|(text, colour)| {
+        wrap(&out::clean(&text), width).into_iter().map(move |text| Line::styled(text, colour))
+    });
+    troubles.into_iter().chain(wrapped).collect()
+}
+
+/// Plugins that are in another mode than they were given: `moved to pipelined: gain +256 frames`.
+fn moved(pipeline: &PipelineStatus) -> Option<String> {
+    let moved = pipeline.plugins.iter().filter(|plugin| plugin.added_frames > 0);
+    let each = moved.map(|plugin| format!("{} +{}", own_name(plugin, pipeline), plugin.added_frames));
+    let each: Vec<_> = each.collect();
+    (!each.is_empty()).then(|| format!("moved to pipelined: {} frames", each.join(", ")))
 }
 
 fn dim(text: &str, width: usize) -> Line<'static> {
@@ -254,6 +262,20 @@ Ctrl-C ends the run. Times: median/99 of 100, their share of a block: 99 of 100.
     }
 
     #[test]
+    fn what_has_happened_to_plugins_stands_below_the_table() {
+        let screen = rendered(&[fabricated::with_a_bad_time()], 80, 24);
+        let expected = "
+  gain        runs pipe     12/30      25/60  0.6% 11250     9     0     0     0
+  echo        runs pipe   140/910  5340/5600   17% 11245     3     2  4001     4
+  echo died once, last: was killed by SIGSEGV
+  moved to pipelined: gain +256 frames
+";
+        assert!(screen.contains(expected), "{screen}");
+        let small = rendered(&[fabricated::with_a_bad_time()], 40, 8);
+        assert!(small.contains("\n  echo died once, last: was killed by\n  SIGSEGV\n"), "{small}");
+    }
+
+    #[test]
     fn a_small_terminal_gets_less() {
         let expected = "\
 main  song.flac -> virtual and ou… 03:07
@@ -312,8 +334,14 @@ voice  song.flac -> virtual and o… 03:07
     #[test]
     fn no_size_is_too_small_or_too_large() {
         let many = |n: usize| vec![fabricated::with_a_dead_plugin(); n];
-        let sets =
-            [Vec::new(), many(1), many(5), vec![fabricated::with_channels(64)], vec![fabricated::unheard()]];
+        let sets = [
+            Vec::new(),
+            many(1),
+            many(5),
+            vec![fabricated::with_a_bad_time()],
+            vec![fabricated::with_channels(64)],
+            vec![fabricated::unheard()],
+        ];
         for pipelines in &sets {
             for (width, height) in [(1, 1), (2, 3), (7, 2), (20, 4), (40, 10), (80, 24), (300, 100)] {
                 let lines = view(pipelines, width, height);

@@ -111,12 +111,6 @@ pub(super) fn deaths(plugin: &PluginStatus) -> Option<String> {
     Some(format!("{state}{died}: {}", plugin.dead.as_deref().unwrap_or_default()))
 }
 
-/// That it is in another mode than it was given, and what that costs: nothing if it is not.
-pub(super) fn moved(plugin: &PluginStatus) -> Option<String> {
-    let later = || format!("moved to pipelined: its output comes {} frames later", plugin.added_frames);
-    (plugin.added_frames > 0).then(later)
-}
-
 /// The non-zero reasons for which blocks were lost: `10 late, 2 failed`; empty if none was.
 pub(super) fn losses(counts: &Counts) -> String {
     let reasons = [

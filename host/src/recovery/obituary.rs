@@ -67,7 +67,8 @@ impl Obituary {
         let death = self.worker.death()?;
         let done = self.done.clone().unwrap_or_else(|| "nothing has taken its place yet".to_owned());
         let name = Arc::clone(&patient.name);
-        let sentence = format!("plugin {name} {death}; {done}");
+        let place = place(&death.stderr, &patient.spec.file).map(|place| format!(", {place}"));
+        let sentence = format!("plugin {name} {death}{}; {done}", place.unwrap_or_default());
         let job = reports.map(|folder| (folder.to_owned(), self.report(patient, &death, done)));
         let tell = move || {
             let text = match job.map(|(folder, report)| keep(&folder, &report)) {
@@ -127,6 +128,21 @@ fn keep(folder: &Path, report: &CrashReport) -> crate::error::Result<PathBuf> {
     crash::write(folder, report)
 }
 
+/// Where a worker was, by the stacks that it wrote down: "at echo.py:11 in process_audio". Of the thread that
+/// crashed or was asked, the innermost call in the plugin's own file.
+fn place(stderr: &str, file: &Path) -> Option<String> {
+    let lines: Vec<&str> = stderr.lines().collect();
+    let thread = lines.iter().rposition(|line| line.starts_with("Current thread "))?;
+    let calls = lines[thread + 1..].iter().map_while(|line| line.strip_prefix("  File \""));
+    let name = file.file_name()?.to_str()?;
+    calls.filter_map(|call| call.split_once("\", line ")).find_map(|(path, rest)| {
+        let (line, function) = rest.split_once(" in ")?;
+        let line: u32 = line.parse().ok()?;
+        let is_own = Path::new(path).file_name()? == name;
+        is_own.then(|| plain(&format!("at {name}:{line} in {function}")))
+    })
+}
+
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("\n    {}", plain(line))).collect()
 }
@@ -171,4 +187,24 @@ pub(super) fn replaced(by: &str, back: Return, policy: &str) -> String {
     let after_ms = after_ns as f64 / 1e6;
     let blocks = if replaced == 1 { "block" } else { "blocks" };
     format!("{by} took over after {after_ms:.0} ms, {replaced} {blocks} replaced ({policy})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_is_told_with_the_place_in_the_plugins_own_file() {
+        let stderr = "warming up\n\
+                      Fatal Python error: Segmentation fault\n\
+                      Thread 0x0000700000001000 (most recent call first):\n\
+                      \x20 File \"/p/echo.py\", line 99 in read\n\
+                      Current thread 0x0000700000002000 (most recent call first):\n\
+                      \x20 File \"/lib/numpy/core.py\", line 7 in multiply\n\
+                      \x20 File \"/p/echo.py\", line 11 in process_audio\n\
+                      \x20 File \"<string>\", line 39 in <module>\n";
+        assert_eq!(place(stderr, Path::new("x/echo.py")).unwrap(), "at echo.py:11 in process_audio");
+        assert_eq!(place(stderr, Path::new("x/other.py")), None);
+        assert_eq!(place("killed", Path::new("x/echo.py")), None);
+    }
 }
