@@ -10,7 +10,7 @@ use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
 use super::spares::Spares;
 use super::succession::{Step, Succession};
-use super::{Notes, Patient, What};
+use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
 use crate::error::Result;
 use crate::plugin::cause::{Cause, attribute};
@@ -59,6 +59,7 @@ pub(super) struct Case {
     file: FileMark,
     told: Told,
     errands: Vec<JoinHandle<()>>,
+    reporting: Reports,
     /// Whoever dies was asked to.
     is_over: bool,
 }
@@ -142,6 +143,7 @@ impl Case {
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
             errands: Vec::new(),
+            reporting: Reports::new(),
             is_over: false,
             patient,
             notes,
@@ -554,14 +556,16 @@ impl Case {
     }
 
     /// Publishes the obituaries that are whole.
-    pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) -> Vec<JoinHandle<()>> {
+    pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
         let whole: Vec<_> = self.obituaries.extract_if(.., |obituary| obituary.is_whole(now_ns)).collect();
         let patient = &self.patient;
         for obituary in &whole {
             patient.care.known().last_death = obituary.worker.death().map(|death| death.to_string());
         }
         let teller = || self.spawner.teller();
-        whole.into_iter().filter_map(|obituary| obituary.publish(patient, reports, teller())).collect()
+        self.reporting.retain(|thread| !thread.is_finished());
+        let publish = |obituary: Obituary| obituary.publish(patient, reports, teller());
+        self.reporting.extend(whole.into_iter().filter_map(publish));
     }
 
     /// Whoever dies from now on was asked to.
@@ -570,14 +574,18 @@ impl Case {
         self.is_over = true;
     }
 
-    /// Watches no more. What is known of deaths is told; workers that stand by end with this.
-    pub(super) fn close(mut self, reports: Option<&Path>) -> Vec<JoinHandle<()>> {
+    /// Watches no more; workers that stand by end with this. Gives the threads that tell what is left to tell of
+    /// deaths, which don't take long, and those that are on errands, which may.
+    pub(super) fn close(mut self, reports: Option<&Path>) -> (Reports, Vec<JoinHandle<()>>) {
         self.stop();
         self.collect_lines();
-        let mut threads = self.report(reports, u64::MAX);
+        self.report(reports, u64::MAX);
         self.patient.care.known().twin = None;
-        threads.append(&mut self.errands);
-        threads
+        let Self { obituaries, patient, spawner, mut reporting, errands, .. } = self;
+        if !obituaries.is_empty() {
+            reporting.extend(obituary::publish_late(obituaries, patient, reports, spawner.teller()));
+        }
+        (reporting, errands)
     }
 
     // --- in short ---

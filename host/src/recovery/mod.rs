@@ -80,12 +80,15 @@ pub(crate) struct Recovery {
 enum Order {
     WatchOver { id: u64, patient: Box<Patient> },
     Restart(u64),
-    Release { id: u64, done: SyncSender<()> },
+    Release { id: u64, done: SyncSender<Reports> },
     ReportTo(PathBuf),
     Leave,
     Note(Note),
     End,
 }
+
+/// The threads that tell of deaths and write reports of them.
+type Reports = Vec<JoinHandle<()>>;
 
 /// News of an errand or of a worker's end.
 #[derive(Debug)]
@@ -167,8 +170,7 @@ impl Recovery {
     pub(crate) fn end(&mut self) {
         let _ = self.orders.send(Order::End);
         if let Some(thread) = self.thread.take() {
-            // A panic over there has been printed.
-            let _ = thread.join();
+            join([thread]);
         }
     }
 }
@@ -184,9 +186,16 @@ impl Drop for Ward {
     fn drop(&mut self) {
         let (done, over) = sync_channel(1);
         if self.orders.send(Order::Release { id: self.id, done }).is_ok() {
-            // Hung up if the thread has ended meanwhile.
-            let _ = over.recv();
+            // Hung up if the thread has ended meanwhile. What it had to tell is told before this is over.
+            join(over.recv().unwrap_or_default());
         }
+    }
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        // A panic over there has been printed.
+        let _ = thread.join();
     }
 }
 
@@ -249,10 +258,13 @@ impl Watch {
             }
             Order::Restart(id) => self.with(id, |case, spares| case.restart(spares, now_ns())),
             Order::Release { id, done } => {
-                if let Some(case) = self.cases.remove(&id) {
-                    self.errands.extend(case.close(self.reports.as_deref()));
-                }
-                let _ = done.send(());
+                let (reports, errands) = self
+                    .cases
+                    .remove(&id)
+                    .map(|case| case.close(self.reports.as_deref()))
+                    .unwrap_or_default();
+                self.errands.extend(errands);
+                let _ = done.send(reports);
             }
             Order::ReportTo(folder) => self.reports = Some(folder),
             Order::Leave => {
@@ -278,7 +290,7 @@ impl Watch {
     fn look(&mut self) {
         for case in self.cases.values_mut() {
             case.look(&mut self.spares, now_ns());
-            self.errands.extend(case.report(self.reports.as_deref(), now_ns()));
+            case.report(self.reports.as_deref(), now_ns());
         }
         if !self.is_leaving {
             self.spares.look(now_ns());
@@ -289,13 +301,12 @@ impl Watch {
     /// Every worker has been, or is being, asked to go: nobody is waited for long.
     fn finish(&mut self) {
         let cases = std::mem::take(&mut self.cases);
-        let closing = cases.into_values().flat_map(|case| case.close(self.reports.as_deref()));
-        let closing: Vec<_> = closing.collect();
-        self.errands.extend(closing);
+        let closing: Vec<_> = cases.into_values().map(|case| case.close(self.reports.as_deref())).collect();
         self.spares.clear();
-        for errand in self.errands.drain(..) {
-            // A panic over there has been printed.
-            let _ = errand.join();
+        for (reports, errands) in closing {
+            join(reports);
+            join(errands);
         }
+        join(self.errands.drain(..));
     }
 }

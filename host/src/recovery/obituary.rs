@@ -18,6 +18,7 @@ use shared::ring::{Look, Scrub};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How long the news of a death waits for what was done about it, and for the last blocks.
 const WAIT_NS: u64 = 1_000_000_000;
@@ -122,6 +123,25 @@ impl Obituary {
             state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
         }
     }
+}
+
+/// Tells of deaths of which not all is known yet, as soon as it is; on a thread of its own.
+pub(super) fn publish_late(
+    obituaries: Vec<Obituary>,
+    patient: Patient,
+    reports: Option<&Path>,
+    teller: Teller,
+) -> Option<JoinHandle<()>> {
+    let reports = reports.map(Path::to_owned);
+    let tell = move || {
+        for obituary in obituaries {
+            let _ = obituary.worker.wait_death(Duration::from_nanos(WAIT_NS));
+            if let Some(thread) = obituary.publish(&patient, reports.as_deref(), teller.clone()) {
+                let _ = thread.join();
+            }
+        }
+    };
+    std::thread::Builder::new().name("nda-report".into()).spawn(tell).ok()
 }
 
 fn keep(folder: &Path, report: &CrashReport) -> crate::error::Result<PathBuf> {
