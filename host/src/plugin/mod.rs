@@ -307,7 +307,7 @@ impl Plugin {
             uncached: known.uncached.why().map(ToOwned::to_owned),
             uncached_blocks,
             counts: self.stats.counts(),
-            causes: known.causes.clone(),
+            causes: known.causes,
             plugin_time: known.times.plugin(),
             round_trip: known.times.round_trip(),
         }

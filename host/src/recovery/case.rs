@@ -110,6 +110,8 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
+    /// Why it could not be started again the last time.
+    not_started: String,
 }
 
 impl Case {
@@ -244,7 +246,7 @@ impl Case {
                     self.snapshots.failed(snapshot.number);
                 }
                 self.heir = None;
-                self.tell(format!("plugin {} could not be started again: {why}", self.patient.name));
+                self.tell_not_started(&why.to_string());
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -345,7 +347,7 @@ impl Case {
         let causes = is_due.then(|| known.causes.to_string());
         drop(known);
         if let Some(causes) = causes {
-            self.told = Told { late, late_at_ns: now_ns.saturating_add(TELL_LATE_NS), ..self.told };
+            (self.told.late, self.told.late_at_ns) = (late, now_ns.saturating_add(TELL_LATE_NS));
             self.tell(format!("plugin {} lost blocks, so far {causes}", self.patient.name));
         }
     }
@@ -427,6 +429,14 @@ impl Case {
         self.errands.extend(errand);
     }
 
+    /// A reason that has been told already is not told with its traceback again.
+    fn tell_not_started(&mut self, why: &str) {
+        let is_known = why == self.told.not_started;
+        let shown = why.lines().next().filter(|_| is_known).unwrap_or(why);
+        self.tell(format!("plugin {} could not be started again: {shown}", self.patient.name));
+        why.clone_into(&mut self.told.not_started);
+    }
+
     fn tell_moves(&mut self) {
         let moves = self.patient.stats.progress().moves.load(Ordering::Relaxed);
         if moves == std::mem::replace(&mut self.told.moves, moves) {
@@ -458,8 +468,8 @@ impl Case {
                 Step::Plays(incarnation) => self.play(incarnation, now_ns),
                 Step::End(incarnation) => self.end(incarnation, now_ns),
                 Step::Wait { until_ns } => {
-                    let after_ms = until_ns.saturating_sub(now_ns) / 1_000_000;
-                    self.settle(&format!("it is started again in {after_ms} ms"));
+                    let after = obituary::span(until_ns.saturating_sub(now_ns));
+                    self.settle(&format!("it is started again in {after}"));
                 }
                 Step::GiveUp(why) => {
                     self.file.mark = mark_of(&self.patient.spec.file);
