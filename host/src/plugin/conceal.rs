@@ -68,6 +68,12 @@ impl Concealer {
     pub(crate) fn realign(&mut self, latency_frames: usize) {
         self.plan.latency_frames = latency_frames.min(self.plan.latency_max_frames);
         self.dry.frames = self.plan.latency_frames;
+        self.succeed();
+    }
+
+    /// From the next block on somebody else makes the results, who knows nothing of those before: the next block is
+    /// joined to the last one.
+    pub(crate) fn succeed(&mut self) {
         self.joint.broken = true;
     }
 

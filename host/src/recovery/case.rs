@@ -355,6 +355,12 @@ impl Case {
     fn look_at_worker(&mut self, now_ns: u64) {
         let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
         let progress = self.patient.stats.progress();
+        // Looked at first: the audio thread has let go of a liar already.
+        if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
+            playing.abandoned = true;
+            let why = "it wrote a sequence that nobody had asked for";
+            return playing.worker.abandon(Because::Hostile(why.into()));
+        }
         // SYNC: incarnation; with Release in `plugin::remote`. Until the audio thread has it, the counts are another's.
         if progress.incarnation.load(Ordering::Acquire) != playing.incarnation {
             return;
@@ -365,9 +371,7 @@ impl Case {
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
         let floods = self.patient.stats.counts().flooded - playing.floods_before;
-        let why = if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
-            Some(Because::Hostile("it wrote a sequence that nobody had asked for".into()))
-        } else if floods >= FLOODS {
+        let why = if floods >= FLOODS {
             Some(Because::Hostile("it woke the audio thread again and again for nothing".into()))
         } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
             let what = format!("{unfit} blocks in a row were not finite or far above full scale");
