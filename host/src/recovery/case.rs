@@ -177,6 +177,7 @@ impl Case {
             What::Prepared { incarnation, result } => self.prepared(incarnation, result, spares, now_ns),
             What::CaughtUp { incarnation, result } => self.caught_up(incarnation, result, spares, now_ns),
             What::Saved { incarnation, state, took } => self.saved(incarnation, state, took, now_ns),
+            What::Given { number, result } => self.given(number, &result, spares, now_ns),
             What::Warm { .. } => {}
         }
     }
@@ -192,8 +193,14 @@ impl Case {
             }
             return;
         };
+        self.look_for_return(now_ns);
+        for earlier in self.obituaries.iter_mut().filter(|obituary| obituary.done.is_none()) {
+            earlier.done = Some("the next one died before its first good block".to_owned());
+        }
         let good_blocks = self.good_since(over.good_before);
-        self.snapshots.died(good_blocks);
+        if let Some(number) = self.snapshots.died(good_blocks) {
+            self.disown(number, spares, now_ns);
+        }
         self.begin_absence(now_ns);
         // News that waited for its first good block wait no more.
         if let Some(waiting) = self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
@@ -212,6 +219,16 @@ impl Case {
         self.patient.care.known().deaths += 1;
         let steps = self.succession.gone(incarnation, good_blocks, now_ns);
         self.carry_out(steps, spares, now_ns);
+    }
+
+    /// One that stands by with a state that is not to be used any more is of no use.
+    fn disown(&mut self, number: u64, spares: &mut Spares, now_ns: u64) {
+        let has_it = |heir: &mut Heir| heir.snapshot.as_ref().is_some_and(|it| it.number == number);
+        if let Some(heir) = self.heir.take_if(has_it) {
+            self.patient.care.known().twin = None;
+            let steps = self.succession.failed(heir.incarnation, now_ns);
+            self.carry_out(steps, spares, now_ns);
+        }
     }
 
     fn begin_absence(&mut self, now_ns: u64) {
@@ -283,8 +300,11 @@ impl Case {
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
         match state {
             Ok(Some(state)) if self.playing.as_ref().is_some_and(|p| p.incarnation == incarnation) => {
-                self.snapshots.take(state.into(), self.good_blocks());
+                let bytes: Arc<[u8]> = state.into();
                 self.saving.failed = false;
+                if let Some(number) = self.snapshots.take(Arc::clone(&bytes), self.good_blocks()) {
+                    self.give(Snapshot { number, bytes });
+                }
             }
             Ok(_) => {}
             Err(why) if !self.saving.failed && self.is_playing() => {
@@ -292,6 +312,26 @@ impl Case {
                 self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
             }
             Err(_) => {}
+        }
+    }
+
+    /// Keeps a twin as the one that plays is. From now on this is the state that it has.
+    fn give(&mut self, snapshot: Snapshot) {
+        let Some(heir) = &mut self.heir else { return };
+        let Some(twin) = self.patient.care.known().twin.clone() else { return };
+        if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
+            heir.snapshot = Some(snapshot.clone());
+            let errand = errand::give(self.notes.clone(), twin, snapshot);
+            self.saving.is_under_way = errand.is_some();
+            self.errands.extend(errand);
+        }
+    }
+
+    fn given(&mut self, number: u64, result: &Result<()>, spares: &mut Spares, now_ns: u64) {
+        self.saving.is_under_way = false;
+        if result.is_err() {
+            self.snapshots.failed(number);
+            self.disown(number, spares, now_ns);
         }
     }
 
@@ -426,9 +466,8 @@ impl Case {
         if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
             return;
         }
-        let twin = self.patient.care.known().twin.clone();
         let worker = Arc::clone(&playing.worker);
-        let errand = errand::save(self.notes.clone(), playing.incarnation, worker, twin);
+        let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.is_under_way = errand.is_some();
         self.errands.extend(errand);
     }
