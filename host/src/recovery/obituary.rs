@@ -13,7 +13,7 @@ use crate::plugin::line::Line;
 use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Death, Ending, Event, Teller};
-use shared::message::PluginKind;
+use shared::message::{LogSource, PluginKind};
 use shared::ring::{Look, Scrub};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,7 +91,14 @@ impl Obituary {
         let parameters = known.parameters.list.iter();
         let value = |value: &String| if patient.is_closed { String::new() } else { value.clone() };
         let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
-        let lines = death.stderr.lines().map(|text| LogLine { source: "stderr".into(), text: text.into() });
+        let line = |(source, text): &(LogSource, String)| {
+            let source = match source {
+                LogSource::Stdout => "stdout",
+                LogSource::Stderr => "stderr",
+                LogSource::Worker => "worker",
+            };
+            LogLine { source: source.into(), text: text.clone() }
+        };
         CrashReport {
             plugin: patient.name.to_string(),
             title: Some(format!("{} {}", loaded.name, loaded.version)),
@@ -113,8 +120,8 @@ impl Obituary {
             counts: patient.stats.counts(),
             incarnation: self.incarnation,
             parameters,
-            log: lines.collect(),
-            traceback: death.stderr.clone(),
+            log: death.log.iter().map(line).collect(),
+            traceback: death.traceback().to_owned(),
             plugin_time: known.times.plugin(),
             round_trip: known.times.round_trip(),
             stamps,
