@@ -162,6 +162,11 @@ impl Case {
         Duration::from_nanos(self.hang.left_ns())
     }
 
+    #[cfg(test)]
+    pub(super) fn succession(&self) -> &Succession {
+        &self.succession
+    }
+
     // --- what happens ---
 
     pub(super) fn hear(&mut self, what: What, spares: &mut Spares, now_ns: u64) {
@@ -566,7 +571,7 @@ impl Case {
 
     /// Whoever dies from now on was asked to.
     pub(super) fn stop(&mut self) {
-        self.succession.stop(shared::clock::now_ns());
+        self.succession.stop(crate::clock::now_ns());
         self.is_over = true;
     }
 
