@@ -323,6 +323,7 @@ impl Case {
     }
 
     fn collect_lines(&mut self) {
+        self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             if let Some(obituary) = self.obituaries.iter_mut().find(of) {
@@ -502,8 +503,7 @@ impl Case {
     fn arm(&mut self, incarnation: u32) {
         let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
         if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
-            // The queue has room for one that lives and several that have died in it.
-            let _ = self.patient.depot.arm(prepared.line);
+            self.patient.depot.arm(prepared.line);
         }
     }
 
