@@ -166,6 +166,11 @@ impl Case {
         Duration::from_nanos(self.hang.left_ns())
     }
 
+    #[cfg(test)]
+    pub(super) fn succession(&self) -> &Succession {
+        &self.succession
+    }
+
     // --- what happens ---
 
     pub(super) fn hear(&mut self, what: What, spares: &mut Spares, now_ns: u64) {
@@ -366,6 +371,7 @@ impl Case {
     }
 
     fn collect_lines(&mut self) {
+        self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             if let Some(obituary) = self.obituaries.iter_mut().find(of) {
@@ -554,8 +560,7 @@ impl Case {
     fn arm(&mut self, incarnation: u32) {
         let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
         if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
-            // The queue has room for one that lives and several that have died in it.
-            let _ = self.patient.depot.arm(prepared.line);
+            self.patient.depot.arm(prepared.line);
         }
     }
 
@@ -623,7 +628,7 @@ impl Case {
 
     /// Whoever dies from now on was asked to.
     pub(super) fn stop(&mut self) {
-        self.succession.stop(shared::clock::now_ns());
+        self.succession.stop(crate::clock::now_ns());
         self.is_over = true;
     }
 

@@ -3,6 +3,8 @@
 //! Each errand runs on a thread of its own and brings its result back as a [`Note`]; the recovery thread itself never
 //! waits for anybody.
 
+#[cfg(test)]
+use super::simulation;
 use super::snapshots::Snapshot;
 use super::{Notes, What};
 use crate::error::{Error, Kind, Result};
@@ -55,6 +57,10 @@ pub(super) struct NotPrepared {
 
 /// Starts a replacement.
 pub(super) fn prepare(spawner: Spawner, notes: Notes, job: Replacement) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Prepare { notes, job: Box::new(job) });
+    }
     let incarnation = job.incarnation;
     run(notes, move |notes| {
         let prepared = make(&spawner, notes, job);
@@ -94,6 +100,10 @@ pub(super) fn warm(
     python: PathBuf,
     module: PathBuf,
 ) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Warm { notes, python });
+    }
     run(notes, move |_| What::Warm { spare: spawner.warm(&python, &module).map(Box::new), python })
 }
 
@@ -104,6 +114,15 @@ pub(super) fn catch_up(
     twin: Arc<Worker>,
     now: Parameters,
 ) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::CatchUp {
+            notes,
+            incarnation,
+            twin,
+            version: now.version,
+        });
+    }
     run(notes, move |_| {
         let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
         What::CaughtUp { incarnation, result: given.map(|()| now.version) }
@@ -112,6 +131,10 @@ pub(super) fn catch_up(
 
 /// Asks the plugin for its state.
 pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Save { notes, incarnation, worker });
+    }
     run(notes, move |_| {
         let began = Instant::now();
         let state = worker.save_state();

@@ -16,6 +16,8 @@ pub(crate) mod link;
 pub mod module;
 mod output;
 mod process;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod spare;
 mod spawner;
 mod stat;
