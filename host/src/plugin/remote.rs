@@ -83,6 +83,8 @@ struct Missed {
     turn_start_ns: u64,
     deadline_ns: u64,
     at_ns: u64,
+    /// Of the mode that it was missed in, which may be another one by now.
+    is_pipelined: bool,
 }
 
 impl Remote {
@@ -209,8 +211,8 @@ impl Remote {
                 self.open.push_back(Open { asked, missed: None });
                 Ok(asked)
             }
-            Err(Refused::Full) => Err(Loss::Behind),
-            Err(Refused::Forged) => Err(self.cut()),
+            // All that are not open were seen answered: a slot that is not free is an answer taken back.
+            Err(Refused::Full | Refused::Forged) => Err(self.cut()),
         }
     }
 
@@ -330,7 +332,7 @@ impl Remote {
         let mut was_slow = false;
         let mut answered = 0;
         while let Some(Open { asked, missed }) = self.open.front().copied()
-            && let Some(head) = self.line.as_ref().and_then(|line| line.end.head(asked.seq))
+            && let Some(head) = self.answer_to(asked)
         {
             self.open.pop_front();
             answered += 1;
@@ -354,8 +356,19 @@ impl Remote {
         was_slow
     }
 
+    /// What the other side says of a block, if it has answered it.
+    fn answer_to(&mut self, asked: Asked) -> Option<Taken> {
+        let end = &self.line.as_ref().filter(|line| !line.cut)?.end;
+        if end.look(asked.seq) == Look::Forged {
+            self.cut();
+            return None;
+        }
+        end.head(asked.seq)
+    }
+
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
-        let missed = Missed { turn_start_ns: turn.start_ns, deadline_ns, at_ns: now_ns() };
+        let is_pipelined = self.terms.mode == Mode::Pipelined;
+        let missed = Missed { turn_start_ns: turn.start_ns, deadline_ns, at_ns: now_ns(), is_pipelined };
         if let Some(open) = self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
             open.missed = Some(missed);
         }
@@ -370,7 +383,7 @@ impl Remote {
             block_ns: self.format.block_ns(),
             taken_ns: missed.at_ns,
             now_ns: now_ns(),
-            is_pipelined: self.terms.mode == Mode::Pipelined,
+            is_pipelined: missed.is_pipelined,
             stamps: head.map(|head| head.stamps),
             // All zero: not measured.
             notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),
@@ -443,8 +456,9 @@ impl Processor for Remote {
 
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
         let began_ns = now_ns();
-        self.relieve();
+        // First: what the line has answered before its end is not forgotten with it.
         let was_slow = self.acknowledge();
+        self.relieve();
         self.concealer.hear(block);
         match self.terms.mode {
             Mode::SameBlock => self.same_block(block, turn, was_slow),
@@ -495,3 +509,6 @@ impl Processor for Remote {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Death, Ending, Event, Teller};
 use shared::message::{LogSource, PluginKind};
-use shared::ring::{Look, Scrub};
+use shared::ring::{Look, Scrub, Status, Taken};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -179,17 +179,19 @@ fn indented(text: &str) -> String {
 ///
 /// Of a plugin that fails closed what it got is a secret.
 fn last_blocks(line: &Line, patient: &Patient) -> (Vec<LastBlock>, Vec<BlockStamps>) {
-    line.end.kept().map(|seq| (last_block(line, patient, seq), stamps(line, seq))).unzip()
+    let block = |seq| last_block(line, patient.nature.kind, patient.is_closed, seq);
+    line.end.kept().map(|seq| (block(seq), stamps(line, seq))).unzip()
 }
 
-fn last_block(line: &Line, patient: &Patient, seq: u32) -> LastBlock {
-    let kind = patient.nature.kind;
+fn last_block(line: &Line, kind: PluginKind, is_closed: bool, seq: u32) -> LastBlock {
     let answered = line.end.look(seq) == Look::Answered;
     let mut samples = vec![0.0; line.end.layout().format().samples()];
-    let taken = answered && line.end.take(seq, &mut samples, Scrub::Nothing).is_ok();
+    // The slot of a block that it failed may still hold what it got.
+    let tells_nothing = |taken: Taken| !is_closed || taken.status == Status::Good;
+    let taken = answered && line.end.take(seq, &mut samples, Scrub::Nothing).is_ok_and(tells_nothing);
     LastBlock {
         seq: seq.into(),
-        input: (kind != PluginKind::Source && !patient.is_closed).then(|| line.end.requested(seq).to_vec()),
+        input: (kind != PluginKind::Source && !is_closed).then(|| line.end.requested(seq).to_vec()),
         output: (taken && kind != PluginKind::Sink).then_some(samples),
         answered,
     }
@@ -224,6 +226,30 @@ pub(super) fn span(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::format::Format;
+    use shared::layout::Layout;
+    use shared::ring::{HostEnd, Notes, Stamps, WorkerEnd};
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn of_a_plugin_that_fails_closed_nothing_is_kept_of_what_it_got() {
+        let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 4).unwrap();
+        let (mut end, handles) = HostEnd::create(layout).unwrap();
+        let mut worker = WorkerEnd::map(&handles, layout).unwrap();
+        for status in [Status::Good, Status::Failed] {
+            end.publish(|samples| samples.fill(0.25)).unwrap();
+            // As a plugin that raises at once leaves it.
+            worker.begin();
+            worker.answer(status, Stamps::default(), Notes::default());
+        }
+        let line = Line::new(end, Arc::new(AtomicBool::new(true)), 1);
+        let kept = |is_closed, seq| {
+            let block = last_block(&line, PluginKind::Processor, is_closed, seq);
+            (block.input.is_some(), block.output.is_some())
+        };
+        assert_eq!([kept(true, 1), kept(true, 2)], [(false, true), (false, false)]);
+        assert_eq!([kept(false, 1), kept(false, 2)], [(true, true), (true, true)]);
+    }
 
     #[test]
     fn what_took_its_place_is_told_with_how_long_that_took() {
