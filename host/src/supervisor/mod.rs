@@ -15,6 +15,7 @@ pub(crate) mod gauge;
 pub(crate) mod link;
 pub mod module;
 mod output;
+mod patience;
 mod process;
 #[cfg(test)]
 pub(crate) mod simulated;

@@ -11,6 +11,7 @@ use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
+use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
 use super::sweep::Sweep;
 use super::warden::{self, Warden};
@@ -51,7 +52,6 @@ pub(super) struct Launch {
     pub(super) name: Arc<str>,
     pub(super) python: PathBuf,
     pub(super) module: PathBuf,
-    pub(super) hello_by: Instant,
     pub(super) answer: SyncSender<io::Result<Arc<Link>>>,
 }
 
@@ -97,10 +97,16 @@ impl Watch {
     /// The thread. Ends when it was told to and every worker is gone, or can't be made to go.
     pub(super) fn run(mut self) {
         while !self.is_over() {
-            for ready in self.sleep() {
+            let most = self.sleep_at_most();
+            let sleeper = Sleeper::lie_down(Instant::now(), most.unwrap_or(Duration::MAX));
+            for ready in self.sleep(most) {
                 self.attend(ready);
             }
-            self.tick(Instant::now());
+            let now = Instant::now();
+            if let Some(overslept) = sleeper.overslept(now) {
+                self.put_off(now, overslept);
+            }
+            self.tick(now);
             self.bury_the_dead();
             self.sweep.turn();
         }
@@ -136,7 +142,7 @@ impl Watch {
     }
 
     /// Waits until something happens; what did.
-    fn sleep(&self) -> Vec<Ready> {
+    fn sleep(&self, most: Option<Duration>) -> Vec<Ready> {
         let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         let mut which = vec![Ready::Bell];
         if let Some(warden) = &self.warden {
@@ -146,7 +152,7 @@ impl Watch {
         for (i, worker) in self.workers.iter().enumerate() {
             worker.watch(i, &mut fds, &mut which);
         }
-        let timeout = self.sleep_at_most().and_then(|left| Timespec::try_from(left).ok());
+        let timeout = most.and_then(|left| Timespec::try_from(left).ok());
         if poll(&mut fds, timeout.as_ref()).is_err() {
             // A signal, or no memory for the moment.
             return Vec::new();
@@ -173,6 +179,14 @@ impl Watch {
             Ready::Stdout(i) => self.workers[i].drain(LogSource::Stdout, TURN, reporter),
             Ready::Stderr(i) => self.workers[i].drain(LogSource::Stderr, TURN, reporter),
             Ready::End(i) => self.workers[i].bury(reporter),
+        }
+    }
+
+    /// Nobody is to blame for the time in which this process did not run.
+    fn put_off(&mut self, now: Instant, overslept: Duration) {
+        self.workers.iter_mut().for_each(|worker| worker.put_off(now, overslept));
+        if let Some(leaving) = &mut self.leaving {
+            leaving.until = put_off(leaving.until, now, overslept);
         }
     }
 
@@ -227,13 +241,13 @@ impl Watch {
     }
 
     fn launch(&mut self, launch: Launch) {
-        let Launch { name, python, module, hello_by, answer } = launch;
+        let Launch { name, python, module, answer } = launch;
         self.appoint_warden();
         self.launched += 1;
         let token = format!("{}-{}", self.brood, self.launched);
         let link =
             process::launch(&python, &module, &token).map(|Launched { process, control, stdout, stderr }| {
-                let link = Arc::new(Link::new(name, process, control, self.bell.clone(), hello_by));
+                let link = Arc::new(Link::new(name, process, control, self.bell.clone()));
                 self.workers.push(Watched::new(Arc::clone(&link), token, stdout, stderr));
                 link
             });
@@ -268,7 +282,7 @@ struct Watched {
     budget: Budget,
     /// It has said hello; what it wrote before is for the one who waits for that.
     greeted: bool,
-    /// Since when it is not listened to any more.
+    /// How long it may live on, if it is not listened to any more.
     deaf: Option<Instant>,
     doomed: Option<Doom>,
     /// Killed, after it was asked for its stacks.
@@ -345,11 +359,19 @@ impl Watched {
         written.map_or(doom.until, |_| doom.until.min(self.spoke + STACKS_DONE))
     }
 
+    fn put_off(&mut self, now: Instant, overslept: Duration) {
+        self.deaf = self.deaf.map(|until| put_off(until, now, overslept));
+        if let Some(doom) = &mut self.doomed {
+            doom.until = put_off(doom.until, now, overslept);
+            self.spoke = now;
+        }
+    }
+
     fn tick(&mut self, now: Instant, reporter: &Reporter) {
         self.link.run_hooks();
         self.doom(now);
         self.measure(now, reporter);
-        if self.deaf.is_some_and(|since| now.saturating_duration_since(since) > DEAF_WITHIN) {
+        if self.deaf.is_some_and(|until| now > until) {
             self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
         }
         for line in self.last_words.overdue(now) {
@@ -400,11 +422,11 @@ impl Watched {
 
     /// Looks after one that was given up.
     fn doom(&mut self, now: Instant) {
-        let Some(doom) = self.link.doom() else { return };
         if self.doomed.is_none() {
-            self.doomed = Some(doom);
-            self.tail.expect_stacks();
+            self.doomed = self.link.doom();
+            self.doomed.inspect(|_| self.tail.expect_stacks());
         }
+        let Some(doom) = self.doomed else { return };
         if !self.executed && now >= self.kill_at(doom) {
             self.executed = true;
             self.link.process.kill();
@@ -428,7 +450,7 @@ impl Watched {
                 Ok(None) => return,
                 Ok(Some((say, None))) => self.take(say, reporter),
                 Ok(Some((_, Some(_)))) => self.refuse("it sent descriptors".into()),
-                Err(ControlError::Closed) => self.deaf = Some(Instant::now()),
+                Err(ControlError::Closed) => self.deaf = Some(Instant::now() + DEAF_WITHIN),
                 Err(why) => self.refuse(why.to_string()),
             }
         }
@@ -436,7 +458,7 @@ impl Watched {
 
     /// Ends a worker that broke the protocol, and listens to it no more.
     fn refuse(&mut self, how: String) {
-        self.deaf = Some(Instant::now());
+        self.deaf = Some(Instant::now() + DEAF_WITHIN);
         self.link.kill(Because::Hostile(how));
     }
 

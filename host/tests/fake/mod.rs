@@ -72,6 +72,16 @@ impl Fake {
         fs::read_to_string(self.folder.path().join(file)).unwrap()
     }
 
+    /// Whether it has written this file.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        self.folder.path().join(file).exists()
+    }
+
+    /// Puts an empty file into its folder.
+    pub(crate) fn put(&self, file: &str) {
+        fs::write(self.folder.path().join(file), "").unwrap();
+    }
+
     /// The number of the process that wrote it to this file, as soon as it has.
     pub(crate) fn pid(&self, file: &str) -> Option<u32> {
         fs::read_to_string(self.folder.path().join(file)).ok().map(|text| text.trim().parse().unwrap())
@@ -191,6 +201,12 @@ impl Player {
                 self.say(&Say::Notice(Notice::BlockFailed { failure, count: 3 }));
                 std::io::stderr().write_all(b"Fatal Python error: Segmentation fault\n").unwrap();
                 end_by(Signal::SEGV);
+            }
+            ("waits for a file when set", Ask::SetParameter { .. }) => {
+                fs::write("asked", "").unwrap();
+                while !Path::new("go").exists() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
             ("says garbage", Ask::Load { .. }) => send(&[0xff; 17]),
             ("says an empty message", Ask::Load { .. }) => send(&[]),
