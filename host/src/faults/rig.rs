@@ -119,6 +119,13 @@ impl Post {
         self.pipeline.plugins_mut().first().map_or(0, |plugin| plugin.worker().pid())
     }
 
+    /// How it stands with the plugin, for who looks into what was not survived.
+    fn state(&mut self) -> String {
+        let lives = if lives(self.pid()) { "lives" } else { "is dead" };
+        let counts = self.pipeline.plugins_mut().first().map(|plugin| plugin.stats().counts());
+        format!("its worker {lives}; {:?}", counts.unwrap_or_default())
+    }
+
     fn tell_plugin(&mut self, key: &str, value: &str) -> Result<bool> {
         let plugin = self.pipeline.plugins_mut().first();
         plugin.map_or(Ok(false), |plugin| plugin.worker().set_parameter(key, value))
@@ -318,6 +325,7 @@ impl Rig {
         }
         if !outcome.survived {
             outcome.notes.extend(self.lines.drain(..));
+            outcome.notes.extend(self.patient.as_mut().map(Post::state));
         }
         if !outcome.survived || !lives(pid) {
             self.let_go();
