@@ -15,7 +15,7 @@ use host::supervisor::{Because, Condition, Ending, Event, Limits, Spare, Spawner
 use rustix::process::Signal;
 use shared::clock;
 use shared::format::Format;
-use shared::message::STATE_MAX;
+use shared::message::{LogSource, STATE_MAX};
 use shared::ring::Waited;
 use std::path::Path;
 use std::sync::Barrier;
@@ -231,6 +231,27 @@ fn a_death_while_it_runs_is_an_event_and_frees_a_waiting_audio_thread() {
         (&*plugin, how.to_string().as_str()),
         ("gain", "was killed by SIGSEGV (a crash in native code)")
     );
+}
+
+#[test]
+fn a_death_has_what_was_printed_before_and_the_last_block_that_failed() {
+    let fake = Fake::new("prints, fails a block and crashes when set");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    worker.set_parameter("gain", "1").unwrap_err();
+    let death = worker.wait_death(LONG).unwrap();
+    for line in [(LogSource::Stderr, "to be read"), (LogSource::Worker, "of its own")] {
+        let line = (line.0, line.1.to_owned());
+        assert_eq!(death.log.iter().filter(|logged| **logged == line).count(), 1, "{:?}", death.log);
+    }
+    assert!(
+        death.failure.starts_with("block 3 that failed: ValueError: boom\nTraceback"),
+        "{}",
+        death.failure
+    );
+    assert!(death.stderr.contains("Segmentation fault"), "{}", death.stderr);
+    let fault = death.log.iter().find(|(_, line)| line.contains("Segmentation fault"));
+    assert_eq!(fault, None, "what it wrote while it died is not told twice");
 }
 
 #[test]

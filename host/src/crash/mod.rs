@@ -113,7 +113,7 @@ pub struct CrashReport {
 /// A line that a plugin wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// Where it came from: `stdout`, `stderr`, `host`.
+    /// Where it came from: `stdout`, `stderr`, `worker`.
     pub source: String,
     /// The line.
     pub text: String,

@@ -128,6 +128,9 @@ impl Remote {
             self.lose_what_is_open();
         }
         self.line = self.relief.as_mut().and_then(Relief::take);
+        if self.line.is_some() {
+            self.concealer.succeed();
+        }
         let progress = self.figures.stats.progress();
         progress.unfit.store(0, Ordering::Relaxed);
         // SYNC: incarnation; with Acquire in `recovery::case`: what is counted from here on is this one's.

@@ -110,6 +110,8 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
+    /// Why it could not be started again the last time.
+    not_started: String,
 }
 
 impl Case {
@@ -175,6 +177,7 @@ impl Case {
             What::Prepared { incarnation, result } => self.prepared(incarnation, result, spares, now_ns),
             What::CaughtUp { incarnation, result } => self.caught_up(incarnation, result, spares, now_ns),
             What::Saved { incarnation, state, took } => self.saved(incarnation, state, took, now_ns),
+            What::Given { number, result } => self.given(number, &result, spares, now_ns),
             What::Warm { .. } => {}
         }
     }
@@ -190,8 +193,14 @@ impl Case {
             }
             return;
         };
+        self.look_for_return(now_ns);
+        for earlier in self.obituaries.iter_mut().filter(|obituary| obituary.done.is_none()) {
+            earlier.done = Some("the next one died before its first good block".to_owned());
+        }
         let good_blocks = self.good_since(over.good_before);
-        self.snapshots.died(good_blocks);
+        if let Some(number) = self.snapshots.died(good_blocks) {
+            self.disown(number, spares, now_ns);
+        }
         self.begin_absence(now_ns);
         // News that waited for its first good block wait no more.
         if let Some(waiting) = self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
@@ -210,6 +219,16 @@ impl Case {
         self.patient.care.known().deaths += 1;
         let steps = self.succession.gone(incarnation, good_blocks, now_ns);
         self.carry_out(steps, spares, now_ns);
+    }
+
+    /// One that stands by with a state that is not to be used any more is of no use.
+    fn disown(&mut self, number: u64, spares: &mut Spares, now_ns: u64) {
+        let has_it = |heir: &mut Heir| heir.snapshot.as_ref().is_some_and(|it| it.number == number);
+        if let Some(heir) = self.heir.take_if(has_it) {
+            self.patient.care.known().twin = None;
+            let steps = self.succession.failed(heir.incarnation, now_ns);
+            self.carry_out(steps, spares, now_ns);
+        }
     }
 
     fn begin_absence(&mut self, now_ns: u64) {
@@ -244,7 +263,7 @@ impl Case {
                     self.snapshots.failed(snapshot.number);
                 }
                 self.heir = None;
-                self.tell(format!("plugin {} could not be started again: {why}", self.patient.name));
+                self.tell_not_started(&why.to_string());
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -281,8 +300,11 @@ impl Case {
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
         match state {
             Ok(Some(state)) if self.playing.as_ref().is_some_and(|p| p.incarnation == incarnation) => {
-                self.snapshots.take(state.into(), self.good_blocks());
+                let bytes: Arc<[u8]> = state.into();
                 self.saving.failed = false;
+                if let Some(number) = self.snapshots.take(Arc::clone(&bytes), self.good_blocks()) {
+                    self.give(Snapshot { number, bytes });
+                }
             }
             Ok(_) => {}
             Err(why) if !self.saving.failed && self.is_playing() => {
@@ -290,6 +312,26 @@ impl Case {
                 self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
             }
             Err(_) => {}
+        }
+    }
+
+    /// Keeps a twin as the one that plays is. From now on this is the state that it has.
+    fn give(&mut self, snapshot: Snapshot) {
+        let Some(heir) = &mut self.heir else { return };
+        let Some(twin) = self.patient.care.known().twin.clone() else { return };
+        if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
+            heir.snapshot = Some(snapshot.clone());
+            let errand = errand::give(self.notes.clone(), twin, snapshot);
+            self.saving.is_under_way = errand.is_some();
+            self.errands.extend(errand);
+        }
+    }
+
+    fn given(&mut self, number: u64, result: &Result<()>, spares: &mut Spares, now_ns: u64) {
+        self.saving.is_under_way = false;
+        if result.is_err() {
+            self.snapshots.failed(number);
+            self.disown(number, spares, now_ns);
         }
     }
 
@@ -345,7 +387,7 @@ impl Case {
         let causes = is_due.then(|| known.causes.to_string());
         drop(known);
         if let Some(causes) = causes {
-            self.told = Told { late, late_at_ns: now_ns.saturating_add(TELL_LATE_NS), ..self.told };
+            (self.told.late, self.told.late_at_ns) = (late, now_ns.saturating_add(TELL_LATE_NS));
             self.tell(format!("plugin {} lost blocks, so far {causes}", self.patient.name));
         }
     }
@@ -353,6 +395,12 @@ impl Case {
     fn look_at_worker(&mut self, now_ns: u64) {
         let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
         let progress = self.patient.stats.progress();
+        // Looked at first: the audio thread has let go of a liar already.
+        if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
+            playing.abandoned = true;
+            let why = "it wrote a sequence that nobody had asked for";
+            return playing.worker.abandon(Because::Hostile(why.into()));
+        }
         // SYNC: incarnation; with Release in `plugin::remote`. Until the audio thread has it, the counts are another's.
         if progress.incarnation.load(Ordering::Acquire) != playing.incarnation {
             return;
@@ -363,9 +411,7 @@ impl Case {
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
         let floods = self.patient.stats.counts().flooded - playing.floods_before;
-        let why = if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
-            Some(Because::Hostile("it wrote a sequence that nobody had asked for".into()))
-        } else if floods >= FLOODS {
+        let why = if floods >= FLOODS {
             Some(Because::Hostile("it woke the audio thread again and again for nothing".into()))
         } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
             let what = format!("{unfit} blocks in a row were not finite or far above full scale");
@@ -420,11 +466,18 @@ impl Case {
         if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
             return;
         }
-        let twin = self.patient.care.known().twin.clone();
         let worker = Arc::clone(&playing.worker);
-        let errand = errand::save(self.notes.clone(), playing.incarnation, worker, twin);
+        let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.is_under_way = errand.is_some();
         self.errands.extend(errand);
+    }
+
+    /// A reason that has been told already is not told with its traceback again.
+    fn tell_not_started(&mut self, why: &str) {
+        let is_known = why == self.told.not_started;
+        let shown = why.lines().next().filter(|_| is_known).unwrap_or(why);
+        self.tell(format!("plugin {} could not be started again: {shown}", self.patient.name));
+        why.clone_into(&mut self.told.not_started);
     }
 
     fn tell_moves(&mut self) {
@@ -458,8 +511,8 @@ impl Case {
                 Step::Plays(incarnation) => self.play(incarnation, now_ns),
                 Step::End(incarnation) => self.end(incarnation, now_ns),
                 Step::Wait { until_ns } => {
-                    let after_ms = until_ns.saturating_sub(now_ns) / 1_000_000;
-                    self.settle(&format!("it is started again in {after_ms} ms"));
+                    let after = obituary::span(until_ns.saturating_sub(now_ns));
+                    self.settle(&format!("it is started again in {after}"));
                 }
                 Step::GiveUp(why) => {
                     self.file.mark = mark_of(&self.patient.spec.file);

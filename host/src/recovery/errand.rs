@@ -110,22 +110,20 @@ pub(super) fn catch_up(
     })
 }
 
-/// Asks the plugin for its state, and gives it to its twin.
-pub(super) fn save(
-    notes: Notes,
-    incarnation: u32,
-    worker: Arc<Worker>,
-    twin: Option<Arc<Worker>>,
-) -> Option<JoinHandle<()>> {
+/// Asks the plugin for its state.
+pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Option<JoinHandle<()>> {
     run(notes, move |_| {
         let began = Instant::now();
         let state = worker.save_state();
-        let took = began.elapsed();
-        if let (Some(twin), Ok(Some(state))) = (twin, &state) {
-            // A twin that can't take it dies or is told when it is needed.
-            let _ = twin.load_state(state.clone());
-        }
-        What::Saved { incarnation, state, took }
+        What::Saved { incarnation, state, took: began.elapsed() }
+    })
+}
+
+/// Gives a twin a state.
+pub(super) fn give(notes: Notes, twin: Arc<Worker>, snapshot: Snapshot) -> Option<JoinHandle<()>> {
+    run(notes, move |_| What::Given {
+        number: snapshot.number,
+        result: twin.load_state(snapshot.bytes.to_vec()),
     })
 }
 

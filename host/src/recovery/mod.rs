@@ -117,6 +117,11 @@ enum What {
         state: Result<Option<Vec<u8>>>,
         took: Duration,
     },
+    /// A twin was given the state of this number.
+    Given {
+        number: u64,
+        result: Result<()>,
+    },
     Warm {
         python: PathBuf,
         spare: Result<Box<Spare>>,

@@ -13,7 +13,7 @@ use crate::plugin::line::Line;
 use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Death, Ending, Event, Teller};
-use shared::message::PluginKind;
+use shared::message::{LogSource, PluginKind};
 use shared::ring::{Look, Scrub};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,7 +91,14 @@ impl Obituary {
         let parameters = known.parameters.list.iter();
         let value = |value: &String| if patient.is_closed { String::new() } else { value.clone() };
         let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
-        let lines = death.stderr.lines().map(|text| LogLine { source: "stderr".into(), text: text.into() });
+        let line = |(source, text): &(LogSource, String)| {
+            let source = match source {
+                LogSource::Stdout => "stdout",
+                LogSource::Stderr => "stderr",
+                LogSource::Worker => "worker",
+            };
+            LogLine { source: source.into(), text: text.clone() }
+        };
         CrashReport {
             plugin: patient.name.to_string(),
             title: Some(format!("{} {}", loaded.name, loaded.version)),
@@ -113,8 +120,8 @@ impl Obituary {
             counts: patient.stats.counts(),
             incarnation: self.incarnation,
             parameters,
-            log: lines.collect(),
-            traceback: death.stderr.clone(),
+            log: death.log.iter().map(line).collect(),
+            traceback: death.traceback().to_owned(),
             plugin_time: known.times.plugin(),
             round_trip: known.times.round_trip(),
             stamps,
@@ -204,14 +211,29 @@ fn stamps(line: &Line, seq: u32) -> BlockStamps {
 /// What was done, in words, when another worker plays.
 pub(super) fn replaced(by: &str, back: Return, policy: &str) -> String {
     let Return { after_ns, replaced } = back;
-    let after_ms = after_ns as f64 / 1e6;
     let blocks = if replaced == 1 { "block" } else { "blocks" };
-    format!("{by} took over after {after_ms:.0} ms, {replaced} {blocks} replaced ({policy})")
+    format!("{by} took over after {}, {replaced} {blocks} replaced ({policy})", span(after_ns))
+}
+
+/// `35 ms`, or `8.1 s` from a second on.
+pub(super) fn span(ns: u64) -> String {
+    let ms = ns as f64 / 1e6;
+    if ms < 999.5 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1e3) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_took_its_place_is_told_with_how_long_that_took() {
+        let back = Return { after_ns: 4_400_000, replaced: 1 };
+        assert_eq!(
+            replaced("its twin", back, "mute"),
+            "its twin took over after 4 ms, 1 block replaced (mute)"
+        );
+        assert_eq!([999_400_000, 999_600_000, 8_142_000_000].map(span), ["999 ms", "1.0 s", "8.1 s"]);
+    }
 
     #[test]
     fn a_crash_is_told_with_the_place_in_the_plugins_own_file() {

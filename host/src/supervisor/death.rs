@@ -6,7 +6,12 @@
 use crate::error::Kind;
 use rustix::process::{Signal, WaitIdStatus};
 use shared::exit::Exit;
+use shared::message::LogSource;
 use std::fmt;
+
+/// What stands above each stack that a worker writes down, and above each traceback of Python's.
+pub(super) const STACK: &str = "(most recent call first):";
+const TRACEBACK: &str = "(most recent call last):";
 
 /// How a worker's process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,18 @@ pub struct Death {
     pub because: Option<Because>,
     /// The last lines it wrote to standard error; may be empty.
     pub stderr: String,
+    /// The last lines that were told of it while it lived, oldest first.
+    pub log: Vec<(LogSource, String)>,
+    /// The last failure of a block, a thread or a finaliser that it reported, with its traceback; may be empty.
+    pub failure: String,
+}
+
+/// What a worker has said, as far as it belongs to its end.
+#[derive(Debug, Default)]
+pub(super) struct LastSaid {
+    pub(super) stderr: String,
+    pub(super) log: Vec<(LogSource, String)>,
+    pub(super) failure: String,
 }
 
 /// Why the host ended a worker.
@@ -124,6 +141,16 @@ impl Because {
 }
 
 impl Death {
+    /// The stacks of its threads as it wrote them down at its end, or else the last Python traceback that it left;
+    /// empty without either.
+    pub(crate) fn traceback(&self) -> &str {
+        if self.stderr.contains(STACK) || self.failure.is_empty() && self.stderr.contains(TRACEBACK) {
+            &self.stderr
+        } else {
+            &self.failure
+        }
+    }
+
     /// What kind of error this death is to whoever waited for the worker.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -192,7 +219,8 @@ mod tests {
     use super::*;
 
     fn death(ending: Ending, because: Option<Because>) -> Death {
-        Death { ending, greeted: true, because, stderr: String::new() }
+        let (stderr, log, failure) = Default::default();
+        Death { ending, greeted: true, because, stderr, log, failure }
     }
 
     #[test]
@@ -234,6 +262,20 @@ mod tests {
             assert!(said.starts_with("was ended by the host: ") && said.contains(words), "{said}");
             assert_eq!(death.kind(), kind, "{said}");
         }
+    }
+
+    #[test]
+    fn stacks_are_worth_more_than_the_last_failure_and_that_more_than_what_else_it_printed() {
+        let of = |stderr: &str, failure: &str| {
+            let (stderr, failure) = (stderr.to_owned(), failure.to_owned());
+            Death { stderr, failure, ..death(Ending::Signal(9), None) }.traceback().to_owned()
+        };
+        let (stack, traceback) =
+            (format!("Thread 1 {STACK}\n  File"), format!("Traceback {TRACEBACK}\n  File"));
+        assert_eq!(of(&stack, &traceback), stack);
+        assert_eq!(of("a warning", &traceback), traceback);
+        assert_eq!(of(&traceback, ""), traceback);
+        assert_eq!(of("a warning", ""), "");
     }
 
     #[test]

@@ -203,7 +203,9 @@ mod tests {
         let plugin: Arc<str> = "p".into();
         let log = Event::Log { plugin: plugin.clone(), source: LogSource::Stdout, text: "x".into() };
         assert!(reporter.offer(log.clone()) && !reporter.offer(log.clone()));
-        let how = Death { ending: Ending::Code(3), greeted: true, because: None, stderr: String::new() };
+        let ending = Ending::Code(3);
+        let (stderr, lines, failure) = Default::default();
+        let how = Death { ending, greeted: true, because: None, stderr, log: lines, failure };
         let died = Event::Died { plugin, how: Arc::new(how) };
         reporter.owe(died.clone());
         assert!(reporter.owes());

@@ -6,7 +6,7 @@
 //! order of its answers.
 
 use super::bell::Bell;
-use super::death::{Because, Death, Ending};
+use super::death::{Because, Death, Ending, LastSaid};
 use super::process::Process;
 use super::stat::Condition;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -329,7 +329,7 @@ impl Link {
     }
 
     fn wait_killed(&self, limit: Duration) -> Arc<Death> {
-        self.wait_end(limit).unwrap_or_else(|| Arc::new(self.death(Ending::Unknown, String::new())))
+        self.wait_end(limit).unwrap_or_else(|| Arc::new(self.death(Ending::Unknown, LastSaid::default())))
     }
 
     /// Waits until the worker has ended and is reaped, but not for ever.
@@ -479,9 +479,9 @@ impl Link {
     }
 
     /// Tells everybody how it ended; whether it is an event too.
-    pub(super) fn end(&self, ending: Ending, stderr: String) -> (Arc<Death>, bool) {
+    pub(super) fn end(&self, ending: Ending, said: LastSaid) -> (Arc<Death>, bool) {
         self.set_gone();
-        let death = Arc::new(self.death(ending, stderr));
+        let death = Arc::new(self.death(ending, said));
         let mut state = self.state();
         state.ended = Some(Arc::clone(&death));
         state.waker = None;
@@ -493,8 +493,9 @@ impl Link {
         self.ended().is_some()
     }
 
-    fn death(&self, ending: Ending, stderr: String) -> Death {
+    fn death(&self, ending: Ending, said: LastSaid) -> Death {
+        let LastSaid { stderr, log, failure } = said;
         let state = self.state();
-        Death { ending, greeted: state.greeted, because: state.because.clone(), stderr }
+        Death { ending, greeted: state.greeted, because: state.because.clone(), stderr, log, failure }
     }
 }

@@ -4,6 +4,7 @@
 //! each turn reads a bounded amount, a line is cut, and a second has a budget.
 
 use rustix::io::{Errno, read};
+use shared::message::LogSource;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -127,6 +128,35 @@ impl Tail {
 
     pub(super) fn text(&self) -> String {
         self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The last lines that were passed on of a plugin, with where they came from: for the report of its death.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    lines: VecDeque<(LogSource, String)>,
+    bytes: usize,
+}
+
+impl Log {
+    const LINES: usize = 100;
+    const BYTES: usize = 32 * 1024;
+
+    /// Keeps each line of this text for as long as there is room; the last one in any case.
+    pub(super) fn push(&mut self, source: LogSource, text: &str) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            self.bytes += line.len();
+            self.lines.push_back((source, line.to_owned()));
+            while self.lines.len() > Self::LINES || self.bytes > Self::BYTES && self.lines.len() > 1 {
+                self.bytes -= self.lines.pop_front().map_or(0, |(_, line)| line.len());
+            }
+        }
+    }
+
+    /// The lines, oldest first. It is empty then.
+    pub(super) fn take(&mut self) -> Vec<(LogSource, String)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.lines).into()
     }
 }
 
@@ -268,6 +298,23 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_become_text() {
         assert_eq!(lines_of(&[b"a\xffb\n"]), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn the_last_lines_of_both_streams_are_kept_in_their_order_and_no_more_than_fit() {
+        let mut log = Log::default();
+        log.push(LogSource::Stdout, "dropped");
+        (0..Log::LINES - 2).for_each(|_| log.push(LogSource::Stdout, "x"));
+        log.push(LogSource::Stderr, "one\n\ntwo");
+        let lines = log.take();
+        assert_eq!((lines.len(), &lines[0]), (Log::LINES, &(LogSource::Stdout, "x".to_owned())));
+        let two = [(LogSource::Stderr, "one".to_owned()), (LogSource::Stderr, "two".to_owned())];
+        assert_eq!(lines[Log::LINES - 2..], two);
+        let long = "x".repeat(Log::BYTES - 1);
+        ["a", &long, "b", "c"].iter().for_each(|line| log.push(LogSource::Stdout, line));
+        assert_eq!(log.take().iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+        log.push(LogSource::Worker, &"x".repeat(2 * Log::BYTES));
+        assert_eq!(log.take().len(), 1);
     }
 
     #[test]

@@ -6,11 +6,11 @@
 
 use super::bell::Bell;
 use super::bounds::{Bounds, Excess};
-use super::death::{Because, Ending};
+use super::death::{Because, Ending, LastSaid, STACK};
 use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
-use super::output::{Budget, Dropped, LAST_TURN, LastWords, Pipe, TURN, Tail};
+use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
 use super::process::{self, Launched};
 use super::sweep::Sweep;
 use super::warden::{self, Warden};
@@ -33,8 +33,6 @@ const DEAF_WITHIN: Duration = Duration::from_secs(1);
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the thread sleeps at most while something is owed or due.
 const TICK: Duration = Duration::from_millis(100);
-/// What stands above each stack that a worker writes down.
-const STACK: &str = "(most recent call first):";
 /// How long a worker that writes down its stacks is silent when it is done.
 const STACKS_DONE: Duration = Duration::from_millis(3);
 
@@ -263,6 +261,9 @@ struct Watched {
     stdout: Option<Pipe>,
     stderr: Option<Pipe>,
     tail: Tail,
+    log: Log,
+    /// The last failure that it reported, in words, with its traceback.
+    failure: String,
     last_words: LastWords,
     budget: Budget,
     /// It has said hello; what it wrote before is for the one who waits for that.
@@ -290,6 +291,8 @@ impl Watched {
             stdout: Some(Pipe::new(stdout)),
             stderr: Some(Pipe::new(stderr)),
             tail: Tail::default(),
+            log: Log::default(),
+            failure: String::new(),
             last_words: LastWords::default(),
             budget: Budget::new(Instant::now()),
             greeted: false,
@@ -350,7 +353,7 @@ impl Watched {
             self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
         }
         for line in self.last_words.overdue(now) {
-            self.log(LogSource::Stderr, line, reporter);
+            self.pass_on(LogSource::Stderr, line, reporter);
         }
         if let Some(dropped) = self.budget.renew(now) {
             self.tell(dropped, reporter);
@@ -456,7 +459,7 @@ impl Watched {
         self.link.greeted(hello);
         let early = self.tail.text();
         if !early.is_empty() {
-            self.log(LogSource::Stderr, early, reporter);
+            self.pass_on(LogSource::Stderr, early, reporter);
         }
     }
 
@@ -468,12 +471,17 @@ impl Watched {
                 if log.source != LogSource::Stdout {
                     text.lines().for_each(|line| self.tail.push(line));
                 }
-                self.log(log.source, text, reporter);
+                self.pass_on(log.source, text, reporter);
             }
             Notice::BlockFailed { failure, count } => {
+                self.failure =
+                    format!("block {count} that failed: {}\n{}", failure.message, failure.traceback);
                 self.report(Event::BlockFailed { plugin, failure, count }, reporter);
             }
-            Notice::Unraisable(failure) => self.report(Event::Unraisable { plugin, failure }, reporter),
+            Notice::Unraisable(failure) => {
+                self.failure = format!("{}\n{}", failure.message, failure.traceback);
+                self.report(Event::Unraisable { plugin, failure }, reporter);
+            }
         }
     }
 
@@ -483,7 +491,8 @@ impl Watched {
         }
     }
 
-    fn log(&mut self, source: LogSource, text: String, reporter: &Reporter) {
+    fn pass_on(&mut self, source: LogSource, text: String, reporter: &Reporter) {
+        self.log.push(source, &text);
         let bytes = text.len();
         let plugin = self.link.name();
         if !self.budget.text(bytes) || !reporter.offer(Event::Log { plugin, source, text }) {
@@ -516,7 +525,7 @@ impl Watched {
         if self.greeted && source == LogSource::Stderr {
             self.err(line, reporter);
         } else if self.greeted {
-            self.log(source, line, reporter);
+            self.pass_on(source, line, reporter);
         }
     }
 
@@ -526,7 +535,7 @@ impl Watched {
             return;
         }
         if let Some(line) = self.last_words.keep(line, Instant::now()) {
-            self.log(LogSource::Stderr, line, reporter);
+            self.pass_on(LogSource::Stderr, line, reporter);
         }
     }
 
@@ -547,16 +556,22 @@ impl Watched {
         self.end(ending, reporter);
     }
 
+    fn last_said(&mut self) -> LastSaid {
+        let failure = std::mem::take(&mut self.failure);
+        LastSaid { stderr: self.tail.text(), log: self.log.take(), failure }
+    }
+
     fn end(&mut self, ending: Ending, reporter: &Reporter) {
         let last_words = self.last_words.take();
         if !matches!(ending, Ending::Signal(_)) {
-            last_words.into_iter().for_each(|line| self.log(LogSource::Stderr, line, reporter));
+            last_words.into_iter().for_each(|line| self.pass_on(LogSource::Stderr, line, reporter));
         }
         let dropped = self.budget.untold();
         if dropped != Dropped::default() {
             self.tell(dropped, reporter);
         }
-        let (how, is_event) = self.link.end(ending, self.tail.text());
+        let said = self.last_said();
+        let (how, is_event) = self.link.end(ending, said);
         if is_event {
             reporter.owe(Event::Died { plugin: self.link.name(), how });
         }
@@ -569,7 +584,8 @@ impl Drop for Watched {
         if !self.link.is_ended() {
             self.link.process.kill();
             self.link.process.kill_group();
-            self.link.end(Ending::Unknown, self.tail.text());
+            let said = self.last_said();
+            self.link.end(Ending::Unknown, said);
         }
     }
 }

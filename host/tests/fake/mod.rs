@@ -184,6 +184,14 @@ impl Player {
             }
             ("crashes", Ask::Load { .. }) => end_by(Signal::SEGV),
             ("crashes when set", Ask::SetParameter { .. }) => end_by(Signal::SEGV),
+            ("prints, fails a block and crashes when set", Ask::SetParameter { .. }) => {
+                self.log("of its own".into());
+                std::io::stderr().write_all(b"\nto be read\n").unwrap();
+                let failure = failure(Stage::Block, "ValueError: boom");
+                self.say(&Say::Notice(Notice::BlockFailed { failure, count: 3 }));
+                std::io::stderr().write_all(b"Fatal Python error: Segmentation fault\n").unwrap();
+                end_by(Signal::SEGV);
+            }
             ("says garbage", Ask::Load { .. }) => send(&[0xff; 17]),
             ("says an empty message", Ask::Load { .. }) => send(&[]),
             ("says too much", Ask::Load { .. }) => send(&vec![0; shared::message::LIMIT + 1]),
