@@ -90,11 +90,7 @@ impl Post {
         let source = FileSourceSpec { file: silence(&folder)?, repeat: true };
         let mut spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::device("virtual")).then(element);
         (spec.name, spec.block_frames) = (name.to_owned(), BLOCK_FRAMES);
-        let judge = Judge {
-            block_frames: format.block_frames(),
-            ramp_frames: RAMP_FRAMES,
-            level_max: 10f32.powf(wish.level_max_db() / 20.0),
-        };
+        let judge = Judge::new(format, RAMP_FRAMES, 10f32.powf(wish.level_max_db() / 20.0));
         let pipeline = Pipeline::open_around(&spec, supervisor, "", around, &mut |_| {})?;
         pipeline.play()?;
         Ok(Self { pipeline, listener: probe.listener, judge, tally: Tally::default(), folder })
