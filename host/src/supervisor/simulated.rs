@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What stands where the supervisor's thread would.
 #[derive(Debug)]
@@ -64,8 +64,7 @@ impl Stage {
             stat.try_clone().unwrap(),
         );
         let (control, _) = Control::pair().unwrap();
-        let hello_by = Instant::now() + Duration::from_secs(3600);
-        let link = Arc::new(Link::new("simulated".into(), process, control, self.bell.clone(), hello_by));
+        let link = Arc::new(Link::new("simulated".into(), process, control, self.bell.clone()));
         let puppet = Puppet { link, stat: Arc::new(stat) };
         puppet.say('S');
         puppet
