@@ -20,7 +20,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
-use std::time::Duration;
 
 /// What stands where the supervisor's thread would.
 #[derive(Debug)]

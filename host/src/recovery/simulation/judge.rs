@@ -51,6 +51,7 @@ pub(super) struct Judge {
     held: Vec<f32>,
     faded: usize,
     last: Vec<f32>,
+    from: Vec<f32>,
     offset: Vec<f32>,
     ramp_at: usize,
     broken: bool,
@@ -79,6 +80,7 @@ impl Judge {
             held: vec![0.0; deal.format.samples()],
             faded: 0,
             last: vec![0.0; channels],
+            from: vec![0.0; channels],
             offset: vec![0.0; channels],
             ramp_at: usize::MAX,
             broken: false,
@@ -205,13 +207,16 @@ impl Judge {
             if is_joint {
                 let step = (heard[0] - self.last[channel]).abs();
                 verdict(step < 1e-6, || format!("a joint with a step of {step}"))?;
+                self.from[channel] = self.last[channel];
                 self.offset[channel] = self.last[channel] - expected[0];
             }
             for (i, (heard, expected)) in heard.iter().zip(expected).enumerate() {
                 let at = self.ramp_at.saturating_add(i);
                 let right = if at < ramp {
                     let weight = 0.5 + 0.5 * (std::f32::consts::PI * at as f32 / ramp as f32).cos();
-                    (expected + self.offset[channel] * weight - heard).abs() < 1e-5
+                    let loudest = self.from[channel].abs().max(expected.abs());
+                    let joined = (expected + self.offset[channel] * weight).clamp(-loudest, loudest);
+                    (joined - heard).abs() < 1e-5
                 } else {
                     heard == expected
                 };
