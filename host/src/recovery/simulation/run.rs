@@ -174,8 +174,9 @@ impl Run {
         let block_ns = self.plot.format.block_ns();
         for _ in 0..self.plot.burst {
             let mut samples = vec![0.0; self.plot.format.samples()];
+            let block_began_ns = if self.section.is_some() { began_ns } else { now_ns() };
             self.chain.process_within(&mut samples, block_ns);
-            self.world.borrow_mut().look_after_takeovers();
+            self.world.borrow_mut().look_after_takeovers(block_began_ns);
         }
         self.go_on_until(now_ns());
         if runs_section {
@@ -189,7 +190,9 @@ impl Run {
         let Some(section) = &mut self.section else { return };
         let [first, last, outer] = [0, 1, 2].map(|at| Arc::clone(&self.judged[at].tape));
         while section.is_due() {
+            let began_ns = now_ns();
             section.process(published_ns);
+            self.world.borrow_mut().look_after_takeovers(began_ns);
             let original = first.lock().unwrap().original.clone();
             let block = outer.lock().unwrap().find(&original).expect("a block that was asked for");
             let samples = last.lock().unwrap().heard.last().expect("a block").samples.clone();
