@@ -20,6 +20,7 @@ use crate::telemetry;
 use shared::layout::Layout;
 use shared::message::PluginKind;
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -289,7 +290,7 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
     let pipelined = plot.shape == Shape::Section || (plot.shape == Shape::Pipelined && faulty);
     let mode = if pipelined { Mode::Pipelined } else { Mode::SameBlock };
     let own = if faulty { plot.own_latency } else { 0 };
-    let spec = spec_of(plot, faulty);
+    let spec = spec_of(plot, faulty, world.borrow().file.path());
     let burst_frames = burst as usize * format.block_frames();
     let latency_frames = own as usize + if pipelined { burst_frames } else { 0 };
     let latency_max_frames = if spec.adapt { own as usize + burst_frames } else { latency_frames };
@@ -346,8 +347,8 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
     (remote, deal)
 }
 
-fn spec_of(plot: &Plot, faulty: bool) -> PluginSpec {
-    let spec = PluginSpec::new("no such file");
+fn spec_of(plot: &Plot, faulty: bool, file: &Path) -> PluginSpec {
+    let spec = PluginSpec::new(file);
     if !faulty {
         return PluginSpec { adapt: false, standby: Standby::None, ..spec };
     }

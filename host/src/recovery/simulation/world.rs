@@ -21,11 +21,13 @@ use shared::layout::Layout;
 use shared::message::{Loaded, PluginKind};
 use shared::ring::{HostEnd, WorkerEnd};
 use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
 pub(super) const MS: u64 = 1_000_000;
 /// From a process's end until the supervisor's thread knows.
@@ -105,6 +107,8 @@ pub(super) struct World {
     recovery_not_before: u64,
     actors: Vec<Actor>,
     meddling: Option<usize>,
+    /// The faulty plugin's file, of which nobody reads more than its length.
+    pub(super) file: NamedTempFile,
     pub(super) faults: bool,
     pub(super) traces: bool,
     /// What must not have happened, but did.
@@ -133,6 +137,7 @@ impl World {
             recovery_not_before: 0,
             actors: Vec::new(),
             meddling: None,
+            file: NamedTempFile::new().unwrap(),
             faults: true,
             traces,
             wrong: Vec::new(),
@@ -550,7 +555,12 @@ impl World {
                 self.after();
             }
             Blow::ParameterSet => self.sides[0].care.known().parameters.set("gain", &now_ns.to_string()),
-            Blow::FileChanged => {}
+            Blow::FileChanged => {
+                if self.is_given_up(0) {
+                    self.sides[0].forgive();
+                }
+                self.file.write_all(b"#").unwrap();
+            }
             Blow::HostFrozen | Blow::Suspended | Blow::Paused | Blow::SectionLate => {}
         }
     }
