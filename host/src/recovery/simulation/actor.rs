@@ -21,6 +21,8 @@ pub(super) struct Actor {
     pub(super) lives: bool,
     /// Somebody has seen that the host gave it up.
     pub(super) doomed: bool,
+    /// When its end was known to the audio thread.
+    pub(super) gone_ns: Option<u64>,
     /// Since when it is at a block.
     pub(super) busy_ns: Option<u64>,
     /// It will not answer.
@@ -53,6 +55,7 @@ impl Actor {
             ring: None,
             lives: true,
             doomed: false,
+            gone_ns: None,
             busy_ns: None,
             stuck: false,
             lied: false,
@@ -77,7 +80,7 @@ impl Actor {
                 self.stuck = true;
                 self.puppet.say('T');
             }
-            Some(Fault::Late) => return Some(block_ns * rng.within(1, 24) / 2 + rng.within(0, block_ns)),
+            Some(Fault::Late) => return Some(block_ns * rng.within(1, 60) / 2 + rng.within(0, block_ns)),
             Some(Fault::SlowFor) => self.slow = rng.within(5, 200),
             Some(Fault::NotFinite) => self.not_finite = rng.within(1, 60),
             Some(Fault::TooLoud) => self.too_loud = rng.within(1, 60),

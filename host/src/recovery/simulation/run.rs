@@ -20,6 +20,7 @@ use crate::telemetry;
 use shared::layout::Layout;
 use shared::message::PluginKind;
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -174,8 +175,9 @@ impl Run {
         let block_ns = self.plot.format.block_ns();
         for _ in 0..self.plot.burst {
             let mut samples = vec![0.0; self.plot.format.samples()];
+            let block_began_ns = if self.section.is_some() { began_ns } else { now_ns() };
             self.chain.process_within(&mut samples, block_ns);
-            self.world.borrow_mut().look_after_takeovers();
+            self.world.borrow_mut().look_after_takeovers(block_began_ns);
         }
         self.go_on_until(now_ns());
         if runs_section {
@@ -189,7 +191,9 @@ impl Run {
         let Some(section) = &mut self.section else { return };
         let [first, last, outer] = [0, 1, 2].map(|at| Arc::clone(&self.judged[at].tape));
         while section.is_due() {
+            let began_ns = now_ns();
             section.process(published_ns);
+            self.world.borrow_mut().look_after_takeovers(began_ns);
             let original = first.lock().unwrap().original.clone();
             let block = outer.lock().unwrap().find(&original).expect("a block that was asked for");
             let samples = last.lock().unwrap().heard.last().expect("a block").samples.clone();
@@ -286,7 +290,7 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
     let pipelined = plot.shape == Shape::Section || (plot.shape == Shape::Pipelined && faulty);
     let mode = if pipelined { Mode::Pipelined } else { Mode::SameBlock };
     let own = if faulty { plot.own_latency } else { 0 };
-    let spec = spec_of(plot, faulty);
+    let spec = spec_of(plot, faulty, world.borrow().file.path());
     let burst_frames = burst as usize * format.block_frames();
     let latency_frames = own as usize + if pipelined { burst_frames } else { 0 };
     let latency_max_frames = if spec.adapt { own as usize + burst_frames } else { latency_frames };
@@ -343,8 +347,8 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
     (remote, deal)
 }
 
-fn spec_of(plot: &Plot, faulty: bool) -> PluginSpec {
-    let spec = PluginSpec::new("no such file");
+fn spec_of(plot: &Plot, faulty: bool, file: &Path) -> PluginSpec {
+    let spec = PluginSpec::new(file);
     if !faulty {
         return PluginSpec { adapt: false, standby: Standby::None, ..spec };
     }

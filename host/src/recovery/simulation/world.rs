@@ -21,11 +21,13 @@ use shared::layout::Layout;
 use shared::message::{Loaded, PluginKind};
 use shared::ring::{HostEnd, WorkerEnd};
 use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
 pub(super) const MS: u64 = 1_000_000;
 /// From a process's end until the supervisor's thread knows.
@@ -105,6 +107,8 @@ pub(super) struct World {
     recovery_not_before: u64,
     actors: Vec<Actor>,
     meddling: Option<usize>,
+    /// The faulty plugin's file, of which nobody reads more than its length.
+    pub(super) file: NamedTempFile,
     pub(super) faults: bool,
     pub(super) traces: bool,
     /// What must not have happened, but did.
@@ -133,6 +137,7 @@ impl World {
             recovery_not_before: 0,
             actors: Vec::new(),
             meddling: None,
+            file: NamedTempFile::new().unwrap(),
             faults: true,
             traces,
             wrong: Vec::new(),
@@ -342,6 +347,9 @@ impl World {
     fn sweep(&mut self) {
         for number in 0..self.actors.len() {
             let actor = &mut self.actors[number];
+            if actor.puppet.is_gone() {
+                actor.gone_ns.get_or_insert(time::now_ns());
+            }
             let is_alone = Arc::strong_count(&actor.puppet.link) == 1;
             if !actor.lives || actor.doomed || !(actor.puppet.is_gone() || is_alone) {
                 continue;
@@ -430,11 +438,13 @@ impl World {
         if time::now_ns() < self.recovery_at {
             return;
         }
-        match self.inbox.pop_front() {
-            Some(order) => self.watch.obey(order),
-            None => self.watch.look(),
+        if self.inbox.is_empty() {
+            self.watch.look();
         }
         while let Some(order) = self.inbox.pop_front() {
+            if let Order::Restart(id) = order {
+                self.sides.iter_mut().filter(|side| side.id == id).for_each(Side::forgive);
+            }
             self.watch.obey(order);
         }
         for told in self.stage.told() {
@@ -541,12 +551,16 @@ impl World {
                 self.delay_recovery(until_ns);
             }
             Blow::UserRestart => {
-                self.sides[0].forgive();
                 let _ = self.orders.send(Order::Restart(self.sides[0].id));
                 self.after();
             }
             Blow::ParameterSet => self.sides[0].care.known().parameters.set("gain", &now_ns.to_string()),
-            Blow::FileChanged => {}
+            Blow::FileChanged => {
+                if self.is_given_up(0) {
+                    self.sides[0].forgive();
+                }
+                self.file.write_all(b"#").unwrap();
+            }
             Blow::HostFrozen | Blow::Suspended | Blow::Paused | Blow::SectionLate => {}
         }
     }
@@ -574,21 +588,39 @@ impl World {
         }
     }
 
-    /// After each block: whether somebody took over who should not have.
-    pub(super) fn look_after_takeovers(&mut self) {
-        let now_ns = time::now_ns();
-        for side in &mut self.sides {
+    /// After the block that began then: whether somebody took over who should not have.
+    pub(super) fn look_after_takeovers(&mut self, began_ns: u64) {
+        for plugin in 0..self.sides.len() {
+            let side = &mut self.sides[plugin];
             let incarnation = side.incarnation_now();
             if incarnation == 0 || incarnation == side.incarnation_seen {
                 continue;
             }
-            side.incarnation_seen = incarnation;
+            let before = std::mem::replace(&mut side.incarnation_seen, incarnation);
             self.takeovers += 1;
-            let recent = side.deaths.iter().filter(|at| now_ns - **at < 29_000 * MS).count();
-            if recent > 5 {
-                self.wrong.push(format!("incarnation {incarnation} plays after {recent} deaths in 30 s"));
-            }
+            let wrong = self.takeover(plugin, before, incarnation, began_ns);
+            self.wrong.extend(wrong.map(|why| format!("incarnation {incarnation} plays {why}")));
         }
+    }
+
+    fn takeover(&self, plugin: usize, before: u32, incarnation: u32, began_ns: u64) -> Option<String> {
+        let now_ns = time::now_ns();
+        let recent = |at: &&u64| now_ns - **at < 29_000 * MS;
+        let deaths = || self.sides[plugin].deaths.iter().filter(recent);
+        let gone_ns = |incarnation| {
+            let is = |actor: &&Actor| (actor.plugin, actor.incarnation) == (Some(plugin), incarnation);
+            self.actors.iter().find(is).and_then(|actor| actor.gone_ns)
+        };
+        if gone_ns(incarnation).is_some_and(|gone_ns| gone_ns < began_ns) {
+            return Some("but is over".into());
+        }
+        let gone_ns = gone_ns(before)?;
+        if deaths().count() > 5 {
+            return Some(format!("after {} deaths in 30 s", deaths().count()));
+        }
+        // The first replacement comes at once, all others after a delay.
+        let at_once = now_ns - gone_ns < 95 * MS && deaths().any(|at| *at < gone_ns);
+        at_once.then(|| "at once, though another one died shortly before".into())
     }
 
     /// Who lives is known: it plays, it stands by, or it is being made.
@@ -598,6 +630,9 @@ impl World {
             let succession = self.watch.cases[&self.sides[plugin].id].succession();
             let incarnation = actor.incarnation;
             let is_known = succession.playing() == Some(incarnation) || succession.expects(incarnation);
+            if succession.is_given_up() && is_known {
+                self.wrong.push(format!("plugin {plugin} is given up, but worker {incarnation} lives"));
+            }
             let is_given_up = actor.puppet.is_gone() || Arc::strong_count(&actor.puppet.link) == 1;
             if !is_known && !is_given_up && actor.ring.is_some() {
                 self.wrong
@@ -625,7 +660,7 @@ impl Side {
         self.stats.progress().incarnation.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    pub(super) fn forgive(&mut self) {
+    fn forgive(&mut self) {
         self.deaths.clear();
     }
 }
