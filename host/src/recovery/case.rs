@@ -14,6 +14,7 @@ use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
 use crate::error::Result;
 use crate::plugin::cause::{Cause, attribute};
+use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Event, Spawner};
@@ -55,6 +56,12 @@ pub(super) struct Case {
     /// Gaps that were over when it was well.
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
+    /// What the audio thread has done with and nobody has asked for yet.
+    spent: Option<Line>,
+    /// Blocks that were never answered, by a worker of whose end not all is known yet.
+    unanswered: u64,
+    /// Why those of the last one that ended were not.
+    last_end: Cause,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -141,6 +148,9 @@ impl Case {
             absence: None,
             gaps_seen: 0,
             obituaries: Vec::new(),
+            spent: None,
+            unanswered: 0,
+            last_end: Cause::Dead,
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -217,7 +227,7 @@ impl Case {
             when: Timestamp::now(),
             good_blocks,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
-            line: None,
+            line: self.spent.take_if(|line| line.incarnation == incarnation),
             done: None,
             worker: over.worker,
         });
@@ -374,8 +384,10 @@ impl Case {
         self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
-            if let Some(obituary) = self.obituaries.iter_mut().find(of) {
-                obituary.line = Some(line);
+            match self.obituaries.iter_mut().find(of) {
+                Some(obituary) => obituary.line = Some(line),
+                // The audio thread may know of the end before anybody else does.
+                None => self.spent = Some(line),
             }
         }
     }
@@ -383,10 +395,17 @@ impl Case {
     fn look_at_misses(&mut self, now_ns: u64) {
         let mut known = self.patient.care.known();
         known.times.drain();
-        let unanswered = self.obituaries.last().and_then(|obituary| obituary.unanswered_cause());
         while let Ok(miss) = self.patient.misses.pop() {
-            let cause = attribute(&miss);
-            known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
+            match attribute(&miss) {
+                Cause::Dead => self.unanswered += 1,
+                cause => known.causes.add(cause),
+            }
+        }
+        let is_known = self.obituaries.last().is_none_or(|last| last.worker.death().is_some());
+        if is_known && self.playing.as_ref().is_none_or(|playing| !playing.worker.is_gone()) {
+            let last = self.obituaries.last().and_then(Obituary::unanswered_cause);
+            self.last_end = last.unwrap_or(self.last_end);
+            (0..std::mem::take(&mut self.unanswered)).for_each(|_| known.causes.add(self.last_end));
         }
         let late = self.patient.stats.counts().late;
         let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;

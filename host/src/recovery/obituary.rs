@@ -49,13 +49,14 @@ impl Obituary {
         all || (waited_ns >= WAIT_NS && self.worker.death().is_some())
     }
 
-    /// Why the last blocks were never answered, if the host has ended it.
+    /// Why the last blocks were never answered, once that is known.
     pub(super) fn unanswered_cause(&self) -> Option<Cause> {
-        match self.worker.death()?.because {
-            Some(Because::Hung { stopped: true, .. }) => Some(Cause::Stopped),
-            Some(Because::Hung { stopped: false, .. }) => Some(Cause::Code),
-            _ => None,
-        }
+        Some(match self.worker.death()?.because {
+            Some(Because::Hung { stopped: true, .. }) => Cause::Stopped,
+            // It may have looped or slept: nobody has measured.
+            Some(Because::Hung { stopped: false, .. }) => Cause::Unknown,
+            _ => Cause::Dead,
+        })
     }
 
     /// Tells it, with a report if there is a folder for it; on a thread of its own.
