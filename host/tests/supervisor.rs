@@ -4,6 +4,8 @@
 
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used)]
+// Of the fake, not every test executable uses every part.
+#![allow(dead_code)]
 
 mod fake;
 

@@ -5,6 +5,7 @@
 
 use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
+use super::failed_start::FailedStart;
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
@@ -55,6 +56,7 @@ pub(super) struct Case {
     /// Gaps that were over when it was well.
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
+    failed_starts: Vec<FailedStart>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -139,6 +141,7 @@ impl Case {
             absence: None,
             gaps_seen: 0,
             obituaries: Vec::new(),
+            failed_starts: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -239,12 +242,14 @@ impl Case {
                 heir.prepared = Some(prepared);
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
-            Err(NotPrepared { why, restoring }) => {
-                if let Some(snapshot) = heir.snapshot.as_ref().filter(|_| restoring) {
+            Err(NotPrepared { why, restoring, remains }) => {
+                let snapshot = heir.snapshot.take().filter(|_| restoring);
+                if let Some(snapshot) = &snapshot {
                     self.snapshots.failed(snapshot.number);
                 }
                 self.heir = None;
-                self.tell(format!("plugin {} could not be started again: {why}", self.patient.name));
+                let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
+                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -549,14 +554,19 @@ impl Case {
         let policy = self.patient.policy;
         let words = format!("its blocks are replaced ({policy}), {done}");
         self.patient.care.known().down = Some(done.to_owned());
+        let failed = self.failed_starts.last_mut().filter(|failed| failed.done.is_none());
+        let is_told = failed.map(|failed| failed.done = Some(words.clone())).is_some();
         match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
             Some(obituary) => obituary.done = Some(words),
+            None if is_told => {}
             None => self.tell(format!("plugin {}: {words}", self.patient.name)),
         }
     }
 
-    /// Publishes the obituaries that are whole.
+    /// Publishes the failed starts, and the obituaries that are whole.
     pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
+        // What follows from a death is told after it.
+        let is_told = self.obituaries.is_empty() || now_ns == u64::MAX;
         let whole: Vec<_> = self.obituaries.extract_if(.., |obituary| obituary.is_whole(now_ns)).collect();
         let patient = &self.patient;
         for obituary in &whole {
@@ -566,6 +576,10 @@ impl Case {
         self.reporting.retain(|thread| !thread.is_finished());
         let publish = |obituary: Obituary| obituary.publish(patient, reports, teller());
         self.reporting.extend(whole.into_iter().filter_map(publish));
+        if is_told {
+            let publish = |failed: FailedStart| failed.publish(patient, reports, teller());
+            self.reporting.extend(self.failed_starts.drain(..).filter_map(publish));
+        }
     }
 
     /// Whoever dies from now on was asked to.
