@@ -730,6 +730,15 @@ fn a_worker_that_starts_processes_without_end_is_ended_with_all_of_them() {
     }
 }
 
+/// As a fork bomb does: whoever has started two others ends.
+#[test]
+fn processes_without_end_are_counted_also_when_their_parents_have_gone() {
+    match ended_for("starts many orphans") {
+        Because::Processes { count, limit: 64 } => assert!(count > 64, "{count}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The nice values of the threads of a process, the main thread's first.
 fn nice(pid: u32) -> (i32, Vec<i32>) {
     let of =
