@@ -5,6 +5,7 @@
 
 use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
+use super::failed_start::FailedStart;
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
@@ -62,6 +63,7 @@ pub(super) struct Case {
     unanswered: u64,
     /// Why those of the last one that ended were not.
     last_end: Cause,
+    failed_starts: Vec<FailedStart>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -117,8 +119,6 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
-    /// Why it could not be started again the last time.
-    not_started: String,
 }
 
 impl Case {
@@ -151,6 +151,7 @@ impl Case {
             spent: None,
             unanswered: 0,
             last_end: Cause::Dead,
+            failed_starts: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -273,12 +274,14 @@ impl Case {
                 heir.prepared = Some(prepared);
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
-            Err(NotPrepared { why, restoring }) => {
-                if let Some(snapshot) = heir.snapshot.as_ref().filter(|_| restoring) {
+            Err(NotPrepared { why, restoring, remains }) => {
+                let snapshot = heir.snapshot.take().filter(|_| restoring);
+                if let Some(snapshot) = &snapshot {
                     self.snapshots.failed(snapshot.number);
                 }
                 self.heir = None;
-                self.tell_not_started(&why.to_string());
+                let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
+                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -497,14 +500,6 @@ impl Case {
         self.errands.extend(errand);
     }
 
-    /// A reason that has been told already is not told with its traceback again.
-    fn tell_not_started(&mut self, why: &str) {
-        let is_known = why == self.told.not_started;
-        let shown = why.lines().next().filter(|_| is_known).unwrap_or(why);
-        self.tell(format!("plugin {} could not be started again: {shown}", self.patient.name));
-        why.clone_into(&mut self.told.not_started);
-    }
-
     fn tell_moves(&mut self) {
         let moves = self.patient.stats.progress().moves.load(Ordering::Relaxed);
         if moves == std::mem::replace(&mut self.told.moves, moves) {
@@ -626,14 +621,19 @@ impl Case {
         let policy = self.patient.policy;
         let words = format!("its blocks are replaced ({policy}), {done}");
         self.patient.care.known().down = Some(done.to_owned());
+        let failed = self.failed_starts.last_mut().filter(|failed| failed.done.is_none());
+        let is_told = failed.map(|failed| failed.done = Some(words.clone())).is_some();
         match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
             Some(obituary) => obituary.done = Some(words),
+            None if is_told => {}
             None => self.tell(format!("plugin {}: {words}", self.patient.name)),
         }
     }
 
-    /// Publishes the obituaries that are whole.
+    /// Publishes the failed starts, and the obituaries that are whole.
     pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
+        // What follows from a death is told after it.
+        let is_told = self.obituaries.is_empty() || now_ns == u64::MAX;
         let whole: Vec<_> = self.obituaries.extract_if(.., |obituary| obituary.is_whole(now_ns)).collect();
         let patient = &self.patient;
         for obituary in &whole {
@@ -643,6 +643,10 @@ impl Case {
         self.reporting.retain(|thread| !thread.is_finished());
         let publish = |obituary: Obituary| obituary.publish(patient, reports, teller());
         self.reporting.extend(whole.into_iter().filter_map(publish));
+        if is_told {
+            let publish = |failed: FailedStart| failed.publish(patient, reports, teller());
+            self.reporting.extend(self.failed_starts.drain(..).filter_map(publish));
+        }
     }
 
     /// Whoever dies from now on was asked to.

@@ -8,6 +8,7 @@
 mod absence;
 mod case;
 mod errand;
+mod failed_start;
 pub(crate) mod hang;
 mod obituary;
 pub(crate) mod restart;

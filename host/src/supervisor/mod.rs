@@ -9,6 +9,7 @@
 
 mod bell;
 mod bounds;
+mod crowd;
 mod death;
 mod event;
 pub(crate) mod gauge;

@@ -6,6 +6,7 @@
 
 use super::bell::Bell;
 use super::bounds::{Bounds, Excess};
+use super::crowd::{Crowd, Crowds, everybody};
 use super::death::{Because, Ending, LastSaid, STACK};
 use super::event::{Event, Reporter};
 use super::gauge::Gauge;
@@ -13,7 +14,7 @@ use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
 use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
-use super::sweep::Sweep;
+use super::sweep::{self, Sweep};
 use super::warden::{self, Warden};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shared::control::ControlError;
@@ -67,6 +68,9 @@ pub(super) struct Watch {
     launched: u64,
     warden: Option<Warden>,
     sweep: Sweep,
+    crowd: Crowd,
+    /// When the crowd was looked at last.
+    looked: Instant,
     leaving: Option<Leaving>,
 }
 
@@ -90,8 +94,19 @@ enum Ready {
 impl Watch {
     pub(super) fn new(commands: Receiver<Command>, bell: Bell, reporter: Arc<Reporter>) -> Self {
         let brood = format!("{}-{}", std::process::id(), shared::clock::now_ns());
-        let (workers, sweep) = (Vec::new(), Sweep::default());
-        Self { commands, bell, reporter, workers, brood, launched: 0, warden: None, sweep, leaving: None }
+        Self {
+            commands,
+            bell,
+            reporter,
+            workers: Vec::new(),
+            brood,
+            launched: 0,
+            warden: None,
+            sweep: Sweep::default(),
+            crowd: Crowd::new(everybody()),
+            looked: Instant::now(),
+            leaving: None,
+        }
     }
 
     /// The thread. Ends when it was told to and every worker is gone, or can't be made to go.
@@ -182,6 +197,19 @@ impl Watch {
         }
     }
 
+    /// Processes whose parents have ended are found by their token alone.
+    fn look_at_crowd(&mut self, now: Instant) {
+        let is_due = now.saturating_duration_since(self.looked) >= TICK;
+        if !is_due || !self.workers.iter().any(Watched::is_measured) {
+            return;
+        }
+        self.looked = now;
+        if self.crowd.has_grown(everybody()) {
+            let crowds = sweep::census(&self.brood);
+            self.workers.iter_mut().for_each(|worker| worker.take_count(&crowds));
+        }
+    }
+
     /// Nobody is to blame for the time in which this process did not run.
     fn put_off(&mut self, now: Instant, overslept: Duration) {
         self.workers.iter_mut().for_each(|worker| worker.put_off(now, overslept));
@@ -193,6 +221,7 @@ impl Watch {
     /// What has to be looked after as time passes.
     fn tick(&mut self, now: Instant) {
         self.reporter.settle();
+        self.look_at_crowd(now);
         for worker in &mut self.workers {
             worker.tick(now, &self.reporter);
         }
@@ -291,6 +320,8 @@ struct Watched {
     spoke: Instant,
     stacks: Option<Instant>,
     gauge: Option<Gauge>,
+    /// How many processes were found by its token, if they were counted since the last sample.
+    counted: usize,
     bounds: Bounds,
     sampled: Instant,
     /// It was told that it takes too much processor time.
@@ -316,6 +347,7 @@ impl Watched {
             spoke: Instant::now(),
             stacks: None,
             gauge: None,
+            counted: 0,
             bounds: Bounds::default(),
             sampled: Instant::now(),
             is_greedy: false,
@@ -387,6 +419,11 @@ impl Watched {
         self.doomed.is_none() && self.link.bounds().is_some()
     }
 
+    fn take_count(&mut self, crowds: &Crowds) {
+        let all = crowds.get(self.token.as_bytes()).copied().unwrap_or(0);
+        self.counted = all.saturating_sub(1);
+    }
+
     /// Looks at what it uses, ten times a second.
     fn measure(&mut self, now: Instant, reporter: &Reporter) {
         let Some((memory_max, runs)) = self.link.bounds() else { return };
@@ -397,7 +434,8 @@ impl Watched {
         if self.gauge.is_none() {
             self.gauge = Gauge::open(self.link.process.pid()).ok();
         }
-        let Some(sample) = self.gauge.as_mut().and_then(Gauge::read) else { return };
+        let Some(mut sample) = self.gauge.as_mut().and_then(Gauge::read) else { return };
+        sample.processes = sample.processes.max(std::mem::take(&mut self.counted));
         match self.bounds.judge(now, sample, memory_max, runs) {
             None => {}
             Some(Excess::Deadly(because)) => self.link.abandon(because),

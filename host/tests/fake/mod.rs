@@ -245,6 +245,13 @@ impl Player {
                 shell.args(["-c", many]);
                 std::thread::spawn(move || shell.spawn().unwrap().wait());
             }
+            ("starts many orphans", Ask::SetParameter { .. }) => {
+                // Each in a process that ends at once, in a session of its own.
+                let many = "n=0; while [ $n -lt 100 ]; do n=$((n + 1)); setsid sh -c 'sleep 1000 &'; done";
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", many]);
+                std::thread::spawn(move || shell.spawn().unwrap().wait());
+            }
             ("takes all cores", Ask::SetParameter { .. }) => {
                 // Enough of them to get theirs on a busy machine.
                 for _ in 0..16 {
