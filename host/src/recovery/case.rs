@@ -5,6 +5,7 @@
 
 use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
+use super::failed_start::FailedStart;
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
@@ -62,6 +63,7 @@ pub(super) struct Case {
     unanswered: u64,
     /// Why those of the last one that ended were not.
     last_end: Cause,
+    failed_starts: Vec<FailedStart>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -117,8 +119,6 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
-    /// Why it could not be started again the last time.
-    not_started: String,
 }
 
 impl Case {
@@ -151,6 +151,7 @@ impl Case {
             spent: None,
             unanswered: 0,
             last_end: Cause::Dead,
+            failed_starts: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -174,6 +175,11 @@ impl Case {
     /// How long it need not be looked at.
     pub(super) fn rest(&self) -> Duration {
         Duration::from_nanos(self.hang.left_ns())
+    }
+
+    #[cfg(test)]
+    pub(super) fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     // --- what happens ---
@@ -268,12 +274,14 @@ impl Case {
                 heir.prepared = Some(prepared);
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
-            Err(NotPrepared { why, restoring }) => {
-                if let Some(snapshot) = heir.snapshot.as_ref().filter(|_| restoring) {
+            Err(NotPrepared { why, restoring, remains }) => {
+                let snapshot = heir.snapshot.take().filter(|_| restoring);
+                if let Some(snapshot) = &snapshot {
                     self.snapshots.failed(snapshot.number);
                 }
                 self.heir = None;
-                self.tell_not_started(&why.to_string());
+                let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
+                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -376,6 +384,7 @@ impl Case {
     }
 
     fn collect_lines(&mut self) {
+        self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             match self.obituaries.iter_mut().find(of) {
@@ -491,14 +500,6 @@ impl Case {
         self.errands.extend(errand);
     }
 
-    /// A reason that has been told already is not told with its traceback again.
-    fn tell_not_started(&mut self, why: &str) {
-        let is_known = why == self.told.not_started;
-        let shown = why.lines().next().filter(|_| is_known).unwrap_or(why);
-        self.tell(format!("plugin {} could not be started again: {shown}", self.patient.name));
-        why.clone_into(&mut self.told.not_started);
-    }
-
     fn tell_moves(&mut self) {
         let moves = self.patient.stats.progress().moves.load(Ordering::Relaxed);
         if moves == std::mem::replace(&mut self.told.moves, moves) {
@@ -573,8 +574,7 @@ impl Case {
     fn arm(&mut self, incarnation: u32) {
         let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
         if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
-            // The queue has room for one that lives and several that have died in it.
-            let _ = self.patient.depot.arm(prepared.line);
+            self.patient.depot.arm(prepared.line);
         }
     }
 
@@ -621,14 +621,19 @@ impl Case {
         let policy = self.patient.policy;
         let words = format!("its blocks are replaced ({policy}), {done}");
         self.patient.care.known().down = Some(done.to_owned());
+        let failed = self.failed_starts.last_mut().filter(|failed| failed.done.is_none());
+        let is_told = failed.map(|failed| failed.done = Some(words.clone())).is_some();
         match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
             Some(obituary) => obituary.done = Some(words),
+            None if is_told => {}
             None => self.tell(format!("plugin {}: {words}", self.patient.name)),
         }
     }
 
-    /// Publishes the obituaries that are whole.
+    /// Publishes the failed starts, and the obituaries that are whole.
     pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
+        // What follows from a death is told after it.
+        let is_told = self.obituaries.is_empty() || now_ns == u64::MAX;
         let whole: Vec<_> = self.obituaries.extract_if(.., |obituary| obituary.is_whole(now_ns)).collect();
         let patient = &self.patient;
         for obituary in &whole {
@@ -638,11 +643,15 @@ impl Case {
         self.reporting.retain(|thread| !thread.is_finished());
         let publish = |obituary: Obituary| obituary.publish(patient, reports, teller());
         self.reporting.extend(whole.into_iter().filter_map(publish));
+        if is_told {
+            let publish = |failed: FailedStart| failed.publish(patient, reports, teller());
+            self.reporting.extend(self.failed_starts.drain(..).filter_map(publish));
+        }
     }
 
     /// Whoever dies from now on was asked to.
     pub(super) fn stop(&mut self) {
-        self.succession.stop(shared::clock::now_ns());
+        self.succession.stop(crate::clock::now_ns());
         self.is_over = true;
     }
 
