@@ -171,3 +171,20 @@ fn a_plugin_whose_output_is_no_audio_block_after_block_is_replaced_as_faulty() {
         assert_eq!(scene.plugins[0].status().deaths, 1);
     }
 }
+
+#[test]
+fn a_plugin_that_takes_more_memory_than_it_may_is_named_and_replaced() {
+    let folder = Folder::new();
+    let hoard = "self.hoard = getattr(self, 'hoard', []) + [np.ones(1 << 20)]";
+    let spec = same_block(&wicked(&folder, hoard));
+    let spec = PluginSpec { memory_max: Some(256 << 20), standby: Standby::None, adapt: false, ..spec };
+    let mut scene = Scene::new(rack(), vec![spec]);
+    scene.play_answered(3);
+    let first = scene.plugins[0].worker().pid();
+    scene.play_until_replaced(0, first, AMPLE_NS);
+    scene.play_answered(3);
+    let found = scene.assert_in_place(0, &[-1.0, 1.0]);
+    assert_eq!(found[found.len() - 3..], [-1.0; 3]);
+    let told = scene.wait_told(&["plugin wicked was ended by the host: it used ", "took over"]);
+    assert!(told.contains("256 MiB are allowed (memory_max)"), "{told}");
+}
