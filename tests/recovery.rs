@@ -254,7 +254,8 @@ fn given_up(folder: &Folder) -> Scene {
     scene.play_until("it to be given up", AMPLE_NS, |scene| {
         scene.plugins[0].status().dead.is_some_and(|dead| dead.contains("not started again"))
     });
-    let told = scene.wait_told(&["until its file changes: it died 3 times before 100 good blocks"]);
+    let told =
+        scene.wait_told(&["until its file changes: it failed 3 times in a row before 100 good blocks"]);
     let starts = told.lines().filter(|line| line.contains("it is started again in 100 ms")).count();
     assert_eq!((scene.plugins[0].status().deaths, starts), (3, 1), "{told}");
     scene

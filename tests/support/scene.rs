@@ -271,8 +271,9 @@ pub fn wait_for_twin(scene: &Scene, plugin: usize, folder: &Folder) -> u32 {
         plugin.set_parameter("ping", "1").expect("a living plugin");
         // Whoever stands by is given each parameter too, but so is one that is being made.
         let own = plugin.worker().pid();
-        let pids = pings().filter_map(|file| file.file_name().to_str()?.strip_prefix("ping-")?.parse().ok());
-        twin = pids.filter(|pid| *pid != own).next();
+        let mut pids =
+            pings().filter_map(|file| file.file_name().to_str()?.strip_prefix("ping-")?.parse().ok());
+        twin = pids.find(|pid| *pid != own);
         twin.is_some()
     });
     scene.settle(folder);
