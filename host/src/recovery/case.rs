@@ -14,6 +14,7 @@ use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
 use crate::error::Result;
 use crate::plugin::cause::{Cause, attribute};
+use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Event, Spawner};
@@ -77,6 +78,8 @@ struct Playing {
     snapshot: Option<Snapshot>,
     /// The host has ended it; its end is on its way.
     abandoned: bool,
+    /// What the audio thread has given back before that end was known.
+    line: Option<Line>,
 }
 
 /// A worker that is made or stands by.
@@ -129,6 +132,7 @@ impl Case {
             floods_before: 0,
             snapshot: None,
             abandoned: false,
+            line: None,
         };
         let told = notes.clone();
         playing.worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
@@ -212,7 +216,7 @@ impl Case {
             when: Timestamp::now(),
             good_blocks,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
-            line: None,
+            line: over.line,
             done: None,
             worker: over.worker,
         });
@@ -370,6 +374,10 @@ impl Case {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             if let Some(obituary) = self.obituaries.iter_mut().find(of) {
                 obituary.line = Some(line);
+            } else if let Some(playing) = &mut self.playing
+                && playing.incarnation == line.incarnation
+            {
+                playing.line = Some(line);
             }
         }
     }
@@ -577,6 +585,7 @@ impl Case {
             floods_before: counts.flooded,
             snapshot: heir.snapshot,
             abandoned: false,
+            line: None,
         });
         let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);
         self.hang = HangWatch::new(limit_ns, limit_blocks);
