@@ -782,3 +782,21 @@ fn the_report_of_a_worker_that_lied_has_the_blocks_that_it_was_given() {
     assert!(kept[0].path.join("in.wav").exists());
     plugin.shutdown().unwrap_err();
 }
+
+#[test]
+fn late_blocks_of_a_worker_that_hangs_are_not_blamed_on_its_end() {
+    // A fake worker answers questions, but no block.
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let spec = PluginSpec { restart: false, hang_after: Some(SHORT), ..fake.spec() };
+    let (mut plugin, remote) = Plugin::load(&supervisor, spec, format()).unwrap();
+    let mut chain = Chain::new(format(), vec![Box::new(remote)]).unwrap();
+    let mut samples = vec![0.25; format().samples()];
+    until("the end of it", || {
+        chain.process(&mut samples);
+        plugin.status().causes.total() >= 8
+    });
+    let causes = plugin.status().causes;
+    assert_eq!((causes.hung, causes.total()), (8, 8), "{causes}");
+    plugin.shutdown().unwrap_err();
+}

@@ -78,6 +78,8 @@ struct Playing {
     snapshot: Option<Snapshot>,
     /// The host has ended it; its end is on its way.
     abandoned: bool,
+    /// Why its last blocks were never answered, if it was not its end.
+    unanswered: Option<Cause>,
     /// What the audio thread has given back before that end was known.
     line: Option<Line>,
 }
@@ -132,6 +134,7 @@ impl Case {
             floods_before: 0,
             snapshot: None,
             abandoned: false,
+            unanswered: None,
             line: None,
         };
         let told = notes.clone();
@@ -215,6 +218,7 @@ impl Case {
             at_ns: now_ns,
             when: Timestamp::now(),
             good_blocks,
+            unanswered: over.unanswered,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
             line: over.line,
             done: None,
@@ -385,7 +389,10 @@ impl Case {
     fn look_at_misses(&mut self, now_ns: u64) {
         let mut known = self.patient.care.known();
         known.times.drain();
-        let unanswered = self.obituaries.last().and_then(|obituary| obituary.unanswered_cause());
+        // One that the host has ended is away for the audio thread before its end is known.
+        let ended = self.playing.as_ref().filter(|playing| playing.abandoned);
+        let last = || self.obituaries.last().and_then(|obituary| obituary.unanswered);
+        let unanswered = ended.map_or_else(last, |playing| playing.unanswered);
         while let Ok(miss) = self.patient.misses.pop() {
             let cause = attribute(&miss);
             known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
@@ -426,6 +433,7 @@ impl Case {
             Some(Because::Faulty(what))
         } else if let Some(hung) = hung {
             let stopped = playing.worker.condition() == Condition::Stopped;
+            playing.unanswered = Some(if stopped { Cause::Stopped } else { Cause::Hung });
             Some(Because::Hung { for_ms: hung.for_ns / 1_000_000, stopped })
         } else {
             if asked.wrapping_sub(answered) >= OWED_BLOCKS {
@@ -585,6 +593,7 @@ impl Case {
             floods_before: counts.flooded,
             snapshot: heir.snapshot,
             abandoned: false,
+            unanswered: None,
             line: None,
         });
         let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);

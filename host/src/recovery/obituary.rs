@@ -12,7 +12,7 @@ use crate::plugin::cause::Cause;
 use crate::plugin::line::Line;
 use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
-use crate::supervisor::{Because, Death, Ending, Event, Teller};
+use crate::supervisor::{Death, Ending, Event, Teller};
 use shared::message::{LogSource, PluginKind};
 use shared::ring::{Look, Scrub, Status, Taken};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub(super) struct Obituary {
     pub(super) at_ns: u64,
     pub(super) when: Timestamp,
     pub(super) good_blocks: u64,
+    /// Why its last blocks were never answered, if it was not its end.
+    pub(super) unanswered: Option<Cause>,
     /// The state that it was given.
     pub(super) state: Option<Arc<[u8]>>,
     pub(super) line: Option<Line>,
@@ -47,15 +49,6 @@ impl Obituary {
         let has_line = self.line.is_some() || waited_ns >= WAIT_FOR_LINE_NS;
         let all = self.worker.death().is_some() && has_line && self.done.is_some();
         all || (waited_ns >= WAIT_NS && self.worker.death().is_some())
-    }
-
-    /// Why the last blocks were never answered, if the host has ended it.
-    pub(super) fn unanswered_cause(&self) -> Option<Cause> {
-        match self.worker.death()?.because {
-            Some(Because::Hung { stopped: true, .. }) => Some(Cause::Stopped),
-            Some(Because::Hung { stopped: false, .. }) => Some(Cause::Code),
-            _ => None,
-        }
     }
 
     /// Tells it, with a report if there is a folder for it; on a thread of its own.
