@@ -132,6 +132,7 @@ impl Remote {
         self.line = self.relief.as_mut().and_then(Relief::take);
         if self.line.is_some() {
             self.concealer.succeed();
+            self.adapt.succeed();
         }
         let progress = self.figures.stats.progress();
         progress.unfit.store(0, Ordering::Relaxed);
