@@ -397,7 +397,8 @@ impl Remote {
         self.concealer.realign(self.terms.own_latency_frames as usize + added_frames as usize);
         let progress = self.figures.stats.progress();
         progress.added_frames.store(added_frames, Ordering::Relaxed);
-        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // SYNC: moves; with Acquire in `recovery::case`: whoever sees the move sees where to.
+        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 }
 
