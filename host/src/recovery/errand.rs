@@ -164,6 +164,14 @@ pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Optio
 
 /// Gives a twin a state.
 pub(super) fn give(notes: Notes, twin: Arc<Worker>, snapshot: Snapshot) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Give {
+            notes,
+            twin,
+            number: snapshot.number,
+        });
+    }
     run(notes, move |_| What::Given {
         number: snapshot.number,
         result: twin.load_state(snapshot.bytes.to_vec()),

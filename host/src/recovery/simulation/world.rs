@@ -63,6 +63,11 @@ enum Happening {
         incarnation: u32,
         worker: Arc<Worker>,
     },
+    Given {
+        notes: Notes,
+        twin: Arc<Worker>,
+        number: u64,
+    },
     /// The recovery thread runs, unless it was put off.
     Recovery,
 }
@@ -401,6 +406,10 @@ impl World {
                 let state = if worker.is_gone() { Err(failed()) } else { Ok(Some(state)) };
                 notes.send(What::Saved { incarnation, state, took: Duration::from_millis(1) });
             }
+            Happening::Given { notes, twin, number } => {
+                let result = if twin.is_gone() { Err(failed()) } else { Ok(()) };
+                notes.send(What::Given { number, result });
+            }
             Happening::Recovery => self.recover(),
         }
     }
@@ -476,6 +485,10 @@ impl World {
             Errand::Save { notes, incarnation, worker } => {
                 let after_ns = self.rng.within(MS / 2, 20 * MS);
                 self.after_ns(after_ns, Happening::Saved { notes, incarnation, worker });
+            }
+            Errand::Give { notes, twin, number } => {
+                let after_ns = self.rng.within(MS / 2, 20 * MS);
+                self.after_ns(after_ns, Happening::Given { notes, twin, number });
             }
         }
     }
