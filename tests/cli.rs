@@ -30,22 +30,28 @@ fn assert_plugin(plugin: &Value) {
             "file",
             "kind",
             "mode",
+            "moves",
+            "added_frames",
             "lost",
             "pid",
             "python",
+            "standby",
+            "deaths",
+            "last_death",
             "dead",
+            "quarantined",
             "uncached",
             "uncached_blocks",
             "counts",
+            "causes",
             "plugin_time",
             "round_trip",
         ],
     );
     let counts = &plugin["counts"];
-    assert_keys(
-        counts,
-        &["good", "late", "failed", "gone", "behind", "torn", "non_finite_blocks", "non_finite_samples"],
-    );
+    let lost = ["late", "failed", "gone", "behind", "torn", "forged"];
+    let guarded = ["non_finite_blocks", "non_finite_samples", "too_loud_blocks", "too_loud_samples"];
+    assert_keys(counts, &[&["good", "flooded"], &lost[..], &guarded].concat());
     let times = ["p50_us", "p99_us", "p999_us", "max_us"];
     for key in ["plugin_time", "round_trip"] {
         assert_keys(&plugin[key], &times);

@@ -42,7 +42,7 @@ return True";
     let pipeline = |plugin| {
         format!(
             "[[pipeline]]\nblock = 1024\nsource = {{ file = \"in.wav\", loop = true }}\nsink = \"virtual\"
-             plugins = [{{ file = {plugin:?}, deadline = 0.95 }}]\n"
+             plugins = [{{ file = {plugin:?}, deadline = 0.95, restart = false }}]\n"
         )
     };
     let running = run(&config(&folder, &(pipeline(&victim) + &pipeline(&healthy))), &[]);

@@ -146,7 +146,7 @@ fn recorded_latency(block: u32) -> (usize, u64) {
          plugins = [
              {{ file = {delay:?}, mode = \"pipelined\" }},
              {{ file = {passthrough:?}, mode = \"pipelined\" }},
-             {{ file = {passthrough:?} }},
+             {{ file = {passthrough:?}, adapt = false }},
          ]",
         passthrough = shipped("examples/passthrough.py")
     );

@@ -7,13 +7,13 @@ use host::chain::Chain;
 use host::plugin::spec::{Lost, PluginSpec};
 use host::plugin::{Plugin, Remote};
 use host::processor::Processor;
-use rustix::process::{Pid, Signal, kill_process};
 use std::f32::consts::PI;
 use tests::audio::{largest_step, noises, slow_sine};
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block, wait_answered};
 use tests::gate::Gate;
 use tests::nda::Render;
 use tests::plugins::{processor, processor_with, sink, source};
+use tests::scene::kill;
 use tests::until::{DEADLINE, until};
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
@@ -275,18 +275,12 @@ fn a_rendered_plugin_that_fails_closed_leaves_silence_in_the_file() {
     assert_eq!(Wav::read(&folder.file("out.wav")), wav.map(|_| 0.0));
 }
 
-fn kill(plugin: &Plugin) {
-    let pid = i32::try_from(plugin.worker().pid()).ok().and_then(Pid::from_raw).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    let gone = plugin.worker().gone();
-    until("the supervisor to notice", || gone.load(std::sync::atomic::Ordering::Relaxed));
-}
-
 #[test]
 fn a_killed_worker_is_bypassed_counted_and_told() {
     let folder = Folder::new();
     let rack = Rack::new(1, 512, 48_000);
-    let (mut plugins, mut chain) = chain_of(&rack, vec![same_block(&inverter(&folder, Way::Raises, &[]))]);
+    let spec = same_block(&inverter(&folder, Way::Raises, &[]));
+    let (mut plugins, mut chain) = chain_of(&rack, vec![PluginSpec { restart: false, ..spec }]);
     let sine = slow_sine(BLOCK * BLOCKS, STEP);
     let mut heard = Vec::new();
     for (number, block) in sine.chunks_exact(BLOCK).enumerate() {
@@ -314,7 +308,7 @@ fn a_killed_encryptor_lets_nothing_through() {
     let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     for mode in [same_block, pipelined] {
         let spec = mode(&shipped("examples/fernet_encryptor.py")).set("key", key);
-        let spec = PluginSpec { guard: host::plugin::spec::Guard::Off, ..spec };
+        let spec = PluginSpec { guard: host::plugin::spec::Guard::Off, restart: false, ..spec };
         let (plugins, mut chain) = chain_of(&rack, vec![spec, mode(&shipped("examples/passthrough.py"))]);
         let mut block = vec![0.25; 2 * BLOCK];
         (0..3).for_each(|_| chain.process_within(&mut block, AMPLE_NS));

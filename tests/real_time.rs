@@ -210,14 +210,16 @@ fn lost_blocks_of_every_policy_cost_no_more_than_good_ones() {
     for lost in [Lost::Bypass, Lost::Mute, Lost::Hold] {
         let (supervisor, _events) = Supervisor::new().unwrap();
         let fails = PluginSpec { lost, ..written(folder.path(), "fails.py", "return self.n % 2 == 0") };
-        let nan = written(folder.path(), "nan.py", "buffer.data[0, 3] = float('nan'); return True");
+        // Not in every block: that would be a faulty plugin, which is replaced.
+        let nan = "buffer.data[0, 3] = float('nan') if self.n % 2 else 0; return True";
+        let nan = written(folder.path(), "nan.py", nan);
         let raises = PluginSpec { lost, ..written(folder.path(), "raises.py", "raise ValueError('no')") };
         let (mut plugins, processors) = loaded(&supervisor, vec![fails, nan, raises]);
         let chain = Chain::new(format(), processors).unwrap();
         confined(Wait::Bounded, run(chain, 500, Duration::ZERO));
         let counts: Vec<_> = plugins.iter_mut().map(|plugin| plugin.status().counts).collect();
         assert_eq!((counts[0].good, counts[0].failed), (250, 250));
-        assert_eq!((counts[1].good, counts[1].non_finite_blocks), (500, 500));
+        assert_eq!((counts[1].good, counts[1].non_finite_blocks), (500, 250));
         assert_eq!(counts[2].failed, 500);
     }
 }
@@ -225,7 +227,8 @@ fn lost_blocks_of_every_policy_cost_no_more_than_good_ones() {
 #[test]
 fn a_dead_worker_costs_nothing_at_all() {
     let (supervisor, _events) = Supervisor::new().unwrap();
-    let (mut plugins, processors) = loaded(&supervisor, vec![example("passthrough.py")]);
+    let spec = PluginSpec { restart: false, ..example("passthrough.py") };
+    let (mut plugins, processors) = loaded(&supervisor, vec![spec]);
     let chain = Chain::new(format(), processors).unwrap();
     let pid = rustix::process::Pid::from_raw(plugins[0].worker().pid().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

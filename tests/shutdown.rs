@@ -283,7 +283,8 @@ fn killed_outright_nda_takes_its_workers_with_it() {
     let running = run(&config(&folder, &text), &[]);
     wait_told(&folder, "playing");
     let workers = workers_of(running.pid());
-    assert_eq!(workers.len(), 3);
+    // One for each plugin, and perhaps a spare already.
+    assert!(workers.len() >= 3, "{workers:?}");
     running.signal(Signal::KILL);
     let (_, done) = running.wait_alone();
     assert_eq!(done.code, None);

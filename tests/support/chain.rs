@@ -37,6 +37,11 @@ impl Rack {
         Self { supervisor, events, format }
     }
 
+    /// Has reports of deaths written into this folder.
+    pub fn report_to(&self, folder: &Path) {
+        self.supervisor.report_to(folder);
+    }
+
     /// Loads a plugin with the workspace's interpreter.
     ///
     /// # Panics

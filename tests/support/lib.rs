@@ -8,6 +8,7 @@ pub mod leftovers;
 pub mod nda;
 pub mod plugin_file;
 pub mod plugins;
+pub mod scene;
 pub mod until;
 pub mod wav;
 pub mod worker_process;

@@ -7,7 +7,7 @@ use super::plain;
 use super::table::{self, cut};
 use super::words::{self, own_name};
 use super::{bar, out};
-use crate::report::PipelineStatus;
+use crate::report::{PipelineStatus, PluginStatus};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use std::time::Duration;
@@ -100,7 +100,10 @@ fn compact(elapsed: Duration, pipeline: &PipelineStatus, peaks: &Peaks, width: u
     let mut lines = vec![heading(elapsed, pipeline, width)];
     lines.extend(bar::lines(&peaks.fold(1), inner).into_iter().map(indented));
     lines.extend(table::lines(pipeline, inner, false).into_iter().map(indented));
-    lines.extend(warnings(pipeline, inner).into_iter().map(indented));
+    lines.extend(troubles(pipeline, inner).into_iter().map(indented));
+    let away = pipeline.plugins.iter().filter(|plugin| plugin.dead.is_some());
+    let away = away.filter_map(|plugin| deaths(plugin, pipeline));
+    lines.extend(away.map(|(text, colour)| indented(Line::styled(cut(&text, inner), colour))));
     lines
 }
 
@@ -137,17 +140,23 @@ fn details(pipeline: &PipelineStatus) -> String {
 
 /// What is wrong: dry or full buffers, workers that died, plugins that were moved.
 fn warnings(pipeline: &PipelineStatus, width: usize) -> Vec<Line<'static>> {
-    let troubles = words::troubles(pipeline);
-    let troubles = (!troubles.is_empty()).then(|| Line::styled(cut(&troubles, width), Color::Yellow));
-    let deaths = pipeline.plugins.iter().filter_map(|plugin| {
-        let colour = if plugin.dead.is_some() { Color::Red } else { Color::Yellow };
-        words::deaths(plugin).map(|deaths| (format!("{} {deaths}", own_name(plugin, pipeline)), colour))
-    });
+    let deaths = pipeline.plugins.iter().filter_map(|plugin| deaths(plugin, pipeline));
     let plugins = deaths.chain(moved(pipeline).map(|text| (text, Color::Yellow)));
     let wrapped = plugins.flat_map(|(text, colour)| {
-        wrap(&out::clean(&text), width).into_iter().map(move |text| Line::styled(text, colour))
+        wrap(&text, width).into_iter().map(move |text| Line::styled(text, colour))
     });
-    troubles.into_iter().chain(wrapped).collect()
+    troubles(pipeline, width).into_iter().chain(wrapped).collect()
+}
+
+fn troubles(pipeline: &PipelineStatus, width: usize) -> Option<Line<'static>> {
+    let troubles = words::troubles(pipeline);
+    (!troubles.is_empty()).then(|| Line::styled(cut(&troubles, width), Color::Yellow))
+}
+
+fn deaths(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Option<(String, Color)> {
+    let colour = if plugin.dead.is_some() { Color::Red } else { Color::Yellow };
+    let name = own_name(plugin, pipeline);
+    words::deaths(plugin).map(|deaths| (out::clean(&format!("{name} {deaths}")), colour))
 }
 
 /// Plugins that are in another mode than they were given: `moved to pipelined: gain +256 frames`.
@@ -155,7 +164,7 @@ fn moved(pipeline: &PipelineStatus) -> Option<String> {
     let moved = pipeline.plugins.iter().filter(|plugin| plugin.added_frames > 0);
     let each = moved.map(|plugin| format!("{} +{}", own_name(plugin, pipeline), plugin.added_frames));
     let each: Vec<_> = each.collect();
-    (!each.is_empty()).then(|| format!("moved to pipelined: {} frames", each.join(", ")))
+    (!each.is_empty()).then(|| out::clean(&format!("moved to pipelined: {} frames", each.join(", "))))
 }
 
 fn dim(text: &str, width: usize) -> Line<'static> {
@@ -271,8 +280,14 @@ Ctrl-C ends the run. Times: median/99 of 100, their share of a block: 99 of 100.
   moved to pipelined: gain +256 frames
 ";
         assert!(screen.contains(expected), "{screen}");
-        let small = rendered(&[fabricated::with_a_bad_time()], 40, 8);
-        assert!(small.contains("\n  echo died once, last: was killed by\n  SIGSEGV\n"), "{small}");
+    }
+
+    #[test]
+    fn a_small_terminal_tells_only_of_plugins_that_are_away_now_and_in_a_line_each() {
+        let back = rendered(&[fabricated::with_a_bad_time()], 40, 8);
+        assert!(!back.contains("died") && back.contains("\n  echo        runs "), "{back}");
+        let dead = rendered(&[fabricated::with_a_dead_plugin()], 40, 8);
+        assert!(dead.contains("\n  echo DEAD, died 6 times: was killed b…\n"), "{dead}");
     }
 
     #[test]

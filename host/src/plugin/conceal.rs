@@ -68,6 +68,12 @@ impl Concealer {
     pub(crate) fn realign(&mut self, latency_frames: usize) {
         self.plan.latency_frames = latency_frames.min(self.plan.latency_max_frames);
         self.dry.frames = self.plan.latency_frames;
+        self.succeed();
+    }
+
+    /// From the next block on somebody else makes the results, who knows nothing of those before: the next block is
+    /// joined to the last one.
+    pub(crate) fn succeed(&mut self) {
         self.joint.broken = true;
     }
 
@@ -182,6 +188,8 @@ impl Hold {
 #[derive(Debug)]
 struct Joint {
     last: Vec<f32>,
+    /// Where the ramp began, and how far that is from the audio it leads to.
+    from: Vec<f32>,
     offset: Vec<f32>,
     /// Weight of the offset, frame by frame: 1 down to 0, a raised cosine.
     ramp: Vec<f32>,
@@ -197,6 +205,7 @@ impl Joint {
         let ramp: Vec<f32> = (0..frames).map(weight).collect();
         Self {
             last: vec![0.0; format.channels()],
+            from: vec![0.0; format.channels()],
             offset: vec![0.0; format.channels()],
             at: frames,
             ramp,
@@ -208,17 +217,20 @@ impl Joint {
     fn join(&mut self, block: &mut Block<'_>, begins: bool) {
         if std::mem::take(&mut self.broken) || begins {
             self.at = 0;
+            self.from.copy_from_slice(&self.last);
             for ((offset, last), channel) in self.offset.iter_mut().zip(&self.last).zip(block.iter()) {
                 *offset = last - channel[0];
             }
         }
         let ramp = &self.ramp[self.at..];
-        for (channel, offset) in block.iter_mut().zip(&self.offset) {
+        for ((channel, from), offset) in block.iter_mut().zip(&self.from).zip(&self.offset) {
             for (sample, weight) in channel.iter_mut().zip(ramp) {
                 let joined = *sample + offset * weight;
-                // Audio as loud as numbers go has no room for a ramp; what is not finite must not be made here.
+                // Audio as loud as numbers go has no room for a ramp; what is not finite must not be made here, nor
+                // anything louder than what it leads from or to.
                 if joined.is_finite() {
-                    *sample = joined;
+                    let loudest = from.abs().max(sample.abs());
+                    *sample = joined.clamp(-loudest, loudest);
                 }
             }
         }
@@ -351,6 +363,26 @@ mod tests {
         let heard = run(&mut concealer(Lost::Hold, false, 0), 90, |b| b >= 3);
         assert!(heard[3 * FRAMES..6 * FRAMES].iter().any(|s| s.abs() > 0.1));
         assert!(heard[84 * FRAMES..].iter().all(|s| *s == 0.0));
+    }
+
+    #[test]
+    fn a_ramp_is_never_louder_than_what_it_leads_from_and_to() {
+        let mut concealer = concealer(Lost::Bypass, false, 0);
+        for (b, loud) in [true, false, true, false].into_iter().enumerate() {
+            // As a limiter leaves it: from one end to the other, sample by sample.
+            let limited = |i: usize| if i.is_multiple_of(2) { -4.0 } else { 4.0 };
+            let mut samples: Vec<f32> =
+                (0..2 * FRAMES).map(|i| if loud { limited(i) } else { limited(i) / 8.0 }).collect();
+            let mut block = Block::new(&mut samples, FRAMES);
+            concealer.hear(&block);
+            if loud {
+                concealer.pass(&mut block)
+            } else {
+                concealer.replace(&mut block)
+            }
+            let loudest = block.samples().iter().fold(0.0, |loudest: f32, s| loudest.max(s.abs()));
+            assert!(loudest <= 4.0, "block {b}: {loudest}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub mod interpreter;
 pub(crate) mod line;
 pub(crate) mod remote;
 pub mod spec;
-mod uncached;
+pub(crate) mod uncached;
 pub mod worker;
 
 pub use remote::Remote;
@@ -243,10 +243,13 @@ impl Plugin {
         if accepted {
             let mut known = self.care.known();
             known.parameters.set(key, value);
-            let twin = known.twin.clone();
+            // The twin, and whoever has taken the place of the one that was asked.
+            let others = [known.twin.clone(), Some(Arc::clone(&known.worker))];
             drop(known);
-            // A twin that does not take it dies of it or is told of when it plays.
-            let _ = twin.map(|twin| twin.set_parameter(key, value));
+            for other in others.into_iter().flatten().filter(|other| !Arc::ptr_eq(other, &worker)) {
+                // One that does not take it dies of it or is told of when it plays.
+                let _ = other.set_parameter(key, value);
+            }
         }
         Ok(accepted)
     }
@@ -307,7 +310,7 @@ impl Plugin {
             uncached: known.uncached.why().map(ToOwned::to_owned),
             uncached_blocks,
             counts: self.stats.counts(),
-            causes: known.causes.clone(),
+            causes: known.causes,
             plugin_time: known.times.plugin(),
             round_trip: known.times.round_trip(),
         }

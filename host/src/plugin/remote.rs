@@ -11,13 +11,16 @@ use super::conceal::{Concealer, Plan};
 use super::line::{Line, Relief};
 use super::spec::{DEADLINE_MAX, Mode};
 use crate::block::Block;
+use crate::clock::now_ns;
 use crate::processor::{Processor, Seals, Turn};
-use crate::telemetry::{Figures, Loss, Timing};
-use shared::clock::now_ns;
+#[cfg(test)]
+use crate::recovery::simulation::time as simulation;
+use crate::telemetry::{Figures, Loss, PluginStats, Timing};
 use shared::format::Format;
 use shared::message::PluginKind;
 use shared::ring::{Look, Notes, Refused, Scrub, Status, Taken, Waited};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// How long a sink may take for the blocks that are left to it at the end.
@@ -80,6 +83,8 @@ struct Missed {
     turn_start_ns: u64,
     deadline_ns: u64,
     at_ns: u64,
+    /// Of the mode that it was missed in, which may be another one by now.
+    is_pipelined: bool,
 }
 
 impl Remote {
@@ -111,6 +116,17 @@ impl Remote {
         }
     }
 
+    /// What it counts.
+    pub(crate) fn stats(&self) -> Arc<PluginStats> {
+        Arc::clone(&self.figures.stats)
+    }
+
+    /// What is done about its lost blocks.
+    #[cfg(test)]
+    pub(crate) fn plan(&self) -> Plan {
+        *self.concealer.plan()
+    }
+
     // --- the line ---
 
     /// Lets go of a line that is over, and takes the next one if it lies ready. At a block edge only.
@@ -128,6 +144,9 @@ impl Remote {
             self.lose_what_is_open();
         }
         self.line = self.relief.as_mut().and_then(Relief::take);
+        if self.line.is_some() {
+            self.concealer.succeed();
+        }
         let progress = self.figures.stats.progress();
         progress.unfit.store(0, Ordering::Relaxed);
         // SYNC: incarnation; with Acquire in `recovery::case`: what is counted from here on is this one's.
@@ -192,14 +211,17 @@ impl Remote {
                 self.open.push_back(Open { asked, missed: None });
                 Ok(asked)
             }
-            Err(Refused::Full) => Err(Loss::Behind),
-            Err(Refused::Forged) => Err(self.cut()),
+            // All that are not open were seen answered: a slot that is not free is an answer taken back.
+            Err(Refused::Full | Refused::Forged) => Err(self.cut()),
         }
     }
 
     /// Waits for the answer until the deadline, or until there will be none.
     fn wait(&self, asked: Asked, deadline_ns: u64) {
         let Some(line) = &self.line else { return };
+        #[cfg(test)]
+        let deadline_ns =
+            simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         if line.end.wait(asked.seq, deadline_ns, &line.gone) == Waited::Flooded {
             self.figures.stats.count_flooded();
         }
@@ -222,6 +244,8 @@ impl Remote {
         if self.terms.kind == PluginKind::Sink {
             return Ok(head);
         }
+        #[cfg(test)]
+        simulation::meddle();
         let taken = line.end.take(asked.seq, block.samples_mut(), self.terms.scrub).map_err(|_| {
             // What was copied is not audio; the dry block is still in its slot, which is ours.
             if self.terms.kind == PluginKind::Source {
@@ -308,7 +332,7 @@ impl Remote {
         let mut was_slow = false;
         let mut answered = 0;
         while let Some(Open { asked, missed }) = self.open.front().copied()
-            && let Some(head) = self.line.as_ref().and_then(|line| line.end.head(asked.seq))
+            && let Some(head) = self.answer_to(asked)
         {
             self.open.pop_front();
             answered += 1;
@@ -332,8 +356,19 @@ impl Remote {
         was_slow
     }
 
+    /// What the other side says of a block, if it has answered it.
+    fn answer_to(&mut self, asked: Asked) -> Option<Taken> {
+        let end = &self.line.as_ref().filter(|line| !line.cut)?.end;
+        if end.look(asked.seq) == Look::Forged {
+            self.cut();
+            return None;
+        }
+        end.head(asked.seq)
+    }
+
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
-        let missed = Missed { turn_start_ns: turn.start_ns, deadline_ns, at_ns: now_ns() };
+        let is_pipelined = self.terms.mode == Mode::Pipelined;
+        let missed = Missed { turn_start_ns: turn.start_ns, deadline_ns, at_ns: now_ns(), is_pipelined };
         if let Some(open) = self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
             open.missed = Some(missed);
         }
@@ -348,7 +383,7 @@ impl Remote {
             block_ns: self.format.block_ns(),
             taken_ns: missed.at_ns,
             now_ns: now_ns(),
-            is_pipelined: self.terms.mode == Mode::Pipelined,
+            is_pipelined: missed.is_pipelined,
             stamps: head.map(|head| head.stamps),
             // All zero: not measured.
             notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),
@@ -421,8 +456,9 @@ impl Processor for Remote {
 
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
         let began_ns = now_ns();
-        self.relieve();
+        // First: what the line has answered before its end is not forgotten with it.
         let was_slow = self.acknowledge();
+        self.relieve();
         self.concealer.hear(block);
         match self.terms.mode {
             Mode::SameBlock => self.same_block(block, turn, was_slow),
@@ -473,3 +509,6 @@ impl Processor for Remote {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

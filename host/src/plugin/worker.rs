@@ -99,6 +99,12 @@ impl Worker {
         }
     }
 
+    /// One whose process is simulated: nothing can be asked of it.
+    #[cfg(test)]
+    pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
+        Self { asker: Asker { link, origin, limits: Limits::default() }, hello, loaded }
+    }
+
     /// The plugin's name, as its spawner gave it.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -13,8 +13,9 @@ use super::spares::Spares;
 use super::succession::{Step, Succession};
 use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plugin::cause::{Cause, attribute};
+use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Event, Spawner};
@@ -57,6 +58,12 @@ pub(super) struct Case {
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
     failed_starts: Vec<FailedStart>,
+    /// What the audio thread has done with and nobody has asked for yet.
+    spent: Option<Line>,
+    /// Blocks that were never answered, by a worker of whose end not all is known yet.
+    unanswered: u64,
+    /// Why those of the last one that ended were not.
+    last_end: Cause,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -112,6 +119,8 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
+    /// Why it could not be started again the last time.
+    not_started: String,
 }
 
 impl Case {
@@ -142,6 +151,9 @@ impl Case {
             gaps_seen: 0,
             obituaries: Vec::new(),
             failed_starts: Vec::new(),
+            spent: None,
+            unanswered: 0,
+            last_end: Cause::Dead,
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -167,6 +179,11 @@ impl Case {
         Duration::from_nanos(self.hang.left_ns())
     }
 
+    #[cfg(test)]
+    pub(super) fn succession(&self) -> &Succession {
+        &self.succession
+    }
+
     // --- what happens ---
 
     pub(super) fn hear(&mut self, what: What, spares: &mut Spares, now_ns: u64) {
@@ -178,6 +195,7 @@ impl Case {
             What::Prepared { incarnation, result } => self.prepared(incarnation, result, spares, now_ns),
             What::CaughtUp { incarnation, result } => self.caught_up(incarnation, result, spares, now_ns),
             What::Saved { incarnation, state, took } => self.saved(incarnation, state, took, now_ns),
+            What::Given { number, result } => self.given(number, &result, spares, now_ns),
             What::Warm { .. } => {}
         }
     }
@@ -193,8 +211,14 @@ impl Case {
             }
             return;
         };
+        self.look_for_return(now_ns);
+        for earlier in self.obituaries.iter_mut().filter(|obituary| obituary.done.is_none()) {
+            earlier.done = Some("the next one died before its first good block".to_owned());
+        }
         let good_blocks = self.good_since(over.good_before);
-        self.snapshots.died(good_blocks);
+        if let Some(number) = self.snapshots.died(good_blocks) {
+            self.disown(number, spares, now_ns);
+        }
         self.begin_absence(now_ns);
         // News that waited for its first good block wait no more.
         if let Some(waiting) = self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
@@ -206,13 +230,23 @@ impl Case {
             when: Timestamp::now(),
             good_blocks,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
-            line: None,
+            line: self.spent.take_if(|line| line.incarnation == incarnation),
             done: None,
             worker: over.worker,
         });
         self.patient.care.known().deaths += 1;
         let steps = self.succession.gone(incarnation, good_blocks, now_ns);
         self.carry_out(steps, spares, now_ns);
+    }
+
+    /// One that stands by with a state that is not to be used any more is of no use.
+    fn disown(&mut self, number: u64, spares: &mut Spares, now_ns: u64) {
+        let has_it = |heir: &mut Heir| heir.snapshot.as_ref().is_some_and(|it| it.number == number);
+        if let Some(heir) = self.heir.take_if(has_it) {
+            self.patient.care.known().twin = None;
+            let steps = self.succession.failed(heir.incarnation, now_ns);
+            self.carry_out(steps, spares, now_ns);
+        }
     }
 
     fn begin_absence(&mut self, now_ns: u64) {
@@ -249,7 +283,10 @@ impl Case {
                 }
                 self.heir = None;
                 let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
-                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
+                let is_known = self.knows(&why);
+                let done = None;
+                let failed = FailedStart { incarnation, when, why, is_known, remains, state, done };
+                self.failed_starts.push(failed);
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -286,8 +323,11 @@ impl Case {
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
         match state {
             Ok(Some(state)) if self.playing.as_ref().is_some_and(|p| p.incarnation == incarnation) => {
-                self.snapshots.take(state.into(), self.good_blocks());
+                let bytes: Arc<[u8]> = state.into();
                 self.saving.failed = false;
+                if let Some(number) = self.snapshots.take(Arc::clone(&bytes), self.good_blocks()) {
+                    self.give(Snapshot { number, bytes });
+                }
             }
             Ok(_) => {}
             Err(why) if !self.saving.failed && self.is_playing() => {
@@ -295,6 +335,26 @@ impl Case {
                 self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
             }
             Err(_) => {}
+        }
+    }
+
+    /// Keeps a twin as the one that plays is. From now on this is the state that it has.
+    fn give(&mut self, snapshot: Snapshot) {
+        let Some(heir) = &mut self.heir else { return };
+        let Some(twin) = self.patient.care.known().twin.clone() else { return };
+        if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
+            heir.snapshot = Some(snapshot.clone());
+            let errand = errand::give(self.notes.clone(), twin, snapshot);
+            self.saving.is_under_way = errand.is_some();
+            self.errands.extend(errand);
+        }
+    }
+
+    fn given(&mut self, number: u64, result: &Result<()>, spares: &mut Spares, now_ns: u64) {
+        self.saving.is_under_way = false;
+        if result.is_err() {
+            self.snapshots.failed(number);
+            self.disown(number, spares, now_ns);
         }
     }
 
@@ -329,10 +389,13 @@ impl Case {
     }
 
     fn collect_lines(&mut self) {
+        self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
-            if let Some(obituary) = self.obituaries.iter_mut().find(of) {
-                obituary.line = Some(line);
+            match self.obituaries.iter_mut().find(of) {
+                Some(obituary) => obituary.line = Some(line),
+                // The audio thread may know of the end before anybody else does.
+                None => self.spent = Some(line),
             }
         }
     }
@@ -340,17 +403,24 @@ impl Case {
     fn look_at_misses(&mut self, now_ns: u64) {
         let mut known = self.patient.care.known();
         known.times.drain();
-        let unanswered = self.obituaries.last().and_then(|obituary| obituary.unanswered_cause());
         while let Ok(miss) = self.patient.misses.pop() {
-            let cause = attribute(&miss);
-            known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
+            match attribute(&miss) {
+                Cause::Dead => self.unanswered += 1,
+                cause => known.causes.add(cause),
+            }
+        }
+        let is_known = self.obituaries.last().is_none_or(|last| last.worker.death().is_some());
+        if is_known && self.playing.as_ref().is_none_or(|playing| !playing.worker.is_gone()) {
+            let last = self.obituaries.last().and_then(Obituary::unanswered_cause);
+            self.last_end = last.unwrap_or(self.last_end);
+            (0..std::mem::take(&mut self.unanswered)).for_each(|_| known.causes.add(self.last_end));
         }
         let late = self.patient.stats.counts().late;
         let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;
         let causes = is_due.then(|| known.causes.to_string());
         drop(known);
         if let Some(causes) = causes {
-            self.told = Told { late, late_at_ns: now_ns.saturating_add(TELL_LATE_NS), ..self.told };
+            (self.told.late, self.told.late_at_ns) = (late, now_ns.saturating_add(TELL_LATE_NS));
             self.tell(format!("plugin {} lost blocks, so far {causes}", self.patient.name));
         }
     }
@@ -358,6 +428,12 @@ impl Case {
     fn look_at_worker(&mut self, now_ns: u64) {
         let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
         let progress = self.patient.stats.progress();
+        // Looked at first: the audio thread has let go of a liar already.
+        if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
+            playing.abandoned = true;
+            let why = "it wrote a sequence that nobody had asked for";
+            return playing.worker.abandon(Because::Hostile(why.into()));
+        }
         // SYNC: incarnation; with Release in `plugin::remote`. Until the audio thread has it, the counts are another's.
         if progress.incarnation.load(Ordering::Acquire) != playing.incarnation {
             return;
@@ -368,9 +444,7 @@ impl Case {
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
         let floods = self.patient.stats.counts().flooded - playing.floods_before;
-        let why = if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
-            Some(Because::Hostile("it wrote a sequence that nobody had asked for".into()))
-        } else if floods >= FLOODS {
+        let why = if floods >= FLOODS {
             Some(Because::Hostile("it woke the audio thread again and again for nothing".into()))
         } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
             let what = format!("{unfit} blocks in a row were not finite or far above full scale");
@@ -425,11 +499,18 @@ impl Case {
         if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
             return;
         }
-        let twin = self.patient.care.known().twin.clone();
         let worker = Arc::clone(&playing.worker);
-        let errand = errand::save(self.notes.clone(), playing.incarnation, worker, twin);
+        let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.is_under_way = errand.is_some();
         self.errands.extend(errand);
+    }
+
+    /// Whether that is why it could not be started the last time.
+    fn knows(&mut self, why: &Error) -> bool {
+        let why = why.to_string();
+        let is_known = why == self.told.not_started;
+        self.told.not_started = why;
+        is_known
     }
 
     fn tell_moves(&mut self) {
@@ -463,8 +544,8 @@ impl Case {
                 Step::Plays(incarnation) => self.play(incarnation, now_ns),
                 Step::End(incarnation) => self.end(incarnation, now_ns),
                 Step::Wait { until_ns } => {
-                    let after_ms = until_ns.saturating_sub(now_ns) / 1_000_000;
-                    self.settle(&format!("it is started again in {after_ms} ms"));
+                    let after = obituary::span(until_ns.saturating_sub(now_ns));
+                    self.settle(&format!("it is started again in {after}"));
                 }
                 Step::GiveUp(why) => {
                     self.file.mark = mark_of(&self.patient.spec.file);
@@ -506,8 +587,7 @@ impl Case {
     fn arm(&mut self, incarnation: u32) {
         let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
         if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
-            // The queue has room for one that lives and several that have died in it.
-            let _ = self.patient.depot.arm(prepared.line);
+            self.patient.depot.arm(prepared.line);
         }
     }
 
@@ -584,7 +664,7 @@ impl Case {
 
     /// Whoever dies from now on was asked to.
     pub(super) fn stop(&mut self) {
-        self.succession.stop(shared::clock::now_ns());
+        self.succession.stop(crate::clock::now_ns());
         self.is_over = true;
     }
 

@@ -4,6 +4,8 @@
 //! waits for anybody.
 
 use super::failed_start::Remains;
+#[cfg(test)]
+use super::simulation;
 use super::snapshots::Snapshot;
 use super::{Notes, What};
 use crate::error::{Error, Kind, Result};
@@ -58,6 +60,10 @@ pub(super) struct NotPrepared {
 
 /// Starts a replacement.
 pub(super) fn prepare(spawner: Spawner, notes: Notes, job: Replacement) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Prepare { notes, job: Box::new(job) });
+    }
     let incarnation = job.incarnation;
     run(notes, move |notes| {
         let prepared = make(&spawner, notes, job);
@@ -112,6 +118,10 @@ pub(super) fn warm(
     python: PathBuf,
     module: PathBuf,
 ) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Warm { notes, python });
+    }
     run(notes, move |_| What::Warm { spare: spawner.warm(&python, &module).map(Box::new), python })
 }
 
@@ -122,28 +132,39 @@ pub(super) fn catch_up(
     twin: Arc<Worker>,
     now: Parameters,
 ) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::CatchUp {
+            notes,
+            incarnation,
+            twin,
+            version: now.version,
+        });
+    }
     run(notes, move |_| {
         let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
         What::CaughtUp { incarnation, result: given.map(|()| now.version) }
     })
 }
 
-/// Asks the plugin for its state, and gives it to its twin.
-pub(super) fn save(
-    notes: Notes,
-    incarnation: u32,
-    worker: Arc<Worker>,
-    twin: Option<Arc<Worker>>,
-) -> Option<JoinHandle<()>> {
+/// Asks the plugin for its state.
+pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Save { notes, incarnation, worker });
+    }
     run(notes, move |_| {
         let began = Instant::now();
         let state = worker.save_state();
-        let took = began.elapsed();
-        if let (Some(twin), Ok(Some(state))) = (twin, &state) {
-            // A twin that can't take it dies or is told when it is needed.
-            let _ = twin.load_state(state.clone());
-        }
-        What::Saved { incarnation, state, took }
+        What::Saved { incarnation, state, took: began.elapsed() }
+    })
+}
+
+/// Gives a twin a state.
+pub(super) fn give(notes: Notes, twin: Arc<Worker>, snapshot: Snapshot) -> Option<JoinHandle<()>> {
+    run(notes, move |_| What::Given {
+        number: snapshot.number,
+        result: twin.load_state(snapshot.bytes.to_vec()),
     })
 }
 

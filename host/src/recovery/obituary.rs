@@ -14,7 +14,7 @@ use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Death, Ending, Event, Teller};
 use shared::message::{LogSource, PluginKind};
-use shared::ring::{Look, Scrub};
+use shared::ring::{Look, Scrub, Status, Taken};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -49,13 +49,14 @@ impl Obituary {
         all || (waited_ns >= WAIT_NS && self.worker.death().is_some())
     }
 
-    /// Why the last blocks were never answered, if the host has ended it.
+    /// Why the last blocks were never answered, once that is known.
     pub(super) fn unanswered_cause(&self) -> Option<Cause> {
-        match self.worker.death()?.because {
-            Some(Because::Hung { stopped: true, .. }) => Some(Cause::Stopped),
-            Some(Because::Hung { stopped: false, .. }) => Some(Cause::Code),
-            _ => None,
-        }
+        Some(match self.worker.death()?.because {
+            Some(Because::Hung { stopped: true, .. }) => Cause::Stopped,
+            // It may have looped or slept: nobody has measured.
+            Some(Because::Hung { stopped: false, .. }) => Cause::Unknown,
+            _ => Cause::Dead,
+        })
     }
 
     /// Tells it, with a report if there is a folder for it; on a thread of its own.
@@ -230,17 +231,19 @@ fn indented(text: &str) -> String {
 ///
 /// Of a plugin that fails closed what it got is a secret.
 fn last_blocks(line: &Line, patient: &Patient) -> (Vec<LastBlock>, Vec<BlockStamps>) {
-    line.end.kept().map(|seq| (last_block(line, patient, seq), stamps(line, seq))).unzip()
+    let block = |seq| last_block(line, patient.nature.kind, patient.is_closed, seq);
+    line.end.kept().map(|seq| (block(seq), stamps(line, seq))).unzip()
 }
 
-fn last_block(line: &Line, patient: &Patient, seq: u32) -> LastBlock {
-    let kind = patient.nature.kind;
+fn last_block(line: &Line, kind: PluginKind, is_closed: bool, seq: u32) -> LastBlock {
     let answered = line.end.look(seq) == Look::Answered;
     let mut samples = vec![0.0; line.end.layout().format().samples()];
-    let taken = answered && line.end.take(seq, &mut samples, Scrub::Nothing).is_ok();
+    // The slot of a block that it failed may still hold what it got.
+    let tells_nothing = |taken: Taken| !is_closed || taken.status == Status::Good;
+    let taken = answered && line.end.take(seq, &mut samples, Scrub::Nothing).is_ok_and(tells_nothing);
     LastBlock {
         seq: seq.into(),
-        input: (kind != PluginKind::Source && !patient.is_closed).then(|| line.end.requested(seq).to_vec()),
+        input: (kind != PluginKind::Source && !is_closed).then(|| line.end.requested(seq).to_vec()),
         output: (taken && kind != PluginKind::Sink).then_some(samples),
         answered,
     }
@@ -262,14 +265,53 @@ fn stamps(line: &Line, seq: u32) -> BlockStamps {
 /// What was done, in words, when another worker plays.
 pub(super) fn replaced(by: &str, back: Return, policy: &str) -> String {
     let Return { after_ns, replaced } = back;
-    let after_ms = after_ns as f64 / 1e6;
     let blocks = if replaced == 1 { "block" } else { "blocks" };
-    format!("{by} took over after {after_ms:.0} ms, {replaced} {blocks} replaced ({policy})")
+    format!("{by} took over after {}, {replaced} {blocks} replaced ({policy})", span(after_ns))
+}
+
+/// `35 ms`, or `8.1 s` from a second on.
+pub(super) fn span(ns: u64) -> String {
+    let ms = ns as f64 / 1e6;
+    if ms < 999.5 { format!("{ms:.0} ms") } else { format!("{:.1} s", ms / 1e3) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::format::Format;
+    use shared::layout::Layout;
+    use shared::ring::{HostEnd, Notes, Stamps, WorkerEnd};
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn of_a_plugin_that_fails_closed_nothing_is_kept_of_what_it_got() {
+        let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 4).unwrap();
+        let (mut end, handles) = HostEnd::create(layout).unwrap();
+        let mut worker = WorkerEnd::map(&handles, layout).unwrap();
+        for status in [Status::Good, Status::Failed] {
+            end.publish(|samples| samples.fill(0.25)).unwrap();
+            // As a plugin that raises at once leaves it.
+            worker.begin();
+            worker.answer(status, Stamps::default(), Notes::default());
+        }
+        let line = Line::new(end, Arc::new(AtomicBool::new(true)), 1);
+        let kept = |is_closed, seq| {
+            let block = last_block(&line, PluginKind::Processor, is_closed, seq);
+            (block.input.is_some(), block.output.is_some())
+        };
+        assert_eq!([kept(true, 1), kept(true, 2)], [(false, true), (false, false)]);
+        assert_eq!([kept(false, 1), kept(false, 2)], [(true, true), (true, true)]);
+    }
+
+    #[test]
+    fn what_took_its_place_is_told_with_how_long_that_took() {
+        let back = Return { after_ns: 4_400_000, replaced: 1 };
+        assert_eq!(
+            replaced("its twin", back, "mute"),
+            "its twin took over after 4 ms, 1 block replaced (mute)"
+        );
+        assert_eq!([999_400_000, 999_600_000, 8_142_000_000].map(span), ["999 ms", "1.0 s", "8.1 s"]);
+    }
 
     #[test]
     fn a_crash_is_told_with_the_place_in_the_plugins_own_file() {

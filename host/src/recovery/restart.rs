@@ -267,7 +267,9 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooOften => write!(f, "it died {DEATHS} times within {} s", WINDOW_NS / 1_000_000_000),
-            Self::TooEarly => write!(f, "it died {EARLY_DEATHS} times before {PROVEN_BLOCKS} good blocks"),
+            Self::TooEarly => {
+                write!(f, "it failed {EARLY_DEATHS} times in a row before {PROVEN_BLOCKS} good blocks")
+            }
             Self::NotWanted => write!(f, "restart = false"),
         }
     }
@@ -428,7 +430,7 @@ mod tests {
         let (delays, why) = die(&mut running(), 10 * S, 99, 100);
         assert_eq!(delays, [0, 100]);
         assert_eq!(why, Some(Why::TooEarly));
-        assert_eq!(why.unwrap().to_string(), "it died 3 times before 100 good blocks");
+        assert_eq!(why.unwrap().to_string(), "it failed 3 times in a row before 100 good blocks");
         assert_eq!(die(&mut running(), 10 * S, 100, 100).1, None, "100 good blocks are enough");
     }
 
@@ -535,7 +537,6 @@ mod tests {
         /// Replacements by the policy itself since somebody else had a say.
         starts: Vec<u64>,
         last_delay_ns: u64,
-        good_since: Option<u64>,
     }
 
     impl Witness {

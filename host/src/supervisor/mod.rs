@@ -18,6 +18,8 @@ pub mod module;
 mod output;
 mod patience;
 mod process;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod spare;
 mod spawner;
 mod stat;

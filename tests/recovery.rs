@@ -1,0 +1,484 @@
+//! A worker dies and another one takes its place by itself: where each frame stands, what the new one knows, how
+//! often that is tried.
+
+use host::plugin::spec::{Lost, PluginSpec, Standby};
+use std::fs;
+use tests::audio::largest_step;
+use tests::chain::{AMPLE_NS, Rack, pipelined, same_block};
+use tests::gate::Gate;
+use tests::plugins::{processor, sink, source};
+use tests::scene::{STEP, Scene, kill, tunable, wait_for_twin};
+use tests::until::until;
+use tests::workspace::Folder;
+
+const BLOCK: usize = 512;
+const STANDBYS: [Standby; 3] = [Standby::Twin, Standby::Spare, Standby::None];
+
+fn rack() -> Rack {
+    Rack::new(1, 512, 48_000)
+}
+
+/// Two signals that differ by 2 at most, joined in 96 frames.
+fn assert_smooth(heard: &[f32], what: &str) {
+    let bound = STEP + 2.0 * std::f32::consts::PI / (2.0 * 96.0);
+    assert!(largest_step(heard) <= bound, "{what}: a step of {}", largest_step(heard));
+}
+
+fn pid(scene: &Scene, plugin: usize) -> u32 {
+    scene.plugins[plugin].worker().pid()
+}
+
+/// Kills the worker and plays until another one has taken its place; that one's process number.
+fn replace(scene: &mut Scene, plugin: usize) -> u32 {
+    let old = pid(scene, plugin);
+    kill(&scene.plugins[plugin]);
+    scene.play_until_replaced(plugin, old, AMPLE_NS);
+    pid(scene, plugin)
+}
+
+#[test]
+fn a_killed_plugin_comes_back_by_itself_with_every_frame_in_its_place() {
+    for mode in [same_block, pipelined] {
+        for standby in STANDBYS {
+            for (lost, factor) in [(Lost::Bypass, 1.0), (Lost::Mute, 0.0)] {
+                let folder = Folder::new();
+                let spec = mode(&tunable(&folder, "over", "", ""));
+                let mut scene = Scene::new(rack(), vec![PluginSpec { standby, lost, ..spec }]);
+                scene.play_answered(5);
+                let first = pid(&scene, 0);
+                let second = replace(&mut scene, 0);
+                scene.play_answered(5);
+                let what = format!("{standby:?} {lost:?}");
+                assert_ne!(first, second, "{what}");
+                let latency =
+                    if mode(folder.path()).mode == same_block(folder.path()).mode { 0 } else { BLOCK };
+                let found = scene.assert_in_place(latency, &[-1.0, factor]);
+                assert_eq!(found[found.len() - 5..], [-1.0; 5], "{what}: the new one is heard");
+                assert_smooth(&scene.heard, &what);
+                let status = scene.plugins[0].status();
+                // Of a pipelined plugin the first block is the silence before all.
+                let replaced = found.iter().skip(latency / BLOCK).filter(|found| **found == factor).count();
+                assert_eq!(status.counts.lost(), replaced as u64, "{what}: {:?}", status.counts);
+                assert_eq!((status.deaths, status.dead), (1, None), "{what}");
+                let told = scene.wait_told(&["plugin over was killed by SIGKILL", "took over after"]);
+                assert_eq!(told.lines().count(), 1, "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_armed_twin_takes_over_at_the_next_block() {
+    for mode in [same_block, pipelined] {
+        let folder = Folder::new();
+        let spec = mode(&tunable(&folder, "over", "", ""));
+        let mut scene = Scene::new(rack(), vec![PluginSpec { standby: Standby::Twin, ..spec }]);
+        scene.play_answered(5);
+        let twin = wait_for_twin(&scene, 0, &folder);
+        kill(&scene.plugins[0]);
+        scene.play();
+        until("recovery to know", || pid(&scene, 0) == twin);
+        scene.play_answered(5);
+        let counts = scene.plugins[0].status().counts;
+        // Pipelined, the dead one still owed a block, or had answered it.
+        let most = if mode(folder.path()).mode == same_block(folder.path()).mode { 0 } else { 1 };
+        assert!(counts.lost() <= most, "{counts:?}");
+        let told = scene.wait_told(&["its twin took over"]);
+        assert!(told.contains("SIGKILL"), "{told}");
+    }
+}
+
+#[test]
+fn a_spare_takes_over_if_there_is_one_and_a_new_worker_if_there_is_none() {
+    let folder = Folder::new();
+    let file = tunable(&folder, "over", "", "");
+    let mut scene = Scene::new(rack(), vec![same_block(&file)]);
+    scene.play_answered(1);
+    // The first time it may not have been warm yet, but then it is when the new worker plays.
+    for deaths in 1..=3 {
+        replace(&mut scene, 0);
+        scene.wait_told(&["took over"]);
+        until("the news", || scene.told().matches("took over").count() == deaths);
+        if scene.told().contains("a spare took over") {
+            return;
+        }
+    }
+    panic!("no spare took over: {}", scene.told());
+}
+
+#[test]
+fn a_dead_plugin_is_held_until_it_is_back() {
+    let folder = Folder::new();
+    let spec = same_block(&tunable(&folder, "over", "", ""));
+    let mut scene = Scene::new(rack(), vec![PluginSpec { lost: Lost::Hold, ..spec }]);
+    scene.play_answered(5);
+    replace(&mut scene, 0);
+    scene.play_answered(3);
+    assert_smooth(&scene.heard, "held");
+    let end = scene.heard.len();
+    let sine = tests::audio::slow_sine(end, STEP);
+    assert!((end - 2 * BLOCK..end).all(|at| scene.heard[at] == -sine[at]));
+}
+
+#[test]
+fn each_of_two_plugins_in_a_section_comes_back_in_its_place() {
+    let folder = Folder::new();
+    // Blocks of half a second, so that the section's thread is in time on any machine.
+    let mut scene = Scene::new(
+        Rack::new(1, 4096, 8_000),
+        vec![
+            pipelined(&tunable(&folder, "first", "", "")),
+            pipelined(&tunable(&folder, "second", "", "")).set("gain", "-0.5"),
+        ],
+    );
+    scene.play_answered(3);
+    for plugin in [0, 1] {
+        replace(&mut scene, plugin);
+        scene.play_answered(3);
+    }
+    // With both, without the first, without the second; the section as a whole was not in time.
+    let found = scene.assert_in_place(4096, &[0.5, -0.5, -1.0, 1.0]);
+    assert!(found.contains(&0.5), "{found:?}");
+    scene.play_until("both to be heard", AMPLE_NS, |scene| {
+        scene.assert_in_place(4096, &[0.5, -0.5, -1.0, 1.0]).last() == Some(&0.5)
+    });
+    for plugin in [0, 1] {
+        let status = scene.plugins[plugin].status();
+        assert_eq!((status.deaths, status.dead), (1, None), "{}", status.name);
+    }
+}
+
+#[test]
+fn a_source_comes_back_and_is_silent_meanwhile() {
+    for mode in [same_block, pipelined] {
+        let folder = Folder::new();
+        let file = source(&folder, "bright", "buffer.data[:] = 0.5\nreturn True");
+        let mut scene = Scene::new(rack(), vec![mode(&file)]);
+        (0..5).for_each(|_| scene.play());
+        replace(&mut scene, 0);
+        (0..5).for_each(|_| scene.play());
+        assert_smooth(&scene.heard, "source");
+        // No frame of what went in: it is negative where the sine is.
+        assert!(scene.heard.iter().all(|sample| (-1e-6..=0.500_001).contains(sample)));
+        scene.play_until("the source to be heard", AMPLE_NS, |scene| scene.heard.last() == Some(&0.5));
+        assert_eq!(scene.plugins[0].status().deaths, 1);
+    }
+}
+
+#[test]
+fn a_sink_comes_back_and_what_is_heard_never_changes() {
+    for mode in [same_block, pipelined] {
+        let folder = Folder::new();
+        let file = sink(&folder, "eater", "buffer.data[:] = 9\nreturn True");
+        let mut scene = Scene::new(rack(), vec![mode(&file)]);
+        (0..5).for_each(|_| scene.play());
+        replace(&mut scene, 0);
+        (0..5).for_each(|_| scene.play());
+        assert_eq!(scene.heard, tests::audio::slow_sine(scene.heard.len(), STEP));
+        let status = scene.plugins[0].status();
+        assert_eq!((status.deaths, status.dead), (1, None));
+    }
+}
+
+#[test]
+fn parameters_set_before_and_while_it_played_are_there_after_the_replacement() {
+    for standby in STANDBYS {
+        let folder = Folder::new();
+        let spec =
+            same_block(&tunable(&folder, "tuned", "", "")).set("gain", "-0.5").set("kept", "as it was");
+        let mut scene = Scene::new(rack(), vec![PluginSpec { standby, ..spec }]);
+        scene.play_answered(3);
+        scene.plugins[0].set_parameter("gain", "-0.25").unwrap();
+        scene.plugins[0].set_parameter("late", "ä b").unwrap();
+        scene.play_answered(3);
+        if standby == Standby::Twin {
+            wait_for_twin(&scene, 0, &folder);
+            // The twin has been made: it is given this one by itself.
+            scene.plugins[0].set_parameter("late", "later").unwrap();
+        }
+        replace(&mut scene, 0);
+        scene.play_answered(3);
+        let found = scene.assert_in_place(0, &[-0.5, -0.25, 1.0]);
+        assert_eq!((found[0], found[found.len() - 3..].to_vec()), (-0.5, vec![-0.25; 3]), "{standby:?}");
+        let worker = scene.plugins[0].worker();
+        let late = if standby == Standby::Twin { "later" } else { "ä b" };
+        assert_eq!(worker.get_parameter("late").unwrap(), late);
+        assert_eq!(worker.get_parameter("kept").unwrap(), "as it was");
+    }
+}
+
+/// A `start` that waits at the gate in every worker but the first.
+fn waits_from_the_second_on(gate: &Gate) -> String {
+    format!(
+        "
+def start(self):
+    here = os.path.dirname(os.path.abspath(__file__))
+    try:
+        os.close(os.open(os.path.join(here, 'one'), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        open(os.path.join(here, 'waits'), 'w').close()
+        open({:?}, 'rb', 0).read(1)
+    return True",
+        gate.path()
+    )
+}
+
+#[test]
+fn parameters_set_while_the_twin_is_being_made_reach_it_too() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let file = tunable(&folder, "tuned", "", &waits_from_the_second_on(&gate));
+    let spec = same_block(&file).set("gain", "-0.5");
+    let mut scene = Scene::new(rack(), vec![PluginSpec { standby: Standby::Twin, ..spec }]);
+    scene.play_answered(3);
+    until("the twin to start", || folder.file("waits").exists());
+    scene.plugins[0].set_parameter("gain", "-0.25").unwrap();
+    (0..9).for_each(|_| gate.open());
+    wait_for_twin(&scene, 0, &folder);
+    replace(&mut scene, 0);
+    scene.play_answered(3);
+    let found = scene.assert_in_place(0, &[-0.5, -0.25, 1.0]);
+    assert_eq!(found[found.len() - 3..], [-0.25; 3]);
+}
+
+/// Dies in each first block as long as there is a file `sick` beside it.
+const SICK: &str = "
+if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'sick')):
+    os._exit(3)";
+
+/// Plays until the plugin, sick from its first block on, has been given up.
+fn given_up(folder: &Folder) -> Scene {
+    folder.write("sick", "");
+    let spec = same_block(&tunable(folder, "sick", SICK, ""));
+    let mut scene = Scene::new(rack(), vec![PluginSpec { standby: Standby::None, ..spec }]);
+    scene.play_until("it to be given up", AMPLE_NS, |scene| {
+        scene.plugins[0].status().dead.is_some_and(|dead| dead.contains("not started again"))
+    });
+    let told = scene.wait_told(&["until its file changes: it died 3 times before 100 good blocks"]);
+    let starts = told.lines().filter(|line| line.contains("it is started again in 100 ms")).count();
+    assert_eq!((scene.plugins[0].status().deaths, starts), (3, 1), "{told}");
+    scene
+}
+
+fn assert_bypassed_then_back(scene: &mut Scene) {
+    let before = pid(scene, 0);
+    scene.play_until_replaced(0, before, AMPLE_NS);
+    scene.play_answered(3);
+    let found = scene.assert_in_place(0, &[-1.0, 1.0]);
+    let blocks = found.len();
+    assert_eq!((found[0], found[blocks - 3..].to_vec()), (1.0, vec![-1.0; 3]));
+    assert_eq!(scene.plugins[0].status().dead, None);
+}
+
+#[test]
+fn three_early_deaths_are_enough_until_the_user_restarts_it() {
+    let folder = Folder::new();
+    let mut scene = given_up(&folder);
+    (0..50).for_each(|_| scene.play());
+    fs::remove_file(folder.file("sick")).unwrap();
+    scene.plugins[0].restart();
+    assert_bypassed_then_back(&mut scene);
+    let told = scene.wait_told(&["plugin sick is back: a new worker took over"]);
+    assert_eq!(told.matches("not started again").count(), 1, "{told}");
+}
+
+#[test]
+fn three_early_deaths_are_enough_until_the_file_changes() {
+    let folder = Folder::new();
+    let mut scene = given_up(&folder);
+    (0..50).for_each(|_| scene.play());
+    tunable(&folder, "sick", "", "");
+    assert_bypassed_then_back(&mut scene);
+    scene.wait_told(&["the file of plugin sick has changed"]);
+}
+
+#[test]
+fn what_is_not_to_be_restarted_stays_dead_until_the_user_says_so() {
+    let folder = Folder::new();
+    let spec = same_block(&tunable(&folder, "once", "", ""));
+    let spec = PluginSpec { restart: false, standby: Standby::Twin, ..spec };
+    let mut scene = Scene::new(rack(), vec![spec]);
+    scene.play_answered(3);
+    assert_eq!(scene.plugins[0].status().standby, "none");
+    kill(&scene.plugins[0]);
+    scene.wait_told(&["plugin once was killed by SIGKILL", "not started again: restart = false"]);
+    tunable(&folder, "once", "pass", "");
+    (0..50).for_each(|_| scene.play());
+    scene.settle(&folder);
+    assert_eq!(scene.plugins[0].status().counts.gone, 50);
+    scene.plugins[0].restart();
+    let before = pid(&scene, 0);
+    scene.play_until_replaced(0, before, AMPLE_NS);
+}
+
+#[test]
+fn a_restart_by_the_user_replaces_a_healthy_worker_and_is_no_death() {
+    for standby in STANDBYS {
+        let folder = Folder::new();
+        let spec = same_block(&tunable(&folder, "over", "", "")).set("gain", "-0.5");
+        let mut scene = Scene::new(rack(), vec![PluginSpec { standby, ..spec }]);
+        scene.play_answered(3);
+        let first = pid(&scene, 0);
+        scene.plugins[0].restart();
+        scene.play_until_replaced(0, first, AMPLE_NS);
+        scene.play_answered(3);
+        let found = scene.assert_in_place(0, &[-0.5, 1.0]);
+        assert_eq!(found[found.len() - 3..], [-0.5; 3]);
+        assert_eq!(scene.plugins[0].status().deaths, 0);
+        tests::leftovers::assert_all_end(&[first]);
+        let told = scene.wait_told(&["plugin over is back"]);
+        assert!(!told.contains("killed"), "{told}");
+    }
+}
+
+/// A processor whose state says what it did, and does what `state` says of it.
+fn keeper(folder: &Folder, process: &str, save: &str, load: &str) -> std::path::PathBuf {
+    let lines = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let methods = format!(
+        "
+def note(self, file, text):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), file), 'a') as file:
+        file.write(text + '\\n')
+
+def has(self, file):
+    return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), file))
+
+def save_state(self):
+{}
+    self.note('saved', state)
+    return state.encode()
+
+def load_state(self, state):
+    state = state.decode()
+    self.note('loaded', state)
+{}
+    return True",
+        lines(save),
+        lines(load)
+    );
+    tunable(folder, "keeper", process, &methods)
+}
+
+fn lines_of(folder: &Folder, file: &str) -> Vec<String> {
+    fs::read_to_string(folder.file(file)).unwrap_or_default().lines().map(ToOwned::to_owned).collect()
+}
+
+/// Plays until a state that fits has been saved and taken: one more has been asked for since.
+fn play_until_saved(scene: &mut Scene, folder: &Folder, fits: impl Fn(&str) -> bool) {
+    let before = lines_of(folder, "saved").len();
+    scene.play_until("a state to be saved", AMPLE_NS, |_| {
+        lines_of(folder, "saved").iter().skip(before).filter(|state| fits(state)).count() >= 2
+    });
+}
+
+fn keeping(spec: PluginSpec, standby: Standby) -> PluginSpec {
+    PluginSpec { standby, snapshot_every: std::time::Duration::from_millis(1), ..spec }
+}
+
+#[test]
+fn the_state_that_was_saved_last_is_given_to_the_next_one() {
+    for standby in STANDBYS {
+        let folder = Folder::new();
+        let file = keeper(&folder, "", "state = str(self.n)", "self.n = int(state)");
+        let mut scene = Scene::new(rack(), vec![keeping(same_block(&file), standby)]);
+        play_until_saved(&mut scene, &folder, |state| state.parse::<u32>().unwrap() >= 110);
+        if standby == Standby::Twin {
+            wait_for_twin(&scene, 0, &folder);
+        }
+        replace(&mut scene, 0);
+        let n: u32 = scene.plugins[0].worker().get_parameter("blocks").unwrap().parse().unwrap();
+        let loaded = lines_of(&folder, "loaded").last().cloned();
+        let loaded: u32 = loaded.expect("a state was restored").parse().unwrap();
+        assert!(loaded >= 100 && n > loaded, "{standby:?}: {n} after {loaded}");
+    }
+}
+
+/// A state of poison kills with the third block after it was restored.
+const KILLS_LATER: (&str, &str) = (
+    "self.left = getattr(self, 'left', -1) - 1\nif self.left == 0:\n    os._exit(3)",
+    "if state.startswith('poison'):\n    self.left = 3",
+);
+/// It kills while it is restored.
+const KILLS_AT_ONCE: (&str, &str) = ("", "if state.startswith('poison'):\n    os._exit(3)");
+
+/// A plugin that has saved a good state and so many that kill after that is killed: which were restored, in order,
+/// until one lived.
+fn restored((process, load): (&str, &str), poisons: usize, standby: Standby) -> Vec<String> {
+    let folder = Folder::new();
+    let save = "state = 'poison2' if self.has('2') else 'poison1' if self.has('1') else 'good'";
+    let file = keeper(&folder, process, save, load);
+    let mut scene = Scene::new(rack(), vec![keeping(same_block(&file), standby)]);
+    let good = |scene: &mut Scene| scene.plugins[0].status().counts.good;
+    scene.play_until("it to prove itself", AMPLE_NS, |scene| good(scene) >= 100);
+    play_until_saved(&mut scene, &folder, |state| state == "good");
+    for poison in 1..=poisons {
+        folder.write(&poison.to_string(), "");
+        let name = format!("poison{poison}");
+        play_until_saved(&mut scene, &folder, |state| state == name);
+    }
+    let first = pid(&scene, 0);
+    kill(&scene.plugins[0]);
+    let before = good(&mut scene);
+    scene.play_until("one that lives", AMPLE_NS, |scene| {
+        let dead = scene.plugins[0].status().dead.unwrap_or_default();
+        assert!(!dead.contains("not started again"), "{standby:?}: {}", scene.told());
+        pid(scene, 0) != first && good(scene) > before + 150
+    });
+    let mut restored = lines_of(&folder, "loaded");
+    restored.dedup();
+    restored
+}
+
+#[test]
+fn a_state_that_kills_is_dropped_and_the_one_before_is_tried_then_none() {
+    for (way, standby) in
+        [(KILLS_LATER, Standby::Spare), (KILLS_LATER, Standby::None), (KILLS_AT_ONCE, Standby::None)]
+    {
+        assert_eq!(restored(way, 1, standby), ["poison1", "good"], "{standby:?} {way:?}");
+        assert_eq!(restored(way, 2, standby), ["poison2", "poison1"], "{standby:?} {way:?}");
+    }
+}
+
+#[test]
+fn a_twin_with_a_state_that_kills_costs_no_more_deaths_than_other_standbys() {
+    // Twins restore before they are needed: what counts is that one lives before the third death.
+    for (way, poisons) in [(KILLS_LATER, 1), (KILLS_LATER, 2), (KILLS_AT_ONCE, 1)] {
+        let restored = restored(way, poisons, Standby::Twin);
+        assert!(restored.contains(&"poison1".to_owned()), "{restored:?}");
+    }
+}
+
+#[test]
+fn a_plugin_whose_file_has_become_another_kind_of_plugin_is_not_put_into_its_place() {
+    let folder = Folder::new();
+    let spec = same_block(&tunable(&folder, "over", "", ""));
+    let mut scene = Scene::new(rack(), vec![PluginSpec { standby: Standby::None, ..spec }]);
+    scene.play_answered(3);
+    source(&folder, "over", "buffer.data[:] = 0.5\nreturn True");
+    kill(&scene.plugins[0]);
+    scene.play_until("it to be given up", AMPLE_NS, |scene| {
+        scene.plugins[0].status().dead.is_some_and(|dead| dead.contains("not started again"))
+    });
+    scene.wait_told(&["plugin over is a source now, it was a processor"]);
+    assert!(!scene.assert_in_place(0, &[-1.0, 1.0]).is_empty());
+}
+
+#[test]
+fn a_twin_that_dies_while_it_stands_by_is_made_again_and_costs_no_block() {
+    let folder = Folder::new();
+    let spec = same_block(&processor(&folder, "idle", "return True"));
+    let spec = PluginSpec { standby: Standby::Twin, ..spec };
+    let tuned = tunable(&folder, "over", "", "");
+    let mut scene = Scene::new(rack(), vec![PluginSpec { file: tuned, ..spec }]);
+    scene.play_answered(3);
+    let first = pid(&scene, 0);
+    let twin = wait_for_twin(&scene, 0, &folder);
+    tests::scene::signal(twin, rustix::process::Signal::KILL);
+    tests::leftovers::assert_all_end(&[twin]);
+    let next = wait_for_twin(&scene, 0, &folder);
+    assert!(next != twin, "the dead one");
+    scene.play_answered(3);
+    let status = scene.plugins[0].status();
+    assert_eq!((status.pid, status.deaths, status.counts.lost()), (first, 0, 0));
+    assert_eq!(replace(&mut scene, 0), next);
+}
