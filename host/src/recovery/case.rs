@@ -119,8 +119,6 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
-    /// Why it could not be started again the last time.
-    not_started: String,
 }
 
 impl Case {
@@ -514,7 +512,8 @@ impl Case {
     }
 
     fn tell_moves(&mut self) {
-        let moves = self.patient.stats.progress().moves.load(Ordering::Relaxed);
+        // SYNC: moves; with Release in `plugin::remote`.
+        let moves = self.patient.stats.progress().moves.load(Ordering::Acquire);
         if moves == std::mem::replace(&mut self.told.moves, moves) {
             return;
         }
