@@ -619,7 +619,7 @@ fn a_worker_that_is_abandoned_is_gone_at_once_and_dies_when_it_has_written_down_
         death.stderr.contains("line 7 in process").then_some(death)
     });
     let death = death.expect("stacks, at least once");
-    assert_eq!(death.to_string(), "was ended by the host: it gave no answer for 250 ms");
+    assert_eq!(death.to_string(), "hung and was ended by the host: no answer for 250 ms");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::spares::Spares;
 use super::succession::{Step, Succession};
 use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plugin::cause::{Cause, attribute};
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
@@ -57,13 +57,13 @@ pub(super) struct Case {
     /// Gaps that were over when it was well.
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
+    failed_starts: Vec<FailedStart>,
     /// What the audio thread has done with and nobody has asked for yet.
     spent: Option<Line>,
     /// Blocks that were never answered, by a worker of whose end not all is known yet.
     unanswered: u64,
     /// Why those of the last one that ended were not.
     last_end: Cause,
-    failed_starts: Vec<FailedStart>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -148,10 +148,10 @@ impl Case {
             absence: None,
             gaps_seen: 0,
             obituaries: Vec::new(),
+            failed_starts: Vec::new(),
             spent: None,
             unanswered: 0,
             last_end: Cause::Dead,
-            failed_starts: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -281,7 +281,10 @@ impl Case {
                 }
                 self.heir = None;
                 let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
-                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
+                let is_known = self.knows(&why);
+                let done = None;
+                let failed = FailedStart { incarnation, when, why, is_known, remains, state, done };
+                self.failed_starts.push(failed);
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -498,6 +501,14 @@ impl Case {
         let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.is_under_way = errand.is_some();
         self.errands.extend(errand);
+    }
+
+    /// Whether that is why it could not be started the last time.
+    fn knows(&mut self, why: &Error) -> bool {
+        let why = why.to_string();
+        let is_known = why == self.told.not_started;
+        self.told.not_started = why;
+        is_known
     }
 
     fn tell_moves(&mut self) {
