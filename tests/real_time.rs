@@ -14,7 +14,7 @@ use host::builtin::{Gain, Meter};
 use host::chain::Chain;
 use host::disk::{self, Until};
 use host::plugin::Plugin;
-use host::plugin::spec::{Lost, Mode, PluginSpec};
+use host::plugin::spec::{Lost, Mode, PluginSpec, Standby};
 use host::processor::Processor;
 use host::reblock::OutputReblock;
 use host::supervisor::Supervisor;
@@ -27,9 +27,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tests::scene::kill;
+use tests::until::until;
 use tests::worker_process::python;
 use tests::workspace;
 
@@ -236,6 +238,80 @@ fn a_dead_worker_costs_nothing_at_all() {
     confined(Wait::Bounded, run(chain, 100, Duration::ZERO));
     let counts = plugins[0].status().counts;
     assert!(counts.gone >= 99, "{counts:?}");
+}
+
+/// Blocks without a pause, or so far apart, until somebody says that it is enough.
+fn run_until(mut chain: Chain, enough: Arc<AtomicBool>, pause: Duration) -> impl FnMut() + Send {
+    let mut samples = vec![0.25; format().samples()];
+    move || {
+        while !enough.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            chain.process_within(&mut samples, 1_000_000_000);
+            while began.elapsed() < pause {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// Kills the worker, and waits until another one has delivered blocks.
+fn replace(plugin: &mut Plugin) {
+    let pid = plugin.worker().pid();
+    until("blocks", || plugin.status().counts.good > 100);
+    kill(plugin);
+    until("another worker", || plugin.worker().pid() != pid);
+    let good = plugin.status().counts.good;
+    until("its blocks", || plugin.status().counts.good > good + 100);
+}
+
+/// The audio thread lets go of one worker's line and takes another's, and neither frees nor makes anything: not the
+/// memory, not the descriptors.
+#[test]
+fn taking_another_worker_costs_no_more_than_any_block() {
+    for mode in [Mode::SameBlock, Mode::Pipelined] {
+        for standby in [Standby::Twin, Standby::None] {
+            let (supervisor, _events) = Supervisor::new().unwrap();
+            let spec = PluginSpec { mode: Some(mode), standby, ..example("simple_gain.py") };
+            let (mut plugins, processors) = loaded(&supervisor, vec![spec]);
+            let chain = Chain::new(format(), processors).unwrap();
+            let enough = Arc::new(AtomicBool::new(false));
+            let wait = if mode == Mode::SameBlock { Wait::Bounded } else { Wait::Never };
+            let work = run_until(chain, Arc::clone(&enough), Duration::from_micros(300));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    (0..2).for_each(|_| replace(&mut plugins[0]));
+                    enough.store(true, Ordering::Relaxed);
+                });
+                confined(wait, work);
+            });
+            let status = plugins[0].status();
+            assert_eq!((status.deaths, status.dead), (2, None), "{standby:?}");
+        }
+    }
+}
+
+/// Late blocks, the move to pipelined and the blocks after it.
+#[test]
+fn moving_to_pipelined_costs_no_more_than_any_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let slow = "__import__('time').sleep(0.002); return True";
+    let spec = PluginSpec { deadline: 0.05, ..written(folder.path(), "slow.py", slow) };
+    let (mut plugins, processors) = loaded(&supervisor, vec![spec]);
+    let mut chain = Chain::new(format(), processors).unwrap();
+    let mut samples = vec![0.25; format().samples()];
+    let work = move || {
+        for _ in 0..50 {
+            let began = Instant::now();
+            chain.process_within(&mut samples, 10_000_000);
+            while began.elapsed() < Duration::from_millis(10) {
+                std::hint::spin_loop();
+            }
+        }
+    };
+    confined(Wait::Bounded, work);
+    let status = plugins[0].status();
+    assert_eq!((status.moves, status.mode), (1, "pipelined"), "{status:?}");
 }
 
 #[test]

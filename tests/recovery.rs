@@ -4,7 +4,7 @@
 use host::plugin::spec::{Lost, PluginSpec, Standby};
 use std::fs;
 use tests::audio::largest_step;
-use tests::chain::{AMPLE_NS, Rack, pipelined, same_block};
+use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block};
 use tests::gate::Gate;
 use tests::plugins::{processor, sink, source};
 use tests::scene::{STEP, Scene, kill, tunable, wait_for_twin};
@@ -481,4 +481,84 @@ fn a_twin_that_dies_while_it_stands_by_is_made_again_and_costs_no_block() {
     let status = scene.plugins[0].status();
     assert_eq!((status.pid, status.deaths, status.counts.lost()), (first, 0, 0));
     assert_eq!(replace(&mut scene, 0), next);
+}
+
+/// Every byte that a report of this folder holds, with the names of its files.
+fn bytes_of(reports: &std::path::Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for report in fs::read_dir(reports).expect("reports").flatten() {
+        for file in fs::read_dir(report.path()).expect("a report").flatten() {
+            all.extend(file.file_name().as_encoded_bytes());
+            all.extend(fs::read(file.path()).expect("a file of a report"));
+        }
+    }
+    all
+}
+
+fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// A plugin that turns the audio over is killed, hangs and is replaced. The sine is the secret: dry samples of it
+/// would have another sign than its processed ones.
+#[test]
+fn a_plugin_that_fails_closed_tells_nothing_while_it_dies_hangs_and_comes_back() {
+    for mode in [same_block, pipelined] {
+        for standby in STANDBYS {
+            let folder = Folder::new();
+            let hang = "
+if self.n == 6:
+    try:
+        os.close(os.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'hung'), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        pass
+    else:
+        while True: pass";
+            let spec = mode(&tunable(&folder, "closed", hang, "")).set("secret", "swordfish");
+            let hang_after = Some(std::time::Duration::from_millis(60));
+            let spec = PluginSpec { standby, fail_closed: Some(true), hang_after, adapt: false, ..spec };
+            let mut scene = Scene::new(rack(), vec![spec]);
+            let reports = folder.file("reports");
+            scene.rack.report_to(&reports);
+            scene.play_answered(3);
+            replace(&mut scene, 0);
+            let second = pid(&scene, 0);
+            scene.play_until("the hang", SHORT_NS, |_| folder.file("hung").exists());
+            scene.play_until_replaced(0, second, SHORT_NS);
+            scene.play_answered(3);
+            scene.wait_told(&["was killed by SIGKILL", "it gave no answer for", "silence (fail-closed)"]);
+            until("two reports", || scene.told().matches("; report: ").count() == 2);
+
+            let latency = if mode(folder.path()).mode == same_block(folder.path()).mode { 0 } else { BLOCK };
+            let sine = tests::audio::slow_sine(scene.heard.len(), STEP);
+            let mut was_silent = true;
+            for (block, heard) in scene.heard.chunks_exact(BLOCK).enumerate() {
+                let processed =
+                    |i: usize| (block * BLOCK + i).checked_sub(latency).map_or(0.0, |at| -sine[at]);
+                let is_silent = heard.iter().all(|sample| *sample == 0.0);
+                // After silence it is ramped from zero to what the plugin says, of which that is made alone.
+                let first = if was_silent { processed(0) } else { 0.0 };
+                let ramp = |i: usize| 0.5 + 0.5 * (std::f32::consts::PI * i.min(96) as f32 / 96.0).cos();
+                let joined = |i: usize| {
+                    let to: f32 = processed(i);
+                    (to - first * ramp(i)).clamp(-to.abs(), to.abs())
+                };
+                let is_processed =
+                    heard.iter().enumerate().all(|(i, sample)| (sample - joined(i)).abs() < 1e-6);
+                assert!(
+                    is_silent || is_processed,
+                    "{standby:?}: block {block} is neither: {:?}",
+                    &heard[..99]
+                );
+                was_silent = is_silent;
+            }
+            let kept = bytes_of(&reports);
+            assert!(holds(&kept, b"secret") && !holds(&kept, b"swordfish"), "the value of a parameter");
+            for at in (0..sine.len() - 4).step_by(BLOCK / 4) {
+                let input: Vec<u8> =
+                    sine[at + 1..at + 4].iter().flat_map(|sample| sample.to_le_bytes()).collect();
+                assert!(!holds(&kept, &input), "what it got in frame {at}");
+            }
+        }
+    }
 }

@@ -12,10 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::f32::consts::PI;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How far the sine goes in a frame.
 pub const STEP: f32 = 0.01;
+/// What a block is followed by when nobody waits for its answer.
+const BETWEEN_BLOCKS: Duration = Duration::from_millis(2);
 /// Milliseconds in which one kind of audio becomes another.
 const RAMP_MS: usize = 2;
 
@@ -28,6 +30,8 @@ pub struct Scene {
     pub plugins: Vec<Plugin>,
     /// What was heard.
     pub heard: Vec<f32>,
+    /// How late each block was to be, as the chain said before it.
+    latencies: Vec<usize>,
     told: String,
     /// Where plugins are loaded.
     pub rack: Rack,
@@ -43,7 +47,7 @@ impl Scene {
         let (plugins, remotes): (Vec<_>, Vec<Remote>) = specs.into_iter().map(|spec| rack.load(spec)).unzip();
         let boxed = remotes.into_iter().map(|remote| Box::new(remote) as Box<dyn Processor>);
         let chain = Chain::new(rack.format, boxed.collect()).expect("a chain");
-        Self { chain, plugins, heard: Vec::new(), told: String::new(), rack }
+        Self { chain, plugins, heard: Vec::new(), latencies: Vec::new(), told: String::new(), rack }
     }
 
     /// Plays a block with all the time in the world.
@@ -55,6 +59,7 @@ impl Scene {
     pub fn play_within(&mut self, budget_ns: u64) {
         let from = self.heard.len();
         let frames = self.rack.format.block_frames();
+        self.latencies.push(self.chain.latency_frames() as usize);
         let mut block: Vec<_> = (from..from + frames).map(sine).collect();
         self.chain.process_within(&mut block, budget_ns);
         self.heard.extend(block);
@@ -62,19 +67,38 @@ impl Scene {
 
     /// Plays so many blocks, each when the first plugin has answered the one before.
     pub fn play_answered(&mut self, blocks: usize) {
+        self.play_answered_within(AMPLE_NS, blocks);
+    }
+
+    /// The same with so much time for each.
+    pub fn play_answered_within(&mut self, budget_ns: u64, blocks: usize) {
         for _ in 0..blocks {
             let answered = self.answered();
-            self.play();
+            self.play_within(budget_ns);
             until("an answer", || self.answered() > answered);
         }
     }
 
+    /// What the chain says that its output comes late by.
+    #[must_use]
+    pub fn latency_frames(&self) -> usize {
+        self.chain.latency_frames() as usize
+    }
+
     /// Plays block after block until `done`.
     pub fn play_until(&mut self, what: &str, budget_ns: u64, mut done: impl FnMut(&mut Self) -> bool) {
-        until(what, || {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
             self.play_within(budget_ns);
-            done(self)
-        });
+            if done(self) {
+                return;
+            }
+            if Instant::now() >= deadline {
+                let statuses: Vec<_> = self.plugins.iter_mut().map(Plugin::status).collect();
+                panic!("waited in vain: {what}; told:\n{}\n{statuses:#?}", self.told());
+            }
+            std::thread::park_timeout(BETWEEN_BLOCKS);
+        }
     }
 
     /// Plays until another worker than `pid` has delivered a good block in the place of this plugin.
@@ -118,6 +142,15 @@ impl Scene {
         plugin.shutdown().expect("a plugin that does nothing ends in order");
     }
 
+    /// As [`Scene::assert_in_place`] where the chain says itself how late each block is to be.
+    ///
+    /// # Panics
+    /// As [`Scene::assert_in_place`].
+    #[must_use]
+    pub fn assert_in_place_as_told(&self, factors: &[f32]) -> Vec<f32> {
+        self.assert_in(&self.latencies, factors)
+    }
+
     /// Each block is the sine times one of `factors`, this many frames late, and each change is a ramp from where
     /// the block before left off; but not from one negative factor to another, as these are the plugin's own. Gives
     /// the factors, block by block.
@@ -126,23 +159,37 @@ impl Scene {
     /// If a frame is anything else.
     #[must_use]
     pub fn assert_in_place(&self, latency: usize, factors: &[f32]) -> Vec<f32> {
+        self.assert_in(&vec![latency; self.latencies.len()], factors)
+    }
+
+    fn assert_in(&self, latencies: &[usize], factors: &[f32]) -> Vec<f32> {
         let frames = self.rack.format.block_frames();
         let mut found: Vec<f32> = Vec::new();
         for (number, block) in self.heard.chunks_exact(frames).enumerate() {
-            let from = number * frames;
+            let (from, latency) = (number * frames, latencies[number]);
+            let has_moved = number > 0 && latencies[number - 1] != latency;
             let dry = |i: usize| (from + i).checked_sub(latency).map_or(0.0, sine);
             let last = from.checked_sub(1).map_or(0.0, |at| self.heard[at]);
             let before = found.last().copied();
-            let fits = |factor: f32| {
-                let is_joint = before.is_some_and(|before| before != factor && before.max(factor) >= 0.0);
+            let fits_as = |factor: f32, is_joint: bool| {
                 let offset = if is_joint { last - factor * dry(0) } else { 0.0 };
-                let expected = |i| factor * dry(i) + offset * self.weight(i);
+                let expected = |i| {
+                    let to: f32 = factor * dry(i);
+                    let loudest = last.abs().max(to.abs());
+                    (to + offset * self.weight(i)).clamp(-loudest, loudest)
+                };
                 block.iter().enumerate().all(|(i, heard)| (heard - expected(i)).abs() < 1e-5)
             };
+            let may_step =
+                |factor: f32| !has_moved && before.is_none_or(|b| b == factor || b.max(factor) < 0.0);
+            let fits = |factor: f32| (may_step(factor) && fits_as(factor, false)) || fits_as(factor, true);
             let first = before.into_iter().chain(factors.iter().copied()).find(|factor| fits(*factor));
             let all = &found;
             found.push(first.unwrap_or_else(|| {
-                panic!("block {number} after {all:?} is none of {factors:?}: {last} {block:?}")
+                panic!(
+                    "block {number} after {all:?} is none of {factors:?}: from {last} to {:?}",
+                    &block[..200]
+                )
             }));
         }
         found

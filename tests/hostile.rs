@@ -1,0 +1,190 @@
+//! Workers that lie, flood and shout: cut off, named and replaced, and no sample of theirs is heard.
+
+use host::plugin::spec::{PluginSpec, Standby};
+use shared::layout::{Header, SlotHead};
+use std::path::PathBuf;
+use tests::chain::{AMPLE_NS, Rack, same_block};
+use tests::scene::{Scene, tunable};
+use tests::workspace::Folder;
+
+fn rack() -> Rack {
+    Rack::new(1, 512, 48_000)
+}
+
+/// So long that an honest answer is in time, and that the end of the wait for another one can be awaited.
+const ENOUGH_NS: u64 = 500_000_000;
+
+/// What a plugin needs to get at the memory that it shares with the host.
+const MEMORY: &str = "
+def memory(self, name, rights):
+    import ctypes
+    for line in open('/proc/self/maps').read().splitlines():
+        words = line.split(maxsplit=5)
+        if len(words) == 6 and name in words[5] and words[1].startswith(rights):
+            start, end = (int(word, 16) for word in words[0].split('-'))
+            return np.frombuffer((ctypes.c_ubyte * (end - start)).from_address(start), dtype=np.uint32)
+";
+
+/// Does this from its fourth block on, if it is the first worker.
+fn wicked(folder: &Folder, deed: &str) -> PathBuf {
+    let lines: String = deed.lines().map(|line| format!("    {line}\n")).collect();
+    let body = format!(
+        "
+if self.n == 4:
+    try:
+        os.close(os.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'one'), os.O_CREAT | os.O_EXCL))
+        self.wicked = True
+    except FileExistsError:
+        pass
+if getattr(self, 'wicked', False):
+{lines}"
+    );
+    tunable(folder, "wicked", &body, MEMORY)
+}
+
+/// Plays until the wicked worker is replaced; no frame is anything but dry, processed or a ramp between them.
+fn replaced(deed: &str, standby: Standby, words: &[&str]) -> Scene {
+    let folder = Folder::new();
+    let spec = PluginSpec { standby, adapt: false, ..same_block(&wicked(&folder, deed)) };
+    let mut scene = Scene::new(rack(), vec![spec]);
+    scene.play_answered(3);
+    let first = scene.plugins[0].worker().pid();
+    scene.play_until_replaced(0, first, ENOUGH_NS);
+    scene.play_answered(3);
+    let found = scene.assert_in_place(0, &[-1.0, 1.0]);
+    assert_eq!(found[found.len() - 3..], [-1.0; 3], "{deed}");
+    scene.wait_told(words);
+    let status = scene.plugins[0].status();
+    assert_eq!((status.deaths, status.dead), (1, None), "{deed}");
+    tests::leftovers::assert_all_end(&[first]);
+    scene
+}
+
+/// Writes this sequence into the slot where the answer to the block at hand belongs.
+fn lie(seq: &str) -> String {
+    let (header, head) = (size_of::<Header>() / 4, size_of::<SlotHead>() / 4);
+    format!(
+        "asked = int(self.memory('memfd:nda-request', 'r')[0])
+reply = self.memory('memfd:nda-reply', 'rw')
+reply[{header} + asked % 8 * {head}] = ({seq}) % (1 << 32)"
+    )
+}
+
+#[test]
+fn a_worker_that_answers_what_nobody_asked_is_cut_named_and_replaced() {
+    let hostile = "plugin wicked was ended by the host: it broke the protocol \
+                   (it wrote a sequence that nobody had asked for)";
+    for (seq, standby) in
+        [("asked + 8", Standby::Twin), ("asked - 1", Standby::None), ("asked + (1 << 31)", Standby::Spare)]
+    {
+        // It takes its time afterwards, so that the host sees the lie and not the answer.
+        let deed = format!(
+            "{}\n__import__('time').sleep(0.02)\n{}\n__import__('time').sleep(60)",
+            lie(seq),
+            lie(seq)
+        );
+        let mut scene = replaced(&deed, standby, &[hostile, "took over"]);
+        assert_eq!(scene.plugins[0].status().counts.forged, 1);
+    }
+}
+
+#[test]
+fn a_worker_that_answers_too_early_is_cut() {
+    // The sequence of the next block in its slot, before that is asked for; the answer at hand is a good one.
+    let (header, head) = (size_of::<Header>() / 4, size_of::<SlotHead>() / 4);
+    let deed = format!(
+        "asked = int(self.memory('memfd:nda-request', 'r')[0])
+self.memory('memfd:nda-reply', 'rw')[{header} + (asked + 1) % 8 * {head}] = (asked + 1) % (1 << 32)"
+    );
+    replaced(&deed, Standby::None, &["nobody had asked for", "took over"]);
+}
+
+#[test]
+fn a_worker_that_wakes_the_host_for_nothing_is_named_and_replaced() {
+    let deed = "
+import ctypes, time
+bell = ctypes.c_void_p(self.memory('memfd:nda-reply', 'rw').ctypes.data)
+futex = ctypes.CDLL(None).syscall
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    futex(98 if os.uname().machine == 'aarch64' else 202, bell, 1, 0x7fffffff, None, None, 0)";
+    let words = ["it broke the protocol (it woke the audio thread again and again for nothing)", "took over"];
+    let mut scene = replaced(deed, Standby::None, &words);
+    assert!(scene.plugins[0].status().counts.flooded >= 3);
+}
+
+#[test]
+fn samples_that_are_no_audio_are_replaced_one_by_one_counted_and_told_once() {
+    for (wrong, words, most) in [
+        ("float('nan')", "samples that are not finite (NaN or infinite)", 0.0),
+        ("float('-inf')", "samples that are not finite (NaN or infinite)", 0.0),
+        // +40 dB: what is too loud comes at the loudest that is allowed, +12 dB.
+        ("100", "samples that are far above full scale", 3.982),
+    ] {
+        let folder = Folder::new();
+        // Only its fourth and sixth block, and only three samples of them.
+        let body = format!(
+            "buffer.data *= -1\nif self.n in (4, 6):\n    buffer.data[0, 10:13] = {wrong}\nreturn True"
+        );
+        let file = tests::plugins::processor(&folder, "loud", &body);
+        let mut scene = Scene::new(rack(), vec![same_block(&file)]);
+        scene.play_answered(10);
+        let sine = tests::audio::slow_sine(scene.heard.len(), tests::scene::STEP);
+        for (at, heard) in scene.heard.iter().enumerate() {
+            let is_wrong = [3, 5].contains(&(at / 512)) && (10..13).contains(&(at % 512));
+            let expected = if is_wrong { most } else { -sine[at] };
+            assert!((heard - expected).abs() < 1e-3, "{wrong}: frame {at}: {heard} for {expected}");
+        }
+        let news = scene.plugins[0].news().expect("news");
+        assert!(news.contains(words) && news.lines().count() == 1, "{news}");
+        assert_eq!(scene.plugins[0].news(), None);
+        let status = scene.plugins[0].status();
+        let counts = status.counts;
+        let guarded = (
+            counts.non_finite_blocks + counts.too_loud_blocks,
+            counts.non_finite_samples + counts.too_loud_samples,
+        );
+        assert_eq!((guarded, counts.good, status.deaths), ((2, 6), 10, 0), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_plugin_whose_output_is_no_audio_block_after_block_is_replaced_as_faulty() {
+    for wrong in ["float('nan')", "1e6"] {
+        let folder = Folder::new();
+        let file = wicked(&folder, &format!("buffer.data[0, 7] = {wrong}\nreturn True"));
+        let mut scene = Scene::new(rack(), vec![PluginSpec { standby: Standby::None, ..same_block(&file) }]);
+        scene.play_answered(3);
+        let first = scene.plugins[0].worker().pid();
+        scene.play_until_replaced(0, first, AMPLE_NS);
+        let told = scene.wait_told(&[
+            "plugin wicked was ended by the host: its output was faulty",
+            "blocks in a row were not finite or far above full scale",
+            "took over",
+        ]);
+        let (_, rest) = told.split_once("faulty (").unwrap();
+        let blocks: u32 = rest.split_once(' ').unwrap().0.parse().unwrap();
+        // A quarter of a second of them.
+        assert!(blocks >= 24, "{told}");
+        assert!(scene.heard.iter().all(|sample| sample.is_finite() && sample.abs() < 4.0));
+        scene.play_answered(3);
+        assert_eq!(scene.plugins[0].status().deaths, 1);
+    }
+}
+
+#[test]
+fn a_plugin_that_takes_more_memory_than_it_may_is_named_and_replaced() {
+    let folder = Folder::new();
+    let hoard = "self.hoard = getattr(self, 'hoard', []) + [np.ones(1 << 20)]";
+    let spec = same_block(&wicked(&folder, hoard));
+    let spec = PluginSpec { memory_max: Some(256 << 20), standby: Standby::None, adapt: false, ..spec };
+    let mut scene = Scene::new(rack(), vec![spec]);
+    scene.play_answered(3);
+    let first = scene.plugins[0].worker().pid();
+    scene.play_until_replaced(0, first, AMPLE_NS);
+    scene.play_answered(3);
+    let found = scene.assert_in_place(0, &[-1.0, 1.0]);
+    assert_eq!(found[found.len() - 3..], [-1.0; 3]);
+    let told = scene.wait_told(&["plugin wicked was ended by the host: it used ", "took over"]);
+    assert!(told.contains("256 MiB are allowed (memory_max)"), "{told}");
+}

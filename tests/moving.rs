@@ -1,0 +1,135 @@
+//! A plugin that is late too often moves to pipelined by itself, and back when it has been fast for long: no frame
+//! is lost or heard at another place than the chain says, and no step is heard.
+
+use host::plugin::spec::{PluginSpec, Standby};
+use std::path::PathBuf;
+use tests::audio::largest_step;
+use tests::chain::{AMPLE_NS, Rack, SHORT_NS, same_block};
+use tests::config::{config, run};
+use tests::plugins::processor;
+use tests::scene::{STEP, Scene, kill, tunable};
+use tests::wav::Wav;
+use tests::workspace::Folder;
+
+const BLOCK: usize = 128;
+/// Fast blocks in a row after which it moves back.
+const STRETCH: usize = 3_000;
+
+/// Slow as long as there is a file `slow` beside it.
+fn slow_at_will(folder: &Folder) -> PathBuf {
+    let body = "
+if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'slow')):
+    __import__('time').sleep(0.005)";
+    tunable(folder, "laggard", body, "")
+}
+
+/// A plugin that has moved to pipelined, and some blocks more.
+fn moved(folder: &Folder, spec: PluginSpec) -> Scene {
+    let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![spec]);
+    scene.play_answered(10);
+    folder.write("slow", "");
+    // With four late blocks of the last hundred it stays, with the fifth it goes: seen one block later.
+    scene.play_answered_within(SHORT_NS, 5);
+    assert_eq!((scene.latency_frames(), scene.plugins[0].status().moves), (0, 0));
+    scene.play_answered_within(SHORT_NS, 1);
+    let status = scene.plugins[0].status();
+    assert_eq!((status.mode, status.moves, status.added_frames), ("pipelined", 1, 128));
+    assert_eq!(scene.latency_frames(), BLOCK);
+    scene.play_answered_within(SHORT_NS, 20);
+    scene
+}
+
+fn assert_smooth(scene: &Scene) {
+    let bound = STEP + 2.0 * std::f32::consts::PI / (2.0 * 96.0);
+    assert!(largest_step(&scene.heard) <= bound, "a step of {}", largest_step(&scene.heard));
+}
+
+#[test]
+fn a_plugin_late_too_often_is_pipelined_until_it_has_been_fast_for_long() {
+    let folder = Folder::new();
+    let mut scene = moved(&folder, same_block(&slow_at_will(&folder)));
+    let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
+    // Dry while it was late, processed before and after. The move itself loses no block.
+    assert_eq!(found, [[-1.0; 10].to_vec(), vec![1.0; 6], vec![-1.0; 20]].concat());
+    scene.wait_told(&["plugin laggard missed its deadline too often (", "pipelined now", "128 frames later"]);
+
+    std::fs::remove_file(folder.file("slow")).unwrap();
+    let mut fast = 0;
+    while scene.latency_frames() > 0 {
+        assert!(fast < 2 * STRETCH, "it does not come back: {:?}", scene.plugins[0].status());
+        scene.play_answered(1);
+        fast += 1;
+    }
+    assert!(fast >= STRETCH, "back after {fast} blocks");
+    scene.play_answered(10);
+    let status = scene.plugins[0].status();
+    assert_eq!((status.mode, status.moves, status.added_frames), ("same-block", 2, 0));
+    let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
+    assert_eq!(found[36..], vec![-1.0; fast + 10], "no block is lost on the way back");
+    assert_smooth(&scene);
+    scene.wait_told(&["plugin laggard was fast enough for long: it is same-block again"]);
+}
+
+#[test]
+fn the_dry_signal_of_a_plugin_that_has_moved_is_as_late_as_its_own() {
+    let folder = Folder::new();
+    let spec = PluginSpec { standby: Standby::None, ..same_block(&slow_at_will(&folder)) };
+    let mut scene = moved(&folder, spec);
+    let first = scene.plugins[0].worker().pid();
+    kill(&scene.plugins[0]);
+    scene.play_until_replaced(0, first, AMPLE_NS);
+    std::fs::remove_file(folder.file("slow")).unwrap();
+    scene.play_answered(5);
+    assert_eq!(scene.latency_frames(), BLOCK, "the next one plays where the one before did");
+    let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
+    assert!(found[36..].contains(&1.0), "{found:?}");
+    assert_eq!(found[found.len() - 5..], [-1.0; 5]);
+    assert_smooth(&scene);
+}
+
+#[test]
+fn a_plugin_that_is_not_to_be_moved_stays_late() {
+    let folder = Folder::new();
+    let spec = PluginSpec { adapt: false, ..same_block(&slow_at_will(&folder)) };
+    let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![spec]);
+    folder.write("slow", "");
+    scene.play_answered_within(SHORT_NS, 30);
+    let status = scene.plugins[0].status();
+    assert_eq!((status.mode, status.moves, status.counts.late), ("same-block", 0, 30));
+    assert_eq!(scene.assert_in_place(0, &[-1.0, 1.0]), [1.0; 30]);
+}
+
+#[test]
+fn a_plugin_that_fails_or_is_dead_does_not_move() {
+    let folder = Folder::new();
+    let spec = same_block(&processor(&folder, "fails", "return False"));
+    let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![PluginSpec { restart: false, ..spec }]);
+    scene.play_answered(30);
+    kill(&scene.plugins[0]);
+    (0..30).for_each(|_| scene.play());
+    let status = scene.plugins[0].status();
+    assert_eq!((status.moves, status.counts.failed, status.counts.gone), (0, 30, 30));
+}
+
+#[test]
+fn a_recording_has_every_frame_though_the_plugin_moved_meanwhile() {
+    let folder = Folder::new();
+    let frames = 48_000;
+    let mut samples = vec![0.25; frames];
+    samples[frames - 1] = 0.75;
+    Wav::new(vec![samples]).write(&folder.file("in.wav"));
+    let body = "__import__('time').sleep(0.004)\nreturn True";
+    let file = processor(&folder, "laggard", body);
+    let text = format!(
+        "[[pipeline]]\nblock = 1024\nsource = \"in.wav\"\nsink = \"out.wav\"
+         plugins = [{{ file = {file:?}, deadline = 0.05 }}]"
+    );
+    let done = run(&config(&folder, &text), &[]).wait();
+    let report = done.json();
+    assert_eq!(report["ended_by"], "source", "{done}");
+    let plugin = &report["pipelines"][0]["plugins"][0];
+    assert_eq!((&plugin["mode"], &plugin["moves"]), (&"pipelined".into(), &1.into()), "{done}");
+    let heard = Wav::read(&folder.file("out.wav"));
+    let last = heard.channels[0].iter().position(|sample| *sample == 0.75);
+    assert_eq!(last, Some(frames - 1 + 1024), "of {} frames: {done}", heard.frames());
+}
