@@ -35,7 +35,7 @@ fn report(file: &Path) -> CrashReport {
         loaded: None,
         python: python(),
         python_version: None,
-        pid: 4711,
+        pid: Some(4711),
         kind: "processor".into(),
         format: Format::new(2, FRAMES as u32, 48_000).expect("a format"),
         mode: "same-block".into(),

@@ -4,11 +4,11 @@
 //! and whatever stands between them, share one section and the latency of one.
 
 use crate::block::Block;
+use crate::clock::now_ns;
 use crate::error::Result;
 use crate::processor::{Processor, Turn};
 use crate::section::{self, SectionThread};
 use crate::telemetry::PluginStats;
-use shared::clock::now_ns;
 use shared::format::Format;
 use std::sync::Arc;
 

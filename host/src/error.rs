@@ -77,6 +77,11 @@ impl Error {
         self
     }
 
+    /// Takes that text away, to be told elsewhere.
+    pub(crate) fn take_detail(&mut self) -> Option<String> {
+        self.detail.take()
+    }
+
     /// Adds the error underneath.
     #[must_use]
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

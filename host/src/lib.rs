@@ -44,6 +44,7 @@ pub mod block;
 pub mod builtin;
 pub mod chain;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod crash;
 pub mod disk;

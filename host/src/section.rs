@@ -9,6 +9,7 @@
 //! A section with a single plugin doesn't exist: the audio thread pipelines that one by itself.
 
 use crate::block::Block;
+use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Plan;
 use crate::plugin::line::Line;
@@ -16,7 +17,6 @@ use crate::plugin::remote::{Remote, Terms};
 use crate::plugin::spec::{Lost, Mode};
 use crate::processor::{Processor, Seals};
 use crate::telemetry::{self, PluginStats};
-use shared::clock::now_ns;
 use shared::control::Handles;
 use shared::format::Format;
 use shared::layout::Layout;
@@ -44,29 +44,37 @@ pub(crate) struct SectionThread {
 pub(crate) fn start(
     format: Format,
     burst: u32,
-    mut processors: Vec<Box<dyn Processor>>,
+    processors: Vec<Box<dyn Processor>>,
 ) -> Result<(Remote, SectionThread)> {
-    processors.iter_mut().for_each(|p| p.enter_section());
-    let terms = terms_of(format, burst, &processors);
-    let (host_end, mut end) = ends(format, burst)?;
-    let mut schedule = Schedule { block_ns: format.block_ns(), burst, last_ns: 0 };
-    let waker = end.waker();
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
+    let (remote, mut section) = halves(format, burst, processors)?;
+    let (waker, stop, stats) = (section.end.waker(), Arc::clone(&section.stop), remote.stats());
     let run = move || {
-        while !stopped.load(Ordering::Acquire) {
-            step(&mut end, &mut processors, &mut schedule, &stopped);
+        while !section.stop.load(Ordering::Acquire) {
+            section.step();
         }
     };
     let thread = std::thread::Builder::new().name("nda-section".into()).spawn(run).map_err(|e| {
         Error::new(Kind::System, "a thread for a pipelined section can't be started").source(e)
     })?;
-    let (figures, _, _) = telemetry::plugin_figures();
-    let stats = Arc::clone(&figures.stats);
+    Ok((remote, SectionThread { stop, waker, thread: Some(thread), stats }))
+}
+
+/// The audio half and what the thread runs.
+pub(crate) fn halves(
+    format: Format,
+    burst: u32,
+    mut processors: Vec<Box<dyn Processor>>,
+) -> Result<(Remote, Section)> {
+    processors.iter_mut().for_each(|p| p.enter_section());
+    let terms = terms_of(format, burst, &processors);
+    let (host_end, end) = ends(format, burst)?;
+    let schedule = Schedule { block_ns: format.block_ns(), burst, last_ns: 0 };
+    let stop = Arc::new(AtomicBool::new(false));
     // The section's thread is the only one there will be.
     let line = Line::new(host_end, Arc::clone(&stop), 1);
+    let (figures, _, _) = telemetry::plugin_figures();
     let remote = Remote::new("section".into(), line, None, terms, figures);
-    Ok((remote, SectionThread { stop, waker, thread: Some(thread), stats }))
+    Ok((remote, Section { end, processors, schedule, stop }))
 }
 
 fn ends(format: Format, burst: u32) -> Result<(HostEnd, WorkerEnd)> {
@@ -122,24 +130,40 @@ impl Schedule {
     }
 }
 
-fn step(
-    end: &mut WorkerEnd,
-    processors: &mut [Box<dyn Processor>],
-    schedule: &mut Schedule,
-    stop: &AtomicBool,
-) {
-    if end.wait(now_ns() + 1_000_000_000, stop) != Wake::Block {
-        return;
+/// What a section's thread runs.
+pub(crate) struct Section {
+    end: WorkerEnd,
+    processors: Vec<Box<dyn Processor>>,
+    schedule: Schedule,
+    stop: Arc<AtomicBool>,
+}
+
+impl Section {
+    /// Waits for a block, and processes it.
+    fn step(&mut self) {
+        if self.end.wait(now_ns() + 1_000_000_000, &self.stop) == Wake::Block {
+            self.process(self.end.published_ns());
+        }
     }
-    let format = end.layout().format();
-    let (seen_ns, published_ns) = (now_ns(), end.published_ns());
-    end.begin();
-    let mut block = Block::new(end.next_samples(), format.block_frames());
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
-    let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
-    crate::chain::run(processors, &mut block, schedule.begin_ns(published_ns), budget_ns);
-    let stamps = Stamps { seen_ns, woken_ns: seen_ns, entered_ns: seen_ns, left_ns: now_ns() };
-    end.answer(Status::Good, stamps, Notes::default());
+
+    /// Processes the block that is there, and was published then.
+    pub(crate) fn process(&mut self, published_ns: u64) {
+        let end = &mut self.end;
+        let (format, seen_ns) = (end.layout().format(), now_ns());
+        end.begin();
+        let mut block = Block::new(end.next_samples(), format.block_frames());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
+        let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
+        crate::chain::run(&mut self.processors, &mut block, self.schedule.begin_ns(published_ns), budget_ns);
+        let stamps = Stamps { seen_ns, woken_ns: seen_ns, entered_ns: seen_ns, left_ns: now_ns() };
+        end.answer(Status::Good, stamps, Notes::default());
+    }
+
+    /// Whether a block waits.
+    #[cfg(test)]
+    pub(crate) fn is_due(&self) -> bool {
+        self.end.is_requested()
+    }
 }
 
 impl SectionThread {

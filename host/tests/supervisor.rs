@@ -4,6 +4,8 @@
 
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used)]
+// Of the fake, not every test executable uses every part.
+#![allow(dead_code)]
 
 mod fake;
 
@@ -726,6 +728,15 @@ fn a_worker_that_takes_too_much_memory_is_ended_also_if_it_is_a_child_that_does(
 #[test]
 fn a_worker_that_starts_processes_without_end_is_ended_with_all_of_them() {
     match ended_for("starts many processes") {
+        Because::Processes { count, limit: 64 } => assert!(count > 64, "{count}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As a fork bomb does: whoever has started two others ends.
+#[test]
+fn processes_without_end_are_counted_also_when_their_parents_have_gone() {
+    match ended_for("starts many orphans") {
         Because::Processes { count, limit: 64 } => assert!(count > 64, "{count}"),
         other => panic!("{other:?}"),
     }

@@ -59,8 +59,8 @@ pub struct CrashReport {
     pub python: PathBuf,
     /// The interpreter's version, if it came so far.
     pub python_version: Option<String>,
-    /// The process that died.
-    pub pid: u32,
+    /// The process that died, if it came so far as to load the plugin.
+    pub pid: Option<u32>,
     /// `source`, `processor` or `sink`.
     pub kind: String,
     /// The format of its blocks.

@@ -25,7 +25,7 @@ fn report() -> CrashReport {
         loaded: None,
         python: "/usr/bin/python3".into(),
         python_version: Some("3.12.1".into()),
-        pid: 4711,
+        pid: Some(4711),
         kind: "processor".into(),
         format: format(),
         mode: "same-block".into(),

@@ -46,7 +46,7 @@ fn facts(r: &CrashReport) -> Vec<(&'static str, String)> {
         ("exit", exit(r)),
         ("because", r.because.clone().unwrap_or_default()),
         ("done", r.done.clone()),
-        ("process", format!("{}, the plugin's number {}", r.pid, r.incarnation)),
+        ("process", process(r)),
         ("python", format!("{}{python}", quoted(&r.python))),
         (
             "good",
@@ -69,6 +69,11 @@ fn facts(r: &CrashReport) -> Vec<(&'static str, String)> {
             r.state.as_ref().map(|state| format!("{} bytes, in state.bin", state.len())).unwrap_or_default(),
         ),
     ]
+}
+
+fn process(r: &CrashReport) -> String {
+    let number = format!("the plugin's number {}", r.incarnation);
+    r.pid.map_or(number.clone(), |pid| format!("{pid}, {number}"))
 }
 
 fn exit(r: &CrashReport) -> String {

@@ -2,7 +2,10 @@
 //!
 //! For the pipeline under test, whose plugin turns the audio over. Pure: it gets samples and says what they are.
 //! How the host ramps from one kind of audio to another is not repeated here; a ramp is known by what it does: what
-//! is left of the audio before only shrinks, and is gone after two milliseconds.
+//! is left of the audio before only shrinks, but where it would be louder than both, and is gone after two
+//! milliseconds.
+
+use shared::format::Format;
 
 /// How far two samples may be apart and still be the same.
 const SAME: f32 = 2e-6;
@@ -22,19 +25,35 @@ pub(super) enum Sound {
     Wrong,
 }
 
-/// Tells what blocks of one format are.
-#[derive(Debug, Clone, Copy)]
+/// Tells what the blocks of one stream are, one after the other.
+#[derive(Debug, Clone)]
 pub(super) struct Judge {
-    pub(super) block_frames: usize,
+    block_frames: usize,
     /// Frames after which a ramp must be over.
-    pub(super) ramp_frames: usize,
+    ramp_frames: usize,
     /// The loudest that a plugin may be, linear.
-    pub(super) level_max: f32,
+    level_max: f32,
+    /// Each channel's last sample.
+    last: Vec<f32>,
 }
 
 impl Judge {
+    /// For blocks of this format, from silence on.
+    pub(super) fn new(format: Format, ramp_frames: usize, level_max: f32) -> Self {
+        let last = vec![0.0; format.channels()];
+        Self { block_frames: format.block_frames(), ramp_frames, level_max, last }
+    }
+
     /// What this block is, given what went into the plugin.
-    pub(super) fn sound(&self, dry: &[f32], heard: &[f32]) -> Sound {
+    pub(super) fn sound(&mut self, dry: &[f32], heard: &[f32]) -> Sound {
+        let sound = self.recognise(dry, heard);
+        for (last, heard) in self.last.iter_mut().zip(heard.chunks(self.block_frames)) {
+            *last = heard.last().copied().unwrap_or_default();
+        }
+        sound
+    }
+
+    fn recognise(&self, dry: &[f32], heard: &[f32]) -> Sound {
         let level_max = self.level_max;
         let kinds: [(Sound, &dyn Fn(f32) -> f32); 4] = [
             (Sound::Good, &|dry| -dry),
@@ -43,26 +62,36 @@ impl Judge {
             (Sound::Limited, &|dry| -level_max.copysign(dry)),
         ];
         let fits = |of: &dyn Fn(f32) -> f32| {
-            let mut channels = dry.chunks(self.block_frames).zip(heard.chunks(self.block_frames));
-            channels.all(|(dry, heard)| self.is_ramp(dry.iter().zip(heard).map(|(d, h)| h - of(*d))))
+            let mut channels =
+                dry.chunks(self.block_frames).zip(heard.chunks(self.block_frames)).zip(&self.last);
+            channels.all(|((dry, heard), last)| {
+                self.leads_to(*last, dry.iter().map(|dry| of(*dry)).zip(heard.iter().copied()))
+            })
         };
         kinds.iter().find(|(_, of)| fits(*of)).map_or(Sound::Wrong, |(sound, _)| *sound)
     }
 
-    /// Whether what is left of the audio before only shrinks, without changing its sign, and goes away in time.
-    fn is_ramp(&self, rest: impl Iterator<Item = f32>) -> bool {
-        let mut before: Option<f32> = None;
-        for (frame, rest) in rest.enumerate() {
-            let shrinks = before.is_none_or(|before| {
-                let turned = rest.abs() > SAME && rest.signum() != before.signum();
-                rest.abs() <= before.abs() + SAME && !turned
-            });
+    /// Whether pairs of what should be and what is heard are a ramp from the last sample, or no ramp at all: what is
+    /// left of the audio before only shrinks, without changing its sign, and goes away in time.
+    fn leads_to(&self, last: f32, pairs: impl Iterator<Item = (f32, f32)>) -> bool {
+        let (mut most, mut sign) = (f32::MAX, None);
+        for (frame, (wanted, heard)) in pairs.enumerate() {
+            let rest = heard - wanted;
+            if frame >= self.ramp_frames {
+                most = SAME;
+            }
             // Written so that what is not a number is no ramp.
-            let small_enough = rest.abs() <= if frame < self.ramp_frames { f32::MAX } else { SAME };
-            if !shrinks || !small_enough {
+            let is_small_enough = rest.abs() <= most + SAME;
+            let has_turned = rest.abs() > SAME && *sign.get_or_insert(rest.signum()) != rest.signum();
+            if !is_small_enough || has_turned {
                 return false;
             }
-            before = Some(rest);
+            // Cut, where it would have been louder than what it leads from and to: that tells nothing of the rest. The
+            // first one is what it leads from.
+            let is_cut = (heard.abs() - last.abs().max(wanted.abs())).abs() <= SAME;
+            if frame == 0 || !is_cut {
+                most = rest.abs();
+            }
         }
         true
     }
@@ -84,7 +113,12 @@ mod tests {
     use super::*;
 
     const FRAMES: usize = 128;
-    const JUDGE: Judge = Judge { block_frames: FRAMES, ramp_frames: 96, level_max: 3.98 };
+
+    /// A judge who has heard these last samples.
+    fn judge(last: f32) -> Judge {
+        let format = Format::new(2, u32::try_from(FRAMES).unwrap(), 48_000).unwrap();
+        Judge { last: vec![last; 2], ..Judge::new(format, 96, 3.98) }
+    }
 
     /// Two channels of numbers that repeat late.
     fn noise(seed: u32) -> Vec<f32> {
@@ -101,13 +135,14 @@ mod tests {
         samples.iter().map(|sample| -sample).collect()
     }
 
-    /// As the host ramps: the difference to the last sample, fading.
-    fn ramped(samples: &[f32], last: f32) -> Vec<f32> {
+    /// As the host ramps: the difference to the last sample, fading, perhaps cut where that is louder than both.
+    fn ramped(samples: &[f32], last: f32, cut: bool) -> Vec<f32> {
         let ramp = |(i, sample): (usize, &f32)| {
             let (frame, first) = (i % FRAMES, samples[i / FRAMES * FRAMES]);
             let weight =
                 if frame < 96 { 0.5 + 0.5 * (std::f32::consts::PI * frame as f32 / 96.0).cos() } else { 0.0 };
-            sample + (last - first) * weight
+            let loudest = if cut { last.abs().max(sample.abs()) } else { f32::MAX };
+            (sample + (last - first) * weight).clamp(-loudest, loudest)
         };
         samples.iter().enumerate().map(ramp).collect()
     }
@@ -123,9 +158,10 @@ mod tests {
             (Sound::Limited, limited),
         ];
         for (sound, samples) in kinds {
-            assert_eq!(JUDGE.sound(&dry, &samples), sound);
-            for last in [-0.4, 0.0, 0.7] {
-                assert_eq!(JUDGE.sound(&dry, &ramped(&samples, last)), sound, "from {last}");
+            assert_eq!(judge(0.0).sound(&dry, &samples), sound);
+            for (last, cut) in [(-0.4, true), (-0.4, false), (0.0, true), (0.7, true), (0.7, false)] {
+                let heard = ramped(&samples, last, cut);
+                assert_eq!(judge(last).sound(&dry, &heard), sound, "from {last}");
             }
         }
     }
@@ -145,8 +181,17 @@ mod tests {
         let mut nan = good.clone();
         nan[3] = f32::NAN;
         for wrong in [torn, turned(&other), shifted, half_dry, one, nan] {
-            assert_eq!(JUDGE.sound(&dry, &wrong), Sound::Wrong);
+            for last in [0.0, 0.3, -4.0] {
+                assert_eq!(judge(last).sound(&dry, &wrong), Sound::Wrong);
+            }
         }
+    }
+
+    #[test]
+    fn a_judge_knows_what_it_has_heard_last() {
+        let (dry, mut judge) = (noise(1), judge(0.0));
+        judge.sound(&dry, &turned(&dry));
+        assert_eq!(judge.last, [-dry[FRAMES - 1], -dry[2 * FRAMES - 1]]);
     }
 
     #[test]
@@ -157,18 +202,18 @@ mod tests {
         let mut growing = turned(&dry);
         growing.iter_mut().take(50).enumerate().for_each(|(i, sample)| *sample += i as f32 * 0.01);
         for wrong in [endless, growing] {
-            assert_eq!(JUDGE.sound(&dry, &wrong), Sound::Wrong);
+            assert_eq!(judge(0.0).sound(&dry, &wrong), Sound::Wrong);
         }
     }
 
     #[test]
     fn plain_samples_are_counted_in_dry_and_in_wrong_blocks_alone() {
         let dry = noise(1);
-        assert_eq!(JUDGE.leaked(Sound::Dry, &dry, &dry), dry.len() as u64);
-        assert_eq!(JUDGE.leaked(Sound::Good, &dry, &turned(&dry)), 0);
-        assert_eq!(JUDGE.leaked(Sound::Silence, &dry, &vec![0.0; dry.len()]), 0);
+        assert_eq!(judge(0.0).leaked(Sound::Dry, &dry, &dry), dry.len() as u64);
+        assert_eq!(judge(0.0).leaked(Sound::Good, &dry, &turned(&dry)), 0);
+        assert_eq!(judge(0.0).leaked(Sound::Silence, &dry, &vec![0.0; dry.len()]), 0);
         let mut wrong = turned(&dry);
         wrong[10..17].copy_from_slice(&dry[10..17]);
-        assert_eq!(JUDGE.leaked(JUDGE.sound(&dry, &wrong), &dry, &wrong), 7);
+        assert_eq!(judge(0.0).leaked(judge(0.0).sound(&dry, &wrong), &dry, &wrong), 7);
     }
 }

@@ -90,11 +90,7 @@ impl Post {
         let source = FileSourceSpec { file: silence(&folder)?, repeat: true };
         let mut spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::device("virtual")).then(element);
         (spec.name, spec.block_frames) = (name.to_owned(), BLOCK_FRAMES);
-        let judge = Judge {
-            block_frames: format.block_frames(),
-            ramp_frames: RAMP_FRAMES,
-            level_max: 10f32.powf(wish.level_max_db() / 20.0),
-        };
+        let judge = Judge::new(format, RAMP_FRAMES, 10f32.powf(wish.level_max_db() / 20.0));
         let pipeline = Pipeline::open_around(&spec, supervisor, "", around, &mut |_| {})?;
         pipeline.play()?;
         Ok(Self { pipeline, listener: probe.listener, judge, tally: Tally::default(), folder })
@@ -117,6 +113,13 @@ impl Post {
 
     fn pid(&mut self) -> u32 {
         self.pipeline.plugins_mut().first().map_or(0, |plugin| plugin.worker().pid())
+    }
+
+    /// How it stands with the plugin, for who looks into what was not survived.
+    fn state(&mut self) -> String {
+        let lives = if lives(self.pid()) { "lives" } else { "is dead" };
+        let counts = self.pipeline.plugins_mut().first().map(|plugin| plugin.stats().counts());
+        format!("its worker {lives}; {:?}", counts.unwrap_or_default())
     }
 
     fn tell_plugin(&mut self, key: &str, value: &str) -> Result<bool> {
@@ -318,6 +321,7 @@ impl Rig {
         }
         if !outcome.survived {
             outcome.notes.extend(self.lines.drain(..));
+            outcome.notes.extend(self.patient.as_mut().map(Post::state));
         }
         if !outcome.survived || !lives(pid) {
             self.let_go();

@@ -6,6 +6,7 @@
 //! without asking anybody.
 
 use shared::ring::HostEnd;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,13 +50,15 @@ pub(crate) struct Relief {
 pub(crate) struct Depot {
     fresh: rtrb::Producer<Line>,
     spent: rtrb::Consumer<Line>,
+    /// Armed lines that found no room: an audio thread that stands still leaves the dead ones where they are.
+    waiting: VecDeque<Line>,
 }
 
 /// Both sides of a plugin's queues.
 pub(crate) fn queues() -> (Relief, Depot) {
     let (put, fresh) = rtrb::RingBuffer::new(FRESH);
     let (spent, back) = rtrb::RingBuffer::new(SPENT);
-    (Relief { fresh, spent }, Depot { fresh: put, spent: back })
+    (Relief { fresh, spent }, Depot { fresh: put, spent: back, waiting: VecDeque::new() })
 }
 
 impl Relief {
@@ -87,13 +90,51 @@ impl Relief {
 }
 
 impl Depot {
-    /// Arms a line; itself if too many are armed already.
-    pub(crate) fn arm(&mut self, line: Line) -> Result<(), Line> {
-        self.fresh.push(line).map_err(|rtrb::PushError::Full(line)| line)
+    /// Arms a line, as soon as there is room for it.
+    pub(crate) fn arm(&mut self, line: Line) {
+        self.waiting.push_back(line);
+        self.refill();
+    }
+
+    /// Puts the lines that wait into the queue as far as there is room; those that are over are not waited for.
+    pub(crate) fn refill(&mut self) {
+        self.waiting.retain(|line| !line.is_over());
+        while let Some(line) = self.waiting.pop_front() {
+            if let Err(rtrb::PushError::Full(line)) = self.fresh.push(line) {
+                return self.waiting.push_front(line);
+            }
+        }
     }
 
     /// A line that the audio thread has done with.
     pub(crate) fn spent(&mut self) -> Option<Line> {
         self.spent.pop().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::format::Format;
+    use shared::layout::Layout;
+
+    fn line(incarnation: u32) -> Line {
+        let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 1).unwrap();
+        Line::new(HostEnd::create(layout).unwrap().0, Arc::default(), incarnation)
+    }
+
+    #[test]
+    fn an_armed_line_reaches_an_audio_thread_that_stood_still_while_others_died() {
+        let (mut relief, mut depot) = queues();
+        for incarnation in 1..=6 {
+            let dead = line(incarnation);
+            let gone = Arc::clone(&dead.gone);
+            depot.arm(dead);
+            gone.store(true, Ordering::Relaxed);
+        }
+        depot.arm(line(7));
+        assert!(relief.take().is_none());
+        depot.refill();
+        assert_eq!(relief.take().map(|line| line.incarnation), Some(7));
     }
 }

@@ -12,7 +12,7 @@ pub mod interpreter;
 pub(crate) mod line;
 pub(crate) mod remote;
 pub mod spec;
-mod uncached;
+pub(crate) mod uncached;
 pub mod worker;
 
 pub use remote::Remote;

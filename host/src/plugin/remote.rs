@@ -11,13 +11,16 @@ use super::conceal::{Concealer, Plan};
 use super::line::{Line, Relief};
 use super::spec::{DEADLINE_MAX, Mode};
 use crate::block::Block;
+use crate::clock::now_ns;
 use crate::processor::{Processor, Seals, Turn};
-use crate::telemetry::{Figures, Loss, Timing};
-use shared::clock::now_ns;
+#[cfg(test)]
+use crate::recovery::simulation::time as simulation;
+use crate::telemetry::{Figures, Loss, PluginStats, Timing};
 use shared::format::Format;
 use shared::message::PluginKind;
 use shared::ring::{Look, Notes, Refused, Scrub, Status, Taken, Waited};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// How long a sink may take for the blocks that are left to it at the end.
@@ -114,6 +117,17 @@ impl Remote {
         }
     }
 
+    /// What it counts.
+    pub(crate) fn stats(&self) -> Arc<PluginStats> {
+        Arc::clone(&self.figures.stats)
+    }
+
+    /// What is done about its lost blocks.
+    #[cfg(test)]
+    pub(crate) fn plan(&self) -> Plan {
+        *self.concealer.plan()
+    }
+
     // --- the line ---
 
     /// Lets go of a line that is over, and takes the next one if it lies ready. At a block edge only.
@@ -207,6 +221,9 @@ impl Remote {
     /// Waits for the answer until the deadline, or until there will be none.
     fn wait(&self, asked: Asked, deadline_ns: u64) {
         let Some(line) = &self.line else { return };
+        #[cfg(test)]
+        let deadline_ns =
+            simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         if line.end.wait(asked.seq, deadline_ns, &line.gone) == Waited::Flooded {
             self.figures.stats.count_flooded();
         }
@@ -229,6 +246,8 @@ impl Remote {
         if self.terms.kind == PluginKind::Sink {
             return Ok(head);
         }
+        #[cfg(test)]
+        simulation::meddle();
         let taken = line.end.take(asked.seq, block.samples_mut(), self.terms.scrub).map_err(|_| {
             // What was copied is not audio; the dry block is still in its slot, which is ours.
             if self.terms.kind == PluginKind::Source {

@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 /// Longest sentence of a failure that is passed on: a worker may say anything.
 const SENTENCE_MAX: usize = 1000;
 
+/// How long a worker may take to be gone that said goodbye late.
+const GONE_WITHIN: Duration = Duration::from_millis(250);
+
 /// What a worker was made of.
 #[derive(Debug)]
 pub(crate) struct Origin {
@@ -94,6 +97,12 @@ impl Worker {
                 Err(why)
             }
         }
+    }
+
+    /// One whose process is simulated: nothing can be asked of it.
+    #[cfg(test)]
+    pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
+        Self { asker: Asker { link, origin, limits: Limits::default() }, hello, loaded }
     }
 
     /// The plugin's name, as its spawner gave it.
@@ -344,7 +353,8 @@ impl Asker {
         let until = Instant::now() + self.limits.shutdown;
         self.link.leave();
         let asked = self.ask(Ask::Shutdown, self.limits.shutdown, "still stopping", "stopping");
-        self.wait_gone(until.saturating_duration_since(Instant::now()))?;
+        // Whoever said goodbye in time to a host that was asleep is given the time to go.
+        self.wait_gone(until.saturating_duration_since(Instant::now()).max(GONE_WITHIN))?;
         match asked {
             Ok(Answer::Goodbye) => Ok(()),
             Ok(other) => Err(self.wrong(&other, "stopping")),

@@ -5,6 +5,7 @@
 
 use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
+use super::failed_start::FailedStart;
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
@@ -56,6 +57,13 @@ pub(super) struct Case {
     /// Gaps that were over when it was well.
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
+    /// What the audio thread has done with and nobody has asked for yet.
+    spent: Option<Line>,
+    /// Blocks that were never answered, by a worker of whose end not all is known yet.
+    unanswered: u64,
+    /// Why those of the last one that ended were not.
+    last_end: Cause,
+    failed_starts: Vec<FailedStart>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -78,10 +86,6 @@ struct Playing {
     snapshot: Option<Snapshot>,
     /// The host has ended it; its end is on its way.
     abandoned: bool,
-    /// Why its last blocks were never answered, if it was not its end.
-    unanswered: Option<Cause>,
-    /// What the audio thread has given back before that end was known.
-    line: Option<Line>,
 }
 
 /// A worker that is made or stands by.
@@ -115,8 +119,6 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
-    /// Why it could not be started again the last time.
-    not_started: String,
 }
 
 impl Case {
@@ -134,8 +136,6 @@ impl Case {
             floods_before: 0,
             snapshot: None,
             abandoned: false,
-            unanswered: None,
-            line: None,
         };
         let told = notes.clone();
         playing.worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
@@ -148,6 +148,10 @@ impl Case {
             absence: None,
             gaps_seen: 0,
             obituaries: Vec::new(),
+            spent: None,
+            unanswered: 0,
+            last_end: Cause::Dead,
+            failed_starts: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -171,6 +175,11 @@ impl Case {
     /// How long it need not be looked at.
     pub(super) fn rest(&self) -> Duration {
         Duration::from_nanos(self.hang.left_ns())
+    }
+
+    #[cfg(test)]
+    pub(super) fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     // --- what happens ---
@@ -218,9 +227,8 @@ impl Case {
             at_ns: now_ns,
             when: Timestamp::now(),
             good_blocks,
-            unanswered: over.unanswered,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
-            line: over.line,
+            line: self.spent.take_if(|line| line.incarnation == incarnation),
             done: None,
             worker: over.worker,
         });
@@ -266,12 +274,14 @@ impl Case {
                 heir.prepared = Some(prepared);
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
-            Err(NotPrepared { why, restoring }) => {
-                if let Some(snapshot) = heir.snapshot.as_ref().filter(|_| restoring) {
+            Err(NotPrepared { why, restoring, remains }) => {
+                let snapshot = heir.snapshot.take().filter(|_| restoring);
+                if let Some(snapshot) = &snapshot {
                     self.snapshots.failed(snapshot.number);
                 }
                 self.heir = None;
-                self.tell_not_started(&why.to_string());
+                let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
+                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
                 let steps = self.succession.failed(incarnation, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -374,14 +384,13 @@ impl Case {
     }
 
     fn collect_lines(&mut self) {
+        self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
-            if let Some(obituary) = self.obituaries.iter_mut().find(of) {
-                obituary.line = Some(line);
-            } else if let Some(playing) = &mut self.playing
-                && playing.incarnation == line.incarnation
-            {
-                playing.line = Some(line);
+            match self.obituaries.iter_mut().find(of) {
+                Some(obituary) => obituary.line = Some(line),
+                // The audio thread may know of the end before anybody else does.
+                None => self.spent = Some(line),
             }
         }
     }
@@ -389,13 +398,17 @@ impl Case {
     fn look_at_misses(&mut self, now_ns: u64) {
         let mut known = self.patient.care.known();
         known.times.drain();
-        // One that the host has ended is away for the audio thread before its end is known.
-        let ended = self.playing.as_ref().filter(|playing| playing.abandoned);
-        let last = || self.obituaries.last().and_then(|obituary| obituary.unanswered);
-        let unanswered = ended.map_or_else(last, |playing| playing.unanswered);
         while let Ok(miss) = self.patient.misses.pop() {
-            let cause = attribute(&miss);
-            known.causes.add(unanswered.filter(|_| cause == Cause::Dead).unwrap_or(cause));
+            match attribute(&miss) {
+                Cause::Dead => self.unanswered += 1,
+                cause => known.causes.add(cause),
+            }
+        }
+        let is_known = self.obituaries.last().is_none_or(|last| last.worker.death().is_some());
+        if is_known && self.playing.as_ref().is_none_or(|playing| !playing.worker.is_gone()) {
+            let last = self.obituaries.last().and_then(Obituary::unanswered_cause);
+            self.last_end = last.unwrap_or(self.last_end);
+            (0..std::mem::take(&mut self.unanswered)).for_each(|_| known.causes.add(self.last_end));
         }
         let late = self.patient.stats.counts().late;
         let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;
@@ -433,7 +446,6 @@ impl Case {
             Some(Because::Faulty(what))
         } else if let Some(hung) = hung {
             let stopped = playing.worker.condition() == Condition::Stopped;
-            playing.unanswered = Some(if stopped { Cause::Stopped } else { Cause::Hung });
             Some(Because::Hung { for_ms: hung.for_ns / 1_000_000, stopped })
         } else {
             if asked.wrapping_sub(answered) >= OWED_BLOCKS {
@@ -486,14 +498,6 @@ impl Case {
         let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.is_under_way = errand.is_some();
         self.errands.extend(errand);
-    }
-
-    /// A reason that has been told already is not told with its traceback again.
-    fn tell_not_started(&mut self, why: &str) {
-        let is_known = why == self.told.not_started;
-        let shown = why.lines().next().filter(|_| is_known).unwrap_or(why);
-        self.tell(format!("plugin {} could not be started again: {shown}", self.patient.name));
-        why.clone_into(&mut self.told.not_started);
     }
 
     fn tell_moves(&mut self) {
@@ -571,8 +575,7 @@ impl Case {
     fn arm(&mut self, incarnation: u32) {
         let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
         if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
-            // The queue has room for one that lives and several that have died in it.
-            let _ = self.patient.depot.arm(prepared.line);
+            self.patient.depot.arm(prepared.line);
         }
     }
 
@@ -594,8 +597,6 @@ impl Case {
             floods_before: counts.flooded,
             snapshot: heir.snapshot,
             abandoned: false,
-            unanswered: None,
-            line: None,
         });
         let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);
         self.hang = HangWatch::new(limit_ns, limit_blocks);
@@ -623,14 +624,19 @@ impl Case {
         let policy = self.patient.policy;
         let words = format!("its blocks are replaced ({policy}), {done}");
         self.patient.care.known().down = Some(done.to_owned());
+        let failed = self.failed_starts.last_mut().filter(|failed| failed.done.is_none());
+        let is_told = failed.map(|failed| failed.done = Some(words.clone())).is_some();
         match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
             Some(obituary) => obituary.done = Some(words),
+            None if is_told => {}
             None => self.tell(format!("plugin {}: {words}", self.patient.name)),
         }
     }
 
-    /// Publishes the obituaries that are whole.
+    /// Publishes the failed starts, and the obituaries that are whole.
     pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
+        // What follows from a death is told after it.
+        let is_told = self.obituaries.is_empty() || now_ns == u64::MAX;
         let whole: Vec<_> = self.obituaries.extract_if(.., |obituary| obituary.is_whole(now_ns)).collect();
         let patient = &self.patient;
         for obituary in &whole {
@@ -640,11 +646,15 @@ impl Case {
         self.reporting.retain(|thread| !thread.is_finished());
         let publish = |obituary: Obituary| obituary.publish(patient, reports, teller());
         self.reporting.extend(whole.into_iter().filter_map(publish));
+        if is_told {
+            let publish = |failed: FailedStart| failed.publish(patient, reports, teller());
+            self.reporting.extend(self.failed_starts.drain(..).filter_map(publish));
+        }
     }
 
     /// Whoever dies from now on was asked to.
     pub(super) fn stop(&mut self) {
-        self.succession.stop(shared::clock::now_ns());
+        self.succession.stop(crate::clock::now_ns());
         self.is_over = true;
     }
 

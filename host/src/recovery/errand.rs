@@ -3,6 +3,9 @@
 //! Each errand runs on a thread of its own and brings its result back as a [`Note`]; the recovery thread itself never
 //! waits for anybody.
 
+use super::failed_start::Remains;
+#[cfg(test)]
+use super::simulation;
 use super::snapshots::Snapshot;
 use super::{Notes, What};
 use crate::error::{Error, Kind, Result};
@@ -51,10 +54,16 @@ pub(super) struct NotPrepared {
     pub(super) why: Error,
     /// It was given a state, and that is where it failed.
     pub(super) restoring: bool,
+    /// What is known of the worker, if there was one that loaded the plugin.
+    pub(super) remains: Option<Box<Remains>>,
 }
 
 /// Starts a replacement.
 pub(super) fn prepare(spawner: Spawner, notes: Notes, job: Replacement) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Prepare { notes, job: Box::new(job) });
+    }
     let incarnation = job.incarnation;
     run(notes, move |notes| {
         let prepared = make(&spawner, notes, job);
@@ -62,31 +71,46 @@ pub(super) fn prepare(spawner: Spawner, notes: Notes, job: Replacement) -> Optio
     })
 }
 
-fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Result<Prepared, NotPrepared> {
-    let early = |why| NotPrepared { why, restoring: false };
-    let Replacement { name, spec, format, slots, nature, incarnation, parameters, snapshot, spare } = job;
-    let worker = match spare.filter(|spare| !spare.is_dead()) {
-        Some(spare) => spare.load(&name, &spec),
-        None => spawner.spawn(&name, &spec),
+fn make(
+    spawner: &Spawner,
+    notes: &Notes,
+    mut job: Replacement,
+) -> std::result::Result<Prepared, NotPrepared> {
+    let incarnation = job.incarnation;
+    let worker = match job.spare.take_if(|spare| !spare.is_dead()) {
+        Some(spare) => spare.load(&job.name, &job.spec),
+        None => spawner.spawn(&job.name, &job.spec),
     };
-    let worker = worker.map_err(early)?;
+    let worker = worker.map_err(|why| NotPrepared { why, restoring: false, remains: None })?;
     worker.tells_no_death();
     let told = notes.clone();
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
-    let (end, configured) = worker.configure(format, slots, &parameters.list).map_err(early)?;
-    let delays = latency_frames(&name, format, configured.latency_s).map_err(early)?;
-    let closed = spec.fail_closed.unwrap_or(worker.loaded().fail_closed);
+    match equip(&worker, &job) {
+        Ok((line, uncached)) => {
+            let version = job.parameters.version;
+            Ok(Prepared { worker: Arc::new(worker), line, uncached, version })
+        }
+        Err((why, restoring)) => {
+            Err(NotPrepared { why, restoring, remains: Some(Box::new(Remains::of(&worker))) })
+        }
+    }
+}
+
+/// Makes a worker ready for its first block; why that failed, and whether it was at the state.
+fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, UncachedBlocks), (Error, bool)> {
+    let early = |why| (why, false);
+    let configured = worker.configure(job.format, job.slots, &job.parameters.list);
+    let (end, configured) = configured.map_err(early)?;
+    let delays = latency_frames(&job.name, job.format, configured.latency_s).map_err(early)?;
+    let closed = job.spec.fail_closed.unwrap_or(worker.loaded().fail_closed);
     let now = Nature { kind: worker.loaded().kind, latency_frames: delays, closed };
-    nature.agree(&name, now).map_err(early)?;
+    job.nature.agree(&job.name, now).map_err(early)?;
     worker.start().map_err(early)?;
-    if let Some(snapshot) = snapshot {
-        let restored = worker.load_state(snapshot.bytes.to_vec());
-        restored.map_err(|why| NotPrepared { why, restoring: true })?;
+    if let Some(snapshot) = &job.snapshot {
+        worker.load_state(snapshot.bytes.to_vec()).map_err(|why| (why, true))?;
     }
     let uncached = end.uncached_blocks();
-    let line = Line::new(end, worker.gone(), incarnation);
-    let version = parameters.version;
-    Ok(Prepared { worker: Arc::new(worker), line, uncached, version })
+    Ok((Line::new(end, worker.gone(), job.incarnation), uncached))
 }
 
 /// Warms an interpreter up for whoever needs it next.
@@ -96,6 +120,10 @@ pub(super) fn warm(
     python: PathBuf,
     module: PathBuf,
 ) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Warm { notes, python });
+    }
     run(notes, move |_| What::Warm { spare: spawner.warm(&python, &module).map(Box::new), python })
 }
 
@@ -106,6 +134,15 @@ pub(super) fn catch_up(
     twin: Arc<Worker>,
     now: Parameters,
 ) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::CatchUp {
+            notes,
+            incarnation,
+            twin,
+            version: now.version,
+        });
+    }
     run(notes, move |_| {
         let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
         What::CaughtUp { incarnation, result: given.map(|()| now.version) }
@@ -114,6 +151,10 @@ pub(super) fn catch_up(
 
 /// Asks the plugin for its state.
 pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Save { notes, incarnation, worker });
+    }
     run(notes, move |_| {
         let began = Instant::now();
         let state = worker.save_state();

@@ -8,13 +8,17 @@
 mod absence;
 mod case;
 mod errand;
+mod failed_start;
 pub(crate) mod hang;
 mod obituary;
 pub(crate) mod restart;
+#[cfg(test)]
+pub(crate) mod simulation;
 pub(crate) mod snapshots;
 mod spares;
 pub(crate) mod succession;
 
+use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::care::Care;
 use crate::plugin::cause::Miss;
@@ -25,7 +29,6 @@ use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
 use errand::{NotPrepared, Prepared};
-use shared::clock::now_ns;
 use spares::Spares;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use crate::plugin::cause::Cause;
 use crate::plugin::line::Line;
 use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
-use crate::supervisor::{Death, Ending, Event, Teller};
+use crate::supervisor::{Because, Death, Ending, Event, Teller};
 use shared::message::{LogSource, PluginKind};
 use shared::ring::{Look, Scrub, Status, Taken};
 use std::path::{Path, PathBuf};
@@ -33,8 +33,6 @@ pub(super) struct Obituary {
     pub(super) at_ns: u64,
     pub(super) when: Timestamp,
     pub(super) good_blocks: u64,
-    /// Why its last blocks were never answered, if it was not its end.
-    pub(super) unanswered: Option<Cause>,
     /// The state that it was given.
     pub(super) state: Option<Arc<[u8]>>,
     pub(super) line: Option<Line>,
@@ -51,6 +49,16 @@ impl Obituary {
         all || (waited_ns >= WAIT_NS && self.worker.death().is_some())
     }
 
+    /// Why the last blocks were never answered, once that is known.
+    pub(super) fn unanswered_cause(&self) -> Option<Cause> {
+        Some(match self.worker.death()?.because {
+            Some(Because::Hung { stopped: true, .. }) => Cause::Stopped,
+            // It may have looped or slept: nobody has measured.
+            Some(Because::Hung { stopped: false, .. }) => Cause::Hung,
+            _ => Cause::Dead,
+        })
+    }
+
     /// Tells it, with a report if there is a folder for it; on a thread of its own.
     pub(super) fn publish(
         self,
@@ -60,67 +68,38 @@ impl Obituary {
     ) -> Option<JoinHandle<()>> {
         let death = self.worker.death()?;
         let done = self.done.clone().unwrap_or_else(|| "nothing has taken its place yet".to_owned());
-        let name = Arc::clone(&patient.name);
         let place = place(&death.stderr, &patient.spec.file).map(|place| format!(", {place}"));
-        let sentence = format!("plugin {name} {death}{}; {done}", place.unwrap_or_default());
-        let job = reports.map(|folder| (folder.to_owned(), self.report(patient, &death, done)));
-        let tell = move || {
-            let text = match job.map(|(folder, report)| keep(&folder, &report)) {
-                Some(Ok(path)) => format!("{sentence}; report: {}", crate::report::shown(&path)),
-                Some(Err(why)) => format!("{sentence}; no report: {why}{}", indented(&death.stderr)),
-                None => format!("{sentence}{}", indented(&death.stderr)),
-            };
-            teller.tell(Event::Told { plugin: name, text });
+        let news = News {
+            plugin: Arc::clone(&patient.name),
+            sentence: format!("plugin {} {death}{}; {done}", patient.name, place.unwrap_or_default()),
+            detail: death.stderr.clone(),
+            remedy: String::new(),
         };
-        std::thread::Builder::new().name("nda-report".into()).spawn(tell).ok()
+        let report = reports.map(|folder| (folder.to_owned(), self.report(patient, &death, done)));
+        news.publish(report, teller)
     }
 
     fn report(self, patient: &Patient, death: &Death, done: String) -> CrashReport {
-        let known = patient.care.known();
         let loaded = self.worker.loaded();
         let (last_blocks, stamps) =
             self.line.as_ref().map_or_else(Default::default, |line| last_blocks(line, patient));
-        // Its key is nobody's, not even on the user's own disk.
-        let parameters = known.parameters.list.iter();
-        let value = |value: &String| if patient.is_closed { String::new() } else { value.clone() };
-        let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
-        let line = |(source, text): &(LogSource, String)| {
-            let source = match source {
-                LogSource::Stdout => "stdout",
-                LogSource::Stderr => "stderr",
-                LogSource::Worker => "worker",
-            };
-            LogLine { source: source.into(), text: text.clone() }
-        };
         CrashReport {
-            plugin: patient.name.to_string(),
             title: Some(format!("{} {}", loaded.name, loaded.version)),
-            file: patient.spec.file.clone(),
-            loaded: None,
             python: self.worker.python().to_owned(),
             python_version: Some(self.worker.hello().python.clone()),
-            pid: self.worker.pid(),
-            kind: patient.nature.kind.to_string(),
-            format: patient.place.format,
-            mode: if patient.mode == Mode::Pipelined { "pipelined" } else { "same-block" }.into(),
+            pid: Some(self.worker.pid()),
             when: self.when,
             ended: death.to_string(),
             exit_code: if let Ending::Code(code) = death.ending { Some(code) } else { None },
             signal: if let Ending::Signal(signal) = death.ending { Some(signal) } else { None },
             because: death.because.as_ref().map(ToString::to_string),
-            done,
             good_blocks: self.good_blocks,
-            counts: patient.stats.counts(),
-            incarnation: self.incarnation,
-            parameters,
-            log: death.log.iter().map(line).collect(),
+            log: log_lines(death),
             traceback: death.traceback().to_owned(),
-            plugin_time: known.times.plugin(),
-            round_trip: known.times.round_trip(),
             stamps,
-            misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
             last_blocks,
             state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
+            ..report_of(patient, self.incarnation, done)
         }
     }
 }
@@ -144,8 +123,88 @@ pub(super) fn publish_late(
     std::thread::Builder::new().name("nda-report".into()).spawn(tell).ok()
 }
 
-fn keep(folder: &Path, report: &CrashReport) -> crate::error::Result<PathBuf> {
-    crash::write(folder, report)
+/// What is told of a worker that ended: one line, and more if there is no report to read it in.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) plugin: Arc<str>,
+    pub(super) sentence: String,
+    /// What it said last; in the report, if there is one.
+    pub(super) detail: String,
+    /// What to do, if that is known; a line of its own.
+    pub(super) remedy: String,
+}
+
+impl News {
+    /// Writes the report, if there is to be one, and tells it; on a thread that may wait for the disk.
+    pub(super) fn publish(
+        self,
+        report: Option<(PathBuf, CrashReport)>,
+        teller: Teller,
+    ) -> Option<JoinHandle<()>> {
+        let Self { plugin, sentence, detail, remedy } = self;
+        let tell = move || {
+            let text = match report.map(|(folder, report)| crash::write(&folder, &report)) {
+                Some(Ok(path)) => format!("{sentence}; report: {}", crate::report::shown(&path)),
+                Some(Err(why)) => format!("{sentence}; no report: {why}{}", indented(&detail)),
+                None => format!("{sentence}{}", indented(&detail)),
+            };
+            let text = if remedy.is_empty() { text } else { format!("{text}\n{remedy}") };
+            teller.tell(Event::Told { plugin, text });
+        };
+        std::thread::Builder::new().name("nda-report".into()).spawn(tell).ok()
+    }
+}
+
+/// What is known of a plugin whichever of its workers a report is about.
+pub(super) fn report_of(patient: &Patient, incarnation: u32, done: String) -> CrashReport {
+    let known = patient.care.known();
+    // Its key is nobody's, not even on the user's own disk.
+    let parameters = known.parameters.list.iter();
+    let value = |value: &String| if patient.is_closed { String::new() } else { value.clone() };
+    let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
+    CrashReport {
+        plugin: patient.name.to_string(),
+        title: None,
+        file: patient.spec.file.clone(),
+        loaded: None,
+        python: known.worker.python().to_owned(),
+        python_version: None,
+        pid: None,
+        kind: patient.nature.kind.to_string(),
+        format: patient.place.format,
+        mode: if patient.mode == Mode::Pipelined { "pipelined" } else { "same-block" }.into(),
+        when: Timestamp::now(),
+        ended: String::new(),
+        exit_code: None,
+        signal: None,
+        because: None,
+        done,
+        good_blocks: 0,
+        counts: patient.stats.counts(),
+        incarnation,
+        parameters,
+        log: Vec::new(),
+        traceback: String::new(),
+        plugin_time: known.times.plugin(),
+        round_trip: known.times.round_trip(),
+        stamps: Vec::new(),
+        misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
+        last_blocks: Vec::new(),
+        state: None,
+    }
+}
+
+/// What was told of it while it lived.
+pub(super) fn log_lines(death: &Death) -> Vec<LogLine> {
+    let line = |(source, text): &(LogSource, String)| {
+        let source = match source {
+            LogSource::Stdout => "stdout",
+            LogSource::Stderr => "stderr",
+            LogSource::Worker => "worker",
+        };
+        LogLine { source: source.into(), text: text.clone() }
+    };
+    death.log.iter().map(line).collect()
 }
 
 /// Where a worker was, by the stacks that it wrote down: "at echo.py:11 in process_audio". Of the thread that

@@ -7,6 +7,7 @@
 
 use super::bell::Bell;
 use super::death::{Because, Death, Ending, LastSaid};
+use super::patience::Patience;
 use super::process::Process;
 use super::stat::Condition;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -128,15 +129,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// `hello_by` is when it must have said hello.
-    pub(super) fn new(
-        name: Arc<str>,
-        process: Process,
-        control: Control,
-        bell: Bell,
-        hello_by: Instant,
-    ) -> Self {
-        let hello = Call { deadline: hello_by, then: None, heard: None };
+    pub(super) fn new(name: Arc<str>, process: Process, control: Control, bell: Bell) -> Self {
+        let hello = Call { deadline: Instant::now(), then: None, heard: None };
         let state = State {
             name,
             last: HELLO,
@@ -164,7 +158,7 @@ impl Link {
 
     /// Waits for the hello that the worker says first.
     pub(crate) fn hello(&self, limit: Duration) -> Result<Hello, Arc<Death>> {
-        match self.wait_for(HELLO, limit, "no hello") {
+        match self.wait_for(HELLO, limit, Patience::from_now(limit), "no hello") {
             Ok(Heard::Hello(hello)) => Ok(hello),
             Ok(Heard::Answer(_)) => Err(self.fail("an answer before its hello".into())),
             Err(death) => Err(death),
@@ -174,12 +168,12 @@ impl Link {
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&self, query: Query<'_>) -> Result<Answer, NoAnswer> {
         let Query { body, handles, limit, doing } = query;
-        let (id, deadline) = self.register(&body, limit).map_err(NoAnswer::Ended)?;
-        if let Err(why) = self.send(&Request { id, body }, handles, deadline) {
+        let (id, mut patience) = self.register(&body, limit).map_err(NoAnswer::Ended)?;
+        if let Err(why) = self.send(&Request { id, body }, handles, &mut patience) {
             self.state().calls.remove(&id);
             return Err(why);
         }
-        match self.wait_for(id, limit, doing).map_err(NoAnswer::Ended)? {
+        match self.wait_for(id, limit, patience, doing).map_err(NoAnswer::Ended)? {
             Heard::Answer(answer) => answer.map_err(NoAnswer::Failed),
             Heard::Hello(_) => Err(NoAnswer::Ended(self.fail("two hellos".into()))),
         }
@@ -187,7 +181,7 @@ impl Link {
 
     /// Takes a number. A worker answers in order, so the time for an answer starts when those before are due,
     /// but for the request to leave, which is the last whatever happens.
-    fn register(&self, body: &Ask, limit: Duration) -> Result<(u32, Instant), Arc<Death>> {
+    fn register(&self, body: &Ask, limit: Duration) -> Result<(u32, Patience), Arc<Death>> {
         let mut state = self.state();
         if let Some(death) = &state.ended {
             return Err(Arc::clone(death));
@@ -203,11 +197,16 @@ impl Link {
         state.last = state.last.checked_add(1).unwrap_or(HELLO + 1);
         let id = state.last;
         state.calls.insert(id, Call { deadline: from + limit, then, heard: None });
-        Ok((id, from + limit))
+        Ok((id, Patience::new(now, from + limit)))
     }
 
     /// Sends when the socket has room. That the peer is gone is left for the supervisor to find out and tell.
-    fn send(&self, request: &Request, handles: Option<&Handles>, deadline: Instant) -> Result<(), NoAnswer> {
+    fn send(
+        &self,
+        request: &Request,
+        handles: Option<&Handles>,
+        patience: &mut Patience,
+    ) -> Result<(), NoAnswer> {
         loop {
             let sent = match handles {
                 Some(handles) => self.control.try_send_handles(request, handles),
@@ -217,26 +216,33 @@ impl Link {
                 Ok(true) | Err(ControlError::Closed) => return Ok(()),
                 Err(ControlError::Codec(why)) => return Err(NoAnswer::TooLong(why)),
                 Err(ControlError::System(why)) => return Err(NoAnswer::Unsent(why)),
-                Ok(false) if !self.wait_for_room(deadline) => return Ok(()),
+                Ok(false) if !self.wait_for_room(patience) => return Ok(()),
                 Ok(false) => {}
             }
         }
     }
 
     /// Waits until the socket may have room; false if the worker ended or the time is over.
-    fn wait_for_room(&self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Ok(timeout) = left.try_into() else { return false };
+    fn wait_for_room(&self, patience: &mut Patience) -> bool {
+        let Some(timeout) = patience.sleep(Instant::now()).and_then(|left| left.try_into().ok()) else {
+            return false;
+        };
         let mut fds = [
             PollFd::new(&self.control, PollFlags::OUT),
             PollFd::from_borrowed_fd(self.process.pidfd(), PollFlags::IN),
         ];
-        let polled = poll(&mut fds, Some(&timeout));
-        !left.is_zero() && polled != Ok(0) && fds[1].revents().is_empty()
+        let _ = poll(&mut fds, Some(&timeout));
+        fds[1].revents().is_empty()
     }
 
     /// Waits for what is heard under a number. Late, the worker is killed, and its end is the answer.
-    fn wait_for(&self, id: u32, limit: Duration, doing: &str) -> Result<Heard, Arc<Death>> {
+    fn wait_for(
+        &self,
+        id: u32,
+        limit: Duration,
+        mut patience: Patience,
+        doing: &str,
+    ) -> Result<Heard, Arc<Death>> {
         let mut state = self.state();
         loop {
             if let Some(heard) = state.calls.get_mut(&id).and_then(|call| call.heard.take()) {
@@ -246,15 +252,15 @@ impl Link {
             if let Some(death) = &state.ended {
                 return Err(Arc::clone(death));
             }
-            let deadline = state.calls.get(&id).map_or_else(Instant::now, |call| call.deadline);
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let Some(sleep) = patience.sleep(Instant::now()) else {
                 state.calls.remove(&id);
                 drop(state);
                 let late = format!("{doing} after {} s", limit.as_secs_f32());
                 return Err(self.kill_late(late));
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            };
+            // Whoever asks next waits for this one's end first.
+            state.calls.entry(id).and_modify(|call| call.deadline = patience.until());
+            state = self.changed.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -334,9 +340,14 @@ impl Link {
 
     /// Waits until the worker has ended and is reaped, but not for ever.
     pub(crate) fn wait_end(&self, limit: Duration) -> Option<Arc<Death>> {
-        let state = self.state();
-        let waited = self.changed.wait_timeout_while(state, limit, |state| state.ended.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.ended.clone()
+        let mut patience = Patience::from_now(limit);
+        let mut state = self.state();
+        while state.ended.is_none()
+            && let Some(sleep) = patience.sleep(Instant::now())
+        {
+            state = self.changed.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.ended.clone()
     }
 
     /// Kills the worker; the first reason given is the one that is told.

@@ -9,13 +9,17 @@
 
 mod bell;
 mod bounds;
+mod crowd;
 mod death;
 mod event;
 pub(crate) mod gauge;
 pub(crate) mod link;
 pub mod module;
 mod output;
+mod patience;
 mod process;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod spare;
 mod spawner;
 mod stat;

@@ -104,6 +104,14 @@ impl Process {
         }
     }
 
+    /// One that is none: `pidfd` leads nowhere, `stat` says what the kernel would.
+    #[cfg(test)]
+    pub(super) fn simulated(pidfd: OwnedFd, stat: OwnedFd) -> Self {
+        // The number of nobody: the kernel gives none as high.
+        let pid = Pid::from_raw(i32::MAX).unwrap_or_else(|| unreachable!());
+        Self { pid, pidfd, stat: Some(stat) }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }

@@ -37,6 +37,12 @@ impl Spare {
         Worker::load(self.held, self.hello, origin, spec, self.limits)
     }
 
+    /// Its process, for one that is simulated.
+    #[cfg(test)]
+    pub(crate) fn into_held(self) -> Held {
+        self.held
+    }
+
     /// The interpreter that runs it.
     #[must_use]
     pub fn python(&self) -> &Path {

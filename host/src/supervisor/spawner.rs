@@ -6,6 +6,7 @@
 use super::bell::Bell;
 use super::event::Teller;
 use super::link::Link;
+use super::patience::Patience;
 use super::spare::Spare;
 use super::watch::{Command, Launch};
 use super::{Limits, module};
@@ -15,7 +16,7 @@ use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::{Held, Origin, Worker, greeting, plugin_file};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, sync_channel};
 use std::time::Instant;
 
 /// The name of a worker that has no plugin yet.
@@ -65,13 +66,17 @@ impl Spawner {
     fn launch(&self, name: Arc<str>, python: &Path, module: &Path) -> Result<Arc<Link>> {
         let refused = format!("the supervisor can't start {name}");
         let (answer, launched) = sync_channel(1);
-        let hello_by = Instant::now() + self.limits.hello;
         let (python, module) = (python.to_owned(), module.to_owned());
-        self.command(Command::Launch(Launch { name, python: python.clone(), module, hello_by, answer }));
-        match launched.recv_timeout(self.limits.hello) {
-            Ok(started) => started.map_err(|why| interpreter::not_started(&python, why)),
-            Err(_) => Err(Error::new(Kind::System, refused)),
+        self.command(Command::Launch(Launch { name, python: python.clone(), module, answer }));
+        let mut patience = Patience::from_now(self.limits.hello);
+        while let Some(sleep) = patience.sleep(Instant::now()) {
+            match launched.recv_timeout(sleep) {
+                Ok(started) => return started.map_err(|why| interpreter::not_started(&python, why)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
+        Err(Error::new(Kind::System, refused))
     }
 
     /// Has the supervisor thread do this. One that is gone drops it, with the other end of any answer.

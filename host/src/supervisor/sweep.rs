@@ -5,6 +5,7 @@
 //! milliseconds, so it is taken in turns; and as they may multiply meanwhile, it is repeated until none is found.
 //! A process that cleared its environment *and* left its group is not found.
 
+use super::crowd::Crowds;
 use super::stat::Stat;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::read;
@@ -15,6 +16,8 @@ use std::fs;
 pub(super) const VARIABLE: &str = "NDA_WORKER";
 /// Processes looked at in one turn.
 const TURN: usize = 64;
+/// Processes looked at when they are counted: some 10 ms for a thousand.
+const COUNTED: usize = 2048;
 /// Longest environment looked at, in bytes.
 const ENVIRONMENT_MAX: usize = 4 << 20;
 
@@ -58,9 +61,7 @@ impl Sweep {
     fn begin(&mut self) {
         self.in_round = self.entries.len();
         self.found = false;
-        let Ok(all) = fs::read_dir("/proc") else { return };
-        let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        self.left.extend(pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid()));
+        self.left = others();
     }
 
     /// A round without a find was the last one for its tokens.
@@ -91,6 +92,30 @@ impl Sweep {
         let mut entries = self.environment.split(|byte| *byte == 0);
         entries.any(|entry| self.entries[..self.in_round].iter().any(|wanted| wanted == entry))
     }
+}
+
+/// Every process but this one.
+fn others() -> Vec<Pid> {
+    let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid()).collect()
+}
+
+/// How many processes carry each token of this brood, among the newest of all.
+pub(super) fn census(brood: &str) -> Crowds {
+    let start = format!("{VARIABLE}={brood}-").into_bytes();
+    let (mut crowds, mut environment) = (Crowds::new(), Vec::new());
+    for pid in others().into_iter().rev().take(COUNTED) {
+        environment.clear();
+        if read_proc(pid, "environ", &mut environment).is_none() {
+            continue;
+        }
+        let mut entries = environment.split(|byte| *byte == 0);
+        if let Some(entry) = entries.find(|entry| entry.starts_with(&start)) {
+            *crowds.entry(entry[VARIABLE.len() + 1..].to_vec()).or_default() += 1;
+        }
+    }
+    crowds
 }
 
 /// Kills the process's whole group at once, faster than it can multiply, if that can only be the worker's own

@@ -10,7 +10,10 @@ use super::sweep;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+const BASH: &str = "/bin/bash";
 
 /// The warden of one supervisor.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ impl Warden {
     /// Starts the warden of the workers with tokens of this `brood`.
     pub(super) fn start(brood: &str) -> io::Result<Self> {
         let (theirs, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let child = Command::new("/bin/sh")
+        let child = shell()
             .args(["-c", include_str!("warden.sh"), "nda-warden", brood])
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
@@ -52,6 +55,17 @@ impl Warden {
         self.process.kill();
         self.process.wait();
     }
+}
+
+/// One that can close any descriptor, if there is one: the host may have inherited some, which std passes on.
+fn shell() -> Command {
+    if Path::new(BASH).exists() {
+        // Privileged: nothing of the user's, neither a start-up file nor a function, comes between.
+        let mut bash = Command::new(BASH);
+        bash.arg("-p");
+        return bash;
+    }
+    Command::new("/bin/sh")
 }
 
 /// Why there is no warden, and what that means.

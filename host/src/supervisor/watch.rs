@@ -6,13 +6,15 @@
 
 use super::bell::Bell;
 use super::bounds::{Bounds, Excess};
+use super::crowd::{Crowd, Crowds, everybody};
 use super::death::{Because, Ending, LastSaid, STACK};
 use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
+use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
-use super::sweep::Sweep;
+use super::sweep::{self, Sweep};
 use super::warden::{self, Warden};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shared::control::ControlError;
@@ -51,7 +53,6 @@ pub(super) struct Launch {
     pub(super) name: Arc<str>,
     pub(super) python: PathBuf,
     pub(super) module: PathBuf,
-    pub(super) hello_by: Instant,
     pub(super) answer: SyncSender<io::Result<Arc<Link>>>,
 }
 
@@ -67,6 +68,9 @@ pub(super) struct Watch {
     launched: u64,
     warden: Option<Warden>,
     sweep: Sweep,
+    crowd: Crowd,
+    /// When the crowd was looked at last.
+    looked: Instant,
     leaving: Option<Leaving>,
 }
 
@@ -90,17 +94,34 @@ enum Ready {
 impl Watch {
     pub(super) fn new(commands: Receiver<Command>, bell: Bell, reporter: Arc<Reporter>) -> Self {
         let brood = format!("{}-{}", std::process::id(), shared::clock::now_ns());
-        let (workers, sweep) = (Vec::new(), Sweep::default());
-        Self { commands, bell, reporter, workers, brood, launched: 0, warden: None, sweep, leaving: None }
+        Self {
+            commands,
+            bell,
+            reporter,
+            workers: Vec::new(),
+            brood,
+            launched: 0,
+            warden: None,
+            sweep: Sweep::default(),
+            crowd: Crowd::new(everybody()),
+            looked: Instant::now(),
+            leaving: None,
+        }
     }
 
     /// The thread. Ends when it was told to and every worker is gone, or can't be made to go.
     pub(super) fn run(mut self) {
         while !self.is_over() {
-            for ready in self.sleep() {
+            let most = self.sleep_at_most();
+            let sleeper = Sleeper::lie_down(Instant::now(), most.unwrap_or(Duration::MAX));
+            for ready in self.sleep(most) {
                 self.attend(ready);
             }
-            self.tick(Instant::now());
+            let now = Instant::now();
+            if let Some(overslept) = sleeper.overslept(now) {
+                self.put_off(now, overslept);
+            }
+            self.tick(now);
             self.bury_the_dead();
             self.sweep.turn();
         }
@@ -136,7 +157,7 @@ impl Watch {
     }
 
     /// Waits until something happens; what did.
-    fn sleep(&self) -> Vec<Ready> {
+    fn sleep(&self, most: Option<Duration>) -> Vec<Ready> {
         let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         let mut which = vec![Ready::Bell];
         if let Some(warden) = &self.warden {
@@ -146,7 +167,7 @@ impl Watch {
         for (i, worker) in self.workers.iter().enumerate() {
             worker.watch(i, &mut fds, &mut which);
         }
-        let timeout = self.sleep_at_most().and_then(|left| Timespec::try_from(left).ok());
+        let timeout = most.and_then(|left| Timespec::try_from(left).ok());
         if poll(&mut fds, timeout.as_ref()).is_err() {
             // A signal, or no memory for the moment.
             return Vec::new();
@@ -176,9 +197,31 @@ impl Watch {
         }
     }
 
+    /// Processes whose parents have ended are found by their token alone.
+    fn look_at_crowd(&mut self, now: Instant) {
+        let is_due = now.saturating_duration_since(self.looked) >= TICK;
+        if !is_due || !self.workers.iter().any(Watched::is_measured) {
+            return;
+        }
+        self.looked = now;
+        if self.crowd.has_grown(everybody()) {
+            let crowds = sweep::census(&self.brood);
+            self.workers.iter_mut().for_each(|worker| worker.take_count(&crowds));
+        }
+    }
+
+    /// Nobody is to blame for the time in which this process did not run.
+    fn put_off(&mut self, now: Instant, overslept: Duration) {
+        self.workers.iter_mut().for_each(|worker| worker.put_off(now, overslept));
+        if let Some(leaving) = &mut self.leaving {
+            leaving.until = put_off(leaving.until, now, overslept);
+        }
+    }
+
     /// What has to be looked after as time passes.
     fn tick(&mut self, now: Instant) {
         self.reporter.settle();
+        self.look_at_crowd(now);
         for worker in &mut self.workers {
             worker.tick(now, &self.reporter);
         }
@@ -227,13 +270,13 @@ impl Watch {
     }
 
     fn launch(&mut self, launch: Launch) {
-        let Launch { name, python, module, hello_by, answer } = launch;
+        let Launch { name, python, module, answer } = launch;
         self.appoint_warden();
         self.launched += 1;
         let token = format!("{}-{}", self.brood, self.launched);
         let link =
             process::launch(&python, &module, &token).map(|Launched { process, control, stdout, stderr }| {
-                let link = Arc::new(Link::new(name, process, control, self.bell.clone(), hello_by));
+                let link = Arc::new(Link::new(name, process, control, self.bell.clone()));
                 self.workers.push(Watched::new(Arc::clone(&link), token, stdout, stderr));
                 link
             });
@@ -268,7 +311,7 @@ struct Watched {
     budget: Budget,
     /// It has said hello; what it wrote before is for the one who waits for that.
     greeted: bool,
-    /// Since when it is not listened to any more.
+    /// How long it may live on, if it is not listened to any more.
     deaf: Option<Instant>,
     doomed: Option<Doom>,
     /// Killed, after it was asked for its stacks.
@@ -277,6 +320,8 @@ struct Watched {
     spoke: Instant,
     stacks: Option<Instant>,
     gauge: Option<Gauge>,
+    /// How many processes were found by its token, if they were counted since the last sample.
+    counted: usize,
     bounds: Bounds,
     sampled: Instant,
     /// It was told that it takes too much processor time.
@@ -302,6 +347,7 @@ impl Watched {
             spoke: Instant::now(),
             stacks: None,
             gauge: None,
+            counted: 0,
             bounds: Bounds::default(),
             sampled: Instant::now(),
             is_greedy: false,
@@ -345,11 +391,19 @@ impl Watched {
         written.map_or(doom.until, |_| doom.until.min(self.spoke + STACKS_DONE))
     }
 
+    fn put_off(&mut self, now: Instant, overslept: Duration) {
+        self.deaf = self.deaf.map(|until| put_off(until, now, overslept));
+        if let Some(doom) = &mut self.doomed {
+            doom.until = put_off(doom.until, now, overslept);
+            self.spoke = now;
+        }
+    }
+
     fn tick(&mut self, now: Instant, reporter: &Reporter) {
         self.link.run_hooks();
         self.doom(now);
         self.measure(now, reporter);
-        if self.deaf.is_some_and(|since| now.saturating_duration_since(since) > DEAF_WITHIN) {
+        if self.deaf.is_some_and(|until| now > until) {
             self.link.kill(Because::Hostile("it closed its control socket and lives on".into()));
         }
         for line in self.last_words.overdue(now) {
@@ -365,6 +419,11 @@ impl Watched {
         self.doomed.is_none() && self.link.bounds().is_some()
     }
 
+    fn take_count(&mut self, crowds: &Crowds) {
+        let all = crowds.get(self.token.as_bytes()).copied().unwrap_or(0);
+        self.counted = all.saturating_sub(1);
+    }
+
     /// Looks at what it uses, ten times a second.
     fn measure(&mut self, now: Instant, reporter: &Reporter) {
         let Some((memory_max, runs)) = self.link.bounds() else { return };
@@ -375,7 +434,8 @@ impl Watched {
         if self.gauge.is_none() {
             self.gauge = Gauge::open(self.link.process.pid()).ok();
         }
-        let Some(sample) = self.gauge.as_mut().and_then(Gauge::read) else { return };
+        let Some(mut sample) = self.gauge.as_mut().and_then(Gauge::read) else { return };
+        sample.processes = sample.processes.max(std::mem::take(&mut self.counted));
         match self.bounds.judge(now, sample, memory_max, runs) {
             None => {}
             Some(Excess::Deadly(because)) => self.link.abandon(because),
@@ -400,11 +460,11 @@ impl Watched {
 
     /// Looks after one that was given up.
     fn doom(&mut self, now: Instant) {
-        let Some(doom) = self.link.doom() else { return };
         if self.doomed.is_none() {
-            self.doomed = Some(doom);
-            self.tail.expect_stacks();
+            self.doomed = self.link.doom();
+            self.doomed.inspect(|_| self.tail.expect_stacks());
         }
+        let Some(doom) = self.doomed else { return };
         if !self.executed && now >= self.kill_at(doom) {
             self.executed = true;
             self.link.process.kill();
@@ -428,7 +488,7 @@ impl Watched {
                 Ok(None) => return,
                 Ok(Some((say, None))) => self.take(say, reporter),
                 Ok(Some((_, Some(_)))) => self.refuse("it sent descriptors".into()),
-                Err(ControlError::Closed) => self.deaf = Some(Instant::now()),
+                Err(ControlError::Closed) => self.deaf = Some(Instant::now() + DEAF_WITHIN),
                 Err(why) => self.refuse(why.to_string()),
             }
         }
@@ -436,7 +496,7 @@ impl Watched {
 
     /// Ends a worker that broke the protocol, and listens to it no more.
     fn refuse(&mut self, how: String) {
-        self.deaf = Some(Instant::now());
+        self.deaf = Some(Instant::now() + DEAF_WITHIN);
         self.link.kill(Because::Hostile(how));
     }
 

@@ -72,6 +72,16 @@ impl Fake {
         fs::read_to_string(self.folder.path().join(file)).unwrap()
     }
 
+    /// Whether it has written this file.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        self.folder.path().join(file).exists()
+    }
+
+    /// Puts an empty file into its folder.
+    pub(crate) fn put(&self, file: &str) {
+        fs::write(self.folder.path().join(file), "").unwrap();
+    }
+
     /// The number of the process that wrote it to this file, as soon as it has.
     pub(crate) fn pid(&self, file: &str) -> Option<u32> {
         fs::read_to_string(self.folder.path().join(file)).ok().map(|text| text.trim().parse().unwrap())
@@ -192,6 +202,12 @@ impl Player {
                 std::io::stderr().write_all(b"Fatal Python error: Segmentation fault\n").unwrap();
                 end_by(Signal::SEGV);
             }
+            ("waits for a file when set", Ask::SetParameter { .. }) => {
+                fs::write("asked", "").unwrap();
+                while !Path::new("go").exists() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
             ("says garbage", Ask::Load { .. }) => send(&[0xff; 17]),
             ("says an empty message", Ask::Load { .. }) => send(&[]),
             ("says too much", Ask::Load { .. }) => send(&vec![0; shared::message::LIMIT + 1]),
@@ -225,6 +241,13 @@ impl Player {
             }
             ("starts many processes", Ask::SetParameter { .. }) => {
                 let many = "n=0; while [ $n -lt 80 ]; do n=$((n + 1)); sleep 1000 & done; wait";
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", many]);
+                std::thread::spawn(move || shell.spawn().unwrap().wait());
+            }
+            ("starts many orphans", Ask::SetParameter { .. }) => {
+                // Each in a process that ends at once, in a session of its own.
+                let many = "n=0; while [ $n -lt 100 ]; do n=$((n + 1)); setsid sh -c 'sleep 1000 &'; done";
                 let mut shell = Command::new("/bin/sh");
                 shell.args(["-c", many]);
                 std::thread::spawn(move || shell.spawn().unwrap().wait());

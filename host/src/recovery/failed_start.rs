@@ -1,0 +1,96 @@
+//! A replacement that failed or died while it was started: told to the user in one line, and kept for the plugin's
+//! author in a report without blocks.
+
+use super::Patient;
+use super::obituary::{News, log_lines, report_of};
+use crate::crash::{CrashReport, Timestamp};
+use crate::error::Error;
+use crate::plugin::worker::Worker;
+use crate::supervisor::{Death, Ending, Teller};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a worker that is gone is waited for until all is known of its end.
+const DEATH_WITHIN: Duration = Duration::from_secs(1);
+
+/// What is known of a worker that came so far as to load the plugin.
+#[derive(Debug)]
+pub(super) struct Remains {
+    pid: u32,
+    title: String,
+    python_version: String,
+    /// How it ended, if it did.
+    death: Option<Arc<Death>>,
+}
+
+impl Remains {
+    /// Of one that failed. Waits for its end if it is gone.
+    pub(super) fn of(worker: &Worker) -> Self {
+        let loaded = worker.loaded();
+        Self {
+            pid: worker.pid(),
+            title: format!("{} {}", loaded.name, loaded.version),
+            python_version: worker.hello().python.clone(),
+            death: worker.is_gone().then(|| worker.wait_death(DEATH_WITHIN)).flatten(),
+        }
+    }
+}
+
+/// A start that failed.
+#[derive(Debug)]
+pub(super) struct FailedStart {
+    pub(super) incarnation: u32,
+    pub(super) when: Timestamp,
+    pub(super) why: Error,
+    pub(super) remains: Option<Box<Remains>>,
+    /// The state that it failed to restore.
+    pub(super) state: Option<Arc<[u8]>>,
+    /// What was done about it, in words.
+    pub(super) done: Option<String>,
+}
+
+impl FailedStart {
+    /// Tells it, with a report if there is a folder for it; on a thread of its own.
+    pub(super) fn publish(
+        mut self,
+        patient: &Patient,
+        reports: Option<&Path>,
+        teller: Teller,
+    ) -> Option<JoinHandle<()>> {
+        let detail = self.why.take_detail().unwrap_or_default();
+        let said = self.why.to_string();
+        let (why, remedy) = said.split_once('\n').map_or((said.as_str(), ""), |(why, rest)| (why, rest));
+        let ended = format!("could not be started again: {why}");
+        let done = self.done.take().unwrap_or_else(|| "it plays on, and is tried again later".to_owned());
+        let news = News {
+            plugin: Arc::clone(&patient.name),
+            sentence: format!("plugin {} {ended}; {done}", patient.name),
+            detail: detail.clone(),
+            remedy: remedy.to_owned(),
+        };
+        let report = reports.map(|folder| (folder.to_owned(), self.report(patient, ended, done, detail)));
+        news.publish(report, teller)
+    }
+
+    fn report(self, patient: &Patient, ended: String, done: String, detail: String) -> CrashReport {
+        let death = self.remains.as_ref().and_then(|remains| remains.death.as_deref());
+        let ending = death.map(|death| death.ending);
+        let stacks = death.map_or("", Death::traceback);
+        CrashReport {
+            title: self.remains.as_ref().map(|remains| remains.title.clone()),
+            python_version: self.remains.as_ref().map(|remains| remains.python_version.clone()),
+            pid: self.remains.as_ref().map(|remains| remains.pid),
+            when: self.when,
+            ended,
+            exit_code: if let Some(Ending::Code(code)) = ending { Some(code) } else { None },
+            signal: if let Some(Ending::Signal(signal)) = ending { Some(signal) } else { None },
+            because: death.and_then(|death| Some(death.because.as_ref()?.to_string())),
+            log: death.map(log_lines).unwrap_or_default(),
+            traceback: if stacks.is_empty() { detail } else { stacks.to_owned() },
+            state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
+            ..report_of(patient, self.incarnation, done)
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Says of each block that was heard whether it is what it had to be, exactly.
+//!
+//! It knows what went in, what each worker made of which block and when that was there, and believes the counters only
+//! as far as this bears them out. How lost blocks are replaced and joined is told here a second time, by frame numbers
+//! of the whole recording instead of delay lines.
+
+use super::tape::{Heard, Tape};
+use crate::plugin::conceal::Plan;
+use crate::plugin::spec::Lost;
+use shared::format::Format;
+use std::collections::BTreeMap;
+
+/// What a worker made of a block.
+#[derive(Debug, Clone)]
+pub(super) struct Truth {
+    pub(super) incarnation: u32,
+    pub(super) at_ns: u64,
+    pub(super) good: bool,
+    /// The worker has broken the protocol by then: what it says may be refused.
+    pub(super) spoilt: bool,
+    pub(super) samples: Vec<f32>,
+}
+
+pub(super) type Truths = BTreeMap<usize, Truth>;
+
+/// How one plugin is met.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deal {
+    pub(super) format: Format,
+    pub(super) plan: Plan,
+    pub(super) own_latency: usize,
+    pub(super) burst: usize,
+    /// Pipelined from the start, on its own.
+    pub(super) pipelined: bool,
+    /// The loudest sample that passes; infinite if all pass as they are.
+    pub(super) ceiling: f32,
+    /// It never loses a block.
+    pub(super) healthy: bool,
+}
+
+/// Follows one plugin's tape.
+#[derive(Debug)]
+pub(super) struct Judge {
+    deal: Deal,
+    lost: Lost,
+    pub(super) judged: usize,
+    pub(super) good_in_a_row: u32,
+    before: Heard,
+    newest: u32,
+    was_good: bool,
+    held: Vec<f32>,
+    faded: usize,
+    last: Vec<f32>,
+    from: Vec<f32>,
+    offset: Vec<f32>,
+    ramp_at: usize,
+    broken: bool,
+}
+
+type Verdict<T> = Result<T, String>;
+
+impl Judge {
+    pub(super) fn new(deal: Deal) -> Self {
+        let channels = deal.format.channels();
+        let before = Heard {
+            samples: Vec::new(),
+            counts: Default::default(),
+            incarnation: 1,
+            added_frames: 0,
+            moves: 0,
+            at_ns: 0,
+        };
+        Self {
+            lost: if deal.plan.closed { Lost::Mute } else { deal.plan.lost },
+            judged: 0,
+            good_in_a_row: 0,
+            before,
+            newest: 1,
+            was_good: true,
+            held: vec![0.0; deal.format.samples()],
+            faded: 0,
+            last: vec![0.0; channels],
+            from: vec![0.0; channels],
+            offset: vec![0.0; channels],
+            ramp_at: usize::MAX,
+            broken: false,
+            deal,
+        }
+    }
+
+    /// Judges what has been heard since the last time.
+    pub(super) fn judge(&mut self, tape: &Tape, truths: &Truths) -> Verdict<()> {
+        while let Some(heard) = tape.heard.get(self.judged) {
+            let block = self.judged;
+            self.block(block, heard, tape, truths).map_err(|why| format!("block {block}: {why}"))?;
+            if heard.moves != self.before.moves {
+                self.broken = true;
+            }
+            self.before = heard.clone();
+            self.judged += 1;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, block: usize, heard: &Heard, tape: &Tape, truths: &Truths) -> Verdict<()> {
+        let behind = if self.deal.pipelined || self.before.added_frames > 0 { self.deal.burst } else { 0 };
+        let (good, lost) = self.claimed(heard)?;
+        if block < behind && self.deal.pipelined {
+            let silent = heard.samples.iter().all(|sample| *sample == 0.0);
+            return verdict(silent && good + lost == 0, || "the first burst is not silent".into());
+        }
+        verdict(good + lost == 1, || format!("{good} good and {lost} lost in one block"))?;
+        if heard.incarnation != self.before.incarnation {
+            let is_later = heard.incarnation == 0 || heard.incarnation > self.newest;
+            verdict(is_later, || format!("incarnation {} came back", heard.incarnation))?;
+            self.broken |= heard.incarnation != 0;
+            self.newest = self.newest.max(heard.incarnation);
+        }
+        let truth = block.checked_sub(behind).and_then(|due| truths.get(&due));
+        let truth = truth.filter(|truth| truth.at_ns <= heard.at_ns);
+        if good == 1 {
+            self.good_in_a_row += 1;
+            self.good(heard, truth)
+        } else {
+            self.good_in_a_row = 0;
+            let thrown_away = truth
+                .is_some_and(|truth| truth.good && !truth.spoilt && truth.incarnation == heard.incarnation);
+            verdict(!thrown_away, || format!("an answer that was there was not taken: {:?}", heard.counts))?;
+            verdict(!self.deal.healthy, || format!("the neighbour lost it: {:?}", heard.counts))?;
+            self.replaced(block, heard, tape)
+        }
+    }
+
+    /// Good and lost blocks that were counted for this one.
+    fn claimed(&self, heard: &Heard) -> Verdict<(u64, u64)> {
+        let (now, before) = (&heard.counts, &self.before.counts);
+        let went_back = now.good < before.good || now.lost() < before.lost();
+        verdict(!went_back, || "counters went back".into())?;
+        Ok((now.good - before.good, now.lost() - before.lost()))
+    }
+
+    fn good(&mut self, heard: &Heard, truth: Option<&Truth>) -> Verdict<()> {
+        let Some(truth) = truth.filter(|truth| truth.good) else {
+            return Err("called good, but nobody had made it".into());
+        };
+        let spoilt = |sample: f32| {
+            if sample.is_finite() { sample.clamp(-self.deal.ceiling, self.deal.ceiling) } else { 0.0 }
+        };
+        let made: Vec<f32> = truth.samples.iter().map(|sample| spoilt(*sample)).collect();
+        self.held.clone_from(&made);
+        self.faded = 0;
+        let begins = !self.was_good;
+        self.was_good = true;
+        self.joined(&made, begins, heard)
+    }
+
+    fn replaced(&mut self, block: usize, heard: &Heard, tape: &Tape) -> Verdict<()> {
+        let fade = self.frames_of(100_000_000);
+        let repeats = self.lost == Lost::Hold && self.faded < fade;
+        let frames = self.deal.format.block_frames();
+        let expected = match self.lost {
+            Lost::Mute => vec![0.0; heard.samples.len()],
+            Lost::Bypass => self.dry(block, tape),
+            Lost::Hold => {
+                let weight = |i: usize| fade.saturating_sub(self.faded + i % frames) as f32 / fade as f32;
+                self.held.iter().enumerate().map(|(i, held)| held * weight(i)).collect()
+            }
+        };
+        self.faded = (self.faded + frames).min(fade);
+        let begins = self.was_good || repeats;
+        self.was_good = false;
+        if self.deal.plan.closed {
+            let silent = heard.samples.iter().all(|sample| *sample == 0.0);
+            (self.ramp_at, self.broken) = (usize::MAX, false);
+            self.last.fill(0.0);
+            return verdict(silent, || "one that fails closed is heard".into());
+        }
+        self.joined(&expected, begins, heard)
+    }
+
+    /// The input as late as the output is.
+    fn dry(&self, block: usize, tape: &Tape) -> Vec<f32> {
+        let frames = self.deal.format.block_frames();
+        let late = match self.before.added_frames {
+            0 => self.deal.plan.latency_frames,
+            added => self.deal.own_latency + added as usize,
+        };
+        let at = |channel: usize, i: usize| match (block * frames + i).checked_sub(late) {
+            Some(frame) => tape.asked[frame / frames][channel * frames + frame % frames],
+            None => 0.0,
+        };
+        let channels = 0..self.deal.format.channels();
+        channels.flat_map(|channel| (0..frames).map(move |i| (channel, i))).map(|(c, i)| at(c, i)).collect()
+    }
+
+    /// What was heard is this, but for a ramp that began where something else did; a joint makes no step.
+    fn joined(&mut self, expected: &[f32], begins: bool, heard: &Heard) -> Verdict<()> {
+        let frames = self.deal.format.block_frames();
+        let ramp = self.frames_of(2_000_000);
+        let is_joint = std::mem::take(&mut self.broken) || begins;
+        if is_joint {
+            self.ramp_at = 0;
+        }
+        for (channel, (heard, expected)) in
+            heard.samples.chunks_exact(frames).zip(expected.chunks_exact(frames)).enumerate()
+        {
+            if is_joint {
+                let step = (heard[0] - self.last[channel]).abs();
+                verdict(step < 1e-6, || format!("a joint with a step of {step}"))?;
+                self.from[channel] = self.last[channel];
+                self.offset[channel] = self.last[channel] - expected[0];
+            }
+            for (i, (heard, expected)) in heard.iter().zip(expected).enumerate() {
+                let at = self.ramp_at.saturating_add(i);
+                let right = if at < ramp {
+                    let weight = 0.5 + 0.5 * (std::f32::consts::PI * at as f32 / ramp as f32).cos();
+                    let loudest = self.from[channel].abs().max(expected.abs());
+                    let joined = (expected + self.offset[channel] * weight).clamp(-loudest, loudest);
+                    (joined - heard).abs() < 1e-5
+                } else {
+                    heard == expected
+                };
+                verdict(right, || {
+                    let what = if self.was_good { "result" } else { "replacement" };
+                    format!(
+                        "frame {i}: heard {heard}, but the {what} is {expected}, {at} frames into a ramp of {ramp}"
+                    )
+                })?;
+            }
+            self.last[channel] = heard[frames - 1];
+        }
+        self.ramp_at = self.ramp_at.saturating_add(frames);
+        Ok(())
+    }
+
+    fn frames_of(&self, ns: u64) -> usize {
+        usize::try_from(u64::from(self.deal.format.rate()) * ns / 1_000_000_000).unwrap().max(1)
+    }
+}
+
+fn verdict(right: bool, why: impl FnOnce() -> String) -> Verdict<()> {
+    if right { Ok(()) } else { Err(why()) }
+}

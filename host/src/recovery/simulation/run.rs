@@ -1,0 +1,375 @@
+//! One seed from its first callback to its last: builds the chain, calls it as a device would, has all of it judged.
+
+use super::super::Patient;
+use super::judge::{Deal, Judge, Truth, Truths};
+use super::seed::{Blow, Plot, Rng, Shape};
+use super::tape::{After, Before, Shared};
+use super::time::{self, now_ns};
+use super::world::{MS, World};
+use crate::chain::Chain;
+use crate::plugin::care::Care;
+use crate::plugin::conceal::Plan;
+use crate::plugin::line::{self, Line};
+use crate::plugin::remote::{Remote, Terms};
+use crate::plugin::spec::{Mode, PluginSpec, Standby};
+use crate::plugin::uncached::Uncached;
+use crate::plugin::{Nature, Place};
+use crate::processor::Processor;
+use crate::section::{self, Section};
+use crate::telemetry;
+use shared::layout::Layout;
+use shared::message::PluginKind;
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Time that a plugin may need to be well again after the last fault: the longest delay between two restarts, and
+/// some starts that go wrong meanwhile.
+const WELL_WITHIN_NS: u64 = 30_000 * MS;
+/// Good blocks in a row of one that is well.
+const WELL: u32 = 30;
+
+/// What has happened, over one seed or many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sums {
+    pub(super) blocks: u64,
+    pub(super) lost: u64,
+    pub(super) faults: u64,
+    pub(super) blows: u64,
+    pub(super) deaths: u64,
+    pub(super) takeovers: u64,
+    pub(super) moves: u64,
+    pub(super) given_up: u64,
+    pub(super) virtual_s: u64,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.lost += other.lost;
+        self.faults += other.faults;
+        self.blows += other.blows;
+        self.deaths += other.deaths;
+        self.takeovers += other.takeovers;
+        self.moves += other.moves;
+        self.given_up += other.given_up;
+        self.virtual_s += other.virtual_s;
+    }
+}
+
+/// A plugin and the verdicts on it.
+struct Judged {
+    tape: Shared,
+    judge: Judge,
+}
+
+/// One seed's run.
+pub(super) struct Run {
+    world: Rc<RefCell<World>>,
+    _guard: time::Guard,
+    plot: Plot,
+    rng: Rng,
+    chain: Chain,
+    /// The section that no thread runs, and when its blocks were published.
+    section: Option<Section>,
+    /// The faulty plugin, its neighbour, and the section around them if there is one.
+    judged: Vec<Judged>,
+    outer: Truths,
+    blows: u64,
+    given_up: u64,
+}
+
+impl Run {
+    pub(super) fn new(seed: u64, traces: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let plot = Plot::of(&mut rng);
+        time::set(1000 * MS);
+        let world = Rc::new(RefCell::new(World::new(plot.clone(), Rng::new(rng.next()), traces)));
+        let guard = time::enter(&world);
+        world.borrow().trace(|| format!("{plot:?}"));
+        let (inner, mut judged) = plugins(&world, &plot);
+        let (chain, section) = match plot.shape {
+            Shape::Section => {
+                let burst = plot.burst;
+                let (remote, section) = section::halves(plot.format, burst, inner).unwrap();
+                let tape = Shared::default();
+                let plan = remote.plan();
+                judged.push(Judged { tape: Arc::clone(&tape), judge: Judge::new(outer_deal(&plot, plan)) });
+                let after = After { tape: Arc::clone(&tape), stats: remote.stats() };
+                let before = Before { tape, pitch: 0.0437 };
+                (
+                    Chain::new(plot.format, vec![Box::new(before), Box::new(remote), Box::new(after)]),
+                    Some(section),
+                )
+            }
+            _ => (Chain::new(plot.format, inner), None),
+        };
+        Self {
+            world,
+            _guard: guard,
+            plot,
+            rng,
+            chain: chain.unwrap(),
+            section,
+            judged,
+            outer: Truths::new(),
+            blows: 0,
+            given_up: 0,
+        }
+    }
+
+    /// Plays it to the end.
+    pub(super) fn play(mut self) -> Result<Sums, String> {
+        for _ in 0..self.plot.callbacks {
+            let runs_section = self.blow();
+            self.callback(runs_section)?;
+        }
+        self.world.borrow_mut().faults = false;
+        self.heal()?;
+        self.come_back()?;
+        let sums = self.sums();
+        let Self { world, chain, section, judged, .. } = self;
+        drop((chain, section, judged));
+        let left = world.borrow_mut().end();
+        if left.is_empty() { Ok(sums) } else { Err(left.join("\n")) }
+    }
+
+    /// Something befalls the host; false if the section's thread misses the next callback for it.
+    fn blow(&mut self) -> bool {
+        if self.plot.blows.is_empty() || !self.rng.once_in(self.plot.blow_in) {
+            return true;
+        }
+        self.blows += 1;
+        let blow = self.rng.one_of(&self.plot.blows);
+        self.world.borrow_mut().strike(blow);
+        let for_ns = self.rng.within(20 * MS, 4000 * MS);
+        match blow {
+            Blow::HostFrozen => {
+                self.world.borrow_mut().delay_recovery(now_ns() + for_ns);
+                self.go_on_until(now_ns() + for_ns);
+            }
+            Blow::Paused => {
+                for _ in 0..8 {
+                    self.go_on_until(now_ns() + for_ns);
+                    if self.plot.blows.contains(&Blow::StandbyDies) {
+                        self.world.borrow_mut().strike(Blow::StandbyDies);
+                    }
+                }
+            }
+            Blow::Suspended => self.world.borrow_mut().suspend(for_ns),
+            _ => {}
+        }
+        blow != Blow::SectionLate
+    }
+
+    fn go_on_until(&self, until_ns: u64) {
+        self.world.borrow_mut().run(until_ns, || false);
+    }
+
+    /// The device calls: a burst of blocks in a row, then the section's thread gets to them.
+    fn callback(&mut self, runs_section: bool) -> Result<(), String> {
+        self.go_on_until(now_ns());
+        let began_ns = now_ns();
+        let block_ns = self.plot.format.block_ns();
+        for _ in 0..self.plot.burst {
+            let mut samples = vec![0.0; self.plot.format.samples()];
+            let block_began_ns = if self.section.is_some() { began_ns } else { now_ns() };
+            self.chain.process_within(&mut samples, block_ns);
+            self.world.borrow_mut().look_after_takeovers(block_began_ns);
+        }
+        self.go_on_until(now_ns());
+        if runs_section {
+            self.run_section(began_ns);
+        }
+        self.go_on_until(began_ns + u64::from(self.plot.burst) * block_ns);
+        self.judge()
+    }
+
+    fn run_section(&mut self, published_ns: u64) {
+        let Some(section) = &mut self.section else { return };
+        let [first, last, outer] = [0, 1, 2].map(|at| Arc::clone(&self.judged[at].tape));
+        while section.is_due() {
+            let began_ns = now_ns();
+            section.process(published_ns);
+            self.world.borrow_mut().look_after_takeovers(began_ns);
+            let original = first.lock().unwrap().original.clone();
+            let block = outer.lock().unwrap().find(&original).expect("a block that was asked for");
+            let samples = last.lock().unwrap().heard.last().expect("a block").samples.clone();
+            let truth = Truth { incarnation: 1, at_ns: now_ns(), good: true, spoilt: false, samples };
+            self.outer.insert(block, truth);
+        }
+    }
+
+    fn judge(&mut self) -> Result<(), String> {
+        let world = self.world.borrow();
+        let mut wrong = world.wrong.clone();
+        for (number, judged) in self.judged.iter_mut().enumerate() {
+            let truths = world.sides.get(number).map_or(&self.outer, |side| &side.truths);
+            let verdict = judged.judge.judge(&judged.tape.lock().unwrap(), truths);
+            wrong.extend(verdict.err().map(|why| format!("plugin {number}, {why}")));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+
+    /// Without faults it is well again within a bound; one that was given up, when its user says so.
+    fn heal(&mut self) -> Result<(), String> {
+        let (mut since_ns, mut restarts) = (now_ns(), 0);
+        while self.judged.iter().any(|judged| judged.judge.good_in_a_row < WELL) {
+            // Starts that were bad before may go wrong yet, and have it given up again.
+            if self.world.borrow().is_given_up(0) && now_ns() >= since_ns && restarts < 3 {
+                (restarts, self.given_up) = (restarts + 1, self.given_up + 1);
+                since_ns = now_ns() + 1000 * MS;
+                self.world.borrow_mut().strike(Blow::UserRestart);
+            }
+            self.callback(true)?;
+            if now_ns() > since_ns + WELL_WITHIN_NS {
+                return Err(format!("not well {WELL_WITHIN_NS} ns after the last fault"));
+            }
+        }
+        Ok(())
+    }
+
+    /// One that was moved to pipelined once is same-block again when it has been fast for long enough.
+    fn come_back(&mut self) -> Result<(), String> {
+        let block_ns = self.plot.format.block_ns();
+        let until_ns = now_ns() + (3010 * block_ns).max(4_000 * MS + 10 * block_ns);
+        let progress = self.world.borrow().sides[0].stats.clone();
+        let moves = || progress.progress().moves.load(Ordering::Relaxed);
+        while moves() == 1 {
+            if now_ns() > until_ns {
+                return Err("fast for long, but still pipelined".into());
+            }
+            self.callback(true)?;
+        }
+        // A ramp later.
+        (0..WELL).try_for_each(|_| self.callback(true))
+    }
+
+    fn sums(&self) -> Sums {
+        let world = self.world.borrow();
+        let counts = world.sides[0].stats.counts();
+        let heard = self.judged[0].tape.lock().unwrap().heard.last().cloned();
+        Sums {
+            blocks: self.judged.iter().map(|judged| judged.judge.judged as u64).sum(),
+            lost: counts.lost(),
+            faults: world.faults_dealt,
+            blows: self.blows,
+            deaths: world.deaths,
+            takeovers: world.takeovers,
+            moves: heard.map_or(0, |heard| heard.moves.into()),
+            given_up: self.given_up,
+            virtual_s: now_ns() / (1000 * MS),
+        }
+    }
+}
+
+/// The faulty plugin and its neighbour, each between its recorders.
+fn plugins(world: &Rc<RefCell<World>>, plot: &Plot) -> (Vec<Box<dyn Processor>>, Vec<Judged>) {
+    let mut processors: Vec<Box<dyn Processor>> = Vec::new();
+    let mut judged = Vec::new();
+    for faulty in [true, false] {
+        let tape = Shared::default();
+        let (remote, deal) = plugin(world, plot, faulty, &tape);
+        let pitch = if faulty { 0.0311 } else { 0.0259 };
+        let stats = remote.stats();
+        processors.push(Box::new(Before { tape: Arc::clone(&tape), pitch }));
+        processors.push(Box::new(remote));
+        processors.push(Box::new(After { tape: Arc::clone(&tape), stats }));
+        judged.push(Judged { tape, judge: Judge::new(deal) });
+    }
+    (processors, judged)
+}
+
+/// One plugin, loaded and put under watch as `Plugin::load_as` does.
+fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) -> (Remote, Deal) {
+    let format = plot.format;
+    let number = usize::from(!faulty);
+    let burst = plot.burst;
+    let pipelined = plot.shape == Shape::Section || (plot.shape == Shape::Pipelined && faulty);
+    let mode = if pipelined { Mode::Pipelined } else { Mode::SameBlock };
+    let own = if faulty { plot.own_latency } else { 0 };
+    let spec = spec_of(plot, faulty, world.borrow().file.path());
+    let burst_frames = burst as usize * format.block_frames();
+    let latency_frames = own as usize + if pipelined { burst_frames } else { 0 };
+    let latency_max_frames = if spec.adapt { own as usize + burst_frames } else { latency_frames };
+    let closed = spec.fail_closed == Some(true);
+    let plan = Plan { lost: spec.lost, closed, ramp: true, latency_frames, latency_max_frames };
+    let slots = (burst + 4).next_power_of_two().max(8);
+    let layout = Layout::new(format, slots).unwrap();
+    let mut world = world.borrow_mut();
+    let (worker, end) = world.first_worker(number, layout, tape, own as usize);
+    let (relief, depot) = line::queues();
+    let (figures, times, misses) = telemetry::plugin_figures();
+    let stats = Arc::clone(&figures.stats);
+    let terms = Terms {
+        kind: PluginKind::Processor,
+        mode,
+        burst,
+        deadline: spec.deadline,
+        scrub: spec.scrub(),
+        adapt: spec.adapt,
+        own_latency_frames: own,
+        plan,
+    };
+    let uncached = Uncached::new(None, end.uncached_blocks());
+    let line = Line::new(end, worker.gone(), 1);
+    let care = Arc::new(Care::new(worker, Vec::new(), uncached, times));
+    let remote = Remote::new(number.to_string(), line, Some(relief), terms, figures);
+    let is_in_section = plot.shape == Shape::Section;
+    let deal = Deal {
+        format,
+        plan: if is_in_section { Plan { latency_frames: own as usize, ..plan } } else { plan },
+        own_latency: own as usize,
+        burst: burst as usize,
+        pipelined: pipelined && !is_in_section,
+        ceiling: 10f32.powf(spec.level_max_db / 20.0),
+        // A section's thread that is late takes time from those in it.
+        healthy: !(faulty || is_in_section && plot.blows.contains(&Blow::SectionLate)),
+    };
+    let patient = Patient {
+        name: number.to_string().into(),
+        place: Place { format, kind: None, burst },
+        spec,
+        mode,
+        slots,
+        nature: Nature { kind: PluginKind::Processor, latency_frames: own, closed },
+        policy: "policy",
+        is_closed: closed,
+        incarnation: 1,
+        care,
+        stats,
+        depot,
+        misses,
+    };
+    world.add(faulty, own as usize, Arc::clone(tape), patient);
+    (remote, deal)
+}
+
+fn spec_of(plot: &Plot, faulty: bool, file: &Path) -> PluginSpec {
+    let spec = PluginSpec::new(file);
+    if !faulty {
+        return PluginSpec { adapt: false, standby: Standby::None, ..spec };
+    }
+    PluginSpec {
+        lost: plot.lost,
+        fail_closed: Some(plot.closed),
+        adapt: plot.shape == (Shape::SameBlock { adapt: true }),
+        restart: plot.restart,
+        standby: plot.standby,
+        ..spec
+    }
+}
+
+fn outer_deal(plot: &Plot, plan: Plan) -> Deal {
+    Deal {
+        format: plot.format,
+        plan,
+        own_latency: plot.own_latency as usize,
+        burst: plot.burst as usize,
+        pipelined: true,
+        ceiling: f32::INFINITY,
+        healthy: !plot.blows.contains(&Blow::SectionLate),
+    }
+}

@@ -1,0 +1,677 @@
+//! Everything but the audio thread: workers, the kernel and the supervisor's thread, simulated; and the real recovery
+//! thread's code. Things happen one after the other, each at its time.
+
+use super::super::errand::{NotPrepared, Prepared, Replacement};
+use super::super::hang;
+use super::super::{Notes, Order, Patient, Watch, What};
+use super::actor::Actor;
+use super::errands::{self, Errand};
+use super::judge::Truths;
+use super::seed::{Blow, Fault, Plot, Rng};
+use super::tape::Shared;
+use super::time;
+use crate::error::{Error, Kind};
+use crate::plugin::care::Care;
+use crate::plugin::line::Line;
+use crate::plugin::worker::{Held, Origin, Worker};
+use crate::supervisor::simulated::{Stage, hello};
+use crate::supervisor::{Because, Spare};
+use crate::telemetry::PluginStats;
+use shared::layout::Layout;
+use shared::message::{Loaded, PluginKind};
+use shared::ring::{HostEnd, WorkerEnd};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+use tempfile::NamedTempFile;
+
+pub(super) const MS: u64 = 1_000_000;
+/// From a process's end until the supervisor's thread knows.
+const REAPED_NS: u64 = 200_000;
+
+/// What stands in the calendar, for the actor of this number.
+#[derive(Debug)]
+enum Happening {
+    Answer(usize, Option<Fault>),
+    Die(usize),
+    Hooks(usize),
+    Reaped(usize),
+    Prepared {
+        actor: usize,
+        notes: Notes,
+        job: Box<Replacement>,
+        worker: Box<Worker>,
+        fate: Fate,
+    },
+    Warm {
+        notes: Notes,
+        python: PathBuf,
+        spare: Box<Spare>,
+    },
+    CaughtUp {
+        notes: Notes,
+        incarnation: u32,
+        twin: Arc<Worker>,
+        version: u64,
+    },
+    Saved {
+        notes: Notes,
+        incarnation: u32,
+        worker: Arc<Worker>,
+    },
+    /// The recovery thread runs, unless it was put off.
+    Recovery,
+}
+
+/// How a start ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Good,
+    Fails,
+    Dies,
+}
+
+/// One plugin as the world sees it.
+#[derive(Debug)]
+pub(super) struct Side {
+    pub(super) id: u64,
+    pub(super) faulty: bool,
+    pub(super) own_latency: usize,
+    pub(super) tape: Shared,
+    pub(super) truths: Truths,
+    pub(super) care: Arc<Care>,
+    pub(super) stats: Arc<PluginStats>,
+    /// When its workers died while they played, since its user or a new file forgave.
+    pub(super) deaths: VecDeque<u64>,
+    deaths_seen: u64,
+    incarnation_seen: u32,
+}
+
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) plot: Plot,
+    pub(super) sides: Vec<Side>,
+    pub(super) stage: Stage,
+    pub(super) watch: Watch,
+    pub(super) orders: Sender<Order>,
+    received: Receiver<Order>,
+    inbox: VecDeque<Order>,
+    calendar: BTreeMap<(u64, u64), Happening>,
+    entries: u64,
+    recovery_at: u64,
+    /// Nobody runs the recovery thread before.
+    recovery_not_before: u64,
+    actors: Vec<Actor>,
+    meddling: Option<usize>,
+    /// The faulty plugin's file, of which nobody reads more than its length.
+    pub(super) file: NamedTempFile,
+    pub(super) faults: bool,
+    pub(super) traces: bool,
+    /// What must not have happened, but did.
+    pub(super) wrong: Vec<String>,
+    pub(super) faults_dealt: u64,
+    pub(super) deaths: u64,
+    pub(super) takeovers: u64,
+}
+
+impl World {
+    pub(super) fn new(plot: Plot, rng: Rng, traces: bool) -> Self {
+        let stage = Stage::new();
+        let (orders, received) = channel();
+        Self {
+            watch: Watch::new(stage.spawner(), orders.clone()),
+            rng,
+            plot,
+            sides: Vec::new(),
+            stage,
+            orders,
+            received,
+            inbox: VecDeque::new(),
+            calendar: BTreeMap::new(),
+            entries: 0,
+            recovery_at: 0,
+            recovery_not_before: 0,
+            actors: Vec::new(),
+            meddling: None,
+            file: NamedTempFile::new().unwrap(),
+            faults: true,
+            traces,
+            wrong: Vec::new(),
+            faults_dealt: 0,
+            deaths: 0,
+            takeovers: 0,
+        }
+    }
+
+    // --- plugins ---
+
+    /// A worker that has been loaded and configured, and its ring.
+    pub(super) fn first_worker(
+        &mut self,
+        plugin: usize,
+        layout: Layout,
+        tape: &Shared,
+        own: usize,
+    ) -> (Worker, HostEnd) {
+        let puppet = self.stage.puppet();
+        let worker = self.worker(Held(Arc::clone(&puppet.link)), plugin == 0 && self.plot.keeps_state);
+        let mut actor = Actor::new(Some(plugin), 1, puppet);
+        let (end, theirs, memory) = ring(layout);
+        actor.take_ring(theirs, memory, Arc::clone(tape), own);
+        self.actors.push(actor);
+        (worker, end)
+    }
+
+    fn worker(&self, link: Held, keeps_state: bool) -> Worker {
+        let origin =
+            Origin { name: "p".into(), file: "p".into(), python: "python".into(), module: "module".into() };
+        let text = String::new;
+        let loaded = Loaded {
+            kind: PluginKind::Processor,
+            name: text(),
+            version: text(),
+            author: text(),
+            description: text(),
+            fail_closed: false,
+            keeps_state,
+        };
+        Worker::simulated(link, origin, hello(), loaded)
+    }
+
+    /// Puts a plugin under watch.
+    pub(super) fn add(&mut self, faulty: bool, own_latency: usize, tape: Shared, patient: Patient) {
+        let id = self.sides.len() as u64 + 1;
+        self.sides.push(Side {
+            id,
+            faulty,
+            own_latency,
+            tape,
+            truths: Truths::new(),
+            care: Arc::clone(&patient.care),
+            stats: Arc::clone(&patient.stats),
+            deaths: VecDeque::new(),
+            deaths_seen: 0,
+            incarnation_seen: 1,
+        });
+        self.watch.obey(Order::WatchOver { id, patient: Box::new(patient) });
+        self.after();
+        self.recover_at(time::now_ns() + 20 * MS);
+    }
+
+    pub(super) fn is_given_up(&self, plugin: usize) -> bool {
+        self.watch.cases[&self.sides[plugin].id].succession().is_given_up()
+    }
+
+    // --- time ---
+
+    /// Goes on until this time, or until it is `over`.
+    pub(super) fn run(&mut self, until_ns: u64, over: impl Fn() -> bool) {
+        loop {
+            self.notice();
+            if over() {
+                return;
+            }
+            let due = self.calendar.first_key_value().map(|(key, _)| *key).filter(|(at, _)| *at <= until_ns);
+            let Some(key) = due else { break };
+            let happening = self.calendar.remove(&key);
+            self.pass(key.0);
+            happening.into_iter().for_each(|happening| self.happen(happening));
+            self.after();
+        }
+        self.pass(until_ns);
+    }
+
+    /// Time passes, but nothing happens: what was due is late.
+    pub(super) fn pass(&mut self, until_ns: u64) {
+        time::set(until_ns.max(time::now_ns()));
+    }
+
+    fn at(&mut self, at_ns: u64, happening: Happening) {
+        self.entries += 1;
+        self.calendar.insert((at_ns, self.entries), happening);
+    }
+
+    fn after_ns(&mut self, ns: u64, happening: Happening) {
+        self.at(time::now_ns() + ns, happening);
+    }
+
+    pub(super) fn trace(&self, what: impl FnOnce() -> String) {
+        if self.traces {
+            #[allow(clippy::print_stderr)] // asked for
+            {
+                eprintln!("{:12.3} ms  {}", time::now_ns() as f64 / 1e6, what());
+            }
+        }
+    }
+
+    // --- workers ---
+
+    /// Workers that sleep see what has been published for them.
+    fn notice(&mut self) {
+        for number in 0..self.actors.len() {
+            if self.actors[number].is_asked() {
+                self.begin(number);
+            }
+        }
+    }
+
+    fn begin(&mut self, number: usize) {
+        let block_ns = self.plot.format.block_ns();
+        let plugin = self.actors[number].plugin.unwrap_or(0);
+        let playing =
+            self.sides[plugin].stats.progress().incarnation.load(std::sync::atomic::Ordering::Relaxed);
+        if self.actors[number].incarnation > playing.max(self.sides[plugin].incarnation_seen) {
+            let incarnation = self.actors[number].incarnation;
+            self.wrong.push(format!("incarnation {incarnation} was asked while {playing} plays"));
+        }
+        let fault = self.draw(plugin);
+        let (rng, now_ns) = (&mut self.rng, time::now_ns());
+        let takes_ns = self.actors[number].begin(fault, block_ns, rng);
+        self.actors[number].busy_ns = Some(now_ns);
+        if let Some(fault) = fault {
+            let incarnation = self.actors[number].incarnation;
+            self.trace(|| format!("worker {incarnation} of plugin {plugin}: {fault:?}, {takes_ns:?} ns"));
+        }
+        match fault {
+            Some(Fault::DieBefore) => return self.die(number),
+            Some(Fault::DieWithin) => {
+                let after_ns = self.rng.within(0, 2 * block_ns);
+                return self.after_ns(after_ns, Happening::Die(number));
+            }
+            Some(Fault::Lie) => {
+                self.actors[number].lie(&mut self.rng);
+                let incarnation = self.actors[number].incarnation;
+                let its =
+                    self.sides[plugin].truths.values_mut().filter(|truth| truth.incarnation == incarnation);
+                its.for_each(|truth| truth.spoilt = true);
+            }
+            _ => {}
+        }
+        if let Some(takes_ns) = takes_ns {
+            self.after_ns(takes_ns, Happening::Answer(number, fault));
+        }
+    }
+
+    fn draw(&mut self, plugin: usize) -> Option<Fault> {
+        let dealt = self.sides[plugin].faulty && self.faults && self.rng.once_in(self.plot.fault_in);
+        if !dealt || self.plot.faults.is_empty() {
+            return None;
+        }
+        self.faults_dealt += 1;
+        Some(self.rng.one_of(&self.plot.faults))
+    }
+
+    fn answer(&mut self, number: usize, fault: Option<Fault>) {
+        let actor = &mut self.actors[number];
+        if !actor.lives {
+            return;
+        }
+        let side = &mut self.sides[actor.plugin.unwrap_or(0)];
+        if fault == Some(Fault::Tear) {
+            actor.lied = true;
+            self.meddling = Some(number);
+        }
+        actor.answer(fault, side.own_latency, time::now_ns(), &mut side.truths);
+        if fault == Some(Fault::DieAfter) {
+            self.die(number);
+        }
+    }
+
+    /// A worker that tears writes its slot while it is read.
+    pub(super) fn meddle(&mut self) {
+        if let Some(number) = self.meddling.take()
+            && let Some(ring) = &self.actors[number].ring
+        {
+            let last = ring.next.wrapping_sub(1);
+            ring.forge(last, last ^ 0x5555);
+        }
+    }
+
+    /// Its process ends; the supervisor's thread knows a little later.
+    fn die(&mut self, number: usize) {
+        let actor = &mut self.actors[number];
+        if !std::mem::replace(&mut actor.lives, false) {
+            return;
+        }
+        actor.puppet.say('Z');
+        let (plugin, incarnation) = (actor.plugin, actor.incarnation);
+        self.trace(|| format!("worker {incarnation} of plugin {plugin:?} ends"));
+        self.after_ns(REAPED_NS, Happening::Reaped(number));
+    }
+
+    /// Whoever the host has given up, or nobody has any more, is killed.
+    fn sweep(&mut self) {
+        for number in 0..self.actors.len() {
+            let actor = &mut self.actors[number];
+            if actor.puppet.is_gone() {
+                actor.gone_ns.get_or_insert(time::now_ns());
+            }
+            let is_alone = Arc::strong_count(&actor.puppet.link) == 1;
+            if !actor.lives || actor.doomed || !(actor.puppet.is_gone() || is_alone) {
+                continue;
+            }
+            actor.doomed = true;
+            self.after_ns(100_000, Happening::Hooks(number));
+            let within_ns = if is_alone { REAPED_NS } else { self.rng.within(300_000, 15 * MS) };
+            self.after_ns(within_ns, Happening::Die(number));
+        }
+    }
+
+    fn reaped(&mut self, number: usize) {
+        let because = self.actors[number].puppet.end();
+        let actor = &self.actors[number];
+        let (incarnation, busy_ns) = (actor.incarnation, actor.busy_ns);
+        let busy_for_ns = time::now_ns() - busy_ns.unwrap_or_else(time::now_ns);
+        let fair = match &because {
+            None | Some(Because::Unwanted) => true,
+            Some(Because::Hung { .. }) => actor.lied || busy_for_ns >= 190 * MS,
+            Some(Because::Hostile(_)) => actor.lied,
+            Some(Because::Faulty(_)) => actor.was_unfit,
+            Some(_) => false,
+        };
+        self.trace(|| format!("worker {incarnation} is reaped: {because:?}"));
+        if !fair {
+            self.wrong.push(format!("worker {incarnation} was ended without its fault: {because:?}"));
+        }
+        self.actors[number].ring = None;
+    }
+
+    // --- what happens ---
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Answer(number, fault) => self.answer(number, fault),
+            Happening::Die(number) => self.die(number),
+            Happening::Hooks(number) => self.actors[number].puppet.run_hooks(),
+            Happening::Reaped(number) => self.reaped(number),
+            Happening::Prepared { actor, notes, job, worker, fate } => {
+                self.prepared(actor, &notes, *job, *worker, fate);
+            }
+            Happening::Warm { notes, python, spare } => notes.send(What::Warm { python, spare: Ok(spare) }),
+            Happening::CaughtUp { notes, incarnation, twin, version } => {
+                let result = if twin.is_gone() { Err(failed()) } else { Ok(version) };
+                notes.send(What::CaughtUp { incarnation, result });
+            }
+            Happening::Saved { notes, incarnation, worker } => {
+                let state = vec![u8::try_from(self.rng.within(0, 200)).unwrap(); 3];
+                let state = if worker.is_gone() { Err(failed()) } else { Ok(Some(state)) };
+                notes.send(What::Saved { incarnation, state, took: Duration::from_millis(1) });
+            }
+            Happening::Recovery => self.recover(),
+        }
+    }
+
+    /// What follows from anything that happened: errands, news for the recovery thread, ends of workers.
+    fn after(&mut self) {
+        for errand in errands::sent() {
+            self.start(errand);
+        }
+        self.inbox.extend(self.received.try_iter());
+        self.sweep();
+        if !self.inbox.is_empty() {
+            let soon_ns = time::now_ns() + self.rng.within(5_000, 300_000);
+            self.recover_at(soon_ns);
+        }
+    }
+
+    /// The recovery thread runs then, unless it does before.
+    fn recover_at(&mut self, at_ns: u64) {
+        let at_ns = at_ns.max(self.recovery_not_before);
+        if self.recovery_at <= time::now_ns() || at_ns < self.recovery_at {
+            self.recovery_at = at_ns;
+            self.at(at_ns, Happening::Recovery);
+        }
+    }
+
+    /// Nobody runs the recovery thread until then.
+    pub(super) fn delay_recovery(&mut self, until_ns: u64) {
+        self.recovery_not_before = until_ns;
+        self.recovery_at = until_ns;
+        self.at(until_ns, Happening::Recovery);
+    }
+
+    fn recover(&mut self) {
+        if time::now_ns() < self.recovery_at {
+            return;
+        }
+        if self.inbox.is_empty() {
+            self.watch.look();
+        }
+        while let Some(order) = self.inbox.pop_front() {
+            if let Order::Restart(id) = order {
+                self.sides.iter_mut().filter(|side| side.id == id).for_each(Side::forgive);
+            }
+            self.watch.obey(order);
+        }
+        for told in self.stage.told() {
+            self.trace(|| told);
+        }
+        self.look_after_deaths();
+        self.look_for_strangers();
+        let rest_ns = u64::try_from(self.watch.rest().as_nanos()).unwrap();
+        self.recovery_at = 0;
+        self.recover_at(time::now_ns() + rest_ns);
+    }
+
+    // --- errands ---
+
+    fn start(&mut self, errand: Errand) {
+        match errand {
+            Errand::Prepare { notes, job } => self.prepare(notes, job),
+            Errand::Warm { notes, python } => {
+                let puppet = self.stage.puppet();
+                let spare = Box::new(puppet.spare(python.clone()));
+                self.actors.push(Actor::new(None, 0, puppet));
+                let after_ns = self.rng.within(100 * MS, 300 * MS);
+                self.after_ns(after_ns, Happening::Warm { notes, python, spare });
+            }
+            Errand::CatchUp { notes, incarnation, twin, version } => {
+                let after_ns = self.rng.within(MS / 2, 5 * MS);
+                self.after_ns(after_ns, Happening::CaughtUp { notes, incarnation, twin, version });
+            }
+            Errand::Save { notes, incarnation, worker } => {
+                let after_ns = self.rng.within(MS / 2, 20 * MS);
+                self.after_ns(after_ns, Happening::Saved { notes, incarnation, worker });
+            }
+        }
+    }
+
+    fn prepare(&mut self, notes: Notes, mut job: Box<Replacement>) {
+        let plugin = self.sides.iter().position(|side| side.id == notes.patient).unwrap();
+        let spare = job.spare.take().map(Spare::into_held);
+        let of = |actor: &Actor, link: &Held| Arc::ptr_eq(&actor.puppet.link, &link.0);
+        let warm = spare.as_ref().and_then(|link| self.actors.iter().position(|actor| of(actor, link)));
+        let is_warm = warm.is_some();
+        let number = warm.unwrap_or_else(|| {
+            let puppet = self.stage.puppet();
+            self.actors.push(Actor::new(Some(plugin), job.incarnation, puppet));
+            self.actors.len() - 1
+        });
+        let actor = &mut self.actors[number];
+        (actor.plugin, actor.incarnation) = (Some(plugin), job.incarnation);
+        let link = spare.unwrap_or_else(|| Held(Arc::clone(&actor.puppet.link)));
+        let worker = Box::new(self.worker(link, self.plot.keeps_state));
+        worker.tells_no_death();
+        let (told, incarnation) = (notes.clone(), job.incarnation);
+        worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
+        let is_bad = self.faults && self.rng.once_in(self.plot.bad_start_in);
+        let fate = if is_bad { self.rng.one_of(&[Fate::Fails, Fate::Dies, Fate::Good]) } else { Fate::Good };
+        let usual_ns =
+            if is_warm { self.rng.within(5 * MS, 30 * MS) } else { self.rng.within(100 * MS, 300 * MS) };
+        let takes_ns = if is_bad { usual_ns * self.rng.within(1, 20) } else { usual_ns };
+        self.trace(|| format!("worker {incarnation} of plugin {plugin} is made: {fate:?}, {takes_ns} ns"));
+        if fate == Fate::Dies {
+            let after_ns = takes_ns.saturating_sub(self.rng.within(0, 2 * REAPED_NS));
+            self.after_ns(after_ns, Happening::Die(number));
+        }
+        self.after_ns(takes_ns, Happening::Prepared { actor: number, notes, job, worker, fate });
+    }
+
+    fn prepared(&mut self, number: usize, notes: &Notes, job: Replacement, worker: Worker, fate: Fate) {
+        let incarnation = job.incarnation;
+        let restoring = job.snapshot.is_some() && self.rng.once_in(2);
+        if fate != Fate::Good || !self.actors[number].lives {
+            let why = NotPrepared { why: failed(), restoring, remains: None };
+            drop(worker);
+            return notes.send(What::Prepared { incarnation, result: Err(why) });
+        }
+        let side = &self.sides[self.actors[number].plugin.unwrap()];
+        let (end, theirs, memory) = ring(Layout::new(job.format, job.slots).unwrap());
+        let (tape, own) = (Arc::clone(&side.tape), side.own_latency);
+        self.actors[number].take_ring(theirs, memory, tape, own);
+        let uncached = end.uncached_blocks();
+        let line = Line::new(end, worker.gone(), incarnation);
+        let version = job.parameters.version;
+        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version };
+        notes.send(What::Prepared { incarnation, result: Ok(Box::new(prepared)) });
+    }
+
+    // --- blows ---
+
+    pub(super) fn strike(&mut self, blow: Blow) {
+        self.trace(|| format!("{blow:?}"));
+        let now_ns = time::now_ns();
+        match blow {
+            Blow::StandbyDies => {
+                let playing = self.sides[0].incarnation_now();
+                let stands_by = |actor: &Actor| {
+                    actor.lives
+                        && (actor.plugin.is_none() || actor.plugin == Some(0) && actor.incarnation > playing)
+                };
+                if let Some(number) = self.actors.iter().position(stands_by) {
+                    self.die(number);
+                }
+            }
+            Blow::RecoveryLate => {
+                let until_ns = now_ns + self.rng.within(MS, 400 * MS);
+                self.delay_recovery(until_ns);
+            }
+            Blow::UserRestart => {
+                let _ = self.orders.send(Order::Restart(self.sides[0].id));
+                self.after();
+            }
+            Blow::ParameterSet => self.sides[0].care.known().parameters.set("gain", &now_ns.to_string()),
+            Blow::FileChanged => {
+                if self.is_given_up(0) {
+                    self.sides[0].forgive();
+                }
+                self.file.write_all(b"#").unwrap();
+            }
+            Blow::HostFrozen | Blow::Suspended | Blow::Paused | Blow::SectionLate => {}
+        }
+    }
+
+    /// Everything stands still for so long; nobody is to blame for more than a tick of it.
+    pub(super) fn suspend(&mut self, ns: u64) {
+        self.pass(time::now_ns() + ns);
+        let blameless_ns = ns.saturating_sub(hang::TICK_NS);
+        for actor in &mut self.actors {
+            actor.busy_ns = actor.busy_ns.map(|since_ns| since_ns + blameless_ns);
+        }
+    }
+
+    // --- what must be so ---
+
+    fn look_after_deaths(&mut self) {
+        let now_ns = time::now_ns();
+        for side in &mut self.sides {
+            let deaths = side.care.known().deaths;
+            if deaths != side.deaths_seen {
+                self.deaths += deaths - side.deaths_seen;
+                side.deaths_seen = deaths;
+                side.deaths.push_back(now_ns);
+            }
+        }
+    }
+
+    /// After the block that began then: whether somebody took over who should not have.
+    pub(super) fn look_after_takeovers(&mut self, began_ns: u64) {
+        for plugin in 0..self.sides.len() {
+            let side = &mut self.sides[plugin];
+            let incarnation = side.incarnation_now();
+            if incarnation == 0 || incarnation == side.incarnation_seen {
+                continue;
+            }
+            let before = std::mem::replace(&mut side.incarnation_seen, incarnation);
+            self.takeovers += 1;
+            let wrong = self.takeover(plugin, before, incarnation, began_ns);
+            self.wrong.extend(wrong.map(|why| format!("incarnation {incarnation} plays {why}")));
+        }
+    }
+
+    fn takeover(&self, plugin: usize, before: u32, incarnation: u32, began_ns: u64) -> Option<String> {
+        let now_ns = time::now_ns();
+        let recent = |at: &&u64| now_ns - **at < 29_000 * MS;
+        let deaths = || self.sides[plugin].deaths.iter().filter(recent);
+        let gone_ns = |incarnation| {
+            let is = |actor: &&Actor| (actor.plugin, actor.incarnation) == (Some(plugin), incarnation);
+            self.actors.iter().find(is).and_then(|actor| actor.gone_ns)
+        };
+        if gone_ns(incarnation).is_some_and(|gone_ns| gone_ns < began_ns) {
+            return Some("but is over".into());
+        }
+        let gone_ns = gone_ns(before)?;
+        if deaths().count() > 5 {
+            return Some(format!("after {} deaths in 30 s", deaths().count()));
+        }
+        // The first replacement comes at once, all others after a delay.
+        let at_once = now_ns - gone_ns < 95 * MS && deaths().any(|at| *at < gone_ns);
+        at_once.then(|| "at once, though another one died shortly before".into())
+    }
+
+    /// Who lives is known: it plays, it stands by, or it is being made.
+    fn look_for_strangers(&mut self) {
+        for actor in self.actors.iter().filter(|actor| actor.lives && !actor.doomed) {
+            let Some(plugin) = actor.plugin else { continue };
+            let succession = self.watch.cases[&self.sides[plugin].id].succession();
+            let incarnation = actor.incarnation;
+            let is_known = succession.playing() == Some(incarnation) || succession.expects(incarnation);
+            if succession.is_given_up() && is_known {
+                self.wrong.push(format!("plugin {plugin} is given up, but worker {incarnation} lives"));
+            }
+            let is_given_up = actor.puppet.is_gone() || Arc::strong_count(&actor.puppet.link) == 1;
+            if !is_known && !is_given_up && actor.ring.is_some() {
+                self.wrong
+                    .push(format!("worker {incarnation} of plugin {plugin} lives, and nobody knows of it"));
+            }
+        }
+    }
+
+    /// The end: the recovery thread ends; whoever still lives has been let go.
+    pub(super) fn end(&mut self) -> Vec<String> {
+        self.calendar.clear();
+        self.inbox.clear();
+        self.received.try_iter().for_each(drop);
+        self.watch.finish();
+        self.sides.clear();
+        errands::sent();
+        let held = |actor: &&Actor| Arc::strong_count(&actor.puppet.link) > 1;
+        let left = self.actors.iter().filter(held);
+        left.map(|actor| format!("worker {} is still held at the end", actor.incarnation)).collect()
+    }
+}
+
+impl Side {
+    fn incarnation_now(&self) -> u32 {
+        self.stats.progress().incarnation.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn forgive(&mut self) {
+        self.deaths.clear();
+    }
+}
+
+fn ring(layout: Layout) -> (HostEnd, WorkerEnd, OwnedFd) {
+    let (end, handles) = HostEnd::create(layout).unwrap();
+    let theirs = WorkerEnd::map(&handles, layout).unwrap();
+    let memory = handles.reply.as_fd().try_clone_to_owned().unwrap();
+    (end, theirs, memory)
+}
+
+fn failed() -> Error {
+    Error::new(Kind::Plugin, "simulated")
+}
