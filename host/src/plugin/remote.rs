@@ -85,6 +85,7 @@ struct Missed {
     at_ns: u64,
     /// Of the mode that it was missed in, which may be another one by now.
     is_pipelined: bool,
+    others_before: bool,
 }
 
 impl Remote {
@@ -369,7 +370,13 @@ impl Remote {
 
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
         let is_pipelined = self.terms.mode == Mode::Pipelined;
-        let missed = Missed { turn_start_ns: turn.start_ns, deadline_ns, at_ns: now_ns(), is_pipelined };
+        let missed = Missed {
+            turn_start_ns: turn.start_ns,
+            deadline_ns,
+            at_ns: now_ns(),
+            is_pipelined,
+            others_before: turn.waiting > turn.waiting_after + u32::from(!is_pipelined),
+        };
         if let Some(open) = self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
             open.missed = Some(missed);
         }
@@ -385,6 +392,7 @@ impl Remote {
             taken_ns: missed.at_ns,
             now_ns: now_ns(),
             is_pipelined: missed.is_pipelined,
+            others_before: missed.others_before,
             stamps: head.map(|head| head.stamps),
             // All zero: not measured.
             notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),

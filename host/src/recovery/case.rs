@@ -119,6 +119,8 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
+    /// Why it could not be started the last time.
+    not_started: String,
 }
 
 impl Case {
@@ -611,7 +613,9 @@ impl Case {
         });
         let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);
         self.hang = HangWatch::new(limit_ns, limit_blocks);
-        self.saving.due_ns = now_ns.saturating_add(nanos(self.patient.spec.snapshot_every));
+        // No sooner than the last save, which may have taken so long that it was the end of the one before, allows.
+        let due_ns = now_ns.saturating_add(nanos(self.patient.spec.snapshot_every));
+        self.saving.due_ns = self.saving.due_ns.max(due_ns);
         if let Some(absence) = &mut self.absence {
             absence.succeeded(&self.patient.stats);
         }
