@@ -14,6 +14,7 @@ use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
 use crate::error::Result;
 use crate::plugin::cause::{Cause, attribute};
+use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Event, Spawner};
@@ -55,6 +56,8 @@ pub(super) struct Case {
     /// Gaps that were over when it was well.
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
+    /// Lines that came back before the end of their workers was known.
+    returned: Vec<Line>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -141,6 +144,7 @@ impl Case {
             absence: None,
             gaps_seen: 0,
             obituaries: Vec::new(),
+            returned: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -217,7 +221,7 @@ impl Case {
             when: Timestamp::now(),
             good_blocks,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
-            line: None,
+            line: self.returned.extract_if(.., |line| line.incarnation == incarnation).next(),
             done: None,
             worker: over.worker,
         });
@@ -374,8 +378,10 @@ impl Case {
         self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
-            if let Some(obituary) = self.obituaries.iter_mut().find(of) {
-                obituary.line = Some(line);
+            match self.obituaries.iter_mut().find(of) {
+                Some(obituary) => obituary.line = Some(line),
+                // The audio thread may let go of it before anybody has told of its end.
+                None => self.returned.push(line),
             }
         }
     }
@@ -594,6 +600,7 @@ impl Case {
     /// Ends a worker that is not wanted any more.
     fn end(&mut self, incarnation: u32, now_ns: u64) {
         if let Some(over) = self.playing.take_if(|playing| playing.incarnation == incarnation) {
+        self.returned.retain(|line| line.incarnation >= incarnation);
             over.worker.abandon(Because::Unwanted);
             self.begin_absence(now_ns);
         }
