@@ -51,7 +51,7 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) struct NotPrepared {
     pub(super) why: Error,
-    /// It was given a state, and that is where it failed.
+    /// It was given a state, and failed from there on.
     pub(super) restoring: bool,
 }
 
@@ -82,11 +82,9 @@ fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Resu
     let (end, configured) = worker.configure(format, slots, &parameters.list).map_err(early)?;
     let delays = latency_frames(&name, format, configured.latency_s).map_err(early)?;
     nature.agree(&name, worker.loaded().kind, delays).map_err(early)?;
-    worker.start().map_err(early)?;
-    if let Some(snapshot) = snapshot {
-        let restored = worker.load_state(snapshot.bytes.to_vec());
-        restored.map_err(|why| NotPrepared { why, restoring: true })?;
-    }
+    let restoring = snapshot.is_some();
+    let restored = snapshot.map_or(Ok(()), |snapshot| worker.load_state(snapshot.bytes.to_vec()));
+    restored.and_then(|()| worker.start()).map_err(|why| NotPrepared { why, restoring })?;
     let uncached = end.uncached_blocks();
     let line = Line::new(end, worker.gone(), incarnation);
     let version = parameters.version;
