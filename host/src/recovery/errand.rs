@@ -12,9 +12,10 @@ use crate::plugin::care::Parameters;
 use crate::plugin::line::Line;
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
-use crate::plugin::{Nature, latency_frames};
+use crate::plugin::{Nature, check_format, latency_frames};
 use crate::supervisor::{Spare, Spawner};
 use shared::format::Format;
+use shared::message::Loaded;
 use shared::ring::UncachedBlocks;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub(super) struct Prepared {
     pub(super) uncached: UncachedBlocks,
     /// The version of the parameters that it was given.
     pub(super) version: u64,
+    /// Those that it did not take back.
+    pub(super) refused: Vec<String>,
 }
 
 /// Why there is no such worker.
@@ -81,14 +84,16 @@ fn make(spawner: &Spawner, notes: &Notes, job: Replacement) -> std::result::Resu
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
     let (end, configured) = worker.configure(format, slots, &parameters.list).map_err(early)?;
     let delays = latency_frames(&name, format, configured.latency_s).map_err(early)?;
-    nature.agree(&name, worker.loaded().kind, delays).map_err(early)?;
+    nature.agree(&name, &spec, worker.loaded(), delays).map_err(early)?;
+    check_format(&name, nature.kind, format, &configured).map_err(early)?;
+    nature.keeps(&name, &configured.refused).map_err(early)?;
     let restoring = snapshot.is_some();
     let restored = snapshot.map_or(Ok(()), |snapshot| worker.load_state(snapshot.bytes.to_vec()));
     restored.and_then(|()| worker.start()).map_err(|why| NotPrepared { why, restoring })?;
     let uncached = end.uncached_blocks();
     let line = Line::new(end, worker.gone(), incarnation);
     let version = parameters.version;
-    Ok(Prepared { worker: Arc::new(worker), line, uncached, version })
+    Ok(Prepared { worker: Arc::new(worker), line, uncached, version, refused: configured.refused })
 }
 
 /// Warms an interpreter up for whoever needs it next.
@@ -122,7 +127,10 @@ pub(super) fn catch_up(
         });
     }
     run(notes, move |_| {
-        let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
+        let given = now.list.iter().try_for_each(|(key, value)| match twin.set_parameter(key, value)? {
+            true => Ok(()),
+            false => Err(not_taken(twin.name(), key)),
+        });
         What::CaughtUp { incarnation, result: given.map(|()| now.version) }
     })
 }
@@ -159,7 +167,8 @@ fn run(notes: Notes, errand: impl FnOnce(&Notes) -> What + Send + 'static) -> Op
 
 impl Nature {
     /// A replacement has to be what its predecessor was: the chain is built around it.
-    fn agree(&self, name: &str, kind: shared::message::PluginKind, delays: u32) -> Result<()> {
+    fn agree(&self, name: &str, spec: &PluginSpec, is: &Loaded, delays: u32) -> Result<()> {
+        let kind = is.kind;
         let refuse = |what: String| {
             Err(Error::new(Kind::Plugin, what).remedy("restart the host: its file has changed too much"))
         };
@@ -170,6 +179,22 @@ impl Nature {
             let was = self.latency_frames;
             return refuse(format!("plugin {name} delays by {delays} frames now, by {was} before"));
         }
+        if is.fail_closed && spec.fail_closed.is_none() && !self.is_closed {
+            return refuse(format!("plugin {name} fails closed now, it did not before"));
+        }
         Ok(())
     }
+
+    /// One that fails closed does not play without what it was set to: that may be its key.
+    fn keeps(&self, name: &str, refused: &[String]) -> Result<()> {
+        match refused.first() {
+            Some(key) if self.is_closed => Err(not_taken(name, key)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Without the value, which may be a secret.
+fn not_taken(name: &str, key: &str) -> Error {
+    Error::new(Kind::Plugin, format!("plugin {name} does not accept its parameter `{key}` any more"))
 }

@@ -89,7 +89,7 @@ impl Obituary {
             self.line.as_ref().map_or_else(Default::default, |line| last_blocks(line, patient));
         // Its key is nobody's, not even on the user's own disk.
         let parameters = known.parameters.list.iter();
-        let value = |value: &String| if patient.is_closed { String::new() } else { value.clone() };
+        let value = |value: &String| if patient.nature.is_closed { String::new() } else { value.clone() };
         let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
         let line = |(source, text): &(LogSource, String)| {
             let source = match source {
@@ -127,7 +127,7 @@ impl Obituary {
             stamps,
             misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
             last_blocks,
-            state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
+            state: self.state.as_deref().filter(|_| !patient.nature.is_closed).map(<[u8]>::to_vec),
         }
     }
 }
@@ -179,7 +179,7 @@ fn indented(text: &str) -> String {
 ///
 /// Of a plugin that fails closed what it got is a secret.
 fn last_blocks(line: &Line, patient: &Patient) -> (Vec<LastBlock>, Vec<BlockStamps>) {
-    let block = |seq| last_block(line, patient.nature.kind, patient.is_closed, seq);
+    let block = |seq| last_block(line, patient.nature.kind, patient.nature.is_closed, seq);
     line.end.kept().map(|seq| (block(seq), stamps(line, seq))).unzip()
 }
 

@@ -48,9 +48,8 @@ impl Scene {
             place: Place { format, kind: None, burst: 1 },
             mode: Mode::SameBlock,
             slots: 8,
-            nature: Nature { kind: PluginKind::Processor, latency_frames: 0 },
+            nature: Nature { kind: PluginKind::Processor, latency_frames: 0, is_closed: false },
             policy: "bypass",
-            is_closed: false,
             incarnation: 1,
             care: Arc::new(Care::new(worker, Vec::new(), Uncached::new(None, uncached), times)),
             stats: Arc::clone(&figures.stats),
@@ -82,7 +81,7 @@ impl Scene {
         let puppet = self.stage.puppet();
         let worker = worker(&puppet);
         let (line, uncached) = line_of(&worker, 2);
-        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version };
+        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
         let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
         self.case.hear(what, &mut self.spares, S);
         puppet
