@@ -5,7 +5,7 @@
 
 use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
-use super::failed_start::FailedStart;
+use super::failed_start::{FailedStart, Remains};
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
@@ -13,7 +13,7 @@ use super::spares::Spares;
 use super::succession::{Step, Succession};
 use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plugin::cause::{Cause, attribute};
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
@@ -58,8 +58,8 @@ pub(super) struct Case {
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
     failed_starts: Vec<FailedStart>,
-    /// What the audio thread has done with and nobody has asked for yet.
-    spent: Option<Line>,
+    /// Lines that came back before the end of their workers was known.
+    returned: Vec<Line>,
     /// Blocks that were never answered, by a worker of whose end not all is known yet.
     unanswered: u64,
     /// Why those of the last one that ended were not.
@@ -106,11 +106,19 @@ struct Saving {
     failed: bool,
 }
 
-/// The file as it was when it was looked at last.
+/// The file as it was when it was loaded last.
 #[derive(Debug)]
 struct FileMark {
     mark: Option<(SystemTime, u64)>,
     due_ns: u64,
+}
+
+/// What is known of a start that failed.
+struct Failed {
+    why: Error,
+    remains: Option<Box<Remains>>,
+    /// The state that it was given.
+    state: Option<Arc<[u8]>>,
 }
 
 /// What has been told already.
@@ -151,7 +159,7 @@ impl Case {
             gaps_seen: 0,
             obituaries: Vec::new(),
             failed_starts: Vec::new(),
-            spent: None,
+            returned: Vec::new(),
             unanswered: 0,
             last_end: Cause::Dead,
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
@@ -212,25 +220,22 @@ impl Case {
             return;
         };
         self.look_for_return(now_ns);
+        // News that waited for its first good block wait no more.
         for earlier in self.obituaries.iter_mut().filter(|obituary| obituary.done.is_none()) {
-            earlier.done = Some("the next one died before its first good block".to_owned());
+            earlier.done = Some(format!("{} took over and died before its first good block", over.was));
         }
         let good_blocks = self.good_since(over.good_before);
         if let Some(number) = self.snapshots.died(good_blocks) {
             self.disown(number, spares, now_ns);
         }
         self.begin_absence(now_ns);
-        // News that waited for its first good block wait no more.
-        if let Some(waiting) = self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
-            waiting.done = Some(format!("{} took over and died too", over.was));
-        }
         self.obituaries.push(Obituary {
             incarnation,
             at_ns: now_ns,
             when: Timestamp::now(),
             good_blocks,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
-            line: self.spent.take_if(|line| line.incarnation == incarnation),
+            line: self.returned.extract_if(.., |line| line.incarnation == incarnation).next(),
             done: None,
             worker: over.worker,
         });
@@ -273,7 +278,14 @@ impl Case {
                 heir.worker = Some(Arc::clone(&prepared.worker));
                 heir.uncached = Some(prepared.uncached.clone());
                 let version = prepared.version;
+                let refused = prepared.refused.join("`, `");
                 heir.prepared = Some(prepared);
+                if !refused.is_empty() {
+                    let name = &self.patient.name;
+                    let text =
+                        format!("plugin {name} was started again, but does not accept `{refused}` any more");
+                    self.tell(text);
+                }
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
             Err(NotPrepared { why, restoring, remains }) => {
@@ -281,22 +293,35 @@ impl Case {
                 if let Some(snapshot) = &snapshot {
                     self.snapshots.failed(snapshot.number);
                 }
-                self.heir = None;
-                let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
-                let is_known = self.knows(&why);
-                let done = None;
-                let failed = FailedStart { incarnation, when, why, is_known, remains, state, done };
-                self.failed_starts.push(failed);
-                let steps = self.succession.failed(incarnation, now_ns);
-                self.carry_out(steps, spares, now_ns);
+                let state = snapshot.map(|snapshot| snapshot.bytes);
+                self.not_prepared(incarnation, Failed { why, remains, state }, spares, now_ns);
             }
         }
     }
 
+    fn not_prepared(&mut self, incarnation: u32, failed: Failed, spares: &mut Spares, now_ns: u64) {
+        if self.heir.take_if(|heir| heir.incarnation == incarnation).is_none() {
+            return;
+        }
+        let Failed { why, remains, state } = failed;
+        let (when, is_known) = (Timestamp::now(), self.knows(&why));
+        let failed = FailedStart { incarnation, when, why, is_known, remains, state, done: None };
+        self.failed_starts.push(failed);
+        let steps = self.succession.failed(incarnation, now_ns);
+        self.carry_out(steps, spares, now_ns);
+    }
+
     fn caught_up(&mut self, incarnation: u32, result: Result<u64>, spares: &mut Spares, now_ns: u64) {
-        // A worker that died of it is told of by its end.
-        if let (Ok(version), true) = (result, self.succession.expects(incarnation)) {
-            self.ready_if_current(incarnation, version, spares, now_ns);
+        match result {
+            Ok(version) if self.succession.expects(incarnation) => {
+                self.ready_if_current(incarnation, version, spares, now_ns);
+            }
+            Ok(_) => {}
+            // It may live on, but is not what it is to stand in for.
+            Err(why) => {
+                let failed = Failed { why, remains: None, state: None };
+                self.not_prepared(incarnation, failed, spares, now_ns);
+            }
         }
     }
 
@@ -313,7 +338,11 @@ impl Case {
         } else {
             let now = known.parameters.clone();
             drop(known);
-            self.errands.extend(errand::catch_up(self.notes.clone(), incarnation, worker, now));
+            let errand = errand::catch_up(self.notes.clone(), incarnation, worker, now);
+            if errand.is_none() {
+                self.notes.send(What::CaughtUp { incarnation, result: Err(no_thread()) });
+            }
+            self.errands.extend(errand);
         }
     }
 
@@ -321,8 +350,9 @@ impl Case {
         self.saving.is_under_way = false;
         let pause = self.patient.spec.snapshot_every.max(took * SAVE_SHARE);
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
+        let is_its = self.playing.as_ref().is_some_and(|playing| playing.incarnation == incarnation);
         match state {
-            Ok(Some(state)) if self.playing.as_ref().is_some_and(|p| p.incarnation == incarnation) => {
+            Ok(Some(state)) if is_its => {
                 let bytes: Arc<[u8]> = state.into();
                 self.saving.failed = false;
                 if let Some(number) = self.snapshots.take(Arc::clone(&bytes), self.good_blocks()) {
@@ -330,7 +360,8 @@ impl Case {
                 }
             }
             Ok(_) => {}
-            Err(why) if !self.saving.failed && self.is_playing() => {
+            // That of one that has died meanwhile is no news.
+            Err(why) if !self.saving.failed && is_its && self.is_playing() => {
                 self.saving.failed = true;
                 self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
             }
@@ -343,9 +374,11 @@ impl Case {
         let Some(heir) = &mut self.heir else { return };
         let Some(twin) = self.patient.care.known().twin.clone() else { return };
         if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
-            heir.snapshot = Some(snapshot.clone());
-            let errand = errand::give(self.notes.clone(), twin, snapshot);
-            self.saving.is_under_way = errand.is_some();
+            let errand = errand::give(self.notes.clone(), twin, snapshot.clone());
+            if errand.is_some() {
+                heir.snapshot = Some(snapshot);
+                self.saving.is_under_way = true;
+            }
             self.errands.extend(errand);
         }
     }
@@ -394,8 +427,8 @@ impl Case {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             match self.obituaries.iter_mut().find(of) {
                 Some(obituary) => obituary.line = Some(line),
-                // The audio thread may know of the end before anybody else does.
-                None => self.spent = Some(line),
+                // The audio thread may let go of it before anybody has told of its end.
+                None => self.returned.push(line),
             }
         }
     }
@@ -455,7 +488,7 @@ impl Case {
         } else {
             if asked.wrapping_sub(answered) >= OWED_BLOCKS {
                 // One that is dying is noticed by this long before its memory is freed.
-                let _ = playing.worker.condition();
+                let _ = playing.worker.is_exiting();
             }
             None
         };
@@ -466,7 +499,7 @@ impl Case {
     }
 
     fn look_at_file(&mut self, spares: &mut Spares, now_ns: u64) {
-        if !self.succession.is_given_up() || now_ns < self.file.due_ns {
+        if !self.succession.waits_for_file() || now_ns < self.file.due_ns {
             return;
         }
         self.file.due_ns = now_ns.saturating_add(FILE_NS);
@@ -549,7 +582,6 @@ impl Case {
                     self.settle(&format!("it is started again in {after}"));
                 }
                 Step::GiveUp(why) => {
-                    self.file.mark = mark_of(&self.patient.spec.file);
                     self.patient.care.known().quarantined = true;
                     let until = if self.patient.spec.restart { " until its file changes" } else { "" };
                     self.settle(&format!("it is not started again{until}: {why}"));
@@ -568,6 +600,8 @@ impl Case {
             _ if spare.is_some() => "a spare",
             _ => "a new worker",
         };
+        // As it is before it is read: who changes it while it is, has changed it.
+        self.file.mark = mark_of(&self.patient.spec.file);
         let snapshot = self.snapshots.latest();
         let job = Replacement {
             name: Arc::clone(&self.patient.name),
@@ -582,7 +616,12 @@ impl Case {
         };
         self.patient.care.known().quarantined = false;
         self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });
-        self.errands.extend(errand::prepare(self.spawner.clone(), self.notes.clone(), job));
+        let errand = errand::prepare(self.spawner.clone(), self.notes.clone(), job);
+        if errand.is_none() {
+            let why = NotPrepared { why: no_thread(), restoring: false, remains: None };
+            self.notes.send(What::Prepared { incarnation, result: Err(why) });
+        }
+        self.errands.extend(errand);
     }
 
     fn arm(&mut self, incarnation: u32) {
@@ -602,6 +641,7 @@ impl Case {
         known.uncached.follow(uncached);
         drop(known);
         let counts = self.patient.stats.counts();
+        self.returned.retain(|line| line.incarnation >= incarnation);
         self.playing = Some(Playing {
             incarnation,
             worker,
@@ -704,6 +744,10 @@ impl Case {
     }
 }
 
+fn no_thread() -> Error {
+    Error::new(Kind::System, "there is no thread to start it on")
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -713,3 +757,6 @@ fn mark_of(file: &Path) -> Option<(SystemTime, u64)> {
     let metadata = file.metadata().ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,7 +91,7 @@ impl FailedStart {
             because: death.and_then(|death| Some(death.because.as_ref()?.to_string())),
             log: death.map(log_lines).unwrap_or_default(),
             traceback: if stacks.is_empty() { detail } else { stacks.to_owned() },
-            state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
+            state: self.state.as_deref().filter(|_| !patient.nature.is_closed).map(<[u8]>::to_vec),
             ..report_of(patient, self.incarnation, done)
         }
     }

@@ -94,6 +94,8 @@ pub(super) struct Side {
     pub(super) deaths: VecDeque<u64>,
     deaths_seen: u64,
     incarnation_seen: u32,
+    /// Its file has changed since that one took over: the next one may come at once.
+    file_changed: bool,
 }
 
 pub(super) struct World {
@@ -201,6 +203,7 @@ impl World {
             deaths: VecDeque::new(),
             deaths_seen: 0,
             incarnation_seen: 1,
+            file_changed: false,
         });
         self.watch.obey(Order::WatchOver { id, patient: Box::new(patient) });
         self.after();
@@ -539,7 +542,7 @@ impl World {
         let uncached = end.uncached_blocks();
         let line = Line::new(end, worker.gone(), incarnation);
         let version = job.parameters.version;
-        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version };
+        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
         notes.send(What::Prepared { incarnation, result: Ok(Box::new(prepared)) });
     }
 
@@ -572,6 +575,7 @@ impl World {
                 if self.is_given_up(0) {
                     self.sides[0].forgive();
                 }
+                self.sides[0].file_changed = true;
                 self.file.write_all(b"#").unwrap();
             }
             Blow::HostFrozen | Blow::Suspended | Blow::Paused | Blow::SectionLate => {}
@@ -610,6 +614,9 @@ impl World {
                 continue;
             }
             let before = std::mem::replace(&mut side.incarnation_seen, incarnation);
+            if std::mem::take(&mut side.file_changed) {
+                side.forgive();
+            }
             self.takeovers += 1;
             let wrong = self.takeover(plugin, before, incarnation, began_ns);
             self.wrong.extend(wrong.map(|why| format!("incarnation {incarnation} plays {why}")));
