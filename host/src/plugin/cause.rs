@@ -69,6 +69,8 @@ pub(crate) enum Cause {
     Stopped,
     /// There was no worker.
     Dead,
+    /// The worker hung: it never answered, and the host ended it.
+    Hung,
     /// None of these, or nobody can tell.
     Unknown,
 }
@@ -171,6 +173,8 @@ pub struct Causes {
     pub stopped: u64,
     /// There was no worker.
     pub dead: u64,
+    /// The worker hung until the host ended it.
+    pub hung: u64,
     /// Nobody can tell.
     pub unknown: u64,
 }
@@ -193,6 +197,7 @@ impl Causes {
             Cause::HostLate => &mut self.host_late,
             Cause::Stopped => &mut self.stopped,
             Cause::Dead => &mut self.dead,
+            Cause::Hung => &mut self.hung,
             Cause::Unknown => &mut self.unknown,
         };
         *count += 1;
@@ -210,7 +215,7 @@ impl Causes {
         self.by_count().first().map(|(n, words)| (*words, *n))
     }
 
-    fn in_words(&self) -> [(u64, &'static str); 10] {
+    fn in_words(&self) -> [(u64, &'static str); 11] {
         [
             (self.code, "Python code slow"),
             (self.waiting, "waiting inside the plugin's call"),
@@ -221,6 +226,7 @@ impl Causes {
             (self.host_late, "host late"),
             (self.stopped, "stopped"),
             (self.dead, "dead"),
+            (self.hung, "hung"),
             (self.unknown, "unknown"),
         ]
     }

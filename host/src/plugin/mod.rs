@@ -70,6 +70,8 @@ pub(crate) struct Nature {
     pub(crate) kind: PluginKind,
     /// What it says it delays by.
     pub(crate) latency_frames: u32,
+    /// It fails closed.
+    pub(crate) closed: bool,
 }
 
 impl Plugin {
@@ -186,7 +188,7 @@ impl Plugin {
     }
 
     fn nature(&self) -> Nature {
-        Nature { kind: self.loaded.kind, latency_frames: self.own_latency_frames }
+        Nature { kind: self.loaded.kind, latency_frames: self.own_latency_frames, closed: self.closed }
     }
 
     /// What happens to its lost blocks, if its output comes this late.

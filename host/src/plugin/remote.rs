@@ -146,6 +146,7 @@ impl Remote {
         self.line = self.relief.as_mut().and_then(Relief::take);
         if self.line.is_some() {
             self.concealer.succeed();
+            self.adapt.succeed();
         }
         let progress = self.figures.stats.progress();
         progress.unfit.store(0, Ordering::Relaxed);
@@ -415,7 +416,8 @@ impl Remote {
         self.concealer.realign(self.terms.own_latency_frames as usize + added_frames as usize);
         let progress = self.figures.stats.progress();
         progress.added_frames.store(added_frames, Ordering::Relaxed);
-        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // SYNC: moves; with Acquire in `recovery::case`: whoever sees the move sees where to.
+        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 }
 

@@ -514,7 +514,8 @@ impl Case {
     }
 
     fn tell_moves(&mut self) {
-        let moves = self.patient.stats.progress().moves.load(Ordering::Relaxed);
+        // SYNC: moves; with Release in `plugin::remote`.
+        let moves = self.patient.stats.progress().moves.load(Ordering::Acquire);
         if moves == std::mem::replace(&mut self.told.moves, moves) {
             return;
         }

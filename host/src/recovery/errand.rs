@@ -102,7 +102,9 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, Uncac
     let configured = worker.configure(job.format, job.slots, &job.parameters.list);
     let (end, configured) = configured.map_err(early)?;
     let delays = latency_frames(&job.name, job.format, configured.latency_s).map_err(early)?;
-    job.nature.agree(&job.name, worker.loaded().kind, delays).map_err(early)?;
+    let closed = job.spec.fail_closed.unwrap_or(worker.loaded().fail_closed);
+    let now = Nature { kind: worker.loaded().kind, latency_frames: delays, closed };
+    job.nature.agree(&job.name, now).map_err(early)?;
     worker.start().map_err(early)?;
     if let Some(snapshot) = &job.snapshot {
         worker.load_state(snapshot.bytes.to_vec()).map_err(|why| (why, true))?;
@@ -179,17 +181,35 @@ fn run(notes: Notes, errand: impl FnOnce(&Notes) -> What + Send + 'static) -> Op
 
 impl Nature {
     /// A replacement has to be what its predecessor was: the chain is built around it.
-    fn agree(&self, name: &str, kind: shared::message::PluginKind, delays: u32) -> Result<()> {
+    fn agree(&self, name: &str, now: Self) -> Result<()> {
         let refuse = |what: String| {
             Err(Error::new(Kind::Plugin, what).remedy("restart the host: its file has changed too much"))
         };
-        if kind != self.kind {
-            return refuse(format!("plugin {name} is a {kind} now, it was a {}", self.kind));
+        if now.kind != self.kind {
+            return refuse(format!("plugin {name} is a {} now, it was a {}", now.kind, self.kind));
         }
-        if delays != self.latency_frames {
-            let was = self.latency_frames;
+        if now.latency_frames != self.latency_frames {
+            let (delays, was) = (now.latency_frames, self.latency_frames);
             return refuse(format!("plugin {name} delays by {delays} frames now, by {was} before"));
         }
+        // What is closed stays closed, whatever its file says now.
+        if now.closed && !self.closed {
+            return refuse(format!("plugin {name} fails closed now, it did not before"));
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::message::PluginKind;
+
+    #[test]
+    fn a_replacement_that_would_fail_closed_is_refused_where_the_chain_was_built_open() {
+        let nature = |closed| Nature { kind: PluginKind::Processor, latency_frames: 0, closed };
+        let agree = |was, now| nature(was).agree("it", nature(now)).map_err(|why| why.to_string());
+        assert_eq!(agree(true, true).and(agree(true, false)).and(agree(false, false)), Ok(()));
+        assert!(agree(false, true).unwrap_err().contains("plugin it fails closed now"));
     }
 }

@@ -53,8 +53,7 @@ impl Obituary {
     pub(super) fn unanswered_cause(&self) -> Option<Cause> {
         Some(match self.worker.death()?.because {
             Some(Because::Hung { stopped: true, .. }) => Cause::Stopped,
-            // It may have looped or slept: nobody has measured.
-            Some(Because::Hung { stopped: false, .. }) => Cause::Unknown,
+            Some(Because::Hung { stopped: false, .. }) => Cause::Hung,
             _ => Cause::Dead,
         })
     }

@@ -334,7 +334,7 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
         spec,
         mode,
         slots,
-        nature: Nature { kind: PluginKind::Processor, latency_frames: own },
+        nature: Nature { kind: PluginKind::Processor, latency_frames: own, closed },
         policy: "policy",
         is_closed: closed,
         incarnation: 1,
