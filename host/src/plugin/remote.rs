@@ -306,10 +306,14 @@ impl Remote {
             self.note_missed(due, turn, turn.start_ns);
         }
         // The worker's own words: they decide no more than its own mode.
+        // A block of a burst waits for those before it, which it would not in the same block.
+        let begins_ns = |due: Asked, seen_ns: u64| {
+            if self.terms.burst > 1 { due.at_ns.max(seen_ns) } else { due.at_ns }
+        };
         let round_trip_ns = due
             .ok()
             .zip(result.as_ref().ok())
-            .map(|(due, taken)| taken.stamps.left_ns.saturating_sub(due.at_ns));
+            .map(|(due, taken)| taken.stamps.left_ns.saturating_sub(begins_ns(due, taken.stamps.seen_ns)));
         self.settle(result.map(|_| ()), block);
         let patience_ns = turn.deadline_ns(self.terms.deadline) - turn.start_ns;
         self.adapt_to(was_slow, round_trip_ns, patience_ns);
@@ -430,8 +434,9 @@ impl Remote {
 }
 
 /// Whether there is another mode to go to: a sink gives nothing back that could come later.
+/// And what is not audio can't be joined where it moves.
 fn can_adapt(terms: &Terms) -> bool {
-    terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink
+    terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink && terms.plan.ramp
 }
 
 fn time(figures: &mut Figures, asked: Asked, head: &Taken) {

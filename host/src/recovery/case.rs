@@ -21,7 +21,7 @@ use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Event, Spawner};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -473,6 +473,10 @@ impl Case {
         }
         let (asked, answered) =
             (progress.asked.load(Ordering::Relaxed), progress.answered.load(Ordering::Relaxed));
+        if self.saving.is_under_way {
+            // It is asked for its state between two blocks: that has a limit of its own.
+            self.hang.begin();
+        }
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
@@ -530,6 +534,12 @@ impl Case {
         let Some(playing) = self.playing.as_ref().filter(|playing| !playing.abandoned) else { return };
         let is_due = !every.is_zero() && !self.saving.is_under_way && now_ns >= self.saving.due_ns;
         if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
+            return;
+        }
+        // One that owes blocks may be about to hang, which is not to be taken for a long save.
+        let progress = self.patient.stats.progress();
+        let owed = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        if owed(&progress.asked).wrapping_sub(owed(&progress.answered)) > 1 {
             return;
         }
         let worker = Arc::clone(&playing.worker);
