@@ -450,7 +450,7 @@ impl Case {
         } else {
             if asked.wrapping_sub(answered) >= OWED_BLOCKS {
                 // One that is dying is noticed by this long before its memory is freed.
-                let _ = playing.worker.condition();
+                let _ = playing.worker.is_exiting();
             }
             None
         };
