@@ -106,7 +106,7 @@ struct Saving {
     failed: bool,
 }
 
-/// The file as it was when it was looked at last.
+/// The file as it was when it was loaded last.
 #[derive(Debug)]
 struct FileMark {
     mark: Option<(SystemTime, u64)>,
@@ -461,7 +461,7 @@ impl Case {
     }
 
     fn look_at_file(&mut self, spares: &mut Spares, now_ns: u64) {
-        if !self.succession.is_given_up() || now_ns < self.file.due_ns {
+        if !self.succession.waits_for_file() || now_ns < self.file.due_ns {
             return;
         }
         self.file.due_ns = now_ns.saturating_add(FILE_NS);
@@ -536,7 +536,6 @@ impl Case {
                     self.settle(&format!("it is started again in {after}"));
                 }
                 Step::GiveUp(why) => {
-                    self.file.mark = mark_of(&self.patient.spec.file);
                     self.patient.care.known().quarantined = true;
                     let until = if self.patient.spec.restart { " until its file changes" } else { "" };
                     self.settle(&format!("it is not started again{until}: {why}"));
@@ -569,6 +568,8 @@ impl Case {
         };
         self.patient.care.known().quarantined = false;
         self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });
+        // As it is before it is read: who changes it while it is, has changed it.
+        self.file.mark = mark_of(&self.patient.spec.file);
         self.errands.extend(errand::prepare(self.spawner.clone(), self.notes.clone(), job));
     }
 
