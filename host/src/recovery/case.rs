@@ -5,7 +5,7 @@
 
 use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
-use super::failed_start::FailedStart;
+use super::failed_start::{FailedStart, Remains};
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
@@ -13,7 +13,7 @@ use super::spares::Spares;
 use super::succession::{Step, Succession};
 use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::plugin::cause::{Cause, attribute};
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
@@ -210,18 +210,15 @@ impl Case {
             return;
         };
         self.look_for_return(now_ns);
+        // News that waited for its first good block wait no more.
         for earlier in self.obituaries.iter_mut().filter(|obituary| obituary.done.is_none()) {
-            earlier.done = Some("the next one died before its first good block".to_owned());
+            earlier.done = Some(format!("{} took over and died before its first good block", over.was));
         }
         let good_blocks = self.good_since(over.good_before);
         if let Some(number) = self.snapshots.died(good_blocks) {
             self.disown(number, spares, now_ns);
         }
         self.begin_absence(now_ns);
-        // News that waited for its first good block wait no more.
-        if let Some(waiting) = self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
-            waiting.done = Some(format!("{} took over and died too", over.was));
-        }
         self.obituaries.push(Obituary {
             incarnation,
             at_ns: now_ns,
@@ -274,24 +271,41 @@ impl Case {
                 heir.prepared = Some(prepared);
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
-            Err(NotPrepared { why, restoring, remains }) => {
-                let snapshot = heir.snapshot.take().filter(|_| restoring);
-                if let Some(snapshot) = &snapshot {
-                    self.snapshots.failed(snapshot.number);
-                }
-                self.heir = None;
-                let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
-                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
-                let steps = self.succession.failed(incarnation, now_ns);
-                self.carry_out(steps, spares, now_ns);
-            }
+            Err(not_prepared) => self.not_prepared(incarnation, not_prepared, spares, now_ns),
         }
     }
 
+    fn not_prepared(
+        &mut self,
+        incarnation: u32,
+        NotPrepared { why, restoring, remains }: NotPrepared,
+        spares: &mut Spares,
+        now_ns: u64,
+    ) {
+        let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) else { return };
+        let snapshot = heir.snapshot.filter(|_| restoring);
+        if let Some(snapshot) = &snapshot {
+            self.snapshots.failed(snapshot.number);
+        }
+        let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
+        self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
+        let steps = self.succession.failed(incarnation, now_ns);
+        self.carry_out(steps, spares, now_ns);
+    }
+
     fn caught_up(&mut self, incarnation: u32, result: Result<u64>, spares: &mut Spares, now_ns: u64) {
-        // A worker that died of it is told of by its end.
-        if let (Ok(version), true) = (result, self.succession.expects(incarnation)) {
-            self.ready_if_current(incarnation, version, spares, now_ns);
+        match result {
+            Ok(version) if self.succession.expects(incarnation) => {
+                self.ready_if_current(incarnation, version, spares, now_ns);
+            }
+            Ok(_) => {}
+            // It may live on, but is not what it is to stand in for.
+            Err(why) => {
+                let worker = self.heir.as_ref().and_then(|heir| heir.worker.as_deref());
+                let remains = worker.map(|worker| Box::new(Remains::of(worker)));
+                let why = NotPrepared { why, restoring: false, remains };
+                self.not_prepared(incarnation, why, spares, now_ns);
+            }
         }
     }
 
@@ -308,7 +322,11 @@ impl Case {
         } else {
             let now = known.parameters.clone();
             drop(known);
-            self.errands.extend(errand::catch_up(self.notes.clone(), incarnation, worker, now));
+            let errand = errand::catch_up(self.notes.clone(), incarnation, worker, now);
+            if errand.is_none() {
+                self.notes.send(What::CaughtUp { incarnation, result: Err(no_thread()) });
+            }
+            self.errands.extend(errand);
         }
     }
 
@@ -316,8 +334,9 @@ impl Case {
         self.saving.is_under_way = false;
         let pause = self.patient.spec.snapshot_every.max(took * SAVE_SHARE);
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
+        let is_its = self.playing.as_ref().is_some_and(|playing| playing.incarnation == incarnation);
         match state {
-            Ok(Some(state)) if self.playing.as_ref().is_some_and(|p| p.incarnation == incarnation) => {
+            Ok(Some(state)) if is_its => {
                 let bytes: Arc<[u8]> = state.into();
                 self.saving.failed = false;
                 if let Some(number) = self.snapshots.take(Arc::clone(&bytes), self.good_blocks()) {
@@ -325,7 +344,8 @@ impl Case {
                 }
             }
             Ok(_) => {}
-            Err(why) if !self.saving.failed && self.is_playing() => {
+            // That of one that has died meanwhile is no news.
+            Err(why) if !self.saving.failed && is_its && self.is_playing() => {
                 self.saving.failed = true;
                 self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
             }
@@ -338,9 +358,11 @@ impl Case {
         let Some(heir) = &mut self.heir else { return };
         let Some(twin) = self.patient.care.known().twin.clone() else { return };
         if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
-            heir.snapshot = Some(snapshot.clone());
-            let errand = errand::give(self.notes.clone(), twin, snapshot);
-            self.saving.is_under_way = errand.is_some();
+            let errand = errand::give(self.notes.clone(), twin, snapshot.clone());
+            if errand.is_some() {
+                heir.snapshot = Some(snapshot);
+                self.saving.is_under_way = true;
+            }
             self.errands.extend(errand);
         }
     }
@@ -554,6 +576,8 @@ impl Case {
             _ if spare.is_some() => "a spare",
             _ => "a new worker",
         };
+        // As it is before it is read: who changes it while it is, has changed it.
+        self.file.mark = mark_of(&self.patient.spec.file);
         let snapshot = self.snapshots.latest();
         let job = Replacement {
             name: Arc::clone(&self.patient.name),
@@ -568,9 +592,12 @@ impl Case {
         };
         self.patient.care.known().quarantined = false;
         self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });
-        // As it is before it is read: who changes it while it is, has changed it.
-        self.file.mark = mark_of(&self.patient.spec.file);
-        self.errands.extend(errand::prepare(self.spawner.clone(), self.notes.clone(), job));
+        let errand = errand::prepare(self.spawner.clone(), self.notes.clone(), job);
+        if errand.is_none() {
+            let why = NotPrepared { why: no_thread(), restoring: false, remains: None };
+            self.notes.send(What::Prepared { incarnation, result: Err(why) });
+        }
+        self.errands.extend(errand);
     }
 
     fn arm(&mut self, incarnation: u32) {
@@ -690,6 +717,10 @@ impl Case {
     }
 }
 
+fn no_thread() -> Error {
+    Error::new(Kind::System, "there is no thread to start it on")
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -699,3 +730,6 @@ fn mark_of(file: &Path) -> Option<(SystemTime, u64)> {
     let metadata = file.metadata().ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,7 +170,7 @@ pub(super) fn give(notes: Notes, twin: Arc<Worker>, snapshot: Snapshot) -> Optio
     })
 }
 
-/// Runs `errand` on a thread of its own. Without a thread there is no note: who waits for it asks again.
+/// Runs `errand` on a thread of its own. Without a thread there is no note.
 fn run(notes: Notes, errand: impl FnOnce(&Notes) -> What + Send + 'static) -> Option<JoinHandle<()>> {
     let work = move || {
         let what = errand(&notes);
