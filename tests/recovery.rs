@@ -393,6 +393,18 @@ fn the_state_that_was_saved_last_is_given_to_the_next_one() {
     }
 }
 
+#[test]
+fn a_state_is_restored_before_the_plugin_is_started() {
+    let folder = Folder::new();
+    let file = keeper(&folder, "", "state = 'x'", "self.note('stage', self.state.name)");
+    let mut scene = Scene::new(rack(), vec![keeping(same_block(&file), Standby::None)]);
+    let good = |scene: &mut Scene| scene.plugins[0].status().counts.good;
+    scene.play_until("it to prove itself", AMPLE_NS, |scene| good(scene) >= 100);
+    play_until_saved(&mut scene, &folder, |_| true);
+    replace(&mut scene, 0);
+    assert_eq!(lines_of(&folder, "stage"), ["INITIALIZED"]);
+}
+
 /// A state of poison kills with the third block after it was restored.
 const KILLS_LATER: (&str, &str) = (
     "self.left = getattr(self, 'left', -1) - 1\nif self.left == 0:\n    os._exit(3)",

@@ -52,7 +52,7 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) struct NotPrepared {
     pub(super) why: Error,
-    /// It was given a state, and that is where it failed.
+    /// It was given a state, and failed from there on.
     pub(super) restoring: bool,
     /// What is known of the worker, if there was one that loaded the plugin.
     pub(super) remains: Option<Box<Remains>>,
@@ -96,7 +96,7 @@ fn make(
     }
 }
 
-/// Makes a worker ready for its first block; why that failed, and whether it was at the state.
+/// Makes a worker ready for its first block; why that failed, and whether it had been given the state.
 fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, UncachedBlocks), (Error, bool)> {
     let early = |why| (why, false);
     let configured = worker.configure(job.format, job.slots, &job.parameters.list);
@@ -105,10 +105,9 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, Uncac
     let closed = job.spec.fail_closed.unwrap_or(worker.loaded().fail_closed);
     let now = Nature { kind: worker.loaded().kind, latency_frames: delays, closed };
     job.nature.agree(&job.name, now).map_err(early)?;
-    worker.start().map_err(early)?;
-    if let Some(snapshot) = &job.snapshot {
-        worker.load_state(snapshot.bytes.to_vec()).map_err(|why| (why, true))?;
-    }
+    let restored =
+        job.snapshot.as_ref().map_or(Ok(()), |snapshot| worker.load_state(snapshot.bytes.to_vec()));
+    restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
     let uncached = end.uncached_blocks();
     Ok((Line::new(end, worker.gone(), job.incarnation), uncached))
 }
