@@ -268,7 +268,14 @@ impl Case {
                 heir.worker = Some(Arc::clone(&prepared.worker));
                 heir.uncached = Some(prepared.uncached.clone());
                 let version = prepared.version;
+                let refused = prepared.refused.join("`, `");
                 heir.prepared = Some(prepared);
+                if !refused.is_empty() {
+                    let name = &self.patient.name;
+                    let text =
+                        format!("plugin {name} was started again, but does not accept `{refused}` any more");
+                    self.tell(text);
+                }
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
             Err(not_prepared) => self.not_prepared(incarnation, not_prepared, spares, now_ns),

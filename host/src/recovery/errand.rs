@@ -13,7 +13,7 @@ use crate::plugin::care::Parameters;
 use crate::plugin::line::Line;
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
-use crate::plugin::{Nature, latency_frames};
+use crate::plugin::{Nature, check_format, latency_frames};
 use crate::supervisor::{Spare, Spawner};
 use shared::format::Format;
 use shared::ring::UncachedBlocks;
@@ -46,6 +46,8 @@ pub(super) struct Prepared {
     pub(super) uncached: UncachedBlocks,
     /// The version of the parameters that it was given.
     pub(super) version: u64,
+    /// Those that it did not take back.
+    pub(super) refused: Vec<String>,
 }
 
 /// Why there is no such worker.
@@ -86,9 +88,9 @@ fn make(
     let told = notes.clone();
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
     match equip(&worker, &job) {
-        Ok((line, uncached)) => {
-            let version = job.parameters.version;
-            Ok(Prepared { worker: Arc::new(worker), line, uncached, version })
+        Ok((line, refused)) => {
+            let (version, uncached) = (job.parameters.version, line.end.uncached_blocks());
+            Ok(Prepared { worker: Arc::new(worker), line, uncached, version, refused })
         }
         Err((why, restoring)) => {
             Err(NotPrepared { why, restoring, remains: Some(Box::new(Remains::of(&worker))) })
@@ -96,8 +98,8 @@ fn make(
     }
 }
 
-/// Makes a worker ready for its first block; why that failed, and whether it had been given the state.
-fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, UncachedBlocks), (Error, bool)> {
+/// Makes a worker ready for its first block; which parameters it refused. Or why that failed, and whether it had been given the state.
+fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, Vec<String>), (Error, bool)> {
     let early = |why| (why, false);
     let configured = worker.configure(job.format, job.slots, &job.parameters.list);
     let (end, configured) = configured.map_err(early)?;
@@ -105,11 +107,12 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, Uncac
     let closed = job.spec.fail_closed.unwrap_or(worker.loaded().fail_closed);
     let now = Nature { kind: worker.loaded().kind, latency_frames: delays, closed };
     job.nature.agree(&job.name, now).map_err(early)?;
+    check_format(&job.name, now.kind, job.format, &configured).map_err(early)?;
+    job.nature.keeps(&job.name, &configured.refused).map_err(early)?;
     let restored =
         job.snapshot.as_ref().map_or(Ok(()), |snapshot| worker.load_state(snapshot.bytes.to_vec()));
     restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
-    let uncached = end.uncached_blocks();
-    Ok((Line::new(end, worker.gone(), job.incarnation), uncached))
+    Ok((Line::new(end, worker.gone(), job.incarnation), configured.refused))
 }
 
 /// Warms an interpreter up for whoever needs it next.
@@ -143,7 +146,10 @@ pub(super) fn catch_up(
         });
     }
     run(notes, move |_| {
-        let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
+        let given = now.list.iter().try_for_each(|(key, value)| match twin.set_parameter(key, value)? {
+            true => Ok(()),
+            false => Err(not_taken(twin.name(), key)),
+        });
         What::CaughtUp { incarnation, result: given.map(|()| now.version) }
     })
 }
@@ -197,6 +203,14 @@ impl Nature {
         }
         Ok(())
     }
+
+    /// One that fails closed does not play without what it was set to: that may be its key.
+    fn keeps(&self, name: &str, refused: &[String]) -> Result<()> {
+        match refused.first() {
+            Some(key) if self.closed => Err(not_taken(name, key)),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -211,4 +225,9 @@ mod tests {
         assert_eq!(agree(true, true).and(agree(true, false)).and(agree(false, false)), Ok(()));
         assert!(agree(false, true).unwrap_err().contains("plugin it fails closed now"));
     }
+}
+
+/// Without the value, which may be a secret.
+fn not_taken(name: &str, key: &str) -> Error {
+    Error::new(Kind::Plugin, format!("plugin {name} does not accept its parameter `{key}` any more"))
 }

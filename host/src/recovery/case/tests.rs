@@ -82,7 +82,7 @@ impl Scene {
         let puppet = self.stage.puppet();
         let worker = worker(&puppet);
         let (line, uncached) = line_of(&worker, 2);
-        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version };
+        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
         let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
         self.case.hear(what, &mut self.spares, S);
         puppet

@@ -526,7 +526,7 @@ impl World {
         let uncached = end.uncached_blocks();
         let line = Line::new(end, worker.gone(), incarnation);
         let version = job.parameters.version;
-        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version };
+        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
         notes.send(What::Prepared { incarnation, result: Ok(Box::new(prepared)) });
     }
 
