@@ -319,8 +319,9 @@ impl Case {
             Ok(_) => {}
             // It may live on, but is not what it is to stand in for.
             Err(why) => {
-                let failed = Failed { why, remains: None, state: None };
-                self.not_prepared(incarnation, failed, spares, now_ns);
+                let worker = self.heir.as_ref().and_then(|heir| heir.worker.as_deref());
+                let remains = worker.map(|worker| Box::new(Remains::of(worker)));
+                self.not_prepared(incarnation, Failed { why, remains, state: None }, spares, now_ns);
             }
         }
     }
