@@ -157,7 +157,8 @@ class BasePlugin(ABC):
         What ``load_state`` needs to go on from here, at most 16 MiB. Called now and then between two blocks,
         which wait meanwhile: be quick. Whatever the bytes mean is up to the plugin.
     ``load_state(self, state: bytes) -> None``
-        Called on a new instance after ``initialize`` and before ``start``, with what another one saved. Raise
+        Called on a new instance after ``initialize`` and before ``start``, with what another one saved. One
+        that stands by as a twin is called again, between two blocks, whenever there is a newer state. Raise
         if the bytes are no good. They may come from an older version of the plugin.
     """
 

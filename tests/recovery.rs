@@ -6,7 +6,7 @@ use std::fs;
 use tests::audio::largest_step;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block};
 use tests::gate::Gate;
-use tests::plugins::{processor, sink, source};
+use tests::plugins::{processor, processor_with, sink, source};
 use tests::scene::{STEP, Scene, kill, tunable, wait_for_twin};
 use tests::until::until;
 use tests::workspace::Folder;
@@ -394,6 +394,18 @@ fn the_state_that_was_saved_last_is_given_to_the_next_one() {
     }
 }
 
+#[test]
+fn a_state_is_restored_before_the_plugin_is_started() {
+    let folder = Folder::new();
+    let file = keeper(&folder, "", "state = 'x'", "self.note('stage', self.state.name)");
+    let mut scene = Scene::new(rack(), vec![keeping(same_block(&file), Standby::None)]);
+    let good = |scene: &mut Scene| scene.plugins[0].status().counts.good;
+    scene.play_until("it to prove itself", AMPLE_NS, |scene| good(scene) >= 100);
+    play_until_saved(&mut scene, &folder, |_| true);
+    replace(&mut scene, 0);
+    assert_eq!(lines_of(&folder, "stage"), ["INITIALIZED"]);
+}
+
 /// A state of poison kills with the third block after it was restored.
 const KILLS_LATER: (&str, &str) = (
     "self.left = getattr(self, 'left', -1) - 1\nif self.left == 0:\n    os._exit(3)",
@@ -462,6 +474,54 @@ fn a_plugin_whose_file_has_become_another_kind_of_plugin_is_not_put_into_its_pla
     });
     scene.wait_told(&["plugin over is a source now, it was a processor"]);
     assert!(!scene.assert_in_place(0, &[-1.0, 1.0]).is_empty());
+}
+
+#[test]
+fn a_plugin_whose_file_says_that_it_fails_closed_now_is_not_put_where_it_would_not() {
+    let folder = Folder::new();
+    let mut scene = Scene::new(rack(), vec![cold(same_block(&tunable(&folder, "over", "", "")))]);
+    scene.play_answered(3);
+    tunable(&folder, "over", "", "fail_closed = True");
+    kill(&scene.plugins[0]);
+    scene.play_until("it to be given up", AMPLE_NS, |scene| {
+        scene.plugins[0].status().dead.is_some_and(|dead| dead.contains("not started again"))
+    });
+    scene.wait_told(&["plugin over fails closed now, it did not before"]);
+}
+
+/// Refuses its parameter `gain` in each worker but the first.
+const REFUSES: &str = "
+def set_parameter(self, key, value):
+    here = os.path.dirname(os.path.abspath(__file__))
+    if key == 'gain' and os.path.exists(os.path.join(here, 'refuse')):
+        return False
+    return True";
+
+#[test]
+fn a_parameter_that_is_refused_the_next_time_is_told_but_ends_only_what_fails_closed() {
+    for fail_closed in [false, true] {
+        let folder = Folder::new();
+        let file = processor_with(&folder, "over", "return True", REFUSES);
+        let spec = cold(same_block(&file)).set("gain", "s3cret");
+        let mut scene = Scene::new(rack(), vec![PluginSpec { fail_closed: Some(fail_closed), ..spec }]);
+        scene.play_answered(3);
+        folder.write("refuse", "");
+        let first = pid(&scene, 0);
+        kill(&scene.plugins[0]);
+        if fail_closed {
+            scene.play_until("it to be given up", AMPLE_NS, |scene| {
+                scene.plugins[0].status().dead.is_some_and(|dead| dead.contains("not started again"))
+            });
+        } else {
+            scene.play_until_replaced(0, first, AMPLE_NS);
+        }
+        let told = scene.wait_told(&["does not accept", "`gain` any more"]);
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+}
+
+fn cold(spec: PluginSpec) -> PluginSpec {
+    PluginSpec { standby: Standby::None, ..spec }
 }
 
 #[test]

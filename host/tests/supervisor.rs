@@ -10,7 +10,10 @@
 mod fake;
 
 use fake::{Fake, LONG, PATIENT, SHORT, TAKEN, exists};
+use host::chain::Chain;
+use host::crash;
 use host::error::{Error, Kind};
+use host::plugin::Plugin;
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
 use host::supervisor::{Because, Condition, Ending, Event, Limits, Spare, Spawner, Supervisor};
@@ -616,7 +619,7 @@ fn a_worker_that_is_abandoned_is_gone_at_once_and_dies_when_it_has_written_down_
         death.stderr.contains("line 7 in process").then_some(death)
     });
     let death = death.expect("stacks, at least once");
-    assert_eq!(death.to_string(), "was ended by the host: it gave no answer for 250 ms");
+    assert_eq!(death.to_string(), "hung and was ended by the host: no answer for 250 ms");
 }
 
 #[test]
@@ -769,4 +772,42 @@ fn a_worker_that_takes_all_cores_is_told_of_once_and_starves_nobody_else() {
     drop(worker);
     drop(supervisor);
     assert_eq!(events.iter().find_map(is_told), None);
+}
+
+#[test]
+fn the_report_of_a_worker_that_lied_has_the_blocks_that_it_was_given() {
+    let fake = Fake::new("answers its second block before it is asked");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let reports = tempfile::tempdir().unwrap();
+    supervisor.report_to(reports.path());
+    let spec = PluginSpec { restart: false, ..fake.spec() };
+    let (plugin, remote) = Plugin::load(&supervisor, spec, format()).unwrap();
+    let mut chain = Chain::new(format(), vec![Box::new(remote)]).unwrap();
+    let mut samples = vec![0.25; format().samples()];
+    let mut kept = Vec::new();
+    until("a report", || {
+        chain.process_within(&mut samples, 60_000_000_000);
+        kept = crash::list(reports.path());
+        !kept.is_empty()
+    });
+    assert!(kept[0].path.join("in.wav").exists());
+    plugin.shutdown().unwrap_err();
+}
+
+#[test]
+fn late_blocks_of_a_worker_that_hangs_are_not_blamed_on_its_end() {
+    // A fake worker answers questions, but no block.
+    let fake = Fake::new("writes down its stacks");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let spec = PluginSpec { restart: false, hang_after: Some(SHORT), ..fake.spec() };
+    let (mut plugin, remote) = Plugin::load(&supervisor, spec, format()).unwrap();
+    let mut chain = Chain::new(format(), vec![Box::new(remote)]).unwrap();
+    let mut samples = vec![0.25; format().samples()];
+    until("the end of it", || {
+        chain.process(&mut samples);
+        plugin.status().causes.total() >= 8
+    });
+    let causes = plugin.status().causes;
+    assert_eq!((causes.hung, causes.total()), (8, 8), "{causes}");
+    plugin.shutdown().unwrap_err();
 }

@@ -95,6 +95,12 @@ impl Adapt {
         }
     }
 
+    /// Another worker has taken over: how fast the one before was says nothing of it. How returns have held does.
+    pub(crate) fn succeed(&mut self) {
+        self.late = 0;
+        self.fast = 0;
+    }
+
     /// Whether it is pipelined now.
     #[cfg(test)]
     pub(crate) fn is_pipelined(&self) -> bool {
@@ -270,6 +276,18 @@ mod tests {
         };
         assert_eq!(after(10 * MINUTE + 1), 3000);
         assert_eq!(after(10 * MINUTE - 10), 24_000);
+    }
+
+    #[test]
+    fn what_one_worker_was_late_or_fast_does_not_move_the_next() {
+        let mut adapt = adapt();
+        assert!((0..4).all(|_| slow(&mut adapt).is_none()));
+        adapt.succeed();
+        assert!((0..4).all(|_| slow(&mut adapt).is_none()));
+        leave(&mut adapt);
+        assert!((0..2999).all(|_| fast(&mut adapt).is_none()));
+        adapt.succeed();
+        assert_eq!(come_back(&mut adapt), 3000);
     }
 
     #[test]

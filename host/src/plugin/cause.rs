@@ -37,6 +37,8 @@ pub(crate) struct Miss {
     /// When the host read what the worker says: no stamp can be later.
     pub(crate) now_ns: u64,
     pub(crate) is_pipelined: bool,
+    /// Others were waited for before in the same block: the time that they took is not the host's own.
+    pub(crate) others_before: bool,
     /// `None` if the worker ended before it answered.
     pub(crate) stamps: Option<Stamps>,
     /// `None` if the worker took none.
@@ -69,6 +71,8 @@ pub(crate) enum Cause {
     Stopped,
     /// There was no worker.
     Dead,
+    /// The worker hung: it never answered, and the host ended it.
+    Hung,
     /// None of these, or nobody can tell.
     Unknown,
 }
@@ -85,7 +89,7 @@ pub(crate) fn attribute(miss: &Miss) -> Cause {
         return Cause::Unknown;
     }
     if miss.is_host_late(late_ns) {
-        return Cause::HostLate;
+        return if miss.others_before { Cause::Unknown } else { Cause::HostLate };
     }
     let took_ns = stamps.left_ns - miss.published_ns;
     let explains = |ns: u64| ns >= took_ns.div_ceil(2) && ns >= late_ns;
@@ -171,6 +175,8 @@ pub struct Causes {
     pub stopped: u64,
     /// There was no worker.
     pub dead: u64,
+    /// The worker hung until the host ended it.
+    pub hung: u64,
     /// Nobody can tell.
     pub unknown: u64,
 }
@@ -193,6 +199,7 @@ impl Causes {
             Cause::HostLate => &mut self.host_late,
             Cause::Stopped => &mut self.stopped,
             Cause::Dead => &mut self.dead,
+            Cause::Hung => &mut self.hung,
             Cause::Unknown => &mut self.unknown,
         };
         *count += 1;
@@ -210,7 +217,7 @@ impl Causes {
         self.by_count().first().map(|(n, words)| (*words, *n))
     }
 
-    fn in_words(&self) -> [(u64, &'static str); 10] {
+    fn in_words(&self) -> [(u64, &'static str); 11] {
         [
             (self.code, "Python code slow"),
             (self.waiting, "waiting inside the plugin's call"),
@@ -221,6 +228,7 @@ impl Causes {
             (self.host_late, "host late"),
             (self.stopped, "stopped"),
             (self.dead, "dead"),
+            (self.hung, "hung"),
             (self.unknown, "unknown"),
         ]
     }
@@ -359,6 +367,14 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_waited_for_other_plugins_first_was_not_late_itself() {
+        let mut miss = miss([1500, 1500, 1500, 2500], cpu(1000));
+        miss.published_ns = T + 1500 * 1000;
+        assert_eq!(attribute(&miss), Cause::HostLate);
+        assert_eq!(attribute(&Miss { others_before: true, ..miss }), Cause::Unknown);
+    }
+
+    #[test]
     fn a_host_that_comes_too_soon_for_a_pipelined_result_blames_itself() {
         let taken = |us: u64, left: u64| {
             let mut miss = miss([0, 0, 0, left], cpu(left));
@@ -438,6 +454,7 @@ mod tests {
         let host = (proptest::array::uniform6(word()), any::<bool>());
         let worker = (proptest::option::of(proptest::array::uniform4(word())), any_notes());
         (host, worker).prop_map(|((host, is_pipelined), (stamps, notes))| Miss {
+            others_before: false,
             turn_start_ns: host[0],
             published_ns: host[1],
             deadline_ns: host[2],

@@ -70,6 +70,8 @@ pub(crate) struct Nature {
     pub(crate) kind: PluginKind,
     /// What it says it delays by.
     pub(crate) latency_frames: u32,
+    /// It fails closed: what it got, and with which parameters, is a secret.
+    pub(crate) is_closed: bool,
 }
 
 impl Plugin {
@@ -117,7 +119,6 @@ impl Plugin {
             slots,
             nature: plugin.nature(),
             policy: plugin.policy(),
-            is_closed: plugin.closed,
             incarnation: FIRST,
             care: Arc::clone(&plugin.care),
             stats: Arc::clone(&plugin.stats),
@@ -144,7 +145,8 @@ impl Plugin {
         let mode = spec.mode.unwrap_or(default);
         let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, place), Ok)?;
         let (end, configured) = worker.configure(format, slots, &spec.set)?;
-        check_answers(name, &spec, loaded.kind, format, &configured)?;
+        check_parameters(name, &spec, &configured)?;
+        check_format(name, loaded.kind, format, &configured)?;
         let mut uncached = Uncached::new(configured.uncached.as_deref(), end.uncached_blocks());
         let mut notes: Vec<_> = uncached.line(name).into_iter().collect();
         notes.extend(rate_note(name, worker.loaded().kind, format, &configured));
@@ -186,7 +188,8 @@ impl Plugin {
     }
 
     fn nature(&self) -> Nature {
-        Nature { kind: self.loaded.kind, latency_frames: self.own_latency_frames }
+        let (kind, latency_frames, is_closed) = (self.loaded.kind, self.own_latency_frames, self.closed);
+        Nature { kind, latency_frames, is_closed }
     }
 
     /// What happens to its lost blocks, if its output comes this late.
@@ -398,15 +401,8 @@ fn check_kind(name: &str, spec: &PluginSpec, is: PluginKind, wanted: Option<Plug
     }
 }
 
-/// What the plugin made of the format. A processor works on the blocks it gets, whatever it says; a source or
-/// sink that runs at another rate would be heard at the wrong pitch.
-fn check_answers(
-    name: &str,
-    spec: &PluginSpec,
-    kind: PluginKind,
-    format: Format,
-    says: &Configured,
-) -> Result<()> {
+/// What the plugin made of its parameters.
+fn check_parameters(name: &str, spec: &PluginSpec, says: &Configured) -> Result<()> {
     if let Some(key) = says.refused.first() {
         let what = format!("plugin {name} ({}) does not accept parameter `{key}`", spec.file.display());
         let value = spec.set.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v);
@@ -414,6 +410,12 @@ fn check_answers(
             "check the name `{key}` and the value `{value}` against the plugin's file, or remove it"
         )));
     }
+    Ok(())
+}
+
+/// What the plugin made of the format. A processor works on the blocks it gets, whatever it says; a source or
+/// sink that runs at another rate would be heard at the wrong pitch.
+pub(crate) fn check_format(name: &str, kind: PluginKind, format: Format, says: &Configured) -> Result<()> {
     let channels = u32::try_from(format.channels()).unwrap_or(u32::MAX);
     let differs =
         |says: Option<u32>, is: u32| says.filter(|says| *says != is && kind != PluginKind::Processor);

@@ -85,6 +85,7 @@ struct Missed {
     at_ns: u64,
     /// Of the mode that it was missed in, which may be another one by now.
     is_pipelined: bool,
+    others_before: bool,
 }
 
 impl Remote {
@@ -146,6 +147,7 @@ impl Remote {
         self.line = self.relief.as_mut().and_then(Relief::take);
         if self.line.is_some() {
             self.concealer.succeed();
+            self.adapt.succeed();
         }
         let progress = self.figures.stats.progress();
         progress.unfit.store(0, Ordering::Relaxed);
@@ -304,10 +306,14 @@ impl Remote {
             self.note_missed(due, turn, turn.start_ns);
         }
         // The worker's own words: they decide no more than its own mode.
+        // A block of a burst waits for those before it, which it would not in the same block.
+        let begins_ns = |due: Asked, seen_ns: u64| {
+            if self.terms.burst > 1 { due.at_ns.max(seen_ns) } else { due.at_ns }
+        };
         let round_trip_ns = due
             .ok()
             .zip(result.as_ref().ok())
-            .map(|(due, taken)| taken.stamps.left_ns.saturating_sub(due.at_ns));
+            .map(|(due, taken)| taken.stamps.left_ns.saturating_sub(begins_ns(due, taken.stamps.seen_ns)));
         self.settle(result.map(|_| ()), block);
         let patience_ns = turn.deadline_ns(self.terms.deadline) - turn.start_ns;
         self.adapt_to(was_slow, round_trip_ns, patience_ns);
@@ -368,7 +374,13 @@ impl Remote {
 
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
         let is_pipelined = self.terms.mode == Mode::Pipelined;
-        let missed = Missed { turn_start_ns: turn.start_ns, deadline_ns, at_ns: now_ns(), is_pipelined };
+        let missed = Missed {
+            turn_start_ns: turn.start_ns,
+            deadline_ns,
+            at_ns: now_ns(),
+            is_pipelined,
+            others_before: turn.waiting > turn.waiting_after + u32::from(!is_pipelined),
+        };
         if let Some(open) = self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
             open.missed = Some(missed);
         }
@@ -384,6 +396,7 @@ impl Remote {
             taken_ns: missed.at_ns,
             now_ns: now_ns(),
             is_pipelined: missed.is_pipelined,
+            others_before: missed.others_before,
             stamps: head.map(|head| head.stamps),
             // All zero: not measured.
             notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),
@@ -415,13 +428,15 @@ impl Remote {
         self.concealer.realign(self.terms.own_latency_frames as usize + added_frames as usize);
         let progress = self.figures.stats.progress();
         progress.added_frames.store(added_frames, Ordering::Relaxed);
-        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // SYNC: moves; with Acquire in `recovery::case`: whoever sees the move sees where to.
+        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 }
 
 /// Whether there is another mode to go to: a sink gives nothing back that could come later.
+/// And what is not audio can't be joined where it moves.
 fn can_adapt(terms: &Terms) -> bool {
-    terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink
+    terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink && terms.plan.ramp
 }
 
 fn time(figures: &mut Figures, asked: Asked, head: &Taken) {

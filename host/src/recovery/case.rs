@@ -5,7 +5,7 @@
 
 use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
-use super::failed_start::FailedStart;
+use super::failed_start::{FailedStart, Remains};
 use super::hang::{self, HangWatch};
 use super::obituary::{self, Obituary};
 use super::snapshots::{Snapshot, Snapshots};
@@ -13,7 +13,7 @@ use super::spares::Spares;
 use super::succession::{Step, Succession};
 use super::{Notes, Patient, Reports, What};
 use crate::crash::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::plugin::cause::{Cause, attribute};
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
@@ -21,7 +21,7 @@ use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Event, Spawner};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -57,13 +57,13 @@ pub(super) struct Case {
     /// Gaps that were over when it was well.
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
-    /// What the audio thread has done with and nobody has asked for yet.
-    spent: Option<Line>,
+    failed_starts: Vec<FailedStart>,
+    /// Lines that came back before the end of their workers was known.
+    returned: Vec<Line>,
     /// Blocks that were never answered, by a worker of whose end not all is known yet.
     unanswered: u64,
     /// Why those of the last one that ended were not.
     last_end: Cause,
-    failed_starts: Vec<FailedStart>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -106,11 +106,19 @@ struct Saving {
     failed: bool,
 }
 
-/// The file as it was when it was looked at last.
+/// The file as it was when it was loaded last.
 #[derive(Debug)]
 struct FileMark {
     mark: Option<(SystemTime, u64)>,
     due_ns: u64,
+}
+
+/// What is known of a start that failed.
+struct Failed {
+    why: Error,
+    remains: Option<Box<Remains>>,
+    /// The state that it was given.
+    state: Option<Arc<[u8]>>,
 }
 
 /// What has been told already.
@@ -119,6 +127,8 @@ struct Told {
     moves: u32,
     late: u64,
     late_at_ns: u64,
+    /// Why it could not be started the last time.
+    not_started: String,
 }
 
 impl Case {
@@ -148,10 +158,10 @@ impl Case {
             absence: None,
             gaps_seen: 0,
             obituaries: Vec::new(),
-            spent: None,
+            failed_starts: Vec::new(),
+            returned: Vec::new(),
             unanswered: 0,
             last_end: Cause::Dead,
-            failed_starts: Vec::new(),
             saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
@@ -210,25 +220,22 @@ impl Case {
             return;
         };
         self.look_for_return(now_ns);
+        // News that waited for its first good block wait no more.
         for earlier in self.obituaries.iter_mut().filter(|obituary| obituary.done.is_none()) {
-            earlier.done = Some("the next one died before its first good block".to_owned());
+            earlier.done = Some(format!("{} took over and died before its first good block", over.was));
         }
         let good_blocks = self.good_since(over.good_before);
         if let Some(number) = self.snapshots.died(good_blocks) {
             self.disown(number, spares, now_ns);
         }
         self.begin_absence(now_ns);
-        // News that waited for its first good block wait no more.
-        if let Some(waiting) = self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
-            waiting.done = Some(format!("{} took over and died too", over.was));
-        }
         self.obituaries.push(Obituary {
             incarnation,
             at_ns: now_ns,
             when: Timestamp::now(),
             good_blocks,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
-            line: self.spent.take_if(|line| line.incarnation == incarnation),
+            line: self.returned.extract_if(.., |line| line.incarnation == incarnation).next(),
             done: None,
             worker: over.worker,
         });
@@ -271,7 +278,14 @@ impl Case {
                 heir.worker = Some(Arc::clone(&prepared.worker));
                 heir.uncached = Some(prepared.uncached.clone());
                 let version = prepared.version;
+                let refused = prepared.refused.join("`, `");
                 heir.prepared = Some(prepared);
+                if !refused.is_empty() {
+                    let name = &self.patient.name;
+                    let text =
+                        format!("plugin {name} was started again, but does not accept `{refused}` any more");
+                    self.tell(text);
+                }
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
             Err(NotPrepared { why, restoring, remains }) => {
@@ -279,19 +293,36 @@ impl Case {
                 if let Some(snapshot) = &snapshot {
                     self.snapshots.failed(snapshot.number);
                 }
-                self.heir = None;
-                let (when, state) = (Timestamp::now(), snapshot.map(|snapshot| snapshot.bytes));
-                self.failed_starts.push(FailedStart { incarnation, when, why, remains, state, done: None });
-                let steps = self.succession.failed(incarnation, now_ns);
-                self.carry_out(steps, spares, now_ns);
+                let state = snapshot.map(|snapshot| snapshot.bytes);
+                self.not_prepared(incarnation, Failed { why, remains, state }, spares, now_ns);
             }
         }
     }
 
+    fn not_prepared(&mut self, incarnation: u32, failed: Failed, spares: &mut Spares, now_ns: u64) {
+        if self.heir.take_if(|heir| heir.incarnation == incarnation).is_none() {
+            return;
+        }
+        let Failed { why, remains, state } = failed;
+        let (when, is_known) = (Timestamp::now(), self.knows(&why));
+        let failed = FailedStart { incarnation, when, why, is_known, remains, state, done: None };
+        self.failed_starts.push(failed);
+        let steps = self.succession.failed(incarnation, now_ns);
+        self.carry_out(steps, spares, now_ns);
+    }
+
     fn caught_up(&mut self, incarnation: u32, result: Result<u64>, spares: &mut Spares, now_ns: u64) {
-        // A worker that died of it is told of by its end.
-        if let (Ok(version), true) = (result, self.succession.expects(incarnation)) {
-            self.ready_if_current(incarnation, version, spares, now_ns);
+        match result {
+            Ok(version) if self.succession.expects(incarnation) => {
+                self.ready_if_current(incarnation, version, spares, now_ns);
+            }
+            Ok(_) => {}
+            // It may live on, but is not what it is to stand in for.
+            Err(why) => {
+                let worker = self.heir.as_ref().and_then(|heir| heir.worker.as_deref());
+                let remains = worker.map(|worker| Box::new(Remains::of(worker)));
+                self.not_prepared(incarnation, Failed { why, remains, state: None }, spares, now_ns);
+            }
         }
     }
 
@@ -308,7 +339,11 @@ impl Case {
         } else {
             let now = known.parameters.clone();
             drop(known);
-            self.errands.extend(errand::catch_up(self.notes.clone(), incarnation, worker, now));
+            let errand = errand::catch_up(self.notes.clone(), incarnation, worker, now);
+            if errand.is_none() {
+                self.notes.send(What::CaughtUp { incarnation, result: Err(no_thread()) });
+            }
+            self.errands.extend(errand);
         }
     }
 
@@ -316,8 +351,9 @@ impl Case {
         self.saving.is_under_way = false;
         let pause = self.patient.spec.snapshot_every.max(took * SAVE_SHARE);
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
+        let is_its = self.playing.as_ref().is_some_and(|playing| playing.incarnation == incarnation);
         match state {
-            Ok(Some(state)) if self.playing.as_ref().is_some_and(|p| p.incarnation == incarnation) => {
+            Ok(Some(state)) if is_its => {
                 let bytes: Arc<[u8]> = state.into();
                 self.saving.failed = false;
                 if let Some(number) = self.snapshots.take(Arc::clone(&bytes), self.good_blocks()) {
@@ -325,7 +361,8 @@ impl Case {
                 }
             }
             Ok(_) => {}
-            Err(why) if !self.saving.failed && self.is_playing() => {
+            // That of one that has died meanwhile is no news.
+            Err(why) if !self.saving.failed && is_its && self.is_playing() => {
                 self.saving.failed = true;
                 self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
             }
@@ -338,9 +375,11 @@ impl Case {
         let Some(heir) = &mut self.heir else { return };
         let Some(twin) = self.patient.care.known().twin.clone() else { return };
         if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
-            heir.snapshot = Some(snapshot.clone());
-            let errand = errand::give(self.notes.clone(), twin, snapshot);
-            self.saving.is_under_way = errand.is_some();
+            let errand = errand::give(self.notes.clone(), twin, snapshot.clone());
+            if errand.is_some() {
+                heir.snapshot = Some(snapshot);
+                self.saving.is_under_way = true;
+            }
             self.errands.extend(errand);
         }
     }
@@ -389,8 +428,8 @@ impl Case {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             match self.obituaries.iter_mut().find(of) {
                 Some(obituary) => obituary.line = Some(line),
-                // The audio thread may know of the end before anybody else does.
-                None => self.spent = Some(line),
+                // The audio thread may let go of it before anybody has told of its end.
+                None => self.returned.push(line),
             }
         }
     }
@@ -435,6 +474,10 @@ impl Case {
         }
         let (asked, answered) =
             (progress.asked.load(Ordering::Relaxed), progress.answered.load(Ordering::Relaxed));
+        if self.saving.is_under_way {
+            // It is asked for its state between two blocks: that has a limit of its own.
+            self.hang.begin();
+        }
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
@@ -450,7 +493,7 @@ impl Case {
         } else {
             if asked.wrapping_sub(answered) >= OWED_BLOCKS {
                 // One that is dying is noticed by this long before its memory is freed.
-                let _ = playing.worker.condition();
+                let _ = playing.worker.is_exiting();
             }
             None
         };
@@ -461,7 +504,7 @@ impl Case {
     }
 
     fn look_at_file(&mut self, spares: &mut Spares, now_ns: u64) {
-        if !self.succession.is_given_up() || now_ns < self.file.due_ns {
+        if !self.succession.waits_for_file() || now_ns < self.file.due_ns {
             return;
         }
         self.file.due_ns = now_ns.saturating_add(FILE_NS);
@@ -494,14 +537,29 @@ impl Case {
         if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
             return;
         }
+        // One that owes blocks may be about to hang, which is not to be taken for a long save.
+        let progress = self.patient.stats.progress();
+        let owed = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        if owed(&progress.asked).wrapping_sub(owed(&progress.answered)) > 1 {
+            return;
+        }
         let worker = Arc::clone(&playing.worker);
         let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.is_under_way = errand.is_some();
         self.errands.extend(errand);
     }
 
+    /// Whether that is why it could not be started the last time.
+    fn knows(&mut self, why: &Error) -> bool {
+        let why = why.to_string();
+        let is_known = why == self.told.not_started;
+        self.told.not_started = why;
+        is_known
+    }
+
     fn tell_moves(&mut self) {
-        let moves = self.patient.stats.progress().moves.load(Ordering::Relaxed);
+        // SYNC: moves; with Release in `plugin::remote`.
+        let moves = self.patient.stats.progress().moves.load(Ordering::Acquire);
         if moves == std::mem::replace(&mut self.told.moves, moves) {
             return;
         }
@@ -535,7 +593,6 @@ impl Case {
                     self.settle(&format!("it is started again in {after}"));
                 }
                 Step::GiveUp(why) => {
-                    self.file.mark = mark_of(&self.patient.spec.file);
                     self.patient.care.known().quarantined = true;
                     let until = if self.patient.spec.restart { " until its file changes" } else { "" };
                     self.settle(&format!("it is not started again{until}: {why}"));
@@ -554,6 +611,8 @@ impl Case {
             _ if spare.is_some() => "a spare",
             _ => "a new worker",
         };
+        // As it is before it is read: who changes it while it is, has changed it.
+        self.file.mark = mark_of(&self.patient.spec.file);
         let snapshot = self.snapshots.latest();
         let job = Replacement {
             name: Arc::clone(&self.patient.name),
@@ -568,7 +627,12 @@ impl Case {
         };
         self.patient.care.known().quarantined = false;
         self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });
-        self.errands.extend(errand::prepare(self.spawner.clone(), self.notes.clone(), job));
+        let errand = errand::prepare(self.spawner.clone(), self.notes.clone(), job);
+        if errand.is_none() {
+            let why = NotPrepared { why: no_thread(), restoring: false, remains: None };
+            self.notes.send(What::Prepared { incarnation, result: Err(why) });
+        }
+        self.errands.extend(errand);
     }
 
     fn arm(&mut self, incarnation: u32) {
@@ -588,6 +652,7 @@ impl Case {
         known.uncached.follow(uncached);
         drop(known);
         let counts = self.patient.stats.counts();
+        self.returned.retain(|line| line.incarnation >= incarnation);
         self.playing = Some(Playing {
             incarnation,
             worker,
@@ -599,7 +664,9 @@ impl Case {
         });
         let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);
         self.hang = HangWatch::new(limit_ns, limit_blocks);
-        self.saving.due_ns = now_ns.saturating_add(nanos(self.patient.spec.snapshot_every));
+        // No sooner than the last save, which may have taken so long that it was the end of the one before, allows.
+        let due_ns = now_ns.saturating_add(nanos(self.patient.spec.snapshot_every));
+        self.saving.due_ns = self.saving.due_ns.max(due_ns);
         if let Some(absence) = &mut self.absence {
             absence.succeeded(&self.patient.stats);
         }
@@ -688,6 +755,10 @@ impl Case {
     }
 }
 
+fn no_thread() -> Error {
+    Error::new(Kind::System, "there is no thread to start it on")
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -697,3 +768,6 @@ fn mark_of(file: &Path) -> Option<(SystemTime, u64)> {
     let metadata = file.metadata().ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
+
+#[cfg(test)]
+mod tests;

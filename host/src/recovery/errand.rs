@@ -13,7 +13,7 @@ use crate::plugin::care::Parameters;
 use crate::plugin::line::Line;
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
-use crate::plugin::{Nature, latency_frames};
+use crate::plugin::{Nature, check_format, latency_frames};
 use crate::supervisor::{Spare, Spawner};
 use shared::format::Format;
 use shared::ring::UncachedBlocks;
@@ -46,13 +46,15 @@ pub(super) struct Prepared {
     pub(super) uncached: UncachedBlocks,
     /// The version of the parameters that it was given.
     pub(super) version: u64,
+    /// Those that it did not take back.
+    pub(super) refused: Vec<String>,
 }
 
 /// Why there is no such worker.
 #[derive(Debug)]
 pub(super) struct NotPrepared {
     pub(super) why: Error,
-    /// It was given a state, and that is where it failed.
+    /// It was given a state, and failed from there on.
     pub(super) restoring: bool,
     /// What is known of the worker, if there was one that loaded the plugin.
     pub(super) remains: Option<Box<Remains>>,
@@ -86,9 +88,9 @@ fn make(
     let told = notes.clone();
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
     match equip(&worker, &job) {
-        Ok((line, uncached)) => {
+        Ok((line, uncached, refused)) => {
             let version = job.parameters.version;
-            Ok(Prepared { worker: Arc::new(worker), line, uncached, version })
+            Ok(Prepared { worker: Arc::new(worker), line, uncached, version, refused })
         }
         Err((why, restoring)) => {
             Err(NotPrepared { why, restoring, remains: Some(Box::new(Remains::of(&worker))) })
@@ -96,19 +98,25 @@ fn make(
     }
 }
 
-/// Makes a worker ready for its first block; why that failed, and whether it was at the state.
-fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<(Line, UncachedBlocks), (Error, bool)> {
+/// What a worker that is ready gives: its line, its count, the parameters that it does not accept any more.
+type Equipped = (Line, UncachedBlocks, Vec<String>);
+
+/// Makes a worker ready for its first block; why that failed, and whether it had been given a state by then.
+fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (Error, bool)> {
     let early = |why| (why, false);
+    let (name, loaded) = (&job.name, worker.loaded());
     let configured = worker.configure(job.format, job.slots, &job.parameters.list);
     let (end, configured) = configured.map_err(early)?;
-    let delays = latency_frames(&job.name, job.format, configured.latency_s).map_err(early)?;
-    job.nature.agree(&job.name, worker.loaded().kind, delays).map_err(early)?;
-    worker.start().map_err(early)?;
-    if let Some(snapshot) = &job.snapshot {
-        worker.load_state(snapshot.bytes.to_vec()).map_err(|why| (why, true))?;
-    }
+    let delays = latency_frames(name, job.format, configured.latency_s).map_err(early)?;
+    let is_closed = job.spec.fail_closed.unwrap_or(loaded.fail_closed);
+    job.nature.agree(name, Nature { kind: loaded.kind, latency_frames: delays, is_closed }).map_err(early)?;
+    check_format(name, job.nature.kind, job.format, &configured).map_err(early)?;
+    job.nature.keeps(name, &configured.refused).map_err(early)?;
+    let restored =
+        job.snapshot.as_ref().map_or(Ok(()), |snapshot| worker.load_state(snapshot.bytes.to_vec()));
+    restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
     let uncached = end.uncached_blocks();
-    Ok((Line::new(end, worker.gone(), job.incarnation), uncached))
+    Ok((Line::new(end, worker.gone(), job.incarnation), uncached, configured.refused))
 }
 
 /// Warms an interpreter up for whoever needs it next.
@@ -142,7 +150,10 @@ pub(super) fn catch_up(
         });
     }
     run(notes, move |_| {
-        let given = now.list.iter().try_for_each(|(key, value)| twin.set_parameter(key, value).map(|_| ()));
+        let given = now.list.iter().try_for_each(|(key, value)| match twin.set_parameter(key, value)? {
+            true => Ok(()),
+            false => Err(not_taken(twin.name(), key)),
+        });
         What::CaughtUp { incarnation, result: given.map(|()| now.version) }
     })
 }
@@ -162,13 +173,21 @@ pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Optio
 
 /// Gives a twin a state.
 pub(super) fn give(notes: Notes, twin: Arc<Worker>, snapshot: Snapshot) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::Give {
+            notes,
+            twin,
+            number: snapshot.number,
+        });
+    }
     run(notes, move |_| What::Given {
         number: snapshot.number,
         result: twin.load_state(snapshot.bytes.to_vec()),
     })
 }
 
-/// Runs `errand` on a thread of its own. Without a thread there is no note: who waits for it asks again.
+/// Runs `errand` on a thread of its own. Without a thread there is no note.
 fn run(notes: Notes, errand: impl FnOnce(&Notes) -> What + Send + 'static) -> Option<JoinHandle<()>> {
     let work = move || {
         let what = errand(&notes);
@@ -179,17 +198,48 @@ fn run(notes: Notes, errand: impl FnOnce(&Notes) -> What + Send + 'static) -> Op
 
 impl Nature {
     /// A replacement has to be what its predecessor was: the chain is built around it.
-    fn agree(&self, name: &str, kind: shared::message::PluginKind, delays: u32) -> Result<()> {
+    fn agree(&self, name: &str, now: Self) -> Result<()> {
         let refuse = |what: String| {
             Err(Error::new(Kind::Plugin, what).remedy("restart the host: its file has changed too much"))
         };
-        if kind != self.kind {
-            return refuse(format!("plugin {name} is a {kind} now, it was a {}", self.kind));
+        if now.kind != self.kind {
+            return refuse(format!("plugin {name} is a {} now, it was a {}", now.kind, self.kind));
         }
-        if delays != self.latency_frames {
-            let was = self.latency_frames;
+        if now.latency_frames != self.latency_frames {
+            let (delays, was) = (now.latency_frames, self.latency_frames);
             return refuse(format!("plugin {name} delays by {delays} frames now, by {was} before"));
         }
+        // What is closed stays closed, whatever its file says now.
+        if now.is_closed && !self.is_closed {
+            return refuse(format!("plugin {name} fails closed now, it did not before"));
+        }
         Ok(())
+    }
+
+    /// One that fails closed does not play without what it was set to: that may be its key.
+    fn keeps(&self, name: &str, refused: &[String]) -> Result<()> {
+        match refused.first() {
+            Some(key) if self.is_closed => Err(not_taken(name, key)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Without the value, which may be a secret.
+fn not_taken(name: &str, key: &str) -> Error {
+    Error::new(Kind::Plugin, format!("plugin {name} does not accept its parameter `{key}` any more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::message::PluginKind;
+
+    #[test]
+    fn a_replacement_that_would_fail_closed_is_refused_where_the_chain_was_built_open() {
+        let nature = |is_closed| Nature { kind: PluginKind::Processor, latency_frames: 0, is_closed };
+        let agree = |was, now| nature(was).agree("it", nature(now)).map_err(|why| why.to_string());
+        assert_eq!(agree(true, true).and(agree(true, false)).and(agree(false, false)), Ok(()));
+        assert!(agree(false, true).unwrap_err().contains("plugin it fails closed now"));
     }
 }

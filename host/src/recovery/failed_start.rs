@@ -44,6 +44,8 @@ pub(super) struct FailedStart {
     pub(super) incarnation: u32,
     pub(super) when: Timestamp,
     pub(super) why: Error,
+    /// The same that was told the last time: not with its traceback again.
+    pub(super) is_known: bool,
     pub(super) remains: Option<Box<Remains>>,
     /// The state that it failed to restore.
     pub(super) state: Option<Arc<[u8]>>,
@@ -67,8 +69,8 @@ impl FailedStart {
         let news = News {
             plugin: Arc::clone(&patient.name),
             sentence: format!("plugin {} {ended}; {done}", patient.name),
-            detail: detail.clone(),
-            remedy: remedy.to_owned(),
+            detail: if self.is_known { String::new() } else { detail.clone() },
+            remedy: if self.is_known { String::new() } else { remedy.to_owned() },
         };
         let report = reports.map(|folder| (folder.to_owned(), self.report(patient, ended, done, detail)));
         news.publish(report, teller)
@@ -89,7 +91,7 @@ impl FailedStart {
             because: death.and_then(|death| Some(death.because.as_ref()?.to_string())),
             log: death.map(log_lines).unwrap_or_default(),
             traceback: if stacks.is_empty() { detail } else { stacks.to_owned() },
-            state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
+            state: self.state.as_deref().filter(|_| !patient.nature.is_closed).map(<[u8]>::to_vec),
             ..report_of(patient, self.incarnation, done)
         }
     }

@@ -87,6 +87,11 @@ impl HangWatch {
         self.limit_ns.saturating_sub(self.silent_ns.saturating_add(self.unasked_ns))
     }
 
+    /// Begins anew: what was owed until now does not count.
+    pub(crate) fn begin(&mut self) {
+        self.last = None;
+    }
+
     fn forget(&mut self, asked: u64) {
         self.asked_then = asked;
         self.silent_ns = 0;

@@ -55,8 +55,6 @@ pub(crate) struct Patient {
     pub(crate) nature: Nature,
     /// What is heard in place of a lost block, in a word.
     pub(crate) policy: &'static str,
-    /// It fails closed: what it got, and with which parameters, is a secret.
-    pub(crate) is_closed: bool,
     pub(crate) incarnation: u32,
     pub(crate) care: Arc<Care>,
     pub(crate) stats: Arc<PluginStats>,

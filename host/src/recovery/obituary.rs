@@ -54,7 +54,7 @@ impl Obituary {
         Some(match self.worker.death()?.because {
             Some(Because::Hung { stopped: true, .. }) => Cause::Stopped,
             // It may have looped or slept: nobody has measured.
-            Some(Because::Hung { stopped: false, .. }) => Cause::Unknown,
+            Some(Because::Hung { stopped: false, .. }) => Cause::Hung,
             _ => Cause::Dead,
         })
     }
@@ -98,7 +98,7 @@ impl Obituary {
             traceback: death.traceback().to_owned(),
             stamps,
             last_blocks,
-            state: self.state.as_deref().filter(|_| !patient.is_closed).map(<[u8]>::to_vec),
+            state: self.state.as_deref().filter(|_| !patient.nature.is_closed).map(<[u8]>::to_vec),
             ..report_of(patient, self.incarnation, done)
         }
     }
@@ -160,7 +160,7 @@ pub(super) fn report_of(patient: &Patient, incarnation: u32, done: String) -> Cr
     let known = patient.care.known();
     // Its key is nobody's, not even on the user's own disk.
     let parameters = known.parameters.list.iter();
-    let value = |value: &String| if patient.is_closed { String::new() } else { value.clone() };
+    let value = |value: &String| if patient.nature.is_closed { String::new() } else { value.clone() };
     let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
     CrashReport {
         plugin: patient.name.to_string(),
@@ -231,7 +231,7 @@ fn indented(text: &str) -> String {
 ///
 /// Of a plugin that fails closed what it got is a secret.
 fn last_blocks(line: &Line, patient: &Patient) -> (Vec<LastBlock>, Vec<BlockStamps>) {
-    let block = |seq| last_block(line, patient.nature.kind, patient.is_closed, seq);
+    let block = |seq| last_block(line, patient.nature.kind, patient.nature.is_closed, seq);
     line.end.kept().map(|seq| (block(seq), stamps(line, seq))).unzip()
 }
 

@@ -82,6 +82,11 @@ impl Succession {
         matches!(self.restart.state(), State::Quarantined(_))
     }
 
+    /// Whether a change of its file has it tried again.
+    pub(crate) fn waits_for_file(&self) -> bool {
+        matches!(self.restart.state(), State::Quarantined(why) if why != Why::NotWanted)
+    }
+
     /// This incarnation is over, after so many good blocks.
     pub(crate) fn gone(&mut self, incarnation: u32, good_blocks: u64, now_ns: u64) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -138,7 +143,7 @@ impl Succession {
         steps
     }
 
-    /// The plugin's file has changed. A twin of the old one is not wanted.
+    /// The plugin's file has changed.
     pub(crate) fn file_changed(&mut self, now_ns: u64) -> Vec<Step> {
         let mut steps = Vec::new();
         let action = self.restart.step(Event::FileChanged, now_ns);
@@ -277,6 +282,14 @@ mod tests {
         assert!(succession.is_given_up());
         assert_eq!(succession.tick(0, 900 * S), []);
         assert_eq!(succession.file_changed(901 * S), [Step::Prepare(5)]);
+    }
+
+    #[test]
+    fn what_is_not_wanted_does_not_wait_for_its_file() {
+        let mut succession = Succession::new(1, false, false, 0);
+        assert_eq!(succession.gone(1, GOOD, S), [Step::GiveUp(Why::NotWanted)]);
+        assert!(succession.is_given_up() && !succession.waits_for_file());
+        assert_eq!(succession.file_changed(2 * S), []);
     }
 
     #[test]

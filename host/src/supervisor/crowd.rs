@@ -27,7 +27,7 @@ impl Crowd {
     /// Whether there are so many now that those of the workers are to be counted.
     pub(super) fn has_grown(&mut self, now: u16) -> bool {
         let more = now.wrapping_sub(self.base).cast_signed();
-        if more < 0 || more >= MORE {
+        if !(0..MORE).contains(&more) {
             self.base = now;
         }
         more >= MORE

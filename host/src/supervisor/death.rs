@@ -95,23 +95,26 @@ pub enum Because {
 
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("was ended by the host")?;
+        let by = "was ended by the host";
         match self {
-            Self::Late(what) => write!(f, ": {what}"),
-            Self::Hostile(what) => write!(f, ": it broke the protocol ({what})"),
-            Self::Hung { for_ms, stopped: false } => write!(f, ": it gave no answer for {for_ms} ms"),
+            Self::Late(what) => write!(f, "{by}: {what}"),
+            Self::Hostile(what) => write!(f, "{by}: it broke the protocol ({what})"),
+            Self::Hung { for_ms, stopped: false } => write!(f, "hung and {by}: no answer for {for_ms} ms"),
             Self::Hung { for_ms, stopped: true } => {
-                write!(f, ": a signal had stopped it (SIGSTOP?), it gave no answer for {for_ms} ms")
+                write!(
+                    f,
+                    "was stopped by a signal (SIGSTOP?) and ended by the host: no answer for {for_ms} ms"
+                )
             }
             Self::Memory { used, limit } => {
                 let (used, limit) = (mebibytes(*used), mebibytes(*limit));
-                write!(f, ": it used {used} MiB of memory, {limit} MiB are allowed (memory_max)")
+                write!(f, "used {used} MiB of memory and {by}: {limit} MiB are allowed (memory_max)")
             }
             Self::Processes { count, limit } => {
-                write!(f, ": it had started {count} processes, {limit} are allowed (a fork bomb?)")
+                write!(f, "started {count} processes and {by}: {limit} are allowed (a fork bomb?)")
             }
-            Self::Faulty(what) => write!(f, ": its output was faulty ({what})"),
-            Self::Unwanted => f.write_str(", which did not need it any more"),
+            Self::Faulty(what) => write!(f, "{by}: {what}"),
+            Self::Unwanted => write!(f, "{by}, which did not need it any more"),
         }
     }
 }
@@ -125,7 +128,7 @@ impl Because {
     pub(super) fn of_a_stopped(self) -> Self {
         match self {
             Self::Hung { for_ms, .. } => Self::Hung { for_ms, stopped: true },
-            Self::Late(what) => Self::Late(format!("{what}; a signal had stopped it (SIGSTOP?)")),
+            Self::Late(what) => Self::Late(format!("{what}, stopped by a signal (SIGSTOP?)")),
             other => other,
         }
     }
@@ -182,10 +185,10 @@ impl fmt::Display for Death {
 /// What a worker that has said hello means by an exit code, if it is one of its own.
 fn own_words(code: i32) -> Option<&'static str> {
     match Exit::from_code(code)? {
-        Exit::Boot => Some("could not set itself up"),
-        Exit::Orphaned => Some("saw no host any more"),
-        Exit::Protocol => Some("did not understand the host"),
-        Exit::Panicked => Some("stopped at a fault of its own, not the plugin's"),
+        Exit::Boot => Some("was ended by its worker, which could not set itself up"),
+        Exit::Orphaned => Some("was ended by its worker, which saw no host any more"),
+        Exit::Protocol => Some("was ended by its worker, which did not understand the host"),
+        Exit::Panicked => Some("was ended by a fault of its worker, not of its own"),
         // The boot script's, before the hello: whoever uses them now is the plugin.
         Exit::Goodbye | Exit::TooOld | Exit::NotCPython | Exit::FreeThreaded | Exit::NoNumpy => None,
     }
@@ -243,24 +246,39 @@ mod tests {
     #[test]
     fn whatever_the_host_ended_it_for_is_told_with_its_figures() {
         for (because, kind, words) in [
-            (Because::Hung { for_ms: 250, stopped: false }, Kind::Plugin, "it gave no answer for 250 ms"),
+            (
+                Because::Hung { for_ms: 250, stopped: false },
+                Kind::Plugin,
+                "hung and was ended by the host: no answer for 250 ms",
+            ),
             (
                 Because::Hung { for_ms: 250, stopped: true },
                 Kind::Worker,
-                "a signal had stopped it (SIGSTOP?)",
+                "was stopped by a signal (SIGSTOP?) and ended by the host: no answer for 250 ms",
             ),
-            (Because::Memory { used: 3 << 30, limit: 2 << 30 }, Kind::Plugin, "3072 MiB of memory, 2048 MiB"),
-            (Because::Processes { count: 65, limit: 64 }, Kind::Plugin, "65 processes, 64 are allowed"),
             (
-                Because::Faulty("not a number in 100 blocks".into()),
+                Because::Late("still importing after 30 s".into()).of_a_stopped(),
                 Kind::Plugin,
-                "not a number in 100 blocks",
+                "was ended by the host: still importing after 30 s, stopped by a signal (SIGSTOP?)",
+            ),
+            (
+                Because::Memory { used: 3 << 30, limit: 2 << 30 },
+                Kind::Plugin,
+                "used 3072 MiB of memory and was ended by the host: 2048 MiB are allowed (memory_max)",
+            ),
+            (
+                Because::Processes { count: 65, limit: 64 },
+                Kind::Plugin,
+                "started 65 processes and was ended by the host: 64 are allowed (a fork bomb?)",
+            ),
+            (
+                Because::Faulty("20 blocks in a row were not finite".into()),
+                Kind::Plugin,
+                "was ended by the host: 20 blocks in a row were not finite",
             ),
         ] {
             let death = death(Ending::Signal(9), Some(because));
-            let said = death.to_string();
-            assert!(said.starts_with("was ended by the host: ") && said.contains(words), "{said}");
-            assert_eq!(death.kind(), kind, "{said}");
+            assert_eq!((death.to_string().as_str(), death.kind()), (words, kind));
         }
     }
 
@@ -281,6 +299,9 @@ mod tests {
     #[test]
     fn after_the_hello_an_exit_code_of_the_boot_script_was_chosen_by_the_plugin() {
         assert_eq!(death(Ending::Code(76), None).kind(), Kind::Plugin);
-        assert_eq!(death(Ending::Code(72), None).to_string(), "did not understand the host (exit code 72)");
+        assert_eq!(
+            death(Ending::Code(72), None).to_string(),
+            "was ended by its worker, which did not understand the host (exit code 72)"
+        );
     }
 }

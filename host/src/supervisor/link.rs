@@ -28,7 +28,9 @@ const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a worker that hangs has to write down where, while somebody waits for its answer anyway.
 const STACKS_WITHIN: Duration = Duration::from_millis(250);
-/// How long one that is abandoned has for it: most need 3 ms.
+/// How long one that is abandoned has for it. Nobody waits for that: most need 3 ms, some on a busy machine far more.
+const STACKS_AT_LEISURE: Duration = Duration::from_millis(100);
+/// The same for one that takes ever more of the machine meanwhile.
 const STACKS_AT_ONCE: Duration = Duration::from_millis(15);
 
 /// Where a worker stands, as far as its end is concerned.
@@ -278,7 +280,11 @@ impl Link {
     /// Has the worker killed as soon as it has written down what it is doing, without waiting for either. To the
     /// audio thread it is gone at once.
     pub(crate) fn abandon(&self, because: Because) {
-        self.give_up(because, STACKS_AT_ONCE);
+        let patience = match because {
+            Because::Memory { .. } | Because::Processes { .. } => STACKS_AT_ONCE,
+            _ => STACKS_AT_LEISURE,
+        };
+        self.give_up(because, patience);
     }
 
     fn give_up(&self, because: Because, patience: Duration) {

@@ -12,7 +12,7 @@ use shared::message::{
     Answer, Ask, Configured, Failure, Hello, Loaded, Log, LogSource, Notice, PluginKind, Reply, Request, Say,
     Stage, StatePart,
 };
-use shared::ring::WorkerEnd;
+use shared::ring::{Notes, Stamps, Status, Wake, WorkerEnd};
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -266,6 +266,14 @@ impl Player {
                 let child =
                     "setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
                 Command::new("/bin/sh").args(["-c", child]).status().unwrap();
+            }
+            ("answers its second block before it is asked", Ask::Start) => {
+                let mut end = self.end.take().unwrap();
+                std::thread::spawn(move || {
+                    let never = std::sync::atomic::AtomicBool::new(false);
+                    while end.wait(u64::MAX / 2, &never) != Wake::Block {}
+                    (0..2).for_each(|_| end.answer(Status::Good, Stamps::default(), Notes::default()));
+                });
             }
             _ => {}
         }

@@ -98,6 +98,25 @@ fn a_block_missed_before_a_move_is_looked_into_as_one_that_was_waited_for() {
 }
 
 #[test]
+fn a_miss_tells_whether_others_were_waited_for_before_in_the_same_block() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    let turns = [(1, 0), (2, 1), (2, 0)].map(|(waiting, waiting_after)| Turn {
+        waiting,
+        waiting_after,
+        ..Turn::new(now_ns(), 0)
+    });
+    for turn in turns {
+        let mut samples = [0.25; FRAMES];
+        scene.remote.process(&mut Block::new(&mut samples, FRAMES), &turn);
+        scene.answer();
+    }
+    scene.process();
+    let told: Vec<_> =
+        std::iter::from_fn(|| scene.misses.pop().ok().map(|miss| miss.others_before)).collect();
+    assert_eq!(told, [false, false, true]);
+}
+
+#[test]
 fn a_late_answer_of_a_worker_that_died_since_is_looked_into() {
     let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
     scene.play(1);

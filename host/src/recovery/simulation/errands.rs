@@ -15,6 +15,7 @@ pub(in super::super) enum Errand {
     Warm { notes: Notes, python: PathBuf },
     CatchUp { notes: Notes, incarnation: u32, twin: Arc<Worker>, version: u64 },
     Save { notes: Notes, incarnation: u32, worker: Arc<Worker> },
+    Give { notes: Notes, twin: Arc<Worker>, number: u64 },
 }
 
 thread_local! {

@@ -63,6 +63,11 @@ enum Happening {
         incarnation: u32,
         worker: Arc<Worker>,
     },
+    Given {
+        notes: Notes,
+        twin: Arc<Worker>,
+        number: u64,
+    },
     /// The recovery thread runs, unless it was put off.
     Recovery,
 }
@@ -89,6 +94,8 @@ pub(super) struct Side {
     pub(super) deaths: VecDeque<u64>,
     deaths_seen: u64,
     incarnation_seen: u32,
+    /// Its file has changed since that one took over: the next one may come at once.
+    file_changed: bool,
 }
 
 pub(super) struct World {
@@ -196,6 +203,7 @@ impl World {
             deaths: VecDeque::new(),
             deaths_seen: 0,
             incarnation_seen: 1,
+            file_changed: false,
         });
         self.watch.obey(Order::WatchOver { id, patient: Box::new(patient) });
         self.after();
@@ -401,6 +409,10 @@ impl World {
                 let state = if worker.is_gone() { Err(failed()) } else { Ok(Some(state)) };
                 notes.send(What::Saved { incarnation, state, took: Duration::from_millis(1) });
             }
+            Happening::Given { notes, twin, number } => {
+                let result = if twin.is_gone() { Err(failed()) } else { Ok(()) };
+                notes.send(What::Given { number, result });
+            }
             Happening::Recovery => self.recover(),
         }
     }
@@ -477,6 +489,10 @@ impl World {
                 let after_ns = self.rng.within(MS / 2, 20 * MS);
                 self.after_ns(after_ns, Happening::Saved { notes, incarnation, worker });
             }
+            Errand::Give { notes, twin, number } => {
+                let after_ns = self.rng.within(MS / 2, 20 * MS);
+                self.after_ns(after_ns, Happening::Given { notes, twin, number });
+            }
         }
     }
 
@@ -515,7 +531,7 @@ impl World {
         let incarnation = job.incarnation;
         let restoring = job.snapshot.is_some() && self.rng.once_in(2);
         if fate != Fate::Good || !self.actors[number].lives {
-            let why = NotPrepared { why: failed(), restoring };
+            let why = NotPrepared { why: failed(), restoring, remains: None };
             drop(worker);
             return notes.send(What::Prepared { incarnation, result: Err(why) });
         }
@@ -526,7 +542,7 @@ impl World {
         let uncached = end.uncached_blocks();
         let line = Line::new(end, worker.gone(), incarnation);
         let version = job.parameters.version;
-        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version };
+        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
         notes.send(What::Prepared { incarnation, result: Ok(Box::new(prepared)) });
     }
 
@@ -559,6 +575,7 @@ impl World {
                 if self.is_given_up(0) {
                     self.sides[0].forgive();
                 }
+                self.sides[0].file_changed = true;
                 self.file.write_all(b"#").unwrap();
             }
             Blow::HostFrozen | Blow::Suspended | Blow::Paused | Blow::SectionLate => {}
@@ -597,6 +614,9 @@ impl World {
                 continue;
             }
             let before = std::mem::replace(&mut side.incarnation_seen, incarnation);
+            if std::mem::take(&mut side.file_changed) {
+                side.forgive();
+            }
             self.takeovers += 1;
             let wrong = self.takeover(plugin, before, incarnation, began_ns);
             self.wrong.extend(wrong.map(|why| format!("incarnation {incarnation} plays {why}")));

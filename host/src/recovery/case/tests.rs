@@ -1,0 +1,164 @@
+//! One case with workers that are none: what happens in an order that a real one seldom has.
+
+use super::*;
+use crate::plugin::care::Care;
+use crate::plugin::line::{Relief, queues};
+use crate::plugin::spec::{Mode, PluginSpec};
+use crate::plugin::uncached::Uncached;
+use crate::plugin::worker::{Held, Origin};
+use crate::plugin::{Nature, Place};
+use crate::recovery::Order;
+use crate::supervisor::simulated::{Puppet, Stage, hello};
+use crate::telemetry::plugin_figures;
+use shared::format::Format;
+use shared::layout::Layout;
+use shared::message::{Loaded, PluginKind};
+use shared::ring::{HostEnd, UncachedBlocks};
+use std::sync::mpsc::{Receiver, channel};
+
+const S: u64 = 1_000_000_000;
+
+/// A plugin whose first worker plays, and what the audio thread has of it.
+struct Scene {
+    stage: Stage,
+    spares: Spares,
+    case: Case,
+    first: Puppet,
+    /// The first worker's line, which the audio thread has.
+    line: Option<Line>,
+    relief: Relief,
+    orders: Receiver<Order>,
+}
+
+impl Scene {
+    fn new(standby: Standby) -> Self {
+        let stage = Stage::new();
+        let (send, orders) = channel();
+        let notes = Notes { orders: send, patient: 1 };
+        let format = Format::new(1, 16, 48_000).unwrap();
+        let first = stage.puppet();
+        let worker = worker(&first);
+        let (figures, times, misses) = plugin_figures();
+        let (relief, depot) = queues();
+        let (line, uncached) = line_of(&worker, 1);
+        figures.stats.progress().incarnation.store(1, Ordering::Relaxed);
+        let patient = Patient {
+            name: "p".into(),
+            spec: PluginSpec { standby, ..PluginSpec::new("no such file.py") },
+            place: Place { format, kind: None, burst: 1 },
+            mode: Mode::SameBlock,
+            slots: 8,
+            nature: Nature { kind: PluginKind::Processor, latency_frames: 0, is_closed: false },
+            policy: "bypass",
+            incarnation: 1,
+            care: Arc::new(Care::new(worker, Vec::new(), Uncached::new(None, uncached), times)),
+            stats: Arc::clone(&figures.stats),
+            depot,
+            misses,
+        };
+        let spares = Spares::new(stage.spawner(), notes.clone());
+        let case = Case::open(patient, notes, stage.spawner(), 0);
+        Self { spares, case, first, line: Some(line), relief, orders, stage }
+    }
+
+    fn look(&mut self, now_ns: u64) {
+        self.case.look(&mut self.spares, now_ns);
+    }
+
+    /// Brings the news of ends, and of nothing else.
+    fn hear_ends(&mut self, now_ns: u64) {
+        for order in self.orders.try_iter() {
+            if let Order::Note(note) = order
+                && let What::Gone { .. } = note.what
+            {
+                self.case.hear(note.what, &mut self.spares, now_ns);
+            }
+        }
+    }
+
+    /// Incarnation 2 has been made, with parameters of this version.
+    fn prepare_second(&mut self, version: u64) -> Puppet {
+        let puppet = self.stage.puppet();
+        let worker = worker(&puppet);
+        let (line, uncached) = line_of(&worker, 2);
+        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
+        let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
+        self.case.hear(what, &mut self.spares, S);
+        puppet
+    }
+}
+
+fn worker(puppet: &Puppet) -> Worker {
+    let text = String::new;
+    let origin = Origin { name: "p".into(), file: "p".into(), python: "python".into(), module: "m".into() };
+    let loaded = Loaded {
+        kind: PluginKind::Processor,
+        name: text(),
+        version: text(),
+        author: text(),
+        description: text(),
+        fail_closed: false,
+        keeps_state: true,
+    };
+    Worker::simulated(Held(Arc::clone(&puppet.link)), origin, hello(), loaded)
+}
+
+fn line_of(worker: &Worker, incarnation: u32) -> (Line, UncachedBlocks) {
+    let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 8).unwrap();
+    let (end, _) = HostEnd::create(layout).unwrap();
+    let uncached = end.uncached_blocks();
+    (Line::new(end, worker.gone(), incarnation), uncached)
+}
+
+#[test]
+fn a_worker_that_owes_blocks_and_is_dying_is_gone_before_it_has_ended() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    // As long as its memory is freed: nobody is told of its end yet.
+    scene.first.say('Z');
+    scene.case.patient.stats.progress().asked.store(OWED_BLOCKS, Ordering::Relaxed);
+    scene.look(S);
+    assert!(scene.first.is_gone());
+}
+
+#[test]
+fn the_last_blocks_are_kept_of_a_worker_that_the_audio_thread_let_go_of_before_its_end_was_known() {
+    let mut scene = Scene::new(Standby::None);
+    scene.case.patient.stats.progress().liar.store(1, Ordering::Relaxed);
+    let line = scene.line.take().unwrap();
+    scene.relief.give_back(line).unwrap();
+    scene.look(S);
+    assert!(scene.first.is_gone(), "a liar is given up");
+    scene.first.run_hooks();
+    scene.hear_ends(S);
+    assert!(scene.case.obituaries[0].line.is_some());
+}
+
+#[test]
+fn a_twin_that_does_not_take_the_parameters_as_they_are_now_makes_room_for_another() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    assert!(scene.case.succession.expects(2));
+    scene.case.patient.care.known().parameters.set("gain", "2");
+    let twin = scene.prepare_second(0);
+    let refused = Err(Error::new(Kind::Plugin, "it raised"));
+    scene.case.hear(What::CaughtUp { incarnation: 2, result: refused }, &mut scene.spares, S);
+    assert!(!twin.is_gone() && !scene.case.succession.expects(2));
+    scene.look(4 * S);
+    assert!(scene.case.succession.expects(3), "another one is made");
+    assert_eq!(scene.case.failed_starts[0].why.to_string(), "it raised");
+}
+
+#[test]
+fn that_a_worker_died_while_it_saved_its_state_is_no_fault_of_the_next_ones_state() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let _twin = scene.prepare_second(0);
+    scene.first.end();
+    scene.hear_ends(S);
+    assert_eq!(scene.case.succession.playing(), Some(2));
+    let died = Err(Error::new(Kind::Plugin, "it died"));
+    let saved = What::Saved { incarnation: 1, state: died, took: Duration::ZERO };
+    scene.case.hear(saved, &mut scene.spares, S);
+    assert_eq!(scene.stage.told(), [""; 0]);
+}
