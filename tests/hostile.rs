@@ -158,11 +158,11 @@ fn a_plugin_whose_output_is_no_audio_block_after_block_is_replaced_as_faulty() {
         let first = scene.plugins[0].worker().pid();
         scene.play_until_replaced(0, first, AMPLE_NS);
         let told = scene.wait_told(&[
-            "plugin wicked was ended by the host: its output was faulty",
+            "plugin wicked was ended by the host: ",
             "blocks in a row were not finite or far above full scale",
             "took over",
         ]);
-        let (_, rest) = told.split_once("faulty (").unwrap();
+        let (_, rest) = told.split_once("ended by the host: ").unwrap();
         let blocks: u32 = rest.split_once(' ').unwrap().0.parse().unwrap();
         // A quarter of a second of them.
         assert!(blocks >= 24, "{told}");
@@ -185,6 +185,6 @@ fn a_plugin_that_takes_more_memory_than_it_may_is_named_and_replaced() {
     scene.play_answered(3);
     let found = scene.assert_in_place(0, &[-1.0, 1.0]);
     assert_eq!(found[found.len() - 3..], [-1.0; 3]);
-    let told = scene.wait_told(&["plugin wicked was ended by the host: it used ", "took over"]);
+    let told = scene.wait_told(&["plugin wicked used ", "took over"]);
     assert!(told.contains("256 MiB are allowed (memory_max)"), "{told}");
 }

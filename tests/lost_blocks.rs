@@ -14,7 +14,7 @@ use tests::gate::Gate;
 use tests::nda::Render;
 use tests::plugins::{processor, processor_with, sink, source};
 use tests::scene::kill;
-use tests::until::{DEADLINE, until};
+use tests::until::DEADLINE;
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
 

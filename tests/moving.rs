@@ -77,8 +77,8 @@ fn the_dry_signal_of_a_plugin_that_has_moved_is_as_late_as_its_own() {
     let mut scene = moved(&folder, spec);
     let first = scene.plugins[0].worker().pid();
     kill(&scene.plugins[0]);
-    scene.play_until_replaced(0, first, AMPLE_NS);
     std::fs::remove_file(folder.file("slow")).unwrap();
+    scene.play_until_replaced(0, first, AMPLE_NS);
     scene.play_answered(5);
     assert_eq!(scene.latency_frames(), BLOCK, "the next one plays where the one before did");
     let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);

@@ -587,7 +587,11 @@ if self.n == 6:
             scene.play_until("the hang", SHORT_NS, |_| folder.file("hung").exists());
             scene.play_until_replaced(0, second, SHORT_NS);
             scene.play_answered(3);
-            scene.wait_told(&["was killed by SIGKILL", "it gave no answer for", "silence (fail-closed)"]);
+            scene.wait_told(&[
+                "was killed by SIGKILL",
+                "plugin closed hung and was ended by the host: no answer for ",
+                "silence (fail-closed)",
+            ]);
             until("two reports", || scene.told().matches("; report: ").count() == 2);
 
             let latency = if mode(folder.path()).mode == same_block(folder.path()).mode { 0 } else { BLOCK };
