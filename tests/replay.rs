@@ -271,7 +271,7 @@ fn an_endless_loop_shows_where_it_is_when_interrupted() {
 fn without_a_word_the_reports_are_listed_newest_last() {
     let folder = Folder::new();
     let none = Running::start(replay(&folder, [""; 0])).wait();
-    said(none.ended_with(0), "no plugin has died");
+    said(none.ended_with(0), "no reports in ");
     let file = folder.write("made.py", "");
     let first = write(&folder, &report(&file));
     write(&folder, &CrashReport { plugin: "other".into(), ended: "hung\x1b[2J".into(), ..report(&file) });

@@ -41,7 +41,7 @@ pub(super) fn replay(args: &ReplayArgs, out: &mut Out) -> Result<ExitCode> {
 fn list(dir: &Path, out: &mut Out) {
     let reports = crash::list(dir);
     if reports.is_empty() {
-        out.text(&format!("no reports in {}: no plugin has died\n", dir.display()));
+        out.text(&format!("no reports in {}\n", dir.display()));
         return;
     }
     for report in &reports {

@@ -20,7 +20,7 @@ pub use remote::Remote;
 use crate::error::{Error, Kind, Result};
 use crate::recovery::{Patient, Ward};
 use crate::report::PluginStatus;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Because, Supervisor};
 use crate::telemetry::{self, GuardNews, PluginStats};
 use care::Care;
 use conceal::Plan;
@@ -246,12 +246,14 @@ impl Plugin {
         if accepted {
             let mut known = self.care.known();
             known.parameters.set(key, value);
-            // The twin, and whoever has taken the place of the one that was asked.
+            // The twin, or whoever has taken the place of the one that was asked.
             let others = [known.twin.clone(), Some(Arc::clone(&known.worker))];
             drop(known);
             for other in others.into_iter().flatten().filter(|other| !Arc::ptr_eq(other, &worker)) {
-                // One that does not take it dies of it or is told of when it plays.
-                let _ = other.set_parameter(key, value);
+                // It would play with another value than the one that was accepted.
+                if !other.set_parameter(key, value).unwrap_or(false) {
+                    other.abandon(Because::Unwanted);
+                }
             }
         }
         Ok(accepted)
@@ -343,14 +345,9 @@ impl Plugin {
     /// # Errors
     /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same.
     pub fn shutdown(mut self) -> Result<()> {
-        // Nobody takes the place of one that is to go.
+        // Nobody takes the place of one that is to go, and a twin has ended with this.
         self.ward = None;
-        let known = self.care.known();
-        let (worker, twin) = (Arc::clone(&known.worker), known.twin.clone());
-        drop(known);
-        // Nobody has heard the twin: what it says of its end is not worth a word.
-        let _ = twin.map(|twin| twin.shutdown());
-        worker.shutdown()
+        self.worker().shutdown()
     }
 }
 

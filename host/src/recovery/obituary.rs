@@ -162,6 +162,8 @@ pub(super) fn report_of(patient: &Patient, incarnation: u32, done: String) -> Cr
     let parameters = known.parameters.list.iter();
     let value = |value: &String| if patient.nature.is_closed { String::new() } else { value.clone() };
     let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
+    // As it is now: it may have been moved by itself.
+    let is_pipelined = patient.mode == Mode::Pipelined || patient.stats.added_frames() > 0;
     CrashReport {
         plugin: patient.name.to_string(),
         title: None,
@@ -172,7 +174,7 @@ pub(super) fn report_of(patient: &Patient, incarnation: u32, done: String) -> Cr
         pid: None,
         kind: patient.nature.kind.to_string(),
         format: patient.place.format,
-        mode: if patient.mode == Mode::Pipelined { "pipelined" } else { "same-block" }.into(),
+        mode: if is_pipelined { "pipelined" } else { "same-block" }.into(),
         when: Timestamp::now(),
         ended: String::new(),
         exit_code: None,
