@@ -418,7 +418,8 @@ fn the_state_that_was_saved_last_is_given_to_the_next_one() {
         let n: u32 = scene.plugins[0].worker().get_parameter("blocks").unwrap().parse().unwrap();
         let loaded = lines_of(&folder, "loaded").last().cloned();
         let loaded: u32 = loaded.expect("a state was restored").parse().unwrap();
-        assert!(loaded >= 100 && n > loaded, "{standby:?}: {n} after {loaded}");
+        // Perhaps the next twin has been given a newer one meanwhile.
+        assert!(loaded >= 100 && n >= loaded, "{standby:?}: {n} after {loaded}");
     }
 }
 
