@@ -102,6 +102,8 @@ struct Heir {
 #[derive(Debug)]
 struct Saving {
     is_under_way: bool,
+    /// Of the parameters, when it was asked for.
+    version: u64,
     due_ns: u64,
     failed: bool,
 }
@@ -162,7 +164,7 @@ impl Case {
             returned: Vec::new(),
             unanswered: 0,
             last_end: Cause::Dead,
-            saving: Saving { is_under_way: false, due_ns: now_ns, failed: false },
+            saving: Saving { is_under_way: false, version: 0, due_ns: now_ns, failed: false },
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
             errands: Vec::new(),
@@ -356,8 +358,8 @@ impl Case {
             Ok(Some(state)) if is_its => {
                 let bytes: Arc<[u8]> = state.into();
                 self.saving.failed = false;
-                if let Some(number) = self.snapshots.take(Arc::clone(&bytes), self.good_blocks()) {
-                    self.give(Snapshot { number, bytes });
+                if let Some(snapshot) = self.snapshots.take(bytes, self.saving.version, self.good_blocks()) {
+                    self.give(snapshot);
                 }
             }
             Ok(_) => {}
@@ -373,9 +375,12 @@ impl Case {
     /// Keeps a twin as the one that plays is. From now on this is the state that it has.
     fn give(&mut self, snapshot: Snapshot) {
         let Some(heir) = &mut self.heir else { return };
-        let Some(twin) = self.patient.care.known().twin.clone() else { return };
+        let known = self.patient.care.known();
+        let (twin, now) = (known.twin.clone(), known.parameters.clone());
+        drop(known);
+        let Some(twin) = twin else { return };
         if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
-            let errand = errand::give(self.notes.clone(), twin, snapshot.clone());
+            let errand = errand::give(self.notes.clone(), twin, snapshot.clone(), now);
             if errand.is_some() {
                 heir.snapshot = Some(snapshot);
                 self.saving.is_under_way = true;
@@ -544,6 +549,7 @@ impl Case {
             return;
         }
         let worker = Arc::clone(&playing.worker);
+        self.saving.version = self.patient.care.known().parameters.version;
         let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.is_under_way = errand.is_some();
         self.errands.extend(errand);

@@ -113,7 +113,7 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
     check_format(name, job.nature.kind, job.format, &configured).map_err(early)?;
     job.nature.keeps(name, &configured.refused).map_err(early)?;
     let restored =
-        job.snapshot.as_ref().map_or(Ok(()), |snapshot| worker.load_state(snapshot.bytes.to_vec()));
+        job.snapshot.as_ref().map_or(Ok(()), |snapshot| restore(worker, snapshot, &job.parameters));
     restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
     let uncached = end.uncached_blocks();
     Ok((Line::new(end, worker.gone(), job.incarnation), uncached, configured.refused))
@@ -172,7 +172,12 @@ pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Optio
 }
 
 /// Gives a twin a state.
-pub(super) fn give(notes: Notes, twin: Arc<Worker>, snapshot: Snapshot) -> Option<JoinHandle<()>> {
+pub(super) fn give(
+    notes: Notes,
+    twin: Arc<Worker>,
+    snapshot: Snapshot,
+    now: Parameters,
+) -> Option<JoinHandle<()>> {
     #[cfg(test)]
     if simulation::time::is_on() {
         return simulation::errands::send(simulation::errands::Errand::Give {
@@ -181,10 +186,16 @@ pub(super) fn give(notes: Notes, twin: Arc<Worker>, snapshot: Snapshot) -> Optio
             number: snapshot.number,
         });
     }
-    run(notes, move |_| What::Given {
-        number: snapshot.number,
-        result: twin.load_state(snapshot.bytes.to_vec()),
-    })
+    run(notes, move |_| What::Given { number: snapshot.number, result: restore(&twin, &snapshot, &now) })
+}
+
+/// Gives a worker a state, and then what was set since that was saved, which it would undo.
+fn restore(worker: &Worker, snapshot: &Snapshot, now: &Parameters) -> Result<()> {
+    worker.load_state(snapshot.bytes.to_vec())?;
+    if snapshot.version == now.version {
+        return Ok(());
+    }
+    now.list.iter().try_for_each(|(key, value)| worker.set_parameter(key, value).map(|_| ()))
 }
 
 /// Runs `errand` on a thread of its own. Without a thread there is no note.

@@ -22,6 +22,8 @@ pub(crate) struct Snapshot {
     pub(crate) number: u64,
     /// What `save_state` returned.
     pub(crate) bytes: Arc<[u8]>,
+    /// The version of the parameters when it was asked for: what was set after that is not in it.
+    pub(crate) version: u64,
 }
 
 /// The states of one plugin.
@@ -35,21 +37,21 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Takes the state that the running worker has saved after so many good blocks; gives its number, or `None` if
+    /// Takes the state that the running worker has saved after so many good blocks, asked for when the parameters had
+    /// this version; gives what is kept of it, or `None` if
     /// the worker has not proven itself yet. What is the same as the newest one is no new state.
-    pub(crate) fn take(&mut self, bytes: Arc<[u8]>, good_blocks: u64) -> Option<u64> {
+    pub(crate) fn take(&mut self, bytes: Arc<[u8]>, version: u64, good_blocks: u64) -> Option<Snapshot> {
         if good_blocks < PROVEN_BLOCKS {
             return None;
         }
-        if let Some(newest) = self.latest()
-            && newest.bytes == bytes
-        {
-            return Some(newest.number);
+        if let Some(newest) = self.kept.first_mut().filter(|newest| newest.bytes == bytes) {
+            newest.version = version;
+            return Some(newest.clone());
         }
         self.taken += 1;
         self.kept.truncate(KEPT - 1);
-        self.kept.insert(0, Snapshot { number: self.taken, bytes });
-        Some(self.taken)
+        self.kept.insert(0, Snapshot { number: self.taken, bytes, version });
+        self.latest()
     }
 
     /// What the next worker is to be given, if anything.
@@ -87,11 +89,25 @@ mod tests {
         state.as_bytes().into()
     }
 
+    /// Takes a state; its number.
+    fn take(snapshots: &mut Snapshots, state: &str, good_blocks: u64) -> Option<u64> {
+        snapshots.take(bytes(state), 0, good_blocks).map(|snapshot| snapshot.number)
+    }
+
+    #[test]
+    fn a_state_that_is_the_same_as_before_is_as_new_as_the_parameters_it_was_saved_with() {
+        let mut snapshots = Snapshots::default();
+        snapshots.take(bytes("same"), 1, 200);
+        snapshots.take(bytes("same"), 2, 300);
+        let latest = snapshots.latest().map(|snapshot| (snapshot.number, snapshot.version));
+        assert_eq!(latest, Some((1, 2)));
+    }
+
     /// Two states, saved by a worker that was given none.
     fn two() -> Snapshots {
         let mut snapshots = Snapshots::default();
-        assert_eq!(snapshots.take(bytes("old"), 200), Some(1));
-        assert_eq!(snapshots.take(bytes("new"), 300), Some(2));
+        assert_eq!(take(&mut snapshots, "old", 200), Some(1));
+        assert_eq!(take(&mut snapshots, "new", 300), Some(2));
         assert_eq!(snapshots.died(300), None);
         snapshots
     }
@@ -117,10 +133,10 @@ mod tests {
     #[test]
     fn the_last_two_are_kept_and_the_newest_is_given() {
         let mut snapshots = two();
-        assert_eq!(snapshots.take(bytes("newest"), 400), Some(3));
-        assert_eq!(snapshots.latest(), Some(Snapshot { number: 3, bytes: bytes("newest") }));
+        assert_eq!(take(&mut snapshots, "newest", 400), Some(3));
+        assert_eq!(snapshots.latest(), Some(Snapshot { number: 3, bytes: bytes("newest"), version: 0 }));
         snapshots.failed(3);
-        assert_eq!(snapshots.latest(), Some(Snapshot { number: 2, bytes: bytes("new") }));
+        assert_eq!(snapshots.latest(), Some(Snapshot { number: 2, bytes: bytes("new"), version: 0 }));
         snapshots.failed(2);
         assert_eq!(snapshots.latest(), None, "the first of three is gone");
     }
@@ -167,15 +183,15 @@ mod tests {
     fn a_worker_that_has_not_proven_itself_can_not_push_out_a_good_state() {
         let mut snapshots = two();
         snapshots.restored(Some(2));
-        assert_eq!(snapshots.take(bytes("poison"), 99), None);
+        assert_eq!(take(&mut snapshots, "poison", 99), None);
         assert_eq!(snapshots.died(99), Some(2));
-        assert_eq!(snapshots.latest(), Some(Snapshot { number: 1, bytes: bytes("old") }));
+        assert_eq!(snapshots.latest(), Some(Snapshot { number: 1, bytes: bytes("old"), version: 0 }));
     }
 
     #[test]
     fn the_same_state_again_is_no_new_one() {
         let mut snapshots = two();
-        assert_eq!(snapshots.take(bytes("new"), 400), Some(2));
+        assert_eq!(take(&mut snapshots, "new", 400), Some(2));
         snapshots.failed(2);
         assert_eq!(latest(&snapshots), Some(1), "the one before is still another one");
     }
