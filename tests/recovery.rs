@@ -435,6 +435,45 @@ fn a_state_is_restored_before_the_plugin_is_started() {
     assert_eq!(lines_of(&folder, "stage"), ["INITIALIZED"]);
 }
 
+#[test]
+fn a_parameter_that_was_set_since_the_state_was_saved_is_not_undone_by_it() {
+    for standby in STANDBYS {
+        let folder = Folder::new();
+        let save =
+            "if self.has('no_more'):\n    raise RuntimeError('no more')\nstate = self.got.get('gain', '-1')";
+        let file = keeper(&folder, "", save, "self.got['gain'] = state");
+        let mut scene = Scene::new(rack(), vec![keeping(same_block(&file), standby)]);
+        let good = |scene: &mut Scene| scene.plugins[0].status().counts.good;
+        scene.play_until("it to prove itself", AMPLE_NS, |scene| good(scene) >= 100);
+        play_until_saved(&mut scene, &folder, |_| true);
+        if standby == Standby::Twin {
+            wait_for_twin(&scene, 0, &folder);
+        }
+        folder.write("no_more", "");
+        scene.play_until("saving to fail", AMPLE_NS, |scene| scene.told().contains("no more"));
+        assert!(scene.plugins[0].set_parameter("gain", "-0.125").unwrap());
+        replace(&mut scene, 0);
+        let gain = scene.plugins[0].worker().get_parameter("gain").unwrap();
+        assert_eq!(gain.parse::<f32>().unwrap(), -0.125, "{standby:?}: {}", scene.told());
+        assert!(!lines_of(&folder, "loaded").is_empty());
+    }
+}
+
+#[test]
+fn a_plugin_that_takes_its_time_to_save_its_state_does_not_hang() {
+    let folder = Folder::new();
+    let save = "import time\ntime.sleep(0.4)\nstate = 'x'";
+    let file = keeper(&folder, "", save, "");
+    let mut scene = Scene::new(rack(), vec![keeping(same_block(&file), Standby::None)]);
+    let saved = |folder: &Folder| lines_of(folder, "saved").len();
+    scene.play_until("a state to be saved", SHORT_NS, |_| saved(&folder) >= 1);
+    let good = scene.plugins[0].status().counts.good;
+    scene.play_until("good blocks after that", SHORT_NS, |scene| {
+        scene.plugins[0].status().counts.good > good + 20
+    });
+    assert_eq!(scene.plugins[0].status().deaths, 0, "{}", scene.told());
+}
+
 /// A state of poison kills with the third block after it was restored.
 const KILLS_LATER: (&str, &str) = (
     "self.left = getattr(self, 'left', -1) - 1\nif self.left == 0:\n    os._exit(3)",
