@@ -166,6 +166,11 @@ impl Worker {
         self.asker.link.ended()
     }
 
+    /// Why the host ended it, or is about to, if it was the host.
+    pub(crate) fn because(&self) -> Option<Because> {
+        self.asker.link.because()
+    }
+
     /// As [`Worker::death`], and waits for it, but no longer than `limit`.
     #[must_use]
     pub fn wait_death(&self, limit: Duration) -> Option<Arc<Death>> {

@@ -7,11 +7,12 @@ use super::absence::Absence;
 use super::errand::{self, NotPrepared, Prepared, Replacement};
 use super::failed_start::{FailedStart, Remains};
 use super::hang::{self, HangWatch};
-use super::obituary::{self, Obituary};
+use super::news::Telling;
+use super::obituary::{self, Late, Obituary, Rest};
 use super::snapshots::{Snapshot, Snapshots};
 use super::spares::Spares;
 use super::succession::{Step, Succession};
-use super::{Notes, Patient, Reports, What};
+use super::{Notes, Patient, What};
 use crate::crash::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::cause::{Cause, attribute};
@@ -23,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Blocks in a row that are not fit to be played, after which a plugin is at fault: and at least for so long.
 const UNFIT_BLOCKS: u32 = 20;
@@ -68,7 +69,7 @@ pub(super) struct Case {
     file: FileMark,
     told: Told,
     errands: Vec<JoinHandle<()>>,
-    reporting: Reports,
+    tellings: Vec<Telling>,
     /// Whoever dies was asked to.
     is_over: bool,
 }
@@ -168,7 +169,7 @@ impl Case {
             file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
             told: Told::default(),
             errands: Vec::new(),
-            reporting: Reports::new(),
+            tellings: Vec::new(),
             is_over: false,
             patient,
             notes,
@@ -239,6 +240,7 @@ impl Case {
             state: over.snapshot.map(|snapshot| snapshot.bytes),
             line: self.returned.extract_if(.., |line| line.incarnation == incarnation).next(),
             done: None,
+            is_told: false,
             worker: over.worker,
         });
         self.patient.care.known().deaths += 1;
@@ -448,7 +450,7 @@ impl Case {
                 cause => known.causes.add(cause),
             }
         }
-        let is_known = self.obituaries.last().is_none_or(|last| last.worker.death().is_some());
+        let is_known = self.obituaries.last().is_none_or(|last| last.is_told || last.has_ended());
         if is_known && self.playing.as_ref().is_none_or(|playing| !playing.worker.is_gone()) {
             let last = self.obituaries.last().and_then(Obituary::unanswered_cause);
             self.last_end = last.unwrap_or(self.last_end);
@@ -705,20 +707,30 @@ impl Case {
 
     /// Publishes the failed starts, and the obituaries that are whole.
     pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
+        let now = Instant::now();
+        self.tellings.retain(|telling| !telling.is_told(now));
         // What follows from a death is told after it.
-        let is_told = self.obituaries.is_empty() || now_ns == u64::MAX;
-        let whole: Vec<_> = self.obituaries.extract_if(.., |obituary| obituary.is_whole(now_ns)).collect();
-        let patient = &self.patient;
-        for obituary in &whole {
-            patient.care.known().last_death = obituary.worker.death().map(|death| death.to_string());
+        if self.tellings.is_empty() && self.obituaries.iter().all(|obituary| obituary.is_told) {
+            self.publish_failed_starts(reports);
         }
-        let teller = || self.spawner.teller();
-        self.reporting.retain(|thread| !thread.is_finished());
-        let publish = |obituary: Obituary| obituary.publish(patient, reports, teller());
-        self.reporting.extend(whole.into_iter().filter_map(publish));
-        if is_told {
-            let publish = |failed: FailedStart| failed.publish(patient, reports, teller());
-            self.reporting.extend(self.failed_starts.drain(..).filter_map(publish));
+        self.publish(reports, |obituary| obituary.is_whole(now_ns));
+        let teller = self.spawner.teller();
+        for overdue in self.obituaries.iter_mut().filter(|obituary| obituary.is_overdue(now_ns)) {
+            overdue.tell_unended(&self.patient, &teller);
+            self.patient.care.known().last_death = Some(overdue.how());
+        }
+    }
+
+    fn publish(&mut self, reports: Option<&Path>, which: impl Fn(&Obituary) -> bool) {
+        for obituary in self.obituaries.extract_if(.., |obituary| which(obituary)) {
+            self.patient.care.known().last_death = Some(obituary.how());
+            self.tellings.extend(obituary.publish(&self.patient, reports, self.spawner.teller()));
+        }
+    }
+
+    fn publish_failed_starts(&mut self, reports: Option<&Path>) {
+        for failed in self.failed_starts.drain(..) {
+            self.tellings.extend(failed.publish(&self.patient, reports, self.spawner.teller()));
         }
     }
 
@@ -728,18 +740,20 @@ impl Case {
         self.is_over = true;
     }
 
-    /// Watches no more; workers that stand by end with this. Gives the threads that tell what is left to tell of
-    /// deaths, which don't take long, and those that are on errands, which may.
-    pub(super) fn close(mut self, reports: Option<&Path>) -> (Reports, Vec<JoinHandle<()>>) {
+    /// Watches no more; workers that stand by end with this. Gives what is left to tell of deaths, which doesn't take
+    /// long, and the threads that are on errands, which may.
+    pub(super) fn close(mut self, reports: Option<&Path>) -> (Rest, Vec<JoinHandle<()>>) {
         self.stop();
         self.collect_lines();
-        self.report(reports, u64::MAX);
+        self.publish(reports, Obituary::has_ended);
+        self.publish_failed_starts(reports);
         self.patient.care.known().twin = None;
-        let Self { obituaries, patient, spawner, mut reporting, errands, .. } = self;
-        if !obituaries.is_empty() {
-            reporting.extend(obituary::publish_late(obituaries, patient, reports, spawner.teller()));
-        }
-        (reporting, errands)
+        let Self { mut obituaries, patient, spawner, tellings, errands, .. } = self;
+        obituaries.retain(|obituary| !obituary.is_told);
+        let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
+        let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
+        let late = (!obituaries.is_empty()).then(|| Late { obituaries, patient, reports, teller, until });
+        (Rest { tellings, late }, errands)
     }
 
     // --- in short ---

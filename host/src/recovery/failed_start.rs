@@ -2,14 +2,14 @@
 //! author in a report without blocks.
 
 use super::Patient;
-use super::obituary::{News, log_lines, report_of};
+use super::news::{News, Telling};
+use super::obituary::{log_lines, report_of};
 use crate::crash::{CrashReport, Timestamp};
 use crate::error::Error;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Death, Ending, Teller};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a worker that is gone is waited for until all is known of its end.
@@ -54,13 +54,13 @@ pub(super) struct FailedStart {
 }
 
 impl FailedStart {
-    /// Tells it, with a report if there is a folder for it; on a thread of its own.
+    /// Tells it, with a report if there is a folder for it; gives what waits for that.
     pub(super) fn publish(
         mut self,
         patient: &Patient,
         reports: Option<&Path>,
         teller: Teller,
-    ) -> Option<JoinHandle<()>> {
+    ) -> Option<Telling> {
         let detail = self.why.take_detail().unwrap_or_default();
         let said = self.why.to_string();
         let (why, remedy) = said.split_once('\n').map_or((said.as_str(), ""), |(why, rest)| (why, rest));

@@ -10,6 +10,7 @@ mod case;
 mod errand;
 mod failed_start;
 pub(crate) mod hang;
+mod news;
 mod obituary;
 pub(crate) mod restart;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
 use errand::{NotPrepared, Prepared};
+use obituary::Rest;
 use spares::Spares;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,15 +83,12 @@ pub(crate) struct Recovery {
 enum Order {
     WatchOver { id: u64, patient: Box<Patient> },
     Restart(u64),
-    Release { id: u64, done: SyncSender<Reports> },
+    Release { id: u64, done: SyncSender<Rest> },
     ReportTo(PathBuf),
     Leave,
     Note(Note),
     End,
 }
-
-/// The threads that tell of deaths and write reports of them.
-type Reports = Vec<JoinHandle<()>>;
 
 /// News of an errand or of a worker's end.
 #[derive(Debug)]
@@ -193,7 +192,7 @@ impl Drop for Ward {
         let (done, over) = sync_channel(1);
         if self.orders.send(Order::Release { id: self.id, done }).is_ok() {
             // Hung up if the thread has ended meanwhile. What it had to tell is told before this is over.
-            join(over.recv().unwrap_or_default());
+            over.recv().unwrap_or_default().wait();
         }
     }
 }
@@ -264,13 +263,13 @@ impl Watch {
             }
             Order::Restart(id) => self.with(id, |case, spares| case.restart(spares, now_ns())),
             Order::Release { id, done } => {
-                let (reports, errands) = self
+                let (rest, errands) = self
                     .cases
                     .remove(&id)
                     .map(|case| case.close(self.reports.as_deref()))
                     .unwrap_or_default();
                 self.errands.extend(errands);
-                let _ = done.send(reports);
+                let _ = done.send(rest);
             }
             Order::ReportTo(folder) => self.reports = Some(folder),
             Order::Leave => {
@@ -309,8 +308,8 @@ impl Watch {
         let cases = std::mem::take(&mut self.cases);
         let closing: Vec<_> = cases.into_values().map(|case| case.close(self.reports.as_deref())).collect();
         self.spares.clear();
-        for (reports, errands) in closing {
-            join(reports);
+        for (rest, errands) in closing {
+            rest.wait();
             join(errands);
         }
         join(self.errands.drain(..));

@@ -1,12 +1,13 @@
 //! The end of one worker that played: what is gathered of it, told to the user in one line, and kept for the
 //! plugin's author.
 //!
-//! The pieces come one after the other: the death, the line with the last blocks, what was done about it. The report
-//! is written on a thread that may wait for the disk.
+//! The pieces come one after the other: the death, the line with the last blocks, what was done about it. A process that
+//! the kernel does not let go of is told without its death.
 
 use super::Patient;
 use super::absence::Return;
-use crate::crash::{self, BlockStamps, CrashReport, LastBlock, LogLine, Timestamp};
+use super::news::{News, Telling};
+use crate::crash::{BlockStamps, CrashReport, LastBlock, LogLine, Timestamp};
 use crate::error::plain;
 use crate::plugin::cause::Cause;
 use crate::plugin::line::Line;
@@ -17,11 +18,10 @@ use shared::message::{LogSource, PluginKind};
 use shared::ring::{Look, Scrub, Status, Taken};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
 /// How long the news of a death waits for what was done about it, and for the last blocks.
-const WAIT_NS: u64 = 1_000_000_000;
+pub(super) const WAIT_NS: u64 = 1_000_000_000;
 /// How long it waits for the last blocks alone: an audio thread that runs has given them back by then.
 const WAIT_FOR_LINE_NS: u64 = 200_000_000;
 
@@ -38,6 +38,8 @@ pub(super) struct Obituary {
     pub(super) line: Option<Line>,
     /// What was done, in words, once that is known.
     pub(super) done: Option<String>,
+    /// It was told before its process had ended.
+    pub(super) is_told: bool,
 }
 
 impl Obituary {
@@ -45,13 +47,36 @@ impl Obituary {
     pub(super) fn is_whole(&self, now_ns: u64) -> bool {
         let waited_ns = now_ns.saturating_sub(self.at_ns);
         let has_line = self.line.is_some() || waited_ns >= WAIT_FOR_LINE_NS;
-        let all = self.worker.death().is_some() && has_line && self.done.is_some();
-        all || (waited_ns >= WAIT_NS && self.worker.death().is_some())
+        self.has_ended() && (has_line && self.done.is_some() || waited_ns >= WAIT_NS)
+    }
+
+    /// Whether the kernel has let go of the process.
+    pub(super) fn has_ended(&self) -> bool {
+        self.worker.death().is_some()
+    }
+
+    /// Whether the kernel takes so long to let go of the process that it is told without that.
+    pub(super) fn is_overdue(&self, now_ns: u64) -> bool {
+        !self.is_told && !self.has_ended() && now_ns.saturating_sub(self.at_ns) >= WAIT_NS
+    }
+
+    /// How the worker ended, as far as that is known.
+    pub(super) fn how(&self) -> String {
+        if let Some(death) = self.worker.death() {
+            return death.to_string();
+        }
+        let how = self.worker.because().map_or_else(|| "ended".to_owned(), |because| because.to_string());
+        format!("{how} (the kernel has not let go of its process yet)")
     }
 
     /// Why the last blocks were never answered, once that is known.
     pub(super) fn unanswered_cause(&self) -> Option<Cause> {
-        Some(match self.worker.death()?.because {
+        let because = match self.worker.death() {
+            Some(death) => death.because.clone(),
+            None if self.is_told => self.worker.because(),
+            None => return None,
+        };
+        Some(match because {
             Some(Because::Hung { stopped: true, .. }) => Cause::Stopped,
             // It may have looped or slept: nobody has measured.
             Some(Because::Hung { stopped: false, .. }) => Cause::Hung,
@@ -59,19 +84,31 @@ impl Obituary {
         })
     }
 
-    /// Tells it, with a report if there is a folder for it; on a thread of its own.
+    /// Tells of one whose process is still there. What it said, and its report, are told when it has ended.
+    pub(super) fn tell_unended(&mut self, patient: &Patient, teller: &Teller) {
+        self.is_told = true;
+        // What happens from now on is news of its own.
+        let done = self.done.get_or_insert_with(nothing_done);
+        let done = std::mem::take(done);
+        let text = format!("plugin {} {}; {done}", patient.name, self.how());
+        self.done = Some(done);
+        teller.tell(Event::Told { plugin: Arc::clone(&patient.name), text });
+    }
+
+    /// Tells it if it has ended, with a report if there is a folder for it; gives what waits for that.
     pub(super) fn publish(
         self,
         patient: &Patient,
         reports: Option<&Path>,
         teller: Teller,
-    ) -> Option<JoinHandle<()>> {
+    ) -> Option<Telling> {
         let death = self.worker.death()?;
-        let done = self.done.clone().unwrap_or_else(|| "nothing has taken its place yet".to_owned());
+        let done = self.done.clone().unwrap_or_else(nothing_done);
         let place = place(&death.stderr, &patient.spec.file).map(|place| format!(", {place}"));
+        let then = if self.is_told { "the kernel has let go of it now" } else { &done };
         let news = News {
             plugin: Arc::clone(&patient.name),
-            sentence: format!("plugin {} {death}{}; {done}", patient.name, place.unwrap_or_default()),
+            sentence: format!("plugin {} {death}{}; {then}", patient.name, place.unwrap_or_default()),
             detail: death.stderr.clone(),
             remedy: String::new(),
         };
@@ -104,54 +141,43 @@ impl Obituary {
     }
 }
 
-/// Tells of deaths of which not all is known yet, as soon as it is; on a thread of its own.
-pub(super) fn publish_late(
-    obituaries: Vec<Obituary>,
-    patient: Patient,
-    reports: Option<&Path>,
-    teller: Teller,
-) -> Option<JoinHandle<()>> {
-    let reports = reports.map(Path::to_owned);
-    let tell = move || {
-        for obituary in obituaries {
-            let _ = obituary.worker.wait_death(Duration::from_nanos(WAIT_NS));
-            if let Some(thread) = obituary.publish(&patient, reports.as_deref(), teller.clone()) {
-                let _ = thread.join();
-            }
-        }
-    };
-    std::thread::Builder::new().name("nda-report".into()).spawn(tell).ok()
+/// What is left to tell when a plugin is watched over no more.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    pub(super) tellings: Vec<Telling>,
+    pub(super) late: Option<Late>,
 }
 
-/// What is told of a worker that ended: one line, and more if there is no report to read it in.
+/// Deaths of which not all is known yet.
 #[derive(Debug)]
-pub(super) struct News {
-    pub(super) plugin: Arc<str>,
-    pub(super) sentence: String,
-    /// What it said last; in the report, if there is one.
-    pub(super) detail: String,
-    /// What to do, if that is known; a line of its own.
-    pub(super) remedy: String,
+pub(super) struct Late {
+    pub(super) obituaries: Vec<Obituary>,
+    pub(super) patient: Patient,
+    pub(super) reports: Option<PathBuf>,
+    pub(super) teller: Teller,
+    pub(super) until: Instant,
 }
 
-impl News {
-    /// Writes the report, if there is to be one, and tells it; on a thread that may wait for the disk.
-    pub(super) fn publish(
-        self,
-        report: Option<(PathBuf, CrashReport)>,
-        teller: Teller,
-    ) -> Option<JoinHandle<()>> {
-        let Self { plugin, sentence, detail, remedy } = self;
-        let tell = move || {
-            let text = match report.map(|(folder, report)| crash::write(&folder, &report)) {
-                Some(Ok(path)) => format!("{sentence}; report: {}", crate::report::shown(&path)),
-                Some(Err(why)) => format!("{sentence}; no report: {why}{}", indented(&detail)),
-                None => format!("{sentence}{}", indented(&detail)),
-            };
-            let text = if remedy.is_empty() { text } else { format!("{text}\n{remedy}") };
-            teller.tell(Event::Told { plugin, text });
+impl Rest {
+    /// Waits until all is told: as long as a worker is given to end and a report to be written, and no longer.
+    pub(super) fn wait(self) {
+        let Self { mut tellings, late } = self;
+        tellings.extend(late.into_iter().flat_map(Late::tell));
+        tellings.into_iter().for_each(Telling::wait);
+    }
+}
+
+impl Late {
+    fn tell(self) -> Vec<Telling> {
+        let Self { obituaries, patient, reports, teller, until } = self;
+        let tell = |mut obituary: Obituary| {
+            let left = until.saturating_duration_since(Instant::now());
+            if obituary.worker.wait_death(left).is_none() {
+                obituary.tell_unended(&patient, &teller);
+            }
+            obituary.publish(&patient, reports.as_deref(), teller.clone())
         };
-        std::thread::Builder::new().name("nda-report".into()).spawn(tell).ok()
+        obituaries.into_iter().filter_map(tell).collect()
     }
 }
 
@@ -209,6 +235,10 @@ pub(super) fn log_lines(death: &Death) -> Vec<LogLine> {
     death.log.iter().map(line).collect()
 }
 
+fn nothing_done() -> String {
+    "nothing has taken its place yet".to_owned()
+}
+
 /// Where a worker was, by the stacks that it wrote down: "at echo.py:11 in process_audio". Of the thread that
 /// crashed or was asked, the innermost call in the plugin's own file.
 fn place(stderr: &str, file: &Path) -> Option<String> {
@@ -222,10 +252,6 @@ fn place(stderr: &str, file: &Path) -> Option<String> {
         let is_own = Path::new(path).file_name()? == name;
         is_own.then(|| plain(&format!("at {name}:{line} in {function}")))
     })
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("\n    {}", plain(line))).collect()
 }
 
 /// The blocks whose slots have not been used again, oldest first. Nobody writes the requests any more; the answers

@@ -428,6 +428,11 @@ impl Link {
         self.state().ended.clone()
     }
 
+    /// Why the host ends it, if it does.
+    pub(crate) fn because(&self) -> Option<Because> {
+        self.state().because.clone()
+    }
+
     /// Up when the process is known to have ended.
     pub(crate) fn gone(&self) -> &Arc<AtomicBool> {
         &self.gone

@@ -87,6 +87,11 @@ impl Puppet {
         self.link.gone().load(Ordering::Acquire)
     }
 
+    /// It is gone, but the kernel does not let go of its process.
+    pub(crate) fn stick(&self) {
+        self.link.set_gone();
+    }
+
     /// What the supervisor does when it is told of one that was given up.
     pub(crate) fn run_hooks(&self) {
         self.link.run_hooks();

@@ -2,7 +2,8 @@
 //!
 //! For the supervisor thread. Each worker's environment carries a token, which whatever it starts inherits; a
 //! process that carries the token of a worker that has ended is killed. A look at all processes takes some
-//! milliseconds, so it is taken in turns; and as they may multiply meanwhile, it is repeated until none is found.
+//! milliseconds, so it is taken in turns; and as they may multiply meanwhile, it is repeated until none is found: at
+//! once, but more slowly if all that is found was killed before and only the kernel can end it.
 //! A process that cleared its environment *and* left its group is not found.
 
 use super::crowd::Crowds;
@@ -11,6 +12,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::read;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open, pidfd_send_signal};
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// The environment variable that holds the token.
 pub(super) const VARIABLE: &str = "NDA_WORKER";
@@ -20,6 +22,11 @@ const TURN: usize = 64;
 const COUNTED: usize = 2048;
 /// Longest environment looked at, in bytes.
 const ENVIRONMENT_MAX: usize = 4 << 20;
+/// Rounds that follow at once though they find nobody new, then those that follow soon; all others follow later.
+const AT_ONCE: u32 = 50;
+const SOON: u32 = 50;
+const SOON_AFTER: Duration = Duration::from_millis(50);
+const LATER_AFTER: Duration = Duration::from_secs(1);
 
 /// The search for what workers that have ended left behind.
 #[derive(Debug, Default)]
@@ -29,14 +36,43 @@ pub(super) struct Sweep {
     /// Of them, how many are looked for in this round: those before it began.
     in_round: usize,
     left: Vec<Pid>,
-    found: bool,
+    /// Who was killed in this round, and in the one before.
+    found: Vec<Pid>,
+    before: Vec<Pid>,
+    pace: Pace,
     environment: Vec<u8>,
+}
+
+/// When the next round begins.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Rounds in a row in which nobody was found but those of the round before.
+    in_vain: u32,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    /// A round is over; whether it found somebody who was not found in the one before.
+    fn finish(&mut self, found_new: bool, now: Instant) {
+        self.in_vain = if found_new { 0 } else { self.in_vain.saturating_add(1) };
+        let pause = match self.in_vain {
+            0..AT_ONCE => return self.due = None,
+            n if n < AT_ONCE + SOON => SOON_AFTER,
+            _ => LATER_AFTER,
+        };
+        self.due = Some(now + pause);
+    }
+
+    fn due_in(&self, now: Instant) -> Duration {
+        self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now))
+    }
 }
 
 impl Sweep {
     /// Ends what carries this token, from the next round on.
     pub(super) fn add(&mut self, token: &str) {
         self.entries.push(format!("{VARIABLE}={token}").into_bytes());
+        self.pace = Pace::default();
     }
 
     /// Whether there is nothing left to look for.
@@ -44,30 +80,43 @@ impl Sweep {
         self.entries.is_empty()
     }
 
-    /// Looks at some processes.
-    pub(super) fn turn(&mut self) {
-        if self.is_done() {
+    /// How long until its next turn, if there is to be one.
+    pub(super) fn due_in(&self, now: Instant) -> Option<Duration> {
+        let pause = if self.in_round == 0 { self.pace.due_in(now) } else { Duration::ZERO };
+        (!self.is_done()).then_some(pause)
+    }
+
+    /// Looks at some processes, if it is time to.
+    pub(super) fn turn(&mut self, now: Instant) {
+        if self.due_in(now).is_none_or(|pause| !pause.is_zero()) {
             return;
         }
         if self.in_round == 0 {
             self.begin();
         }
         for _ in 0..TURN {
-            let Some(pid) = self.left.pop() else { return self.finish() };
-            self.found |= self.look(pid);
+            let Some(pid) = self.left.pop() else { return self.finish(now) };
+            if self.look(pid) {
+                self.found.push(pid);
+            }
         }
     }
 
     fn begin(&mut self) {
         self.in_round = self.entries.len();
-        self.found = false;
+        self.before = std::mem::take(&mut self.found);
         self.left = others();
     }
 
     /// A round without a find was the last one for its tokens.
-    fn finish(&mut self) {
-        if !self.found {
+    fn finish(&mut self, now: Instant) {
+        if self.found.is_empty() {
             self.entries.drain(..self.in_round);
+        }
+        let found_new = self.found.iter().any(|pid| !self.before.contains(pid));
+        // One that has been added meanwhile is looked for at once.
+        if self.in_round == self.entries.len() {
+            self.pace.finish(found_new, now);
         }
         self.in_round = 0;
     }
@@ -145,4 +194,52 @@ fn read_proc(pid: Pid, file: &str, into: &mut Vec<u8>) -> Option<()> {
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pauses after rounds, each of which finds somebody new or not.
+    fn pauses(pace: &mut Pace, rounds: &[bool]) -> Vec<u128> {
+        let now = Instant::now();
+        let mut after = |found_new: &bool| {
+            pace.finish(*found_new, now);
+            pace.due_in(now).as_millis()
+        };
+        rounds.iter().map(&mut after).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_let_go_of_is_looked_for_ever_more_slowly() {
+        let pauses = pauses(&mut Pace::default(), &[false; 200]);
+        let count = |ms| pauses.iter().filter(|pause| **pause == ms).count();
+        assert_eq!([count(0), count(50), count(1000)], [49, 50, 101]);
+        assert!(pauses.is_sorted());
+    }
+
+    #[test]
+    fn those_who_multiply_are_chased_without_a_pause() {
+        let mut pace = Pace::default();
+        assert_eq!(pauses(&mut pace, &[true; 200]), [0; 200]);
+        pauses(&mut pace, &[false; 200]);
+        assert_eq!(pauses(&mut pace, &[true, false]), [0, 0]);
+    }
+
+    #[test]
+    fn a_pause_ends_with_its_time_and_for_whoever_is_looked_for_next() {
+        let mut sweep = Sweep::default();
+        sweep.add("1");
+        let now = Instant::now();
+        pauses(&mut sweep.pace, &[false; 60]);
+        assert!(sweep.due_in(now).unwrap() > Duration::ZERO);
+        sweep.turn(now);
+        assert_eq!(sweep.in_round, 0, "no turn before its time");
+        assert_eq!(sweep.due_in(now + LATER_AFTER), Some(Duration::ZERO));
+        sweep.add("2");
+        assert_eq!(sweep.due_in(now), Some(Duration::ZERO));
+        sweep.turn(now);
+        assert!(sweep.is_done() || sweep.in_round == 2);
+        assert_eq!(Sweep::default().due_in(now), None);
+    }
 }

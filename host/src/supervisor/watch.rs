@@ -123,7 +123,7 @@ impl Watch {
             }
             self.tick(now);
             self.bury_the_dead();
-            self.sweep.turn();
+            self.sweep.turn(now);
         }
         self.dismiss_warden();
     }
@@ -181,8 +181,7 @@ impl Watch {
         let now = Instant::now();
         let owes = self.leaving.is_some() || self.reporter.owes();
         let workers = self.workers.iter().filter_map(|worker| worker.due_in(now));
-        let sweeps = (!self.sweep.is_done()).then_some(Duration::ZERO);
-        workers.chain(owes.then_some(TICK)).chain(sweeps).min()
+        workers.chain(owes.then_some(TICK)).chain(self.sweep.due_in(now)).min()
     }
 
     fn attend(&mut self, ready: Ready) {

@@ -162,3 +162,44 @@ fn that_a_worker_died_while_it_saved_its_state_is_no_fault_of_the_next_ones_stat
     scene.case.hear(saved, &mut scene.spares, S);
     assert_eq!(scene.stage.told(), [""; 0]);
 }
+
+#[test]
+fn a_worker_that_the_kernel_does_not_let_go_of_is_told_in_time_and_its_end_when_it_comes() {
+    let mut scene = Scene::new(Standby::None);
+    scene.case.patient.stats.progress().liar.store(1, Ordering::Relaxed);
+    scene.look(S);
+    scene.first.run_hooks();
+    scene.hear_ends(S);
+    let told = |scene: &Scene| -> Vec<_> {
+        scene.stage.told().into_iter().filter(|line| line.contains("let go")).collect()
+    };
+    scene.case.report(None, 2 * S - 1);
+    assert_eq!(told(&scene), [""; 0]);
+    scene.case.report(None, 2 * S);
+    scene.case.report(None, 3 * S);
+    let how = "plugin p was ended by the host: it broke the protocol (it wrote a sequence that nobody had asked for)";
+    let early =
+        format!("{how} (the kernel has not let go of its process yet); nothing has taken its place yet");
+    assert_eq!(told(&scene), [early]);
+    assert!(scene.case.patient.care.known().last_death.is_some());
+    scene.first.end();
+    scene.case.report(None, 3 * S);
+    assert_eq!(told(&scene), [format!("{how}; the kernel has let go of it now")]);
+    assert!(scene.case.obituaries.is_empty());
+}
+
+#[test]
+fn at_the_end_one_that_the_kernel_does_not_let_go_of_is_waited_for_and_told_once() {
+    for is_told in [false, true] {
+        let mut scene = Scene::new(Standby::None);
+        scene.first.stick();
+        scene.hear_ends(S);
+        if is_told {
+            scene.case.report(None, 2 * S);
+        }
+        scene.case.close(None).0.wait();
+        let told = scene.stage.told();
+        let lines = told.iter().filter(|line| line.starts_with("plugin p ended (the kernel has not"));
+        assert_eq!(lines.count(), 1, "{told:?}");
+    }
+}
