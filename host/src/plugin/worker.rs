@@ -148,6 +148,11 @@ impl Worker {
         self.asker.link.gone().load(Ordering::Acquire)
     }
 
+    /// Lets one that was [started gently](crate::supervisor::Spawner::spawn_gently) go as any other from now on.
+    pub fn step_forward(&self) {
+        self.asker.link.step_forward();
+    }
+
     /// The worker module that it loaded.
     pub(crate) fn module(&self) -> &Path {
         &self.asker.origin.module

@@ -632,6 +632,7 @@ impl Case {
             parameters: self.patient.care.known().parameters.clone(),
             snapshot: snapshot.clone(),
             spare,
+            stands_by: self.absence.is_none(),
         };
         self.patient.care.known().quarantined = false;
         self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });

@@ -36,6 +36,8 @@ pub(super) struct Replacement {
     pub(super) snapshot: Option<Snapshot>,
     /// An interpreter that is ready, if there is one.
     pub(super) spare: Option<Spare>,
+    /// It is to stand by: nobody waits for it yet.
+    pub(super) stands_by: bool,
 }
 
 /// A worker that waits for its first block.
@@ -81,6 +83,7 @@ fn make(
     let incarnation = job.incarnation;
     let worker = match job.spare.take_if(|spare| !spare.is_dead()) {
         Some(spare) => spare.load(&job.name, &job.spec),
+        None if job.stands_by => spawner.spawn_gently(&job.name, &job.spec),
         None => spawner.spawn(&job.name, &job.spec),
     };
     let worker = worker.map_err(|why| NotPrepared { why, restoring: false, remains: None })?;
@@ -89,6 +92,7 @@ fn make(
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
     match equip(&worker, &job) {
         Ok((line, uncached, refused)) => {
+            worker.step_forward();
             let version = job.parameters.version;
             Ok(Prepared { worker: Arc::new(worker), line, uncached, version, refused })
         }

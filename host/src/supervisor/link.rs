@@ -7,6 +7,7 @@
 
 use super::bell::Bell;
 use super::death::{Because, Death, Ending, LastSaid};
+use super::pace::{self, Before};
 use super::patience::Patience;
 use super::process::Process;
 use super::stat::Condition;
@@ -18,7 +19,7 @@ use shared::ring::HostWaker;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The number under which the hello is waited for; requests count from 1.
@@ -126,6 +127,8 @@ pub(crate) struct Link {
     pub(super) control: Control,
     bell: Bell,
     gone: Arc<AtomicBool>,
+    /// It goes after others as long as nobody waits for it, and had this priority before.
+    stepped_back: OnceLock<Before>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -148,7 +151,22 @@ impl Link {
             ended: None,
         };
         let gone = Arc::new(AtomicBool::new(false));
-        Self { process, control, bell, gone, state: Mutex::new(state), changed: Condvar::new() }
+        let stepped_back = OnceLock::new();
+        Self { process, control, bell, gone, stepped_back, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Lets a worker just started go after others.
+    pub(super) fn step_back(&self) {
+        if let Some(before) = pace::step_back(self.process.raw_pid()) {
+            let _ = self.stepped_back.set(before);
+        }
+    }
+
+    /// Lets the worker go as any other from now on.
+    pub(crate) fn step_forward(&self) {
+        if let Some(before) = self.stepped_back.get().filter(|_| !self.gone.load(Ordering::Acquire)) {
+            pace::step_forward(self.process.raw_pid(), *before);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -16,6 +16,7 @@ pub(crate) mod gauge;
 pub(crate) mod link;
 pub mod module;
 mod output;
+mod pace;
 mod patience;
 mod process;
 #[cfg(test)]

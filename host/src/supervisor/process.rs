@@ -116,6 +116,11 @@ impl Process {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// The same as the kernel wants it. Nobody else has this number before the process is reaped.
+    pub(super) fn raw_pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Readable when the process has ended.
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()

@@ -7,6 +7,7 @@
 use super::death::Ending;
 use super::process::Process;
 use super::sweep;
+use rustix::process::Pid;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -38,6 +39,11 @@ impl Warden {
             .process_group(0)
             .spawn()?;
         Ok(Self { process: Process::of(child)?, _alive: alive })
+    }
+
+    /// The process, for as long as it has not been reaped.
+    pub(super) fn pid(&self) -> Pid {
+        self.process.raw_pid()
     }
 
     /// Readable when it has ended, which it should not do.

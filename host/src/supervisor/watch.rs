@@ -12,6 +12,7 @@ use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
+use super::pace;
 use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
 use super::sweep::{self, Sweep};
@@ -53,6 +54,8 @@ pub(super) struct Launch {
     pub(super) name: Arc<str>,
     pub(super) python: PathBuf,
     pub(super) module: PathBuf,
+    /// Nobody waits for it yet.
+    pub(super) gently: bool,
     pub(super) answer: SyncSender<io::Result<Arc<Link>>>,
 }
 
@@ -72,6 +75,8 @@ pub(super) struct Watch {
     /// When the crowd was looked at last.
     looked: Instant,
     leaving: Option<Leaving>,
+    /// Workers that nobody waits for yet may step back.
+    can_step_back: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +107,7 @@ impl Watch {
             brood,
             launched: 0,
             warden: None,
+            can_step_back: false,
             sweep: Sweep::default(),
             crowd: Crowd::new(everybody()),
             looked: Instant::now(),
@@ -251,7 +257,10 @@ impl Watch {
             return;
         }
         match Warden::start(&self.brood) {
-            Ok(warden) => self.warden = Some(warden),
+            Ok(warden) => {
+                self.can_step_back = pace::is_reversible(warden.pid());
+                self.warden = Some(warden);
+            }
             Err(why) => self.tell(warden::missing(&format!("can't be run ({why})"))),
         }
     }
@@ -269,13 +278,16 @@ impl Watch {
     }
 
     fn launch(&mut self, launch: Launch) {
-        let Launch { name, python, module, answer } = launch;
+        let Launch { name, python, module, gently, answer } = launch;
         self.appoint_warden();
         self.launched += 1;
         let token = format!("{}-{}", self.brood, self.launched);
         let link =
             process::launch(&python, &module, &token).map(|Launched { process, control, stdout, stderr }| {
                 let link = Arc::new(Link::new(name, process, control, self.bell.clone()));
+                if gently && self.can_step_back {
+                    link.step_back();
+                }
                 self.workers.push(Watched::new(Arc::clone(&link), token, stdout, stderr));
                 link
             });
