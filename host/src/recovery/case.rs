@@ -4,7 +4,7 @@
 //! here waits.
 
 use super::absence::Absence;
-use super::errand::{self, NotPrepared, Prepared, Replacement};
+use super::errand::{self, Mark, NotPrepared, Prepared, Replacement};
 use super::failed_start::{FailedStart, Remains};
 use super::hang::{self, HangWatch};
 use super::news::Telling;
@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Blocks in a row that are not fit to be played, after which a plugin is at fault: and at least for so long.
 const UNFIT_BLOCKS: u32 = 20;
@@ -112,7 +112,9 @@ struct Saving {
 /// The file as it was when it was loaded last.
 #[derive(Debug)]
 struct FileMark {
-    mark: Option<(SystemTime, u64)>,
+    /// Not known until somebody has come back from a look at it.
+    mark: Option<Mark>,
+    is_looked_at: bool,
     due_ns: u64,
 }
 
@@ -152,7 +154,7 @@ impl Case {
         };
         let told = notes.clone();
         playing.worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
-        Self {
+        let mut case = Self {
             succession: Succession::new(incarnation, spec.restart, twin, now_ns),
             hang: HangWatch::new(limit_ns, limit_blocks),
             snapshots: Snapshots::default(),
@@ -166,7 +168,7 @@ impl Case {
             unanswered: 0,
             last_end: Cause::Dead,
             saving: Saving { is_under_way: false, version: 0, due_ns: now_ns, failed: false },
-            file: FileMark { mark: mark_of(&spec.file), due_ns: now_ns },
+            file: FileMark { mark: None, is_looked_at: false, due_ns: now_ns },
             told: Told::default(),
             errands: Vec::new(),
             tellings: Vec::new(),
@@ -174,7 +176,9 @@ impl Case {
             patient,
             notes,
             spawner,
-        }
+        };
+        case.send_to_file();
+        case
     }
 
     /// Whether its return is to be seen as soon as it happens. One that stays away, in a pipeline that stands still
@@ -207,6 +211,7 @@ impl Case {
             What::CaughtUp { incarnation, result } => self.caught_up(incarnation, result, spares, now_ns),
             What::Saved { incarnation, state, took } => self.saved(incarnation, state, took, now_ns),
             What::Given { number, result } => self.given(number, &result, spares, now_ns),
+            What::Seen(mark) => self.seen(mark, spares, now_ns),
             What::Warm { .. } => {}
         }
     }
@@ -417,7 +422,7 @@ impl Case {
         self.collect_lines();
         self.look_at_misses(now_ns);
         self.look_at_worker(now_ns);
-        self.look_at_file(spares, now_ns);
+        self.look_at_file(now_ns);
         let steps = self.succession.tick(self.good_blocks(), now_ns);
         self.carry_out(steps, spares, now_ns);
         self.look_for_return(now_ns);
@@ -510,14 +515,26 @@ impl Case {
         }
     }
 
-    fn look_at_file(&mut self, spares: &mut Spares, now_ns: u64) {
+    fn look_at_file(&mut self, now_ns: u64) {
         if !self.succession.waits_for_file() || now_ns < self.file.due_ns {
             return;
         }
         self.file.due_ns = now_ns.saturating_add(FILE_NS);
-        let mark = mark_of(&self.patient.spec.file);
-        if mark.is_some() && mark != self.file.mark {
-            self.file.mark = mark;
+        self.send_to_file();
+    }
+
+    /// Has somebody look at the file: it may lie on a disk that does not answer.
+    fn send_to_file(&mut self) {
+        if !self.file.is_looked_at {
+            self.file.is_looked_at = errand::look_at_file(self.notes.clone(), self.patient.spec.file.clone());
+        }
+    }
+
+    fn seen(&mut self, mark: Mark, spares: &mut Spares, now_ns: u64) {
+        self.file.is_looked_at = false;
+        let known = *self.file.mark.get_or_insert(mark);
+        if self.succession.waits_for_file() && mark.is_some() && mark != known {
+            self.file.mark = Some(mark);
             self.tell(format!("the file of plugin {} has changed: it is started again", self.patient.name));
             let steps = self.succession.file_changed(now_ns);
             self.carry_out(steps, spares, now_ns);
@@ -620,7 +637,8 @@ impl Case {
             _ => "a new worker",
         };
         // As it is before it is read: who changes it while it is, has changed it.
-        self.file.mark = mark_of(&self.patient.spec.file);
+        self.file.mark = None;
+        self.send_to_file();
         let snapshot = self.snapshots.latest();
         let job = Replacement {
             name: Arc::clone(&self.patient.name),
@@ -782,12 +800,6 @@ fn no_thread() -> Error {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// By what a change of the file is seen.
-fn mark_of(file: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = file.metadata().ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 #[cfg(test)]

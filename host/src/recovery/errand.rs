@@ -1,4 +1,4 @@
-//! What may wait for a worker: starting one, asking for its state, keeping a twin as its model is.
+//! What may wait for a worker: starting one, asking for its state, keeping a twin as its model is; or for a disk.
 //!
 //! Each errand runs on a thread of its own and brings its result back as a [`Note`]; the recovery thread itself never
 //! waits for anybody.
@@ -17,10 +17,10 @@ use crate::plugin::{Nature, check_format, latency_frames};
 use crate::supervisor::{Spare, Spawner};
 use shared::format::Format;
 use shared::ring::UncachedBlocks;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// A worker to be made for a plugin that has been running.
 #[derive(Debug)]
@@ -200,6 +200,23 @@ fn restore(worker: &Worker, snapshot: &Snapshot, now: &Parameters) -> Result<()>
         return Ok(());
     }
     now.list.iter().try_for_each(|(key, value)| worker.set_parameter(key, value).map(|_| ()))
+}
+
+/// By what a change of a file is seen, if it is there.
+pub(super) type Mark = Option<(SystemTime, u64)>;
+
+/// Looks at a plugin's file. Nobody waits for this thread, which the disk may keep for ever; whether there is one.
+pub(super) fn look_at_file(notes: Notes, file: PathBuf) -> bool {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return simulation::errands::send(simulation::errands::Errand::LookAtFile { notes, file }).is_some();
+    }
+    run(notes, move |_| What::Seen(mark_of(&file))).is_some()
+}
+
+pub(super) fn mark_of(file: &Path) -> Mark {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 /// Runs `errand` on a thread of its own. Without a thread there is no note.

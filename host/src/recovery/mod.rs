@@ -29,7 +29,7 @@ use crate::plugin::{Nature, Place};
 use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
-use errand::{NotPrepared, Prepared};
+use errand::{Mark, NotPrepared, Prepared};
 use obituary::Rest;
 use spares::Spares;
 use std::collections::BTreeMap;
@@ -122,6 +122,8 @@ enum What {
         number: u64,
         result: Result<()>,
     },
+    /// The plugin's file is like this now.
+    Seen(Mark),
     Warm {
         python: PathBuf,
         spare: Result<Box<Spare>>,

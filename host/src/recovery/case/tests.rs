@@ -203,3 +203,30 @@ fn at_the_end_one_that_the_kernel_does_not_let_go_of_is_waited_for_and_told_once
         assert_eq!(lines.count(), 1, "{told:?}");
     }
 }
+
+#[test]
+fn the_file_of_one_that_is_given_up_is_compared_with_what_it_was_when_it_was_read_last() {
+    let mut scene = Scene::new(Standby::None);
+    let seen = |scene: &mut Scene, seconds: u64| {
+        let mark = Some((std::time::UNIX_EPOCH, seconds));
+        scene.case.hear(What::Seen(mark), &mut scene.spares, 100 * S);
+        scene.stage.told().iter().any(|line| line.contains("has changed"))
+    };
+    assert!(scene.case.file.is_looked_at, "at once");
+    assert!(!seen(&mut scene, 1) && !seen(&mut scene, 2), "it plays");
+    scene.first.stick();
+    scene.hear_ends(S);
+    for n in 0..100 {
+        scene.look(S + n * S / 10);
+        let Some(incarnation) = scene.case.heir.as_ref().map(|heir| heir.incarnation) else { continue };
+        let result = Err(NotPrepared { why: no_thread(), restoring: false, remains: None });
+        scene.case.hear(What::Prepared { incarnation, result }, &mut scene.spares, S + n * S / 10);
+    }
+    assert!(scene.case.succession.waits_for_file() && scene.case.file.is_looked_at);
+    assert!(!seen(&mut scene, 2), "it was read like this");
+    assert!(!scene.case.file.is_looked_at);
+    scene.look(50 * S);
+    assert!(scene.case.file.is_looked_at);
+    assert!(!seen(&mut scene, 2) && seen(&mut scene, 3));
+    assert!(!scene.case.succession.is_given_up(), "it is started again");
+}

@@ -16,6 +16,7 @@ pub(in super::super) enum Errand {
     CatchUp { notes: Notes, incarnation: u32, twin: Arc<Worker>, version: u64 },
     Save { notes: Notes, incarnation: u32, worker: Arc<Worker> },
     Give { notes: Notes, twin: Arc<Worker>, number: u64 },
+    LookAtFile { notes: Notes, file: PathBuf },
 }
 
 thread_local! {

@@ -1,7 +1,7 @@
 //! Everything but the audio thread: workers, the kernel and the supervisor's thread, simulated; and the real recovery
 //! thread's code. Things happen one after the other, each at its time.
 
-use super::super::errand::{NotPrepared, Prepared, Replacement};
+use super::super::errand::{Mark, NotPrepared, Prepared, Replacement, mark_of};
 use super::super::hang;
 use super::super::{Notes, Order, Patient, Watch, What};
 use super::actor::Actor;
@@ -67,6 +67,10 @@ enum Happening {
         notes: Notes,
         twin: Arc<Worker>,
         number: u64,
+    },
+    Seen {
+        notes: Notes,
+        mark: Mark,
     },
     /// The recovery thread runs, unless it was put off.
     Recovery,
@@ -413,6 +417,7 @@ impl World {
                 let result = if twin.is_gone() { Err(failed()) } else { Ok(()) };
                 notes.send(What::Given { number, result });
             }
+            Happening::Seen { notes, mark } => notes.send(What::Seen(mark)),
             Happening::Recovery => self.recover(),
         }
     }
@@ -492,6 +497,11 @@ impl World {
             Errand::Give { notes, twin, number } => {
                 let after_ns = self.rng.within(MS / 2, 20 * MS);
                 self.after_ns(after_ns, Happening::Given { notes, twin, number });
+            }
+            Errand::LookAtFile { notes, file } => {
+                let mark = mark_of(&file);
+                let after_ns = self.rng.within(MS / 10, 5 * MS);
+                self.after_ns(after_ns, Happening::Seen { notes, mark });
             }
         }
     }
