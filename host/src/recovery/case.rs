@@ -329,7 +329,7 @@ impl Case {
             // It may live on, but is not what it is to stand in for.
             Err(why) => {
                 let worker = self.heir.as_ref().and_then(|heir| heir.worker.as_deref());
-                let remains = worker.map(|worker| Box::new(Remains::of(worker)));
+                let remains = worker.map(|worker| Box::new(Remains::so_far(worker)));
                 self.not_prepared(incarnation, Failed { why, remains, state: None }, spares, now_ns);
             }
         }

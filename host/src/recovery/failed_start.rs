@@ -28,12 +28,18 @@ pub(super) struct Remains {
 impl Remains {
     /// Of one that failed. Waits for its end if it is gone.
     pub(super) fn of(worker: &Worker) -> Self {
+        let death = worker.is_gone().then(|| worker.wait_death(DEATH_WITHIN)).flatten();
+        Self { death, ..Self::so_far(worker) }
+    }
+
+    /// What is known of it by now.
+    pub(super) fn so_far(worker: &Worker) -> Self {
         let loaded = worker.loaded();
         Self {
             pid: worker.pid(),
             title: format!("{} {}", loaded.name, loaded.version),
             python_version: worker.hello().python.clone(),
-            death: worker.is_gone().then(|| worker.wait_death(DEATH_WITHIN)).flatten(),
+            death: worker.death(),
         }
     }
 }
