@@ -14,6 +14,7 @@ test: setup-tests
 	@echo "building; the first time takes some minutes"
 	@cargo build --locked -p host -p worker
 	cargo test --locked --workspace --exclude worker
+	cargo test --locked --release -p tests --test sweep
 	.venv/bin/python -m pytest -q plugins_py/tests
 
 lint: setup-tests

@@ -70,6 +70,8 @@ pub(super) struct Case {
     told: Told,
     errands: Vec<JoinHandle<()>>,
     tellings: Vec<Telling>,
+    /// What is told after them.
+    afterwards: Vec<String>,
     /// Whoever dies was asked to.
     is_over: bool,
 }
@@ -172,6 +174,7 @@ impl Case {
             told: Told::default(),
             errands: Vec::new(),
             tellings: Vec::new(),
+            afterwards: Vec::new(),
             is_over: false,
             patient,
             notes,
@@ -550,7 +553,7 @@ impl Case {
         let words = obituary::replaced(was, back, self.patient.policy);
         match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
             Some(obituary) => obituary.done = Some(words),
-            None => self.tell(format!("plugin {} is back: {words}", self.patient.name)),
+            None => self.afterwards.push(format!("plugin {} is back: {words}", self.patient.name)),
         }
     }
 
@@ -731,6 +734,7 @@ impl Case {
         // What follows from a death is told after it.
         if self.tellings.is_empty() && self.obituaries.iter().all(|obituary| obituary.is_told) {
             self.publish_failed_starts(reports);
+            self.tell_afterwards();
         }
         self.publish(reports, |obituary| obituary.is_whole(now_ns));
         let teller = self.spawner.teller();
@@ -745,6 +749,10 @@ impl Case {
             self.patient.care.known().last_death = Some(obituary.how());
             self.tellings.extend(obituary.publish(&self.patient, reports, self.spawner.teller()));
         }
+    }
+
+    fn tell_afterwards(&mut self) {
+        std::mem::take(&mut self.afterwards).into_iter().for_each(|text| self.tell(text));
     }
 
     fn publish_failed_starts(&mut self, reports: Option<&Path>) {
@@ -766,6 +774,7 @@ impl Case {
         self.collect_lines();
         self.publish(reports, Obituary::has_ended);
         self.publish_failed_starts(reports);
+        self.tell_afterwards();
         self.patient.care.known().twin = None;
         let Self { mut obituaries, patient, spawner, tellings, errands, .. } = self;
         obituaries.retain(|obituary| !obituary.is_told);
