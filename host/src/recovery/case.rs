@@ -3,6 +3,9 @@
 //! For the recovery thread. Decisions are in `succession`, `hang` and `snapshots`; here they are carried out. Nothing
 //! here waits.
 
+mod saving;
+mod telling;
+
 use super::absence::Absence;
 use super::errand::{self, Mark, NotPrepared, Prepared, Replacement};
 use super::failed_start::{FailedStart, Remains};
@@ -15,16 +18,18 @@ use super::succession::{Step, Succession};
 use super::{Notes, Patient, What};
 use crate::crash::Timestamp;
 use crate::error::{Error, Kind, Result};
-use crate::plugin::cause::{Cause, attribute};
+use crate::plugin::cause::Cause;
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
 use crate::plugin::worker::Worker;
-use crate::supervisor::{Because, Condition, Event, Spawner};
+use crate::supervisor::{Because, Condition, Spawner};
+use saving::Saving;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use telling::Told;
 
 /// Blocks in a row that are not fit to be played, after which a plugin is at fault: and at least for so long.
 const UNFIT_BLOCKS: u32 = 20;
@@ -35,13 +40,8 @@ const FLOODS: u64 = 3;
 const OWED_BLOCKS: u64 = 3;
 /// How often the file of a plugin that was given up is looked at.
 const FILE_NS: u64 = 1_000_000_000;
-/// A save that takes long is repeated more rarely: it takes no more than this part of the time.
-const SAVE_SHARE: u32 = 200;
 /// How long the return of a plugin is looked for closely.
 const AWAITED_NS: u64 = 15_000_000_000;
-/// How many more late blocks are worth a line, and how often there is one at most.
-const TELL_LATE_BLOCKS: u64 = 10;
-const TELL_LATE_NS: u64 = 10_000_000_000;
 
 /// A plugin under watch.
 #[derive(Debug)]
@@ -102,15 +102,6 @@ struct Heir {
     uncached: Option<shared::ring::UncachedBlocks>,
 }
 
-#[derive(Debug)]
-struct Saving {
-    is_under_way: bool,
-    /// Of the parameters, when it was asked for.
-    version: u64,
-    due_ns: u64,
-    failed: bool,
-}
-
 /// The file as it was when it was loaded last.
 #[derive(Debug)]
 struct FileMark {
@@ -126,16 +117,6 @@ struct Failed {
     remains: Option<Box<Remains>>,
     /// The state that it was given.
     state: Option<Arc<[u8]>>,
-}
-
-/// What has been told already.
-#[derive(Debug, Default)]
-struct Told {
-    moves: u32,
-    late: u64,
-    late_at_ns: u64,
-    /// Why it could not be started the last time.
-    not_started: String,
 }
 
 impl Case {
@@ -256,16 +237,6 @@ impl Case {
         self.carry_out(steps, spares, now_ns);
     }
 
-    /// One that stands by with a state that is not to be used any more is of no use.
-    fn disown(&mut self, number: u64, spares: &mut Spares, now_ns: u64) {
-        let has_it = |heir: &mut Heir| heir.snapshot.as_ref().is_some_and(|it| it.number == number);
-        if let Some(heir) = self.heir.take_if(has_it) {
-            self.patient.care.known().twin = None;
-            let steps = self.succession.failed(heir.incarnation, now_ns);
-            self.carry_out(steps, spares, now_ns);
-        }
-    }
-
     fn begin_absence(&mut self, now_ns: u64) {
         self.absence.get_or_insert(Absence::begin(self.gaps_seen, now_ns));
         self.patient.care.known().down = Some("another one is to take over".to_owned());
@@ -359,54 +330,6 @@ impl Case {
         }
     }
 
-    fn saved(&mut self, incarnation: u32, state: Result<Option<Vec<u8>>>, took: Duration, now_ns: u64) {
-        self.saving.is_under_way = false;
-        let pause = self.patient.spec.snapshot_every.max(took * SAVE_SHARE);
-        self.saving.due_ns = now_ns.saturating_add(nanos(pause));
-        let is_its = self.playing.as_ref().is_some_and(|playing| playing.incarnation == incarnation);
-        match state {
-            Ok(Some(state)) if is_its => {
-                let bytes: Arc<[u8]> = state.into();
-                self.saving.failed = false;
-                if let Some(snapshot) = self.snapshots.take(bytes, self.saving.version, self.good_blocks()) {
-                    self.give(snapshot);
-                }
-            }
-            Ok(_) => {}
-            // That of one that has died meanwhile is no news.
-            Err(why) if !self.saving.failed && is_its && self.is_playing() => {
-                self.saving.failed = true;
-                self.tell(format!("the state of plugin {} can't be saved: {why}", self.patient.name));
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Keeps a twin as the one that plays is. From now on this is the state that it has.
-    fn give(&mut self, snapshot: Snapshot) {
-        let Some(heir) = &mut self.heir else { return };
-        let known = self.patient.care.known();
-        let (twin, now) = (known.twin.clone(), known.parameters.clone());
-        drop(known);
-        let Some(twin) = twin else { return };
-        if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
-            let errand = errand::give(self.notes.clone(), twin, snapshot.clone(), now);
-            if errand.is_some() {
-                heir.snapshot = Some(snapshot);
-                self.saving.is_under_way = true;
-            }
-            self.errands.extend(errand);
-        }
-    }
-
-    fn given(&mut self, number: u64, result: &Result<()>, spares: &mut Spares, now_ns: u64) {
-        self.saving.is_under_way = false;
-        if result.is_err() {
-            self.snapshots.failed(number);
-            self.disown(number, spares, now_ns);
-        }
-    }
-
     pub(super) fn restart(&mut self, spares: &mut Spares, now_ns: u64) {
         let steps = self.succession.restart(now_ns);
         self.carry_out(steps, spares, now_ns);
@@ -446,31 +369,6 @@ impl Case {
                 // The audio thread may let go of it before anybody has told of its end.
                 None => self.returned.push(line),
             }
-        }
-    }
-
-    fn look_at_misses(&mut self, now_ns: u64) {
-        let mut known = self.patient.care.known();
-        known.times.drain();
-        while let Ok(miss) = self.patient.misses.pop() {
-            match attribute(&miss) {
-                Cause::Dead => self.unanswered += 1,
-                cause => known.causes.add(cause),
-            }
-        }
-        let is_known = self.obituaries.last().is_none_or(|last| last.is_told || last.has_ended());
-        if is_known && self.playing.as_ref().is_none_or(|playing| !playing.worker.is_gone()) {
-            let last = self.obituaries.last().and_then(Obituary::unanswered_cause);
-            self.last_end = last.unwrap_or(self.last_end);
-            (0..std::mem::take(&mut self.unanswered)).for_each(|_| known.causes.add(self.last_end));
-        }
-        let late = self.patient.stats.counts().late;
-        let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;
-        let causes = is_due.then(|| known.causes.to_string());
-        drop(known);
-        if let Some(causes) = causes {
-            (self.told.late, self.told.late_at_ns) = (late, now_ns.saturating_add(TELL_LATE_NS));
-            self.tell(format!("plugin {} lost blocks, so far {causes}", self.patient.name));
         }
     }
 
@@ -555,56 +453,6 @@ impl Case {
             Some(obituary) => obituary.done = Some(words),
             None => self.afterwards.push(format!("plugin {} is back: {words}", self.patient.name)),
         }
-    }
-
-    fn save_if_due(&mut self, now_ns: u64) {
-        let every = self.patient.spec.snapshot_every;
-        let Some(playing) = self.playing.as_ref().filter(|playing| !playing.abandoned) else { return };
-        let is_due = !every.is_zero() && !self.saving.is_under_way && now_ns >= self.saving.due_ns;
-        if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
-            return;
-        }
-        // One that owes blocks may be about to hang, which is not to be taken for a long save.
-        let progress = self.patient.stats.progress();
-        let owed = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        if owed(&progress.asked).wrapping_sub(owed(&progress.answered)) > 1 {
-            return;
-        }
-        let worker = Arc::clone(&playing.worker);
-        self.saving.version = self.patient.care.known().parameters.version;
-        let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
-        self.saving.is_under_way = errand.is_some();
-        self.errands.extend(errand);
-    }
-
-    /// Whether that is why it could not be started the last time.
-    fn knows(&mut self, why: &Error) -> bool {
-        let why = why.to_string();
-        let is_known = why == self.told.not_started;
-        self.told.not_started = why;
-        is_known
-    }
-
-    fn tell_moves(&mut self) {
-        // SYNC: moves; with Release in `plugin::remote`.
-        let moves = self.patient.stats.progress().moves.load(Ordering::Acquire);
-        if moves == std::mem::replace(&mut self.told.moves, moves) {
-            return;
-        }
-        let name = &self.patient.name;
-        let text = match self.patient.stats.added_frames() {
-            0 => format!(
-                "plugin {name} was fast enough for long: it is same-block again, without added latency"
-            ),
-            frames => {
-                let causes = self.patient.care.known().causes.to_string();
-                format!(
-                    "plugin {name} missed its deadline too often ({causes}): it is pipelined now, its output comes \
-                     {frames} frames later"
-                )
-            }
-        };
-        self.tell(text);
     }
 
     // --- what is done ---
@@ -713,54 +561,6 @@ impl Case {
         }
     }
 
-    /// Says what is done about the last death, as far as that is decided.
-    fn settle(&mut self, done: &str) {
-        let policy = self.patient.policy;
-        let words = format!("its blocks are replaced ({policy}), {done}");
-        self.patient.care.known().down = Some(done.to_owned());
-        let failed = self.failed_starts.last_mut().filter(|failed| failed.done.is_none());
-        let is_told = failed.map(|failed| failed.done = Some(words.clone())).is_some();
-        match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
-            Some(obituary) => obituary.done = Some(words),
-            None if is_told => {}
-            None => self.tell(format!("plugin {}: {words}", self.patient.name)),
-        }
-    }
-
-    /// Publishes the failed starts, and the obituaries that are whole.
-    pub(super) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
-        let now = Instant::now();
-        self.tellings.retain(|telling| !telling.is_told(now));
-        // What follows from a death is told after it.
-        if self.tellings.is_empty() && self.obituaries.iter().all(|obituary| obituary.is_told) {
-            self.publish_failed_starts(reports);
-            self.tell_afterwards();
-        }
-        self.publish(reports, |obituary| obituary.is_whole(now_ns));
-        let teller = self.spawner.teller();
-        for overdue in self.obituaries.iter_mut().filter(|obituary| obituary.is_overdue(now_ns)) {
-            overdue.tell_unended(&self.patient, &teller);
-            self.patient.care.known().last_death = Some(overdue.how());
-        }
-    }
-
-    fn publish(&mut self, reports: Option<&Path>, which: impl Fn(&Obituary) -> bool) {
-        for obituary in self.obituaries.extract_if(.., |obituary| which(obituary)) {
-            self.patient.care.known().last_death = Some(obituary.how());
-            self.tellings.extend(obituary.publish(&self.patient, reports, self.spawner.teller()));
-        }
-    }
-
-    fn tell_afterwards(&mut self) {
-        std::mem::take(&mut self.afterwards).into_iter().for_each(|text| self.tell(text));
-    }
-
-    fn publish_failed_starts(&mut self, reports: Option<&Path>) {
-        for failed in self.failed_starts.drain(..) {
-            self.tellings.extend(failed.publish(&self.patient, reports, self.spawner.teller()));
-        }
-    }
-
     /// Whoever dies from now on was asked to.
     pub(super) fn stop(&mut self) {
         self.succession.stop(crate::clock::now_ns());
@@ -796,10 +596,6 @@ impl Case {
 
     fn good_since(&self, before: u64) -> u64 {
         self.patient.stats.counts().good.saturating_sub(before)
-    }
-
-    fn tell(&self, text: String) {
-        self.spawner.teller().tell(Event::Told { plugin: Arc::clone(&self.patient.name), text });
     }
 }
 

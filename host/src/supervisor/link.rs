@@ -19,6 +19,7 @@ use shared::ring::HostWaker;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -153,6 +154,24 @@ impl Link {
         let gone = Arc::new(AtomicBool::new(false));
         let stepped_back = OnceLock::new();
         Self { process, control, bell, gone, stepped_back, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Reaps the process, which has ended, on a thread of its own: the kernel may be at it for long, with the memory of
+    /// a large process and with what others are just reading of it in `/proc`. The bell rings when that is done.
+    pub(super) fn reap(self: &Arc<Self>) -> Receiver<Ending> {
+        let (send, receive) = sync_channel(1);
+        let link = Arc::clone(self);
+        let theirs = send.clone();
+        let reap = move || {
+            // Nobody listens any more if the supervisor's thread has ended.
+            let _ = theirs.send(link.process.reap());
+            link.bell.ring();
+        };
+        if std::thread::Builder::new().name("nda-reap".into()).spawn(reap).is_err() {
+            let _ = send.send(self.process.reap());
+            self.bell.ring();
+        }
+        receive
     }
 
     /// Lets a worker just started go after others.

@@ -162,14 +162,13 @@ impl Process {
         while wait().is_err_and(|why| why == Errno::INTR) {}
     }
 
-    /// Reaps the process if it has ended, without waiting.
-    pub(super) fn reap(&self) -> Option<Ending> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    /// Reaps the process, which has ended: the kernel may take long over it.
+    pub(super) fn reap(&self) -> Ending {
         loop {
-            match waitid(WaitId::PidFd(self.pidfd()), options) {
-                Ok(status) => return status.as_ref().map(Ending::from),
+            match waitid(WaitId::PidFd(self.pidfd()), WaitIdOptions::EXITED) {
+                Ok(status) => return status.as_ref().map_or(Ending::Unknown, Ending::from),
                 Err(Errno::INTR) => {}
-                Err(_) => return Some(Ending::Unknown),
+                Err(_) => return Ending::Unknown,
             }
         }
     }

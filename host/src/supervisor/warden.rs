@@ -52,7 +52,7 @@ impl Warden {
     }
 
     /// How it ended.
-    pub(super) fn reap(&self) -> Option<Ending> {
+    pub(super) fn reap(&self) -> Ending {
         self.process.reap()
     }
 

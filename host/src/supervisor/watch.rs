@@ -266,8 +266,7 @@ impl Watch {
     }
 
     fn lose_warden(&mut self) {
-        if let Some(how) = self.warden.as_ref().and_then(Warden::reap) {
-            self.warden = None;
+        if let Some(how) = self.warden.take().map(|warden| warden.reap()) {
             self.tell(warden::ended(how));
         }
     }
@@ -337,6 +336,8 @@ struct Watched {
     sampled: Instant,
     /// It was told that it takes too much processor time.
     is_greedy: bool,
+    /// It has ended, and is being reaped.
+    reaping: Option<Receiver<Ending>>,
 }
 
 impl Watched {
@@ -362,11 +363,15 @@ impl Watched {
             bounds: Bounds::default(),
             sampled: Instant::now(),
             is_greedy: false,
+            reaping: None,
         }
     }
 
     /// Messages before the end, so that the last words of a worker come before the news of its death.
     fn watch<'a>(&'a self, i: usize, fds: &mut Vec<PollFd<'a>>, which: &mut Vec<Ready>) {
+        if self.reaping.is_some() {
+            return;
+        }
         let mut add = |fd, ready| {
             fds.push(fd);
             which.push(ready);
@@ -385,6 +390,9 @@ impl Watched {
 
     /// When something is to be done though nothing happens.
     fn due_in(&self, now: Instant) -> Option<Duration> {
+        if self.reaping.is_some() {
+            return None;
+        }
         let soon =
             self.deaf.is_some() || self.budget.untold() != Dropped::default() || !self.last_words.is_empty();
         let kill = self
@@ -412,6 +420,9 @@ impl Watched {
 
     fn tick(&mut self, now: Instant, reporter: &Reporter) {
         self.link.run_hooks();
+        if self.reaping.is_some() {
+            return self.end_if_reaped(reporter);
+        }
         self.doom(now);
         self.measure(now, reporter);
         if self.deaf.is_some_and(|until| now > until) {
@@ -427,7 +438,7 @@ impl Watched {
 
     /// One without a plugin has nobody in it who could take too much.
     fn is_measured(&self) -> bool {
-        self.doomed.is_none() && self.link.bounds().is_some()
+        self.doomed.is_none() && self.reaping.is_none() && self.link.bounds().is_some()
     }
 
     fn take_count(&mut self, crowds: &Crowds) {
@@ -613,6 +624,9 @@ impl Watched {
     /// The process has ended. The audio thread first; then its last words, its group, its remains; then
     /// everybody who waits for it.
     fn bury(&mut self, reporter: &Reporter) {
+        if self.reaping.is_some() {
+            return;
+        }
         self.link.set_gone();
         self.link.process.kill_group();
         self.hear(LAST_MESSAGES, reporter);
@@ -623,8 +637,16 @@ impl Watched {
                 pipe.finish(&mut |line| self.line(source, line, reporter));
             }
         }
-        let Some(ending) = self.link.process.reap() else { return };
-        self.end(ending, reporter);
+        self.reaping = Some(self.link.reap());
+    }
+
+    /// Ends what there is of a worker that has been reaped.
+    fn end_if_reaped(&mut self, reporter: &Reporter) {
+        match self.reaping.as_ref().map(Receiver::try_recv) {
+            Some(Ok(ending)) => self.end(ending, reporter),
+            Some(Err(TryRecvError::Disconnected)) => self.end(Ending::Unknown, reporter),
+            Some(Err(TryRecvError::Empty)) | None => {}
+        }
     }
 
     fn last_said(&mut self) -> LastSaid {
@@ -653,8 +675,10 @@ impl Drop for Watched {
     /// However the thread ends: nobody waits for a worker that nobody watches.
     fn drop(&mut self) {
         if !self.link.is_ended() {
-            self.link.process.kill();
-            self.link.process.kill_group();
+            if self.reaping.is_none() {
+                self.link.process.kill();
+                self.link.process.kill_group();
+            }
             let said = self.last_said();
             self.link.end(Ending::Unknown, said);
         }

@@ -1,0 +1,136 @@
+//! What the user is told of a plugin: why its blocks are late, that it moved, how it ended and what was done.
+//!
+//! A part of [`Case`]. One line for one thing, in the order in which things happened.
+
+use super::Case;
+use crate::error::Error;
+use crate::plugin::cause::{Cause, attribute};
+use crate::recovery::obituary::Obituary;
+use crate::supervisor::Event;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// How many more late blocks are worth a line, and how often there is one at most.
+const TELL_LATE_BLOCKS: u64 = 10;
+const TELL_LATE_NS: u64 = 10_000_000_000;
+
+/// What has been told already.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) moves: u32,
+    pub(super) late: u64,
+    pub(super) late_at_ns: u64,
+    /// Why it could not be started the last time.
+    pub(super) not_started: String,
+}
+
+impl Case {
+    pub(super) fn look_at_misses(&mut self, now_ns: u64) {
+        let mut known = self.patient.care.known();
+        known.times.drain();
+        while let Ok(miss) = self.patient.misses.pop() {
+            match attribute(&miss) {
+                Cause::Dead => self.unanswered += 1,
+                cause => known.causes.add(cause),
+            }
+        }
+        let is_known = self.obituaries.last().is_none_or(|last| last.is_told || last.has_ended());
+        if is_known && self.playing.as_ref().is_none_or(|playing| !playing.worker.is_gone()) {
+            let last = self.obituaries.last().and_then(Obituary::unanswered_cause);
+            self.last_end = last.unwrap_or(self.last_end);
+            (0..std::mem::take(&mut self.unanswered)).for_each(|_| known.causes.add(self.last_end));
+        }
+        let late = self.patient.stats.counts().late;
+        let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;
+        let causes = is_due.then(|| known.causes.to_string());
+        drop(known);
+        if let Some(causes) = causes {
+            (self.told.late, self.told.late_at_ns) = (late, now_ns.saturating_add(TELL_LATE_NS));
+            self.tell(format!("plugin {} lost blocks, so far {causes}", self.patient.name));
+        }
+    }
+
+    /// Whether that is why it could not be started the last time.
+    pub(super) fn knows(&mut self, why: &Error) -> bool {
+        let why = why.to_string();
+        let is_known = why == self.told.not_started;
+        self.told.not_started = why;
+        is_known
+    }
+
+    pub(super) fn tell_moves(&mut self) {
+        // SYNC: moves; with Release in `plugin::remote`.
+        let moves = self.patient.stats.progress().moves.load(Ordering::Acquire);
+        if moves == std::mem::replace(&mut self.told.moves, moves) {
+            return;
+        }
+        let name = &self.patient.name;
+        let text = match self.patient.stats.added_frames() {
+            0 => format!(
+                "plugin {name} was fast enough for long: it is same-block again, without added latency"
+            ),
+            frames => {
+                let causes = self.patient.care.known().causes.to_string();
+                format!(
+                    "plugin {name} missed its deadline too often ({causes}): it is pipelined now, its output comes \
+                     {frames} frames later"
+                )
+            }
+        };
+        self.tell(text);
+    }
+
+    /// Says what is done about the last death, as far as that is decided.
+    pub(super) fn settle(&mut self, done: &str) {
+        let policy = self.patient.policy;
+        let words = format!("its blocks are replaced ({policy}), {done}");
+        self.patient.care.known().down = Some(done.to_owned());
+        let failed = self.failed_starts.last_mut().filter(|failed| failed.done.is_none());
+        let is_told = failed.map(|failed| failed.done = Some(words.clone())).is_some();
+        match self.obituaries.iter_mut().rev().find(|obituary| obituary.done.is_none()) {
+            Some(obituary) => obituary.done = Some(words),
+            None if is_told => {}
+            None => self.tell(format!("plugin {}: {words}", self.patient.name)),
+        }
+    }
+
+    /// Publishes the failed starts, and the obituaries that are whole.
+    pub(in crate::recovery) fn report(&mut self, reports: Option<&Path>, now_ns: u64) {
+        let now = Instant::now();
+        self.tellings.retain(|telling| !telling.is_told(now));
+        // What follows from a death is told after it.
+        if self.tellings.is_empty() && self.obituaries.iter().all(|obituary| obituary.is_told) {
+            self.publish_failed_starts(reports);
+            self.tell_afterwards();
+        }
+        self.publish(reports, |obituary| obituary.is_whole(now_ns));
+        let teller = self.spawner.teller();
+        for overdue in self.obituaries.iter_mut().filter(|obituary| obituary.is_overdue(now_ns)) {
+            overdue.tell_unended(&self.patient, &teller);
+            self.patient.care.known().last_death = Some(overdue.how());
+        }
+    }
+
+    pub(super) fn publish(&mut self, reports: Option<&Path>, which: impl Fn(&Obituary) -> bool) {
+        for obituary in self.obituaries.extract_if(.., |obituary| which(obituary)) {
+            self.patient.care.known().last_death = Some(obituary.how());
+            self.tellings.extend(obituary.publish(&self.patient, reports, self.spawner.teller()));
+        }
+    }
+
+    pub(super) fn tell_afterwards(&mut self) {
+        std::mem::take(&mut self.afterwards).into_iter().for_each(|text| self.tell(text));
+    }
+
+    pub(super) fn publish_failed_starts(&mut self, reports: Option<&Path>) {
+        for failed in self.failed_starts.drain(..) {
+            self.tellings.extend(failed.publish(&self.patient, reports, self.spawner.teller()));
+        }
+    }
+
+    pub(super) fn tell(&self, text: String) {
+        self.spawner.teller().tell(Event::Told { plugin: Arc::clone(&self.patient.name), text });
+    }
+}
