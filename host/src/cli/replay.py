@@ -298,7 +298,7 @@ def end_with(host):
     try:
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGHUP)
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     except Exception:  # noqa: BLE001 - whatever it is that this Python lacks
         return
     if os.getppid() != host:
