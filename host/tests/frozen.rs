@@ -41,7 +41,7 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !happened() {
         assert!(Instant::now() < end, "waited for {what}");
-        thread::sleep(Duration::from_millis(1));
+        thread::park_timeout(Duration::from_millis(1));
     }
 }
 

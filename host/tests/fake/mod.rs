@@ -18,7 +18,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -204,8 +204,10 @@ impl Player {
             }
             ("waits for a file when set", Ask::SetParameter { .. }) => {
                 fs::write("asked", "").unwrap();
-                while !Path::new("go").exists() {
-                    std::thread::sleep(Duration::from_millis(1));
+                // Bounded: a test that fails leaves nobody waiting.
+                let end = Instant::now() + LONG;
+                while !Path::new("go").exists() && Instant::now() < end {
+                    std::thread::park_timeout(Duration::from_millis(1));
                 }
             }
             ("says garbage", Ask::Load { .. }) => send(&[0xff; 17]),
