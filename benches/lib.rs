@@ -3,6 +3,7 @@
 //! Nothing here is timed.
 
 pub mod bare;
+pub mod report;
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
