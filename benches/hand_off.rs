@@ -20,7 +20,7 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::ClockId;
 use shared::clock::{now_ns, timespec};
-use shared::control::Control;
+use shared::control::{Control, Handles};
 use shared::layout::Layout;
 use shared::ring::{HostEnd, Notes, Scrub, Stamps, Status, Waited, Wake, WorkerEnd};
 use std::os::fd::{AsFd, OwnedFd};
@@ -191,7 +191,7 @@ fn ring() -> Outcome<HandOff> {
     let (mut end, handles) = HostEnd::create(layout()?)?;
     let (control, theirs) = Control::pair()?;
     let peer = Peer::start("ring-peer", theirs.into_fd())?;
-    if !control.try_send_handles(&0_u32, &handles)? {
+    if !control.try_send_fds(&0_u32, &handles.as_fds())? {
         return Err("the control socket is full".into());
     }
     Ok(HandOff {
@@ -213,8 +213,8 @@ fn ring() -> Outcome<HandOff> {
 /// The other side of [`ring`].
 fn serve_ring() -> Outcome {
     let control = Control::from_fd(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let (_, handles) = control.receive::<u32>()?;
-    let mut end = WorkerEnd::map(&handles.ok_or("no segments")?, layout()?)?;
+    let (_, fds) = control.receive::<u32>()?;
+    let mut end = WorkerEnd::map(&Handles::from_fds(fds).ok_or("no segments")?, layout()?)?;
     while end.wait(now_ns() + PATIENCE_NS, &AtomicBool::new(false)) == Wake::Block {
         end.begin();
         end.answer(Status::Good, Stamps::default(), Notes::default());

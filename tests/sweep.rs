@@ -72,8 +72,8 @@ fn negate(samples: &mut [f32]) {
 fn play_the_worker() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let control = Control::from_fd(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let (_, handles) = control.receive::<bool>().unwrap();
-    let mut end = WorkerEnd::map(&handles.unwrap(), layout()).unwrap();
+    let (_, fds) = control.receive::<bool>().unwrap();
+    let mut end = WorkerEnd::map(&Handles::from_fds(fds).unwrap(), layout()).unwrap();
     ptrace::traceme().unwrap();
     control.send(&gettid().as_raw()).unwrap();
     end.begin();
@@ -122,7 +122,7 @@ impl Worker {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        assert!(control.try_send_handles(&true, handles).unwrap());
+        assert!(control.try_send_fds(&true, &handles.as_fds()).unwrap());
         // Not the process's first one: the test harness has that.
         let (thread, _) = control.receive().unwrap();
         let worker = Self { process, thread: Pid::from_raw(thread) };

@@ -1,11 +1,13 @@
 //! A chain: processors in a row, run on the audio thread, with the latency they add up to.
 //!
 //! The heart of the library: put a [`Chain`] into any audio callback. Processors that want to be pipelined,
-//! and whatever stands between them, share one section and the latency of one.
+//! and whatever stands between them, share one section and the latency of one. Python plugins in a row that are waited
+//! for within the block hand it on to each other.
 
 use crate::block::Block;
 use crate::clock::now_ns;
 use crate::error::Result;
+use crate::plugin::relay;
 use crate::processor::{Processor, Turn};
 use crate::section::{self, SectionThread};
 use crate::telemetry::PluginStats;
@@ -48,6 +50,7 @@ impl Chain {
             processors.insert(first, Box::new(remote));
             section = Some(thread);
         }
+        let processors = relay::join(format, processors);
         Ok(Self { format, processors, latency_frames, section })
     }
 
@@ -118,10 +121,10 @@ pub(crate) fn run(
     start_ns: u64,
     budget_ns: u64,
 ) {
-    let waiting = processors.iter().map(|p| u32::from(p.waits())).sum();
+    let waiting = processors.iter().map(|p| p.waits()).sum();
     let mut waiting_after = waiting;
     for processor in processors {
-        waiting_after -= u32::from(processor.waits());
+        waiting_after -= processor.waits();
         processor.process(block, &Turn { start_ns, budget_ns, waiting, waiting_after });
     }
 }

@@ -5,9 +5,10 @@
 //! dropped elsewhere too.
 
 use crate::block::Block;
+use std::any::Any;
 
 /// Changes a block of audio in place.
-pub trait Processor: Send {
+pub trait Processor: Any + Send {
     /// What the user calls it.
     fn name(&self) -> &str;
 
@@ -15,7 +16,7 @@ pub trait Processor: Send {
     ///
     /// # Real-time
     /// Called on the audio thread: must not allocate, lock, log, free or make a system call. Only a processor
-    /// that says [`Processor::waits`] may wait, until [`Turn::deadline_ns`] and no longer.
+    /// that [waits](Processor::waits) may do so, until [`Turn::deadline_ns`] and no longer.
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn);
 
     /// How many frames later the result comes out, beside [`Processor::blocks_behind`].
@@ -28,9 +29,9 @@ pub trait Processor: Send {
         0
     }
 
-    /// Whether it waits for somebody else's answer within the block.
-    fn waits(&self) -> bool {
-        false
+    /// For how many answers of somebody else it waits within the block.
+    fn waits(&self) -> u32 {
+        0
     }
 
     /// How many blocks later its result comes because the audio thread never waits for it; 0 if it does, or
@@ -59,6 +60,18 @@ pub struct Seals {
     pub no_ramp: bool,
 }
 
+impl Seals {
+    /// What both forbid.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            no_bypass: self.no_bypass || other.no_bypass,
+            closed: self.closed || other.closed,
+            no_ramp: self.no_ramp || other.no_ramp,
+        }
+    }
+}
+
 /// The time one processor has in one block.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
@@ -66,9 +79,9 @@ pub struct Turn {
     pub start_ns: u64,
     /// Time until the next block should begin.
     pub budget_ns: u64,
-    /// How many processors of this block wait for somebody.
+    /// How many answers of this block are waited for, one after the other.
     pub waiting: u32,
-    /// How many of them come after this one.
+    /// How many of them come after this processor's.
     pub waiting_after: u32,
 }
 

@@ -13,8 +13,9 @@ use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Plan;
 use crate::plugin::line::Line;
+use crate::plugin::relay;
 use crate::plugin::remote::{Remote, Terms};
-use crate::plugin::spec::{Lost, Mode};
+use crate::plugin::spec::{Lost, Mode, Spin};
 use crate::processor::{Processor, Seals};
 use crate::telemetry::{self, PluginStats};
 use shared::control::Handles;
@@ -67,6 +68,7 @@ pub(crate) fn halves(
 ) -> Result<(Remote, Section)> {
     processors.iter_mut().for_each(|p| p.enter_section());
     let terms = terms_of(format, burst, &processors);
+    let processors = relay::join(format, processors);
     let (host_end, end) = ends(format, burst)?;
     let schedule = Schedule { block_ns: format.block_ns(), burst, last_ns: 0 };
     let stop = Arc::new(AtomicBool::new(false));
@@ -89,11 +91,7 @@ fn ends(format: Format, burst: u32) -> Result<(HostEnd, WorkerEnd)> {
 /// A lost block of the section as a whole must not let through what one of its processors would not.
 fn terms_of(format: Format, burst: u32, processors: &[Box<dyn Processor>]) -> Terms {
     let own: u32 = processors.iter().map(|p| p.latency_frames()).sum();
-    let seals = processors.iter().map(|p| p.seals()).fold(Seals::default(), |a, b| Seals {
-        no_bypass: a.no_bypass || b.no_bypass,
-        closed: a.closed || b.closed,
-        no_ramp: a.no_ramp || b.no_ramp,
-    });
+    let seals = processors.iter().map(|p| p.seals()).fold(Seals::default(), Seals::with);
     let plan = Plan {
         lost: if seals.no_bypass { Lost::Mute } else { Lost::Bypass },
         closed: seals.closed,
@@ -107,6 +105,7 @@ fn terms_of(format: Format, burst: u32, processors: &[Box<dyn Processor>]) -> Te
         burst,
         deadline: 0.0,
         scrub: Scrub::Nothing,
+        spin: Spin::Auto,
         adapt: false,
         own_latency_frames: own,
         plan,

@@ -41,6 +41,7 @@ pub struct PluginStats {
     too_loud_blocks: AtomicU64,
     too_loud_samples: AtomicU64,
     flooded: AtomicU64,
+    direct: AtomicU64,
     held_max_ns: AtomicU64,
     /// Blocks lost since the last good one.
     gap: AtomicU64,
@@ -96,6 +97,8 @@ pub struct Counts {
     pub too_loud_samples: u64,
     /// Waits that ended because the worker woke the audio thread again and again for nothing.
     pub flooded: u64,
+    /// Blocks that came straight from the worker before, without the host in between.
+    pub direct: u64,
 }
 
 impl Counts {
@@ -160,6 +163,10 @@ impl PluginStats {
         add(&self.flooded, 1);
     }
 
+    pub(crate) fn count_direct(&self) {
+        add(&self.direct, 1);
+    }
+
     pub(crate) fn note_held(&self, ns: u64) {
         if ns > self.held_max_ns.load(Ordering::Relaxed) {
             self.held_max_ns.store(ns, Ordering::Relaxed);
@@ -199,6 +206,7 @@ impl PluginStats {
             too_loud_blocks: read(&self.too_loud_blocks),
             too_loud_samples: read(&self.too_loud_samples),
             flooded: read(&self.flooded),
+            direct: read(&self.direct),
         }
     }
 }

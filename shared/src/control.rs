@@ -23,6 +23,24 @@ pub struct Handles {
     pub reply: OwnedFd,
 }
 
+/// The most descriptors that come with a message.
+const DESCRIPTORS_MAX: usize = 2;
+
+impl Handles {
+    /// As they are sent.
+    #[must_use]
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.request.as_fd(), self.reply.as_fd()]
+    }
+
+    /// As they were received; `None` if that was another number of descriptors.
+    #[must_use]
+    pub fn from_fds(fds: Vec<OwnedFd>) -> Option<Self> {
+        let [request, reply] = <[OwnedFd; 2]>::try_from(fds).ok()?;
+        Some(Self { request, reply })
+    }
+}
+
 /// Why nothing could be sent or received.
 #[derive(Debug)]
 pub enum ControlError {
@@ -107,17 +125,16 @@ impl Control {
         }
     }
 
-    /// Sends a message with the descriptors of both segments; false if the socket has no room.
+    /// Sends a message with descriptors, two at most; false if the socket has no room.
     ///
     /// # Errors
     /// As [`Control::send`].
-    pub fn try_send_handles(
+    pub fn try_send_fds(
         &self,
         message: &impl Serialize,
-        handles: &Handles,
+        fds: &[BorrowedFd<'_>],
     ) -> Result<bool, ControlError> {
-        let fds = [handles.request.as_fd(), handles.reply.as_fd()];
-        match self.send_with(message, &fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+        match self.send_with(message, fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Err(ControlError::System(Errno::AGAIN)) => Ok(false),
             sent => sent.map(|()| true),
         }
@@ -130,7 +147,7 @@ impl Control {
         flags: SendFlags,
     ) -> Result<(), ControlError> {
         let bytes = message::encode(message)?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(fds));
@@ -139,12 +156,12 @@ impl Control {
         Ok(())
     }
 
-    /// Waits for the next message and the segment descriptors beside it, if any.
+    /// Waits for the next message and the descriptors beside it.
     ///
     /// # Errors
     /// [`ControlError::Closed`] if the peer is gone, [`ControlError::Codec`] for a message that can't be
     /// understood; the next one may still be good.
-    pub fn receive<T: DeserializeOwned>(&self) -> Result<(T, Option<Handles>), ControlError> {
+    pub fn receive<T: DeserializeOwned>(&self) -> Result<(T, Vec<OwnedFd>), ControlError> {
         self.receive_with(RecvFlags::CMSG_CLOEXEC)
     }
 
@@ -152,47 +169,38 @@ impl Control {
     ///
     /// # Errors
     /// As [`Control::receive`].
-    pub fn try_receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<Handles>)>, ControlError> {
+    pub fn try_receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Vec<OwnedFd>)>, ControlError> {
         match self.receive_with(RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT) {
             Err(ControlError::System(Errno::AGAIN)) => Ok(None),
             received => received.map(Some),
         }
     }
 
-    fn receive_with<T: DeserializeOwned>(
-        &self,
-        flags: RecvFlags,
-    ) -> Result<(T, Option<Handles>), ControlError> {
+    fn receive_with<T: DeserializeOwned>(&self, flags: RecvFlags) -> Result<(T, Vec<OwnedFd>), ControlError> {
         let mut bytes = vec![0; message::LIMIT];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let got = io::retry_on_intr(|| {
             net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)
         })?;
         // Taken out of the buffer even if the message is bad, so that they are closed.
-        let handles = handles_of(&mut ancillary);
+        let fds = descriptors(&mut ancillary);
         if got.bytes == 0 {
             return Err(ControlError::Closed);
         }
         if got.flags.contains(ReturnFlags::TRUNC) {
             return Err(ControlError::Codec(CodecError::TooLong));
         }
-        Ok((message::decode(&bytes[..got.bytes])?, handles))
+        Ok((message::decode(&bytes[..got.bytes])?, fds))
     }
 }
 
-fn handles_of(ancillary: &mut RecvAncillaryBuffer<'_>) -> Option<Handles> {
-    let mut fds: Vec<OwnedFd> = ancillary
-        .drain()
-        .filter_map(|m| match m {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let reply = fds.pop()?;
-    let request = fds.pop()?;
-    Some(Handles { request, reply })
+fn descriptors(ancillary: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
+    let rights = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    rights.flatten().collect()
 }
 
 impl AsFd for Control {
@@ -211,10 +219,10 @@ mod tests {
         let (a, b) = Control::pair().unwrap();
         let file = || rustix::fs::memfd_create("t", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let handles = Handles { request: file(), reply: file() };
-        assert!(a.try_send_handles(&"hello".to_string(), &handles).unwrap());
+        assert!(a.try_send_fds(&"hello".to_string(), &handles.as_fds()).unwrap());
         let (text, got): (String, _) = b.receive().unwrap();
         assert_eq!(text, "hello");
-        let got = got.unwrap();
+        let got = Handles::from_fds(got).unwrap();
         let id = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
         assert_eq!((id(&got.request), id(&got.reply)), (id(&handles.request), id(&handles.reply)));
     }

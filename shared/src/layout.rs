@@ -5,7 +5,7 @@
 //! control message and are fixed before the first block; nothing in the segment is ever used to find anything.
 
 use crate::format::Format;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// How many slots a ring may have; a power of two, so that a free-running sequence can wrap.
 pub const SLOTS_MAX: u32 = 64;
@@ -14,13 +14,20 @@ pub const SLOTS_MAX: u32 = 64;
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Header {
-    /// Sequence of the block published last: the futex word that the peer parks on.
+    /// Counts how often it was rung: the futex word that the peer parks on.
     pub bell: AtomicU32,
     /// [`PARKED`] while the owner of this segment sleeps on the peer's bell.
     pub parked: AtomicU32,
     /// In the worker's segment: blocks that the plugin got in a buffer made for them, because the slot's own would
     /// not do. For statistics only: a worker may write anything here.
     pub uncached: AtomicU64,
+    /// In a worker's segment: the same for the next worker of a chain.
+    pub next_bell: AtomicU32,
+    /// Processor that the owner ran on when it published last, plus one; only compared.
+    pub core: AtomicU32,
+    /// In the host's segment: how long the worker looks for a block before it sleeps, a word of
+    /// [`crate::spin::Spin`].
+    pub spin: AtomicU32,
 }
 
 /// [`Header::parked`] of a sleeper. Any other value means awake.
@@ -32,16 +39,23 @@ pub const PARKED: u32 = 1;
 pub struct SlotHead {
     /// Sequence of the block in this slot; stored with Release after everything else of the slot.
     pub seq: AtomicU32,
-    /// In the worker's segment: one of [`crate::ring::Status`]'s words.
+    /// In the worker's segment one of [`crate::ring::Status`]'s words, in the host's the flags of an
+    /// [order](crate::ring::Order).
     pub status: AtomicU32,
     /// In the host's segment `[published, 0, 0, 0]`, in the worker's `[seen, woken, entered, left]`, all of
     /// [`crate::clock::now_ns`]. For statistics only: a worker may write anything here.
     pub stamps: [AtomicU64; 4],
     /// In the worker's segment: [`crate::ring::Notes`] as `[cpu, delay, collector, faults << 16 | generation]`.
-    /// For statistics only, too.
+    /// For statistics only, too. In the host's segment: the words of an [order](crate::ring::Order).
     pub notes: [AtomicU32; 4],
+    /// In the worker's segment, of a block that came from the worker before: whether it was taken from there
+    /// ([`crate::ring::FROM_PEER`]), and how many of its samples had to be replaced.
+    pub from: AtomicU32,
+    /// See [`SlotHead::from`].
+    pub guarded: AtomicU32,
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Header>() == 64 && size_of::<SlotHead>() == 64);
 
 /// The offsets of a segment, in bytes.

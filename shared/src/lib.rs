@@ -17,11 +17,14 @@ pub mod clock;
 pub mod control;
 pub mod exit;
 pub mod format;
+mod futex;
 pub mod layout;
 pub mod message;
 pub mod ring;
 pub mod segment;
+pub mod spin;
+mod sync;
 mod wait;
 
 /// Version of everything in this crate that both processes must agree on. The worker says it first.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;

@@ -58,6 +58,16 @@ pub enum Ask {
         /// Parameters in the order the user gave them.
         set: Vec<(String, String)>,
     },
+    /// Blocks may be ordered that are made of another worker's answers from now on, whose segment comes with this
+    /// message: see [`crate::ring::WorkerEnd::attach`]. Answered by [`Answer::Done`].
+    Attach {
+        /// Of that worker's ring.
+        format: Format,
+        /// Slots of that ring.
+        slots: u32,
+        /// What orders call it.
+        tag: u32,
+    },
     /// Call the plugin's `start` and process blocks. Answered by [`Answer::Done`].
     Start,
     /// Process no more blocks and call `stop`. Answered by [`Answer::Done`].

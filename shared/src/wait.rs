@@ -1,4 +1,4 @@
-//! Parking on a peer's bell until a deadline, and ringing one's own.
+//! Waiting for a peer: looking again and again for a while, then parking on its bell until a deadline; and ringing.
 //!
 //! The two halves meet in shared memory without a lock. A sleeper says so (`parked`), then looks once more; a
 //! ringer rings, then looks for a sleeper. The fences stand between the store and the load on both sides, so
@@ -7,14 +7,14 @@
 //! kernel keeps it.
 
 use crate::clock;
+use crate::futex::{self, Seen};
 use crate::layout::{Header, PARKED};
-use rustix::thread::futex;
-use std::num::NonZeroU32;
-use std::sync::atomic::{Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence};
 
 /// Wake-ups without cause before a sleeper gives up: far more than happen by chance, few enough to bound it.
 const WAKES_MAX: u32 = 1000;
-const ANY: NonZeroU32 = NonZeroU32::MAX;
+/// Looks between two looks at the clock.
+const LOOKS: u32 = 8;
 
 /// Why a sleeper was not ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,27 +25,68 @@ pub(crate) enum Unready {
     Flooded,
 }
 
-/// Sleeps until `ready` gives something, or until `deadline_ns`. `own` says that we sleep, `peer` has the bell.
+/// What a sleeper may be woken by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bells<'a> {
+    pub(crate) first: &'a AtomicU32,
+    /// Only where [`futex::can_wait_for_either`].
+    pub(crate) second: Option<&'a AtomicU32>,
+}
+
+impl<'a> Bells<'a> {
+    pub(crate) fn one(first: &'a AtomicU32) -> Self {
+        Self { first, second: None }
+    }
+}
+
+/// Looks until `ready` gives something, for this long at most.
+///
+/// # Real-time
+/// No system call.
+pub(crate) fn spin<T>(budget_ns: u64, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+    let first = ready();
+    if first.is_some() || budget_ns == 0 {
+        return first;
+    }
+    let until_ns = clock::now_ns().saturating_add(budget_ns);
+    loop {
+        for _ in 0..LOOKS {
+            if let Some(done) = ready() {
+                return Some(done);
+            }
+            std::hint::spin_loop();
+        }
+        if clock::now_ns() >= until_ns {
+            return None;
+        }
+    }
+}
+
+/// Sleeps until `ready` gives something, or until `deadline_ns`. `own` says that we sleep, the bells are others'.
 ///
 /// # Real-time
 /// One bounded wait: futex system calls until the deadline, at most [`WAKES_MAX`] of them.
 pub(crate) fn park<T>(
     own: &Header,
-    peer: &Header,
+    bells: Bells<'_>,
     deadline_ns: u64,
     mut ready: impl FnMut() -> Option<T>,
 ) -> Result<T, Unready> {
-    let deadline = clock::timespec(deadline_ns);
     for _ in 0..WAKES_MAX {
-        // SYNC: bell; with Release in `ring`: whoever sees the bell sees what it rang for.
-        let bell = peer.bell.load(Ordering::Acquire);
+        // SYNC: bell; with Release in `ring` and `hand_on`: whoever sees the bell sees what it rang for.
+        let look = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
+        let first = Seen { word: bells.first, value: look(bells.first) };
+        let second = bells.second.map(|word| Seen { word, value: look(word) });
         own.parked.store(PARKED, Ordering::Relaxed);
         // SYNC: parked before ready here, bell before parked in `ring`.
         fence(Ordering::SeqCst);
         let done = ready();
         if done.is_none() && clock::now_ns() < deadline_ns {
-            // An error is a changed bell, a signal or the deadline: each is looked into above.
-            let _ = futex::wait_bitset(&peer.bell, futex::Flags::empty(), bell, Some(&deadline), ANY);
+            // It ends by a changed bell, a wake, a signal or the deadline: each is looked into above.
+            match second {
+                Some(second) => futex::wait_for_either([first, second], deadline_ns),
+                None => futex::wait(first, deadline_ns),
+            }
         }
         own.parked.store(0, Ordering::Relaxed);
         if let Some(done) = done.or_else(&mut ready) {
@@ -58,18 +99,29 @@ pub(crate) fn park<T>(
     Err(Unready::Flooded)
 }
 
-/// Rings `own` bell with `seq`; a system call only if the peer says that it sleeps.
+/// Rings `own` bell; a system call only if the peer says that it sleeps.
 ///
 /// # Real-time
 /// No wait; at most one futex wake.
-pub(crate) fn ring(own: &Header, peer: &Header, seq: u32) {
-    // SYNC: bell; with Acquire in `park`.
-    own.bell.store(seq, Ordering::Release);
+pub(crate) fn ring(own: &Header, peer: &Header) {
+    count_up(&own.bell);
     // SYNC: bell before parked here, parked before ready in `park`.
     fence(Ordering::SeqCst);
     if peer.parked.load(Ordering::Relaxed) == PARKED {
-        wake(own);
+        futex::wake(&own.bell);
     }
+}
+
+/// A bell changes each time it is rung. It has one writer: no read-modify-write is needed.
+fn count_up(bell: &AtomicU32) {
+    // SYNC: bell; with Acquire in `park`.
+    bell.store(bell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+}
+
+/// Rings for the worker that takes this one's answers, whose words we don't see: it is woken in any case.
+pub(crate) fn hand_on(own: &Header) {
+    count_up(&own.next_bell);
+    futex::wake(&own.next_bell);
 }
 
 /// Whether the owner of this header sleeps, or is about to.
@@ -81,5 +133,5 @@ pub(crate) fn is_parked(own: &Header) -> bool {
 
 /// Wakes whoever sleeps on this bell, though it did not ring.
 pub(crate) fn wake(header: &Header) {
-    let _ = futex::wake(&header.bell, futex::Flags::empty(), 1);
+    futex::wake(&header.bell);
 }

@@ -219,7 +219,7 @@ impl WorkerProcess {
         let id = self.next_id;
         self.next_id += 1;
         let request = Request { id, body: Ask::Configure { format, slots: SLOTS, set } };
-        assert!(self.control.try_send_handles(&request, &handles).expect("the worker takes a request"));
+        assert!(self.control.try_send_fds(&request, &handles.as_fds()).expect("the worker takes a request"));
         match self.answer(id)? {
             Answer::Configured(configured) => {
                 seal_written(&handles.reply).expect("the worker has mapped it");

@@ -77,6 +77,28 @@ impl Concealer {
         self.joint.broken = true;
     }
 
+    /// How many frames before the present block it may need of the input.
+    pub(crate) fn history_frames(&self) -> usize {
+        self.dry.kept.saturating_sub(self.dry.block_frames)
+    }
+
+    /// Whether a good block would pass as it is: no ramp is under way, and none begins.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.good && self.joint.is_over()
+    }
+
+    /// This block was heard as it is, before the next one; it was good.
+    pub(crate) fn heard(&mut self, block: &Block<'_>) {
+        self.held.keep(block);
+        self.joint.cut(block);
+        self.good = true;
+    }
+
+    /// The block heard last will be heard once more: it counts once.
+    pub(crate) fn hear_again(&mut self) {
+        self.dry.step_back();
+    }
+
     /// The block holds the processor's result.
     pub(crate) fn pass(&mut self, block: &mut Block<'_>) {
         self.held.keep(block);
@@ -108,6 +130,7 @@ impl Concealer {
 #[derive(Debug)]
 struct Delay {
     frames: usize,
+    block_frames: usize,
     /// Frames kept of each channel: the longest delay and a block; none if there is never a delay.
     kept: usize,
     lines: Vec<f32>,
@@ -118,7 +141,8 @@ struct Delay {
 impl Delay {
     fn new(format: Format, frames: usize, most: usize) -> Self {
         let kept = if most == 0 { 0 } else { most + format.block_frames() };
-        Self { frames: frames.min(most), kept, lines: vec![0.0; format.channels() * kept], at: 0 }
+        let (frames, block_frames) = (frames.min(most), format.block_frames());
+        Self { frames, block_frames, kept, lines: vec![0.0; format.channels() * kept], at: 0 }
     }
 
     fn feed(&mut self, dry: &Block<'_>) {
@@ -131,6 +155,12 @@ impl Delay {
             line[..rest.len()].copy_from_slice(rest);
         }
         self.at = (self.at + dry.frames()) % self.kept;
+    }
+
+    fn step_back(&mut self) {
+        if self.kept > 0 {
+            self.at = (self.at + self.kept - self.block_frames) % self.kept;
+        }
     }
 
     /// Without a delay ever, the block still holds the dry signal.
@@ -243,6 +273,10 @@ impl Joint {
         self.at = self.ramp.len();
         self.broken = false;
         self.remember(block);
+    }
+
+    fn is_over(&self) -> bool {
+        !self.broken && self.at >= self.ramp.len()
     }
 
     fn remember(&mut self, block: &Block<'_>) {

@@ -8,8 +8,10 @@ pub(crate) mod adapt;
 pub(crate) mod care;
 pub mod cause;
 pub(crate) mod conceal;
+pub(crate) mod edge;
 pub mod interpreter;
 pub(crate) mod line;
+pub(crate) mod relay;
 pub(crate) mod remote;
 pub mod spec;
 pub(crate) mod uncached;
@@ -110,8 +112,9 @@ impl Plugin {
         let (relief, depot) = line::queues();
         let slots = end.layout().slots();
         let line = Line::new(end, worker.gone(), FIRST);
-        let remote = Remote::new(name.to_owned(), line, Some(relief), terms, figures);
-        plugin.ward = Some(supervisor.recovery().watch_over(Patient {
+        line.end.let_worker_spin(plugin.spec.spin);
+        let mut remote = Remote::new(name.to_owned(), line, Some(relief), terms, figures);
+        let ward = supervisor.recovery().watch_over(Patient {
             name: name.into(),
             spec: plugin.spec.clone(),
             place,
@@ -124,7 +127,9 @@ impl Plugin {
             stats: Arc::clone(&plugin.stats),
             depot,
             misses,
-        }));
+        });
+        remote.stand_beside(ward.neighbour());
+        plugin.ward = Some(ward);
         Ok((plugin, remote))
     }
 
@@ -181,6 +186,7 @@ impl Plugin {
             burst: place.burst,
             deadline: self.spec.deadline,
             scrub: self.spec.scrub(),
+            spin: self.spec.spin,
             adapt,
             own_latency_frames: self.own_latency_frames,
             plan: Plan { latency_max_frames, ..self.plan(latency_frames) },

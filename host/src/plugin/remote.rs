@@ -9,16 +9,18 @@ use super::adapt::{Adapt, Switch};
 use super::cause::Miss;
 use super::conceal::{Concealer, Plan};
 use super::line::{Line, Relief};
-use super::spec::{DEADLINE_MAX, Mode};
+use super::spec::{DEADLINE_MAX, Mode, Spin};
 use crate::block::Block;
 use crate::clock::now_ns;
 use crate::processor::{Processor, Seals, Turn};
+use crate::recovery::Neighbour;
 #[cfg(test)]
 use crate::recovery::simulation::time as simulation;
 use crate::telemetry::{Figures, Loss, PluginStats, Timing};
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{Look, Notes, Refused, Scrub, Status, Taken, Waited};
+use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Status, Taken, Waited};
+use shared::spin::Spinner;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +39,7 @@ pub(crate) struct Terms {
     pub(crate) deadline: f32,
     /// What is done to the samples of an answer.
     pub(crate) scrub: Scrub,
+    pub(crate) spin: Spin,
     /// Whether it may change the mode by itself.
     pub(crate) adapt: bool,
     /// What the plugin says it delays by, without the mode's block.
@@ -49,24 +52,27 @@ pub(crate) struct Terms {
 pub struct Remote {
     name: String,
     format: Format,
-    line: Option<Line>,
+    pub(super) line: Option<Line>,
     relief: Option<Relief>,
-    terms: Terms,
-    concealer: Concealer,
+    pub(super) terms: Terms,
+    pub(super) concealer: Concealer,
     adapt: Adapt,
+    pub(super) spinner: Spinner,
+    /// Who is told that it stands beside another, if anybody replaces its worker.
+    pub(super) ward: Option<Neighbour>,
     /// The blocks handed over whose results are due later, if it is pipelined; the last ones, a burst of them, if it
     /// may become so.
     under_way: VecDeque<Result<Asked, Loss>>,
     /// Blocks handed over and not seen answered yet, at most one for each slot.
     open: VecDeque<Open>,
-    figures: Figures,
+    pub(super) figures: Figures,
 }
 
 /// A block that was handed over.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
-    seq: u32,
-    at_ns: u64,
+pub(super) struct Asked {
+    pub(super) seq: u32,
+    pub(super) at_ns: u64,
 }
 
 /// A block that may still be answered.
@@ -80,6 +86,8 @@ struct Open {
 /// When a block was missed.
 #[derive(Debug, Clone, Copy)]
 struct Missed {
+    /// When its input was there for the worker.
+    published_ns: u64,
     turn_start_ns: u64,
     deadline_ns: u64,
     at_ns: u64,
@@ -107,6 +115,8 @@ impl Remote {
             format,
             concealer: Concealer::new(format, terms.plan),
             adapt: Adapt::new(format.block_ns(), terms.adapt),
+            spinner: Spinner::default(),
+            ward: None,
             // Full when the results of a burst and of one block more are due.
             under_way: VecDeque::with_capacity(terms.burst as usize + 1),
             open: VecDeque::with_capacity(layout.slots() as usize),
@@ -115,6 +125,11 @@ impl Remote {
             terms,
             figures,
         }
+    }
+
+    /// Has this plugin's worker joined to its neighbour's whenever it stands beside one that can be.
+    pub(crate) fn stand_beside(&mut self, ward: Neighbour) {
+        self.ward = Some(ward);
     }
 
     /// What it counts.
@@ -131,7 +146,7 @@ impl Remote {
     // --- the line ---
 
     /// Lets go of a line that is over, and takes the next one if it lies ready. At a block edge only.
-    fn relieve(&mut self) {
+    pub(super) fn relieve(&mut self) {
         let Some(relief) = &mut self.relief else { return };
         relief.discard_dead();
         if self.line.as_ref().is_some_and(|line| !line.is_over()) {
@@ -167,7 +182,7 @@ impl Remote {
             if self.is_fed() {
                 self.figures.stats.count_lost(loss);
             } else if let Some(missed) = open.missed {
-                self.look_into(open.asked, missed, None);
+                self.look_into(missed, None);
             }
         }
         self.settle_progress();
@@ -180,7 +195,7 @@ impl Remote {
     }
 
     /// Nothing of a worker that lies is taken any more.
-    fn cut(&mut self) -> Loss {
+    pub(super) fn cut(&mut self) -> Loss {
         if let Some(line) = &mut self.line {
             line.cut = true;
             self.figures.stats.progress().liar.store(line.incarnation, Ordering::Relaxed);
@@ -190,8 +205,40 @@ impl Remote {
 
     // --- one block ---
 
+    pub(super) fn run(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
+        self.concealer.hear(block);
+        match self.terms.mode {
+            Mode::SameBlock => self.same_block(block, turn, was_slow),
+            Mode::Pipelined if self.terms.kind == PluginKind::Sink => self.feed(block),
+            Mode::Pipelined => self.pipelined(block, turn, was_slow),
+        }
+    }
+
     /// Hands the block over; fails if the other side is dead or so far behind that every slot is taken.
     fn ask(&mut self, block: &Block<'_>) -> Result<Asked, Loss> {
+        let asked = self.ask_first(false, block)?;
+        self.notify();
+        Ok(asked)
+    }
+
+    /// As [`Remote::ask`], but does not wake the worker; whether its answer `hands_on` to the next one.
+    pub(super) fn ask_first(&mut self, hands_on: bool, block: &Block<'_>) -> Result<Asked, Loss> {
+        let is_source = self.terms.kind == PluginKind::Source;
+        self.order(|end| {
+            end.publish_first(hands_on, |samples| {
+                if !is_source {
+                    samples.copy_from_slice(block.samples());
+                }
+            })
+        })
+    }
+
+    /// Orders a block that is made of another worker's answer.
+    pub(super) fn ask_next(&mut self, input: EdgeInput, hands_on: bool) -> Result<Asked, Loss> {
+        self.order(|end| end.publish_edge(input, hands_on))
+    }
+
+    fn order(&mut self, publish: impl FnOnce(&mut HostEnd) -> Result<u32, Refused>) -> Result<Asked, Loss> {
         let Some(line) = self.line.as_mut().filter(|line| !line.is_over()) else { return Err(Loss::Gone) };
         let progress = self.figures.stats.progress();
         progress.asked.store(progress.asked.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -200,15 +247,8 @@ impl Remote {
             return Err(Loss::Behind);
         }
         let at_ns = now_ns();
-        let is_source = self.terms.kind == PluginKind::Source;
-        let published = line.end.publish(|samples| {
-            if !is_source {
-                samples.copy_from_slice(block.samples());
-            }
-        });
-        match published {
+        match publish(&mut line.end) {
             Ok(seq) => {
-                line.end.notify();
                 let asked = Asked { seq, at_ns };
                 self.open.push_back(Open { asked, missed: None });
                 Ok(asked)
@@ -218,15 +258,24 @@ impl Remote {
         }
     }
 
+    /// Wakes the worker.
+    pub(super) fn notify(&self) {
+        if let Some(line) = &self.line {
+            line.end.notify();
+        }
+    }
+
     /// Waits for the answer until the deadline, or until there will be none.
-    fn wait(&self, asked: Asked, deadline_ns: u64) {
+    fn wait(&mut self, asked: Asked, deadline_ns: u64) {
         let Some(line) = &self.line else { return };
         #[cfg(test)]
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
-        if line.end.wait(asked.seq, deadline_ns, &line.gone) == Waited::Flooded {
+        let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
+        if line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone) == Waited::Flooded {
             self.figures.stats.count_flooded();
         }
+        self.spinner.learn(spin_ns, now_ns() - from_ns);
     }
 
     /// Puts the result into the block if it is there and good.
@@ -239,7 +288,7 @@ impl Remote {
             Look::Forged => return Err(self.cut()),
         }
         let head = line.end.head(asked.seq).ok_or(Loss::Torn)?;
-        time(&mut self.figures, asked, &head);
+        time(&mut self.figures, now_ns().saturating_sub(asked.at_ns), &head);
         if head.status != Status::Good {
             return Err(Loss::Failed);
         }
@@ -331,10 +380,80 @@ impl Remote {
         self.terms.mode == Mode::Pipelined && self.terms.kind == PluginKind::Sink
     }
 
+    // --- within a relay ---
+
+    /// Whether the next block can be handed over.
+    pub(super) fn can_be_asked(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| {
+            !line.is_over() && self.open.len() < line.end.layout().slots() as usize && line.end.has_room()
+        })
+    }
+
+    /// Copies an answer that is still in its slot; false if it isn't.
+    pub(super) fn copy_answer(&self, seq: u32, out: &mut [f32]) -> bool {
+        let line = self.line.as_ref().filter(|line| !line.cut);
+        line.is_some_and(|line| line.end.take(seq, out, self.terms.scrub).is_ok())
+    }
+
+    /// Copies the samples that this one's worker was given for a block.
+    pub(super) fn copy_request(&self, asked: Option<Asked>, block: &mut Block<'_>) {
+        if let (Some(line), Some(asked)) = (&self.line, asked) {
+            block.samples_mut().copy_from_slice(line.end.requested(asked.seq));
+        }
+    }
+
+    /// Keeps the samples of a block that this one's worker got from another, for a report of its end.
+    pub(super) fn keep(&mut self, seq: u32, samples: &[f32]) {
+        if let Some(line) = &mut self.line {
+            line.end.keep(seq, |kept| kept.copy_from_slice(samples));
+        }
+    }
+
+    /// Gives the worker samples for a block that it was to get from another.
+    pub(super) fn supply(&mut self, asked: Option<Asked>, block: &Block<'_>) {
+        if let (Some(line), Some(asked)) = (&mut self.line, asked) {
+            line.end.supply(asked.seq, |samples| samples.copy_from_slice(block.samples()));
+        }
+    }
+
+    /// Its block is good and goes on to the next worker.
+    pub(super) fn pass_by(&mut self, head: &Taken, took_ns: u64) {
+        time(&mut self.figures, took_ns, head);
+        self.figures.stats.count_good();
+    }
+
+    /// Its block is good and the last of those that went from worker to worker: puts the result into the block.
+    pub(super) fn take_last(
+        &mut self,
+        asked: Asked,
+        input_ns: u64,
+        block: &mut Block<'_>,
+    ) -> Result<(), Loss> {
+        self.take(Asked { at_ns: input_ns, ..asked }, block)?;
+        self.settle(Ok(()), block);
+        Ok(())
+    }
+
+    /// Its block is lost, and the block holds its dry input.
+    pub(super) fn lose(
+        &mut self,
+        asked: Option<Asked>,
+        loss: Loss,
+        input_ns: u64,
+        turn: &Turn,
+        deadline_ns: u64,
+        block: &mut Block<'_>,
+    ) {
+        if let (Some(asked), Loss::Late) = (asked, loss) {
+            self.note_missed(Asked { at_ns: input_ns, ..asked }, turn, deadline_ns);
+        }
+        self.settle(Err(loss), block);
+    }
+
     // --- what comes late ---
 
     /// Takes note of what has been answered meanwhile; whether a block was that had been missed.
-    fn acknowledge(&mut self) -> bool {
+    pub(super) fn acknowledge(&mut self) -> bool {
         let mut was_slow = false;
         let mut answered = 0;
         while let Some(Open { asked, missed }) = self.open.front().copied()
@@ -344,13 +463,13 @@ impl Remote {
             answered += 1;
             if let Some(missed) = missed {
                 was_slow = true;
-                self.look_into(asked, missed, Some(&head));
+                self.look_into(missed, Some(&head));
             }
             if self.is_fed() {
-                time(&mut self.figures, asked, &head);
+                time(&mut self.figures, now_ns().saturating_sub(asked.at_ns), &head);
                 match head.status {
                     Status::Good => self.figures.stats.count_good(),
-                    Status::Failed => self.figures.stats.count_lost(Loss::Failed),
+                    Status::Failed | Status::Starved => self.figures.stats.count_lost(Loss::Failed),
                 }
             }
         }
@@ -375,6 +494,7 @@ impl Remote {
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
         let is_pipelined = self.terms.mode == Mode::Pipelined;
         let missed = Missed {
+            published_ns: asked.at_ns,
             turn_start_ns: turn.start_ns,
             deadline_ns,
             at_ns: now_ns(),
@@ -387,10 +507,10 @@ impl Remote {
     }
 
     /// Hands a missed block over to be looked into: with the answer that came late, or without one.
-    fn look_into(&mut self, asked: Asked, missed: Missed, head: Option<&Taken>) {
+    fn look_into(&mut self, missed: Missed, head: Option<&Taken>) {
         self.figures.miss(Miss {
             turn_start_ns: missed.turn_start_ns,
-            published_ns: asked.at_ns,
+            published_ns: missed.published_ns,
             deadline_ns: missed.deadline_ns,
             block_ns: self.format.block_ns(),
             taken_ns: missed.at_ns,
@@ -406,7 +526,7 @@ impl Remote {
     // --- changing the mode by itself ---
 
     /// Keeps the last burst of blocks in case it is pipelined from the next one on.
-    fn keep_for_later(&mut self, asked: Result<Asked, Loss>) {
+    pub(super) fn keep_for_later(&mut self, asked: Result<Asked, Loss>) {
         if self.terms.adapt {
             if self.under_way.len() == self.terms.burst as usize {
                 self.under_way.pop_front();
@@ -417,7 +537,7 @@ impl Remote {
 
     /// Another mode from the next block on, if it is time for it. The dry signal goes with it, and a ramp joins what
     /// was heard to what will be.
-    fn adapt_to(&mut self, was_slow: bool, round_trip_ns: Option<u64>, patience_ns: u64) {
+    pub(super) fn adapt_to(&mut self, was_slow: bool, round_trip_ns: Option<u64>, patience_ns: u64) {
         let Some(switch) = self.adapt.note(was_slow, round_trip_ns, patience_ns) else { return };
         let burst_frames = self.terms.burst * u32::try_from(self.format.block_frames()).unwrap_or(u32::MAX);
         let added_frames = match switch {
@@ -439,10 +559,10 @@ fn can_adapt(terms: &Terms) -> bool {
     terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink && terms.plan.ramp
 }
 
-fn time(figures: &mut Figures, asked: Asked, head: &Taken) {
+fn time(figures: &mut Figures, round_trip_ns: u64, head: &Taken) {
     let stamps = head.stamps;
     figures.timings.push(Timing {
-        round_trip_ns: now_ns().saturating_sub(asked.at_ns),
+        round_trip_ns,
         // The worker's own words: shown, never relied upon.
         plugin_ns: stamps.left_ns.saturating_sub(stamps.entered_ns),
     });
@@ -474,12 +594,7 @@ impl Processor for Remote {
         // First: what the line has answered before its end is not forgotten with it.
         let was_slow = self.acknowledge();
         self.relieve();
-        self.concealer.hear(block);
-        match self.terms.mode {
-            Mode::SameBlock => self.same_block(block, turn, was_slow),
-            Mode::Pipelined if self.terms.kind == PluginKind::Sink => self.feed(block),
-            Mode::Pipelined => self.pipelined(block, turn, was_slow),
-        }
+        self.run(block, turn, was_slow);
         self.figures.stats.note_held(now_ns() - began_ns);
     }
 
@@ -491,8 +606,8 @@ impl Processor for Remote {
         self.figures.stats.added_frames()
     }
 
-    fn waits(&self) -> bool {
-        self.terms.mode == Mode::SameBlock
+    fn waits(&self) -> u32 {
+        u32::from(self.terms.mode == Mode::SameBlock)
     }
 
     fn blocks_behind(&self) -> u32 {

@@ -4,6 +4,7 @@
 //! it does not look at the file system.
 
 use shared::ring::Scrub;
+pub use shared::spin::Spin;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub struct PluginSpec {
     pub guard: Guard,
     /// The loudest that its samples may be, in dB of full scale, before they are limited.
     pub level_max_db: f32,
+    /// How long the audio thread and the worker look for each other's blocks before they sleep.
+    pub spin: Spin,
     /// Whether it may move from same-block to pipelined and back by itself.
     pub adapt: bool,
     /// Whether a worker that died is replaced.
@@ -115,6 +118,7 @@ impl PluginSpec {
             fail_closed: None,
             guard: Guard::default(),
             level_max_db: LEVEL_MAX_DB,
+            spin: Spin::Auto,
             adapt: true,
             restart: true,
             standby: Standby::default(),

@@ -16,9 +16,10 @@ use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, STATE_MAX
 use shared::ring::HostEnd;
 use shared::segment::seal_written;
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest sentence of a failure that is passed on: a worker may say anything.
@@ -42,6 +43,14 @@ pub struct Worker {
     asker: Asker,
     hello: Hello,
     loaded: Loaded,
+    answers: Mutex<Option<Answers>>,
+}
+
+/// The memory that a worker writes its answers to.
+#[derive(Debug)]
+struct Answers {
+    fd: OwnedFd,
+    layout: Layout,
 }
 
 /// A worker's process as it is owned: dropped, it is killed.
@@ -90,7 +99,7 @@ impl Worker {
         link.bound(spec.memory_max.unwrap_or_else(memory_max));
         let asker = Asker { link, origin, limits };
         match asker.load() {
-            Ok(loaded) => Ok(Self { asker, hello, loaded }),
+            Ok(loaded) => Ok(Self { asker, hello, loaded, answers: Mutex::default() }),
             Err(why) => {
                 // What it is, is told; that it had to be killed too, is not worth a word.
                 let _ = asker.go();
@@ -102,7 +111,8 @@ impl Worker {
     /// One whose process is simulated: nothing can be asked of it.
     #[cfg(test)]
     pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
-        Self { asker: Asker { link, origin, limits: Limits::default() }, hello, loaded }
+        let asker = Asker { link, origin, limits: Limits::default() };
+        Self { asker, hello, loaded, answers: Mutex::default() }
     }
 
     /// The plugin's name, as its spawner gave it.
@@ -230,7 +240,7 @@ impl Worker {
         let body = Ask::Configure { format, slots, set: set.to_vec() };
         let limit = self.asker.limits.configure;
         let doing = "still initialising";
-        let query = Query { body, handles: Some(&handles), limit, doing };
+        let query = Query { body, fds: &handles.as_fds(), limit, doing };
         let configured = match self.asker.link.ask(query) {
             Ok(Answer::Configured(configured)) => configured,
             Ok(other) => return Err(self.asker.wrong(&other, "initialising")),
@@ -241,7 +251,29 @@ impl Worker {
             self.asker.died(&self.asker.link.fail("it sealed the segment itself".into()), "initialising")
         })?;
         self.asker.link.set_waker(end.waker());
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Answers { fd: handles.reply, layout });
         Ok((end, configured))
+    }
+
+    /// Lets blocks be ordered of `next` that are made of this worker's answers, under this `tag`. It gets the memory
+    /// that this one writes its answers to, which is sealed: it can only read there.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if this one has no format yet; [`Kind::Plugin`] if the other is busy for too long, has died, or
+    /// can't follow another on this system.
+    pub(crate) fn hand_on_to(&self, next: &Self, tag: u32) -> Result<()> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Answers { fd, layout }) = &*answers else {
+            return Err(Error::new(Kind::Config, format!("{} has no format yet", self.name())));
+        };
+        let body = Ask::Attach { format: layout.format(), slots: layout.slots(), tag };
+        let (fd, limit) = (fd.try_clone(), next.asker.limits.other);
+        drop(answers);
+        let fd = fd.map_err(|e| {
+            Error::new(Kind::System, "no descriptor for a hand-off between plugins").source(e)
+        })?;
+        next.asker.done_with(&[fd.as_fd()], body, limit, "still joining", "joining it to another")
     }
 
     /// Calls the plugin's `start`; from then on it processes blocks, and its death is an event.
@@ -382,14 +414,29 @@ impl Asker {
     }
 
     fn done(&self, body: Ask, limit: Duration, doing: &'static str, stage: &str) -> Result<()> {
-        match self.ask(body, limit, doing, stage)? {
+        self.done_with(&[], body, limit, doing, stage)
+    }
+
+    fn done_with(
+        &self,
+        fds: &[BorrowedFd<'_>],
+        body: Ask,
+        limit: Duration,
+        doing: &'static str,
+        stage: &str,
+    ) -> Result<()> {
+        match self.ask_query(Query { body, fds, limit, doing }, stage)? {
             Answer::Done => Ok(()),
             other => Err(self.wrong(&other, stage)),
         }
     }
 
     fn ask(&self, body: Ask, limit: Duration, doing: &'static str, stage: &str) -> Result<Answer> {
-        self.link.ask(Query { body, handles: None, limit, doing }).map_err(|why| self.error(why, stage))
+        self.ask_query(Query { body, fds: &[], limit, doing }, stage)
+    }
+
+    fn ask_query(&self, query: Query<'_>, stage: &str) -> Result<Answer> {
+        self.link.ask(query).map_err(|why| self.error(why, stage))
     }
 
     fn subject(&self) -> String {

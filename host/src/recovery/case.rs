@@ -10,6 +10,7 @@ use super::absence::Absence;
 use super::errand::{self, Mark, NotPrepared, Prepared, Replacement};
 use super::failed_start::{FailedStart, Remains};
 use super::hang::{self, HangWatch};
+use super::joint::Player;
 use super::news::Telling;
 use super::obituary::{self, Late, Obituary, Rest};
 use super::snapshots::{Snapshot, Snapshots};
@@ -585,6 +586,12 @@ impl Case {
     }
 
     // --- in short ---
+
+    /// The worker that plays, unless its end is on its way.
+    pub(super) fn playing(&self) -> Option<Player> {
+        let playing = self.playing.as_ref().filter(|playing| !playing.abandoned)?;
+        Some((playing.incarnation, Arc::clone(&playing.worker)))
+    }
 
     fn is_playing(&self) -> bool {
         self.playing.as_ref().is_some_and(|playing| !playing.abandoned)

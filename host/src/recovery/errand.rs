@@ -119,6 +119,7 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
     let restored =
         job.snapshot.as_ref().map_or(Ok(()), |snapshot| restore(worker, snapshot, &job.parameters));
     restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
+    end.let_worker_spin(job.spec.spin);
     let uncached = end.uncached_blocks();
     Ok((Line::new(end, worker.gone(), job.incarnation), uncached, configured.refused))
 }

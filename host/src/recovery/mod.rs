@@ -10,6 +10,7 @@ mod case;
 mod errand;
 mod failed_start;
 pub(crate) mod hang;
+mod joint;
 mod news;
 mod obituary;
 pub(crate) mod restart;
@@ -23,6 +24,7 @@ use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::care::Care;
 use crate::plugin::cause::Miss;
+use crate::plugin::edge::Edge;
 use crate::plugin::line::Depot;
 use crate::plugin::spec::{Mode, PluginSpec};
 use crate::plugin::{Nature, Place};
@@ -30,6 +32,7 @@ use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
 use errand::{Mark, NotPrepared, Prepared};
+use joint::Joint;
 use obituary::Rest;
 use spares::Spares;
 use std::collections::BTreeMap;
@@ -68,13 +71,34 @@ pub(crate) struct Patient {
 #[derive(Debug)]
 pub(crate) struct Ward {
     orders: Sender<Order>,
+    recovery: Arc<()>,
     id: u64,
+}
+
+/// A plugin under watch, as the chain that it stands in knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Neighbour {
+    orders: Sender<Order>,
+    recovery: Arc<()>,
+    id: u64,
+}
+
+impl Neighbour {
+    /// Has this plugin's workers hand their answers straight to those of the plugin behind it, and says so at `edge`
+    /// each time that two have been joined; until nobody else has the edge any more.
+    pub(crate) fn join(&self, next: &Self, edge: Arc<Edge>) {
+        if Arc::ptr_eq(&self.recovery, &next.recovery) {
+            let _ = self.orders.send(Order::Join(Joint::new(self.id, next.id, edge)));
+        }
+    }
 }
 
 /// The thread, and how plugins come under its watch.
 #[derive(Debug)]
 pub(crate) struct Recovery {
     orders: Sender<Order>,
+    /// Tells this thread from others.
+    identity: Arc<()>,
     last_id: AtomicU64,
     thread: Option<JoinHandle<()>>,
 }
@@ -83,6 +107,7 @@ pub(crate) struct Recovery {
 enum Order {
     WatchOver { id: u64, patient: Box<Patient> },
     Restart(u64),
+    Join(Joint),
     Release { id: u64, done: SyncSender<Rest> },
     ReportTo(PathBuf),
     Leave,
@@ -153,14 +178,15 @@ impl Recovery {
         let thread = thread.spawn(move || watch.run(&received));
         let failed =
             |e| Error::new(Kind::System, "can't start the thread that watches over plugins").source(e);
-        Ok(Self { orders, last_id: AtomicU64::new(0), thread: Some(thread.map_err(failed)?) })
+        let identity = Arc::default();
+        Ok(Self { orders, identity, last_id: AtomicU64::new(0), thread: Some(thread.map_err(failed)?) })
     }
 
     /// Takes a plugin under watch.
     pub(crate) fn watch_over(&self, patient: Patient) -> Ward {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let _ = self.orders.send(Order::WatchOver { id, patient: Box::new(patient) });
-        Ward { orders: self.orders.clone(), id }
+        Ward { orders: self.orders.clone(), recovery: Arc::clone(&self.identity), id }
     }
 
     /// Where reports of deaths go from now on.
@@ -183,6 +209,11 @@ impl Recovery {
 }
 
 impl Ward {
+    /// As the chain knows it.
+    pub(crate) fn neighbour(&self) -> Neighbour {
+        Neighbour { orders: self.orders.clone(), recovery: Arc::clone(&self.recovery), id: self.id }
+    }
+
     /// Ends its worker and brings up another one.
     pub(crate) fn restart(&self) {
         let _ = self.orders.send(Order::Restart(self.id));
@@ -213,6 +244,7 @@ struct Watch {
     orders: Sender<Order>,
     cases: BTreeMap<u64, Case>,
     spares: Spares,
+    joints: Vec<Joint>,
     reports: Option<PathBuf>,
     errands: Vec<JoinHandle<()>>,
     is_leaving: bool,
@@ -226,6 +258,7 @@ impl Watch {
             orders,
             cases: BTreeMap::new(),
             spares,
+            joints: Vec::new(),
             reports: None,
             errands: Vec::new(),
             is_leaving: false,
@@ -263,6 +296,7 @@ impl Watch {
                 }
                 self.cases.insert(id, case);
             }
+            Order::Join(joint) => self.joints.push(joint),
             Order::Restart(id) => self.with(id, |case, spares| case.restart(spares, now_ns())),
             Order::Release { id, done } => {
                 let (rest, errands) = self
@@ -301,6 +335,9 @@ impl Watch {
         }
         if !self.is_leaving {
             self.spares.look(now_ns());
+            self.joints.retain(Joint::is_wanted);
+            let playing = |id: u64| self.cases.get(&id).and_then(Case::playing);
+            self.errands.extend(self.joints.iter_mut().filter_map(|joint| joint.look(playing)));
         }
         self.errands.retain(|errand| !errand.is_finished());
     }

@@ -13,11 +13,12 @@ use super::process::Process;
 use super::stat::Condition;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use shared::control::{Control, ControlError, Handles};
+use shared::control::{Control, ControlError};
 use shared::message::{Answer, Ask, CodecError, Failure, Hello, Request};
 use shared::ring::HostWaker;
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -50,7 +51,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Query<'a> {
     pub(crate) body: Ask,
-    pub(crate) handles: Option<&'a Handles>,
+    /// Descriptors that go with it.
+    pub(crate) fds: &'a [BorrowedFd<'a>],
     pub(crate) limit: Duration,
     /// What it is doing if it is late: "still importing".
     pub(crate) doing: &'static str,
@@ -206,9 +208,9 @@ impl Link {
 
     /// Asks, and waits for the answer.
     pub(crate) fn ask(&self, query: Query<'_>) -> Result<Answer, NoAnswer> {
-        let Query { body, handles, limit, doing } = query;
+        let Query { body, fds, limit, doing } = query;
         let (id, mut patience) = self.register(&body, limit).map_err(NoAnswer::Ended)?;
-        if let Err(why) = self.send(&Request { id, body }, handles, &mut patience) {
+        if let Err(why) = self.send(&Request { id, body }, fds, &mut patience) {
             self.state().calls.remove(&id);
             return Err(why);
         }
@@ -243,15 +245,11 @@ impl Link {
     fn send(
         &self,
         request: &Request,
-        handles: Option<&Handles>,
+        fds: &[BorrowedFd<'_>],
         patience: &mut Patience,
     ) -> Result<(), NoAnswer> {
         loop {
-            let sent = match handles {
-                Some(handles) => self.control.try_send_handles(request, handles),
-                None => self.control.try_send(request),
-            };
-            match sent {
+            match self.control.try_send_fds(request, fds) {
                 Ok(true) | Err(ControlError::Closed) => return Ok(()),
                 Err(ControlError::Codec(why)) => return Err(NoAnswer::TooLong(why)),
                 Err(ControlError::System(why)) => return Err(NoAnswer::Unsent(why)),

@@ -508,8 +508,8 @@ impl Watched {
             }
             match self.link.control.try_receive::<Say>() {
                 Ok(None) => return,
-                Ok(Some((say, None))) => self.take(say, reporter),
-                Ok(Some((_, Some(_)))) => self.refuse("it sent descriptors".into()),
+                Ok(Some((say, fds))) if fds.is_empty() => self.take(say, reporter),
+                Ok(Some(_)) => self.refuse("it sent descriptors".into()),
                 Err(ControlError::Closed) => self.deaf = Some(Instant::now() + DEAF_WITHIN),
                 Err(why) => self.refuse(why.to_string()),
             }

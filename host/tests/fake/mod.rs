@@ -16,6 +16,7 @@ use shared::ring::{Notes, Stamps, Status, Wake, WorkerEnd};
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -141,10 +142,10 @@ impl Player {
             _ => self.say(&Say::Hello(hello())),
         }
         self.prepare();
-        while let Ok((Request { id, body }, handles)) = self.control.receive::<Request>() {
+        while let Ok((Request { id, body }, fds)) = self.control.receive::<Request>() {
             self.misbehave(id, &body);
             let over = body == Ask::Shutdown;
-            if let Some(answer) = self.answer(id, body, handles) {
+            if let Some(answer) = self.answer(id, body, fds) {
                 self.reply(id, answer);
             }
             if over {
@@ -218,7 +219,7 @@ impl Player {
             ("sends descriptors", Ask::Load { .. }) => {
                 let file = || fs::File::open("/dev/null").unwrap().into();
                 let handles = Handles { request: file(), reply: file() };
-                self.control.try_send_handles(&Say::Hello(hello()), &handles).unwrap();
+                self.control.try_send_fds(&Say::Hello(hello()), &handles.as_fds()).unwrap();
             }
             ("hangs up", Ask::Load { .. }) => {
                 self.control = Control::pair().unwrap().0;
@@ -285,7 +286,7 @@ impl Player {
         self.say(&Say::Notice(Notice::Log(Log { source: LogSource::Worker, text })));
     }
 
-    fn answer(&mut self, id: u32, ask: Ask, handles: Option<Handles>) -> Option<Result<Answer, Failure>> {
+    fn answer(&mut self, id: u32, ask: Ask, fds: Vec<OwnedFd>) -> Option<Result<Answer, Failure>> {
         Some(Ok(match ask {
             Ask::Load { .. } if self.role == "imports what is missing" => {
                 return Some(Err(failure(Stage::Load, "No module named 'scipy.signal'")));
@@ -297,10 +298,10 @@ impl Player {
             }
             Ask::Configure { format, slots, .. } => {
                 let layout = Layout::new(format, slots).unwrap();
-                self.end = Some(WorkerEnd::map(&handles.unwrap(), layout).unwrap());
+                self.end = Some(WorkerEnd::map(&Handles::from_fds(fds).unwrap(), layout).unwrap());
                 Answer::Configured(configured(format.rate()))
             }
-            Ask::Start | Ask::Stop | Ask::LoadState { .. } => Answer::Done,
+            Ask::Attach { .. } | Ask::Start | Ask::Stop | Ask::LoadState { .. } => Answer::Done,
             Ask::SetParameter { value, .. } => {
                 self.value = value;
                 Answer::Set { accepted: true }

@@ -6,15 +6,16 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use shared::control::{Control, ControlError, Handles};
+use shared::control::{Control, ControlError};
 use shared::message::Request;
 use shared::ring::WorkerWaker;
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A request and the segments that came with it.
-pub type Incoming = (Request, Option<Handles>);
+/// A request and the descriptors that came with it.
+pub type Incoming = (Request, Vec<OwnedFd>);
 
 const FIRST_PAUSE_NS: i64 = 50_000;
 const LONGEST_PAUSE_NS: i64 = 50_000_000;

@@ -13,9 +13,10 @@ use shared::control::{Control, ControlError, Handles};
 use shared::exit::Exit;
 use shared::layout::Layout;
 use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Reply, Say, Stage};
-use shared::ring::{Stamps, Wake, WorkerEnd};
+use shared::ring::{Notes, Stamps, Status, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
@@ -76,7 +77,7 @@ impl<P: Plugin> Server<'_, P> {
     /// Waits for something to do: a block while the plugin runs, a request always.
     fn work(&mut self) {
         self.toll.begin();
-        while let Phase::Running(end) = &self.phase {
+        while let Phase::Running(end) = &mut self.phase {
             let (deadline, flag) = (clock::now_ns() + self.every_ns, self.inbox.interrupt());
             let (toll, collections) = (&mut self.toll, &self.collections);
             let wait = || {
@@ -100,14 +101,16 @@ impl<P: Plugin> Server<'_, P> {
     fn block(&mut self, seen_ns: u64) {
         let woken_ns = clock::now_ns();
         let Phase::Running(end) = &mut self.phase else { return };
+        let passage = Passage { published_ns: end.published_ns(), seen_ns, left_ns: seen_ns };
         if self.kind == PluginKind::Source {
             end.begin_silent();
-        } else {
-            end.begin();
+        } else if !end.begin() {
+            let stamps = Stamps { seen_ns, woken_ns, entered_ns: woken_ns, left_ns: woken_ns };
+            return end.answer(Status::Starved, stamps, Notes::default());
         }
         let done = self.plugin.process(end.next_index());
         let stamps = Stamps { seen_ns, woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns };
-        let passage = Passage { published_ns: end.published_ns(), seen_ns, left_ns: done.left_ns };
+        let passage = Passage { left_ns: done.left_ns, ..passage };
         end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
         self.tell();
     }
@@ -130,10 +133,10 @@ impl<P: Plugin> Server<'_, P> {
     }
 
     fn requests(&mut self) -> ControlFlow<Exit> {
-        while let Some((request, handles)) = self.inbox.take() {
+        while let Some((request, fds)) = self.inbox.take() {
             let over = matches!(request.body, Ask::Shutdown);
             let id = request.id;
-            let Ok(body) = self.answer((request, handles)) else {
+            let Ok(body) = self.answer((request, fds)) else {
                 return ControlFlow::Break(Exit::Protocol);
             };
             self.tell();
@@ -165,12 +168,17 @@ impl<P: Plugin> Server<'_, P> {
     }
 
     /// The answer to a request, unless it makes no sense.
-    fn answer(&mut self, (request, handles): Incoming) -> Result<Result<Answer, Failure>, Nonsense> {
+    fn answer(&mut self, (request, fds): Incoming) -> Result<Result<Answer, Failure>, Nonsense> {
         Ok(match request.body {
             Ask::Load { file } => self.load(&file),
             Ask::Configure { format, slots, set } => {
                 let layout = Layout::new(format, slots).ok_or(Nonsense)?;
-                self.configure(&handles.ok_or(Nonsense)?, layout, &set).map(Answer::Configured)
+                self.configure(&Handles::from_fds(fds).ok_or(Nonsense)?, layout, &set).map(Answer::Configured)
+            }
+            Ask::Attach { format, slots, tag } => {
+                let layout = Layout::new(format, slots).ok_or(Nonsense)?;
+                let [answers] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Nonsense)?;
+                self.attach(&answers, layout, tag)?.map(|()| Answer::Done)
             }
             Ask::Start => self.start(),
             Ask::Stop => self.stop().map(|()| Answer::Done),
@@ -231,6 +239,17 @@ impl<P: Plugin> Server<'_, P> {
         self.inbox.poke_ring(Some(end.waker()));
         self.phase = Phase::Ready(end);
         Ok(configured)
+    }
+
+    fn attach(
+        &mut self,
+        answers: &OwnedFd,
+        layout: Layout,
+        tag: u32,
+    ) -> Result<Result<(), Failure>, Nonsense> {
+        let (Phase::Ready(end) | Phase::Running(end)) = &mut self.phase else { return Err(Nonsense) };
+        let attached = end.attach(answers, layout, tag);
+        Ok(attached.map_err(|e| failure(Stage::Configure, &format!("it can't follow another worker: {e}"))))
     }
 
     fn start(&mut self) -> Result<Answer, Failure> {

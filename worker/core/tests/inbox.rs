@@ -33,7 +33,7 @@ fn is_asleep(thread: i32) -> bool {
 fn a_sleeper_that_missed_the_first_poke_is_poked_again_until_the_request_is_taken() {
     let layout = Layout::new(Format::new(2, 64, 48_000).unwrap(), 4).unwrap();
     let (_host, handles) = HostEnd::create(layout).unwrap();
-    let end = WorkerEnd::map(&handles, layout).unwrap();
+    let mut end = WorkerEnd::map(&handles, layout).unwrap();
     let (host, worker) = Control::pair().unwrap();
     let inbox = Inbox::default();
     inbox.poke_ring(Some(end.waker()));

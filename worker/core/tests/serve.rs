@@ -194,7 +194,7 @@ impl Host {
         let (end, handles) = HostEnd::create(Layout::new(format, SLOTS).unwrap()).unwrap();
         self.next_id += 1;
         let body = Ask::Configure { format, slots: SLOTS, set: Vec::new() };
-        assert!(self.control.try_send_handles(&Request { id: self.next_id, body }, &handles).unwrap());
+        assert!(self.control.try_send_fds(&Request { id: self.next_id, body }, &handles.as_fds()).unwrap());
         assert!(matches!(self.answer(self.next_id), Ok(Answer::Configured(_))));
         end
     }

@@ -47,6 +47,7 @@ impl Scene {
             burst: 1,
             deadline: 0.5,
             scrub: Scrub::Nothing,
+            spin: Spin::Off,
             adapt: true,
             own_latency_frames: 0,
             plan,

@@ -11,7 +11,7 @@ use crate::plugin::care::Care;
 use crate::plugin::conceal::Plan;
 use crate::plugin::line::{self, Line};
 use crate::plugin::remote::{Remote, Terms};
-use crate::plugin::spec::{Mode, PluginSpec, Standby};
+use crate::plugin::spec::{Mode, PluginSpec, Spin, Standby};
 use crate::plugin::uncached::Uncached;
 use crate::plugin::{Nature, Place};
 use crate::processor::Processor;
@@ -309,6 +309,7 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
         burst,
         deadline: spec.deadline,
         scrub: spec.scrub(),
+        spin: Spin::Off,
         adapt: spec.adapt,
         own_latency_frames: own,
         plan,

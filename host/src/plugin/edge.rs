@@ -1,0 +1,46 @@
+//! The way from one plugin's worker straight to the next one's: whether it can be used.
+//!
+//! For two plugins that stand side by side in a chain. The recovery thread has their workers joined, again after each
+//! replacement; the audio thread looks at each block whether the two that it has are the two that were.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Between two neighbours.
+#[derive(Debug, Default)]
+pub(crate) struct Edge(AtomicU64);
+
+impl Edge {
+    /// Whether the second's worker can take the answers of the first's, which are of these incarnations.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread.
+    pub(crate) fn joins(&self, up: u32, down: u32) -> bool {
+        // SYNC: joined; with Release in `join`.
+        self.0.load(Ordering::Acquire) == word(up, down)
+    }
+
+    /// These two have been joined.
+    pub(crate) fn join(&self, up: u32, down: u32) {
+        // SYNC: joined; with Acquire in `joins`.
+        self.0.store(word(up, down), Ordering::Release);
+    }
+}
+
+/// Incarnations count from 1: no two that live make 0.
+fn word(up: u32, down: u32) -> u64 {
+    u64::from(up) << 32 | u64::from(down)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_two_that_were_joined_can_use_it() {
+        let edge = Edge::default();
+        assert!(!edge.joins(1, 1));
+        edge.join(1, 2);
+        let joined = [(1, 2), (2, 1), (1, 1), (2, 2)].map(|(up, down)| edge.joins(up, down));
+        assert_eq!(joined, [true, false, false, false]);
+    }
+}

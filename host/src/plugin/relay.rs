@@ -1,0 +1,545 @@
+//! Plugins in a row that hand a block on to each other: from worker to worker, without the host in between.
+//!
+//! For chains and sections, on the audio thread. The host orders the block of all of them at once, wakes the first
+//! worker and waits for the last: so many switches and one, instead of two for each. It goes from worker to worker
+//! only where all is well. Who has no worker, has just lost a block, moves between modes or isn't joined to its
+//! neighbour (see [`Edge`]) is driven on its own, as a [`Remote`] is outside of a relay, and so is every ramp.
+//!
+//! What is wrong in the middle is repaired within the block. A stage that is late or gone is given up at its own
+//! deadline: what its policy says is put together here and supplied to the next stage, whose worker takes it instead.
+//! A stage that fails has nothing to hand on: those after it say so without calling their plugins, and are asked
+//! again. A stage whose worker claims to have been given what nobody had yet is a liar and cut off.
+//!
+//! What passes by unheard is looked up when it is needed: inputs and outputs of the last blocks still lie in the rings.
+
+use super::edge::Edge;
+use super::remote::{Asked, Remote};
+use super::spec::Mode;
+use crate::block::Block;
+use crate::clock::now_ns;
+use crate::processor::{Processor, Seals, Turn};
+use crate::telemetry::Loss;
+use shared::format::Format;
+use shared::message::PluginKind;
+use shared::ring::{EdgeInput, Look, Status, Taken, Waited};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Blocks whose passage can be looked up: fewer than a ring has slots, beside the one under way.
+const HISTORY: usize = 6;
+
+/// Puts plugins in a row that are waited for into relays; everything else stays as it is.
+pub(crate) fn join(format: Format, processors: Vec<Box<dyn Processor>>) -> Vec<Box<dyn Processor>> {
+    let mut joined: Vec<Box<dyn Processor>> = Vec::with_capacity(processors.len());
+    let mut row = Vec::new();
+    for processor in processors {
+        match remote(processor) {
+            Ok(remote) => row.push(*remote),
+            Err(other) => {
+                joined.extend(relay(format, std::mem::take(&mut row)));
+                joined.push(other);
+            }
+        }
+    }
+    joined.extend(relay(format, row));
+    joined
+}
+
+/// The plugin that this is, if it is one that is waited for.
+fn remote(processor: Box<dyn Processor>) -> Result<Box<Remote>, Box<dyn Processor>> {
+    let any: &dyn Any = &*processor;
+    if !any.downcast_ref::<Remote>().is_some_and(|remote| remote.waits() > 0) {
+        return Err(processor);
+    }
+    let any: Box<dyn Any> = processor;
+    Ok(any.downcast().unwrap_or_else(|_| unreachable!("it was looked at above")))
+}
+
+fn relay(format: Format, mut row: Vec<Remote>) -> Option<Box<dyn Processor>> {
+    match row.len() {
+        0 | 1 => row.pop().map(|remote| Box::new(remote) as _),
+        _ => Some(Box::new(Relay::new(format, row))),
+    }
+}
+
+/// Plugins in a row.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    name: String,
+    stages: Vec<Stage>,
+    /// From each stage to the next.
+    edges: Vec<Arc<Edge>>,
+    scratch: Vec<f32>,
+    block_frames: usize,
+}
+
+/// One plugin, and where it is with the present block and those before.
+#[derive(Debug)]
+struct Stage {
+    remote: Remote,
+    /// One of its blocks that had been missed has come.
+    was_slow: bool,
+    asked: Option<Asked>,
+    /// The present block's answer wakes the next worker, not us.
+    hands_on: bool,
+    /// Its concealer has heard the present block's input.
+    has_heard: bool,
+    /// Inputs that its concealer has not heard, oldest first: its own sequence, and the one before's.
+    unheard: VecDeque<(u32, u32)>,
+    /// The last answer that its concealer has not heard.
+    unheard_answer: Option<u32>,
+}
+
+impl Stage {
+    fn new(remote: Remote) -> Self {
+        Self {
+            remote,
+            was_slow: false,
+            asked: None,
+            hands_on: false,
+            has_heard: false,
+            unheard: VecDeque::with_capacity(HISTORY + 1),
+            unheard_answer: None,
+        }
+    }
+
+    /// Whether a good block of its can go to the next worker as it is.
+    fn can_hand_on(&self) -> bool {
+        self.can_be_ordered()
+            && self.remote.terms.kind != PluginKind::Sink
+            && self.remote.concealer.is_settled()
+    }
+
+    /// Whether it can be given a block that the host has not seen.
+    fn can_take_over(&self, block_frames: usize) -> bool {
+        self.can_be_ordered()
+            && self.remote.terms.kind != PluginKind::Source
+            && self.remote.concealer.history_frames() <= HISTORY * block_frames
+    }
+
+    fn can_be_ordered(&self) -> bool {
+        self.remote.terms.mode == Mode::SameBlock && self.remote.can_be_asked()
+    }
+
+    fn incarnation(&self) -> u32 {
+        self.remote.line.as_ref().map_or(0, |line| line.incarnation)
+    }
+
+    fn look(&self) -> Look {
+        let line = self.remote.line.as_ref().filter(|line| !line.cut);
+        line.zip(self.asked).map_or(Look::NotYet, |(line, asked)| line.end.look(asked.seq))
+    }
+
+    fn head(&self) -> Option<Taken> {
+        let line = self.remote.line.as_ref().filter(|line| !line.cut)?;
+        line.end.head(self.asked?.seq)
+    }
+
+    fn is_over(&self) -> bool {
+        self.remote.line.as_ref().is_none_or(|line| line.is_over())
+    }
+
+    /// What its answer to the present block says, if that is there and good.
+    fn has_answered(&self) -> Option<Taken> {
+        self.head().filter(|head| head.status == Status::Good)
+    }
+}
+
+/// How a stage stands with the present block.
+enum Standing {
+    Pending,
+    Good(Taken),
+    Lost(Loss),
+    /// It has been asked, but not called: it is to be asked again.
+    Passed,
+}
+
+/// The stages that a block goes through from worker to worker.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    first: usize,
+    last: usize,
+    /// The one that the host has supplied with samples after all.
+    supplied: Option<usize>,
+}
+
+impl Relay {
+    fn new(format: Format, row: Vec<Remote>) -> Self {
+        let names: Vec<_> = row.iter().map(Processor::name).collect();
+        let name = names.join(" > ");
+        let edges = row.windows(2).map(|pair| {
+            let edge = Arc::new(Edge::default());
+            if let (Some(up), Some(down)) = (&pair[0].ward, &pair[1].ward) {
+                up.join(down, Arc::clone(&edge));
+            }
+            edge
+        });
+        let edges = edges.collect();
+        let stages = row.into_iter().map(Stage::new).collect();
+        let (scratch, block_frames) = (vec![0.0; format.samples()], format.block_frames());
+        Self { name, stages, edges, scratch, block_frames }
+    }
+
+    /// The turn of one stage.
+    fn turn(&self, at: usize, turn: &Turn) -> Turn {
+        let after: u32 = self.stages[at + 1..].iter().map(|stage| stage.remote.waits()).sum();
+        Turn { waiting_after: turn.waiting_after + after, ..*turn }
+    }
+
+    /// The last stage that a block goes to from this one without us.
+    fn reach(&self, first: usize) -> usize {
+        let goes_on = |at: &usize| {
+            let (up, down) = (&self.stages[*at], &self.stages[*at + 1]);
+            up.can_hand_on()
+                && down.can_take_over(self.block_frames)
+                && self.edges[*at].joins(up.incarnation(), down.incarnation())
+        };
+        (first..self.edges.len()).take_while(goes_on).last().map_or(first, |at| at + 1)
+    }
+
+    // --- on its own ---
+
+    fn drive(&mut self, at: usize, block: &mut Block<'_>, turn: &Turn) -> usize {
+        self.catch_up(at);
+        let turn = self.turn(at, turn);
+        let Stage { remote, was_slow, .. } = &mut self.stages[at];
+        let began_ns = now_ns();
+        remote.run(block, &turn, *was_slow);
+        remote.figures.stats.note_held(now_ns() - began_ns);
+        at + 1
+    }
+
+    /// Lets a stage's concealer hear what it has missed while it was not needed.
+    fn catch_up(&mut self, at: usize) {
+        let (before, rest) = self.stages.split_at_mut(at);
+        let (up, stage) = (before.last().map(|stage| &stage.remote), &mut rest[0]);
+        let mut block = Block::new(&mut self.scratch, self.block_frames);
+        while let Some((own, input)) = stage.unheard.pop_front() {
+            if up.is_some_and(|up| up.copy_answer(input, block.samples_mut())) {
+                stage.remote.keep(own, block.samples());
+            } else {
+                block.samples_mut().fill(0.0);
+            }
+            stage.remote.concealer.hear(&block);
+        }
+        if let Some(own) = stage.unheard_answer.take()
+            && stage.remote.copy_answer(own, block.samples_mut())
+        {
+            stage.remote.concealer.heard(&block);
+        }
+    }
+
+    // --- from worker to worker ---
+
+    /// Runs the stages of a span; the one to go on with.
+    fn hand_on(&mut self, first: usize, last: usize, block: &mut Block<'_>, turn: &Turn) -> usize {
+        if !self.stages[first].unheard.is_empty() {
+            self.catch_up(first);
+        }
+        let mut span = self.order(Span { first, last, supplied: None }, block);
+        let (mut at, mut since_ns) = (first, now_ns());
+        while at <= span.last {
+            let deadline_ns = self.deadline_ns(at, turn);
+            let lost = match self.standing(at, &mut span) {
+                Standing::Good(head) => self.finish(at, span, &head, block, turn).err(),
+                Standing::Pending if now_ns() < deadline_ns && self.wait(at, span, deadline_ns) => continue,
+                Standing::Pending => Some(Loss::Late),
+                Standing::Lost(loss) => Some(loss),
+                Standing::Passed => {
+                    let Stage { remote, asked, .. } = &mut self.stages[at];
+                    remote.copy_request(*asked, block);
+                    remote.concealer.hear_again();
+                    return at;
+                }
+            };
+            let now_ns = now_ns();
+            self.stages[at].remote.figures.stats.note_held(now_ns.saturating_sub(since_ns));
+            since_ns = now_ns;
+            if let Some(loss) = lost
+                && !self.replace(at, &mut span, loss, block, turn)
+            {
+                return at + 1;
+            }
+            at += 1;
+        }
+        at
+    }
+
+    fn deadline_ns(&self, at: usize, turn: &Turn) -> u64 {
+        self.turn(at, turn).deadline_ns(self.stages[at].remote.terms.deadline)
+    }
+
+    /// Orders the block of all stages and wakes the first. The span ends before one that can't be ordered.
+    fn order(&mut self, mut span: Span, block: &Block<'_>) -> Span {
+        let mut input: Option<EdgeInput> = None;
+        for at in span.first..=span.last {
+            let hands_on = at < span.last;
+            let stage = &mut self.stages[at];
+            stage.hands_on = hands_on;
+            stage.has_heard = input.is_none();
+            let asked = match input {
+                None => {
+                    stage.remote.concealer.hear(block);
+                    stage.remote.ask_first(hands_on, block)
+                }
+                Some(input) => stage.remote.ask_next(input, hands_on),
+            };
+            stage.remote.keep_for_later(asked);
+            stage.asked = asked.ok();
+            let Ok(asked) = asked else {
+                // Its worker has just been found to lie: it is driven on its own, without one.
+                span.last = at.saturating_sub(1).max(span.first);
+                break;
+            };
+            let (tag, scrub) = (stage.incarnation(), stage.remote.terms.scrub);
+            input = Some(EdgeInput { seq: asked.seq, tag, scrub });
+        }
+        self.stages[span.first].remote.notify();
+        span
+    }
+
+    /// How the first stage that is not settled stands. A worker that answers before the one before it has no input
+    /// that it could have answered to.
+    fn standing(&mut self, at: usize, span: &mut Span) -> Standing {
+        match self.stages[at].look() {
+            Look::Answered => self.judge(at, *span),
+            Look::Forged => Standing::Lost(self.stages[at].remote.cut()),
+            Look::NotYet if self.stages[at].is_over() => Standing::Lost(Loss::Gone),
+            Look::NotYet => {
+                if at < span.last && self.stages[span.last].look() == Look::Answered {
+                    let has_answered = |i: &usize| self.stages[*i].look() == Look::Answered;
+                    // Between the two looks this one may have answered, and all after it.
+                    if self.stages[at].look() == Look::NotYet
+                        && let Some(liar) = (at + 1..=span.last).find(has_answered)
+                    {
+                        self.stages[liar].remote.cut();
+                        span.last = liar - 1;
+                    }
+                }
+                Standing::Pending
+            }
+        }
+    }
+
+    /// What an answer is worth.
+    fn judge(&mut self, at: usize, span: Span) -> Standing {
+        let Some(head) = self.stages[at].head() else { return Standing::Pending };
+        let is_supplied = span.supplied == Some(at);
+        if at > span.first {
+            let had_input = self.stages[at - 1].has_answered().is_some();
+            // Either from the one before, or from us, if we have given it something: nothing else can be.
+            let is_possible =
+                if head.from_peer { had_input } else { is_supplied || head.status != Status::Good };
+            if !is_possible {
+                return Standing::Lost(self.stages[at].remote.cut());
+            }
+        }
+        match head.status {
+            Status::Good => Standing::Good(head),
+            Status::Starved if is_supplied => Standing::Passed,
+            Status::Failed | Status::Starved => Standing::Lost(Loss::Failed),
+        }
+    }
+
+    /// Waits until something has come of the span, from this stage on; false if nothing had until the deadline.
+    fn wait(&mut self, at: usize, span: Span, deadline_ns: u64) -> bool {
+        // A dead worker wakes nobody: the one before it hands on to us.
+        let dead = (at + 1..=span.last).find(|i| self.stages[*i].is_over());
+        let target = dead.map_or(span.last, |dead| dead - 1);
+        let Stage { remote, hands_on, .. } = &self.stages[target];
+        let Some(line) = &remote.line else { return false };
+        let mut spinner = remote.spinner;
+        let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), now_ns());
+        let over = || {
+            let is_answered = self.stages[target].look() != Look::NotYet;
+            let is_over = || self.stages[at..=target].iter().any(Stage::is_over);
+            (is_answered || is_over()).then_some(Waited::Answered)
+        };
+        let waited = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
+        spinner.learn(spin_ns, now_ns() - from_ns);
+        self.stages[target].remote.spinner = spinner;
+        if waited == Waited::Flooded {
+            self.stages[target].remote.figures.stats.count_flooded();
+        }
+        waited == Waited::Answered
+    }
+
+    /// A stage has done its block well, unless the last one's turns out to be none when it is taken.
+    fn finish(
+        &mut self,
+        at: usize,
+        span: Span,
+        head: &Taken,
+        block: &mut Block<'_>,
+        turn: &Turn,
+    ) -> Result<(), Loss> {
+        let input_ns = self.input_ns(at, span);
+        let patience_ns = self.deadline_ns(at, turn).saturating_sub(input_ns);
+        if at > span.first {
+            self.settle_input(at, span, head, block);
+        }
+        let input = if at > span.first { self.stages[at - 1].asked } else { None };
+        let stage = &mut self.stages[at];
+        let Some(asked) = stage.asked else { return Ok(()) };
+        let took_ns = head.stamps.left_ns.saturating_sub(input_ns);
+        if at == span.last {
+            stage.remote.take_last(asked, input_ns, block)?;
+        } else {
+            stage.remote.pass_by(head, took_ns);
+            stage.unheard_answer = Some(asked.seq);
+        }
+        if let Some(input) = input.filter(|_| !stage.has_heard) {
+            stage.note_unheard(asked.seq, input.seq);
+        }
+        if head.from_peer {
+            stage.remote.figures.stats.count_direct();
+        }
+        stage.remote.adapt_to(stage.was_slow, Some(took_ns), patience_ns);
+        Ok(())
+    }
+
+    /// What the answer of a stage tells of the stage before.
+    fn settle_input(&mut self, at: usize, span: Span, head: &Taken, block: &mut Block<'_>) {
+        if head.guarded > 0 {
+            self.count_guarded(at - 1);
+        } else {
+            self.stages[at - 1].remote.figures.stats.count_guarded(0, 0);
+        }
+        if span.supplied == Some(at) && head.from_peer {
+            // It has taken the late block of the one before after all: what was put in its place was not heard.
+            self.take_back(at - 1);
+        }
+        if at == span.last && self.stages[at].remote.terms.kind == PluginKind::Sink {
+            // It gives nothing back: what comes after it gets what it got.
+            self.copy_input(at, block);
+        }
+    }
+
+    /// The worker after this stage says that it had to replace samples of its answer: they are counted by us.
+    fn count_guarded(&mut self, at: usize) {
+        let Stage { remote, asked, .. } = &mut self.stages[at];
+        let (Some(line), Some(asked)) = (&remote.line, asked) else { return };
+        if let Ok(taken) = line.end.take(asked.seq, &mut self.scratch, remote.terms.scrub) {
+            remote.figures.stats.count_guarded(taken.non_finite, taken.too_loud);
+        }
+    }
+
+    /// What was heard of this stage is its answer, not what was put in its place.
+    fn take_back(&mut self, at: usize) {
+        let Stage { remote, asked, .. } = &mut self.stages[at];
+        let mut block = Block::new(&mut self.scratch, self.block_frames);
+        if let Some(asked) = asked
+            && remote.copy_answer(asked.seq, block.samples_mut())
+        {
+            remote.concealer.heard(&block);
+        }
+    }
+
+    /// When the input of a stage was there: by the word of the worker before it, which is only used for statistics and
+    /// for this stage's own mode.
+    fn input_ns(&self, at: usize, span: Span) -> u64 {
+        let published_ns = self.stages[at].asked.map_or(0, |asked| asked.at_ns);
+        let before = (at > span.first).then(|| self.stages[at - 1].head()).flatten();
+        before.map_or(0, |head| head.stamps.left_ns).clamp(published_ns, now_ns().max(published_ns))
+    }
+
+    /// Puts what its policy says in the place of a lost block and supplies the next stage with it; false if that one
+    /// has to be asked again.
+    fn replace(
+        &mut self,
+        at: usize,
+        span: &mut Span,
+        loss: Loss,
+        block: &mut Block<'_>,
+        turn: &Turn,
+    ) -> bool {
+        self.catch_up(at);
+        if !self.stages[at].has_heard {
+            self.count_guarded(at - 1);
+            self.copy_input(at, block);
+            self.stages[at].remote.concealer.hear(block);
+        } else if at > span.first {
+            let Stage { remote, asked, .. } = &self.stages[at];
+            remote.copy_request(*asked, block);
+        }
+        let (turn, deadline_ns) = (self.turn(at, turn), self.deadline_ns(at, turn));
+        let input_ns = self.input_ns(at, *span);
+        let stage = &mut self.stages[at];
+        stage.remote.lose(stage.asked, loss, input_ns, &turn, deadline_ns, block);
+        stage.remote.adapt_to(stage.was_slow, None, deadline_ns.saturating_sub(input_ns));
+        if at == span.last {
+            return true;
+        }
+        self.catch_up(at + 1);
+        let next = &mut self.stages[at + 1];
+        if next.head().is_some_and(|head| head.status == Status::Starved) {
+            return false;
+        }
+        next.remote.concealer.hear(block);
+        next.has_heard = true;
+        next.remote.supply(next.asked, block);
+        span.supplied = Some(at + 1);
+        true
+    }
+
+    /// The input of a stage that is not the first of its span.
+    fn copy_input(&self, at: usize, block: &mut Block<'_>) {
+        let before = &self.stages[at - 1];
+        if !before.asked.is_some_and(|asked| before.remote.copy_answer(asked.seq, block.samples_mut())) {
+            block.samples_mut().fill(0.0);
+        }
+    }
+}
+
+impl Stage {
+    fn note_unheard(&mut self, own: u32, input: u32) {
+        if self.unheard.len() == HISTORY {
+            self.unheard.pop_front();
+        }
+        self.unheard.push_back((own, input));
+    }
+}
+
+impl Processor for Relay {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
+        for stage in &mut self.stages {
+            stage.was_slow = stage.remote.acknowledge();
+            stage.asked = None;
+        }
+        if self.stages.iter().any(Stage::is_over) {
+            // What lies in the ring of a worker that is over goes with it.
+            (0..self.stages.len()).for_each(|at| self.catch_up(at));
+        }
+        self.stages.iter_mut().for_each(|stage| stage.remote.relieve());
+        let mut at = 0;
+        while at < self.stages.len() {
+            let last = self.reach(at);
+            at = if last == at { self.drive(at, block, turn) } else { self.hand_on(at, last, block, turn) };
+        }
+    }
+
+    fn latency_frames(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.remote.latency_frames()).sum()
+    }
+
+    fn added_frames(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.remote.added_frames()).sum()
+    }
+
+    fn waits(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.remote.waits()).sum()
+    }
+
+    fn enter_section(&mut self) {
+        self.stages.iter_mut().for_each(|stage| stage.remote.enter_section());
+    }
+
+    fn seals(&self) -> Seals {
+        self.stages.iter().map(|stage| stage.remote.seals()).fold(Seals::default(), Seals::with)
+    }
+}

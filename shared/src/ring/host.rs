@@ -1,0 +1,416 @@
+//! The host's end of a ring: for the audio thread, which trusts no word of the worker's.
+//!
+//! It bounds every wait and copies every sample. What is done about a block that is not there is not decided here.
+
+// Raw sample pointers from `segment` are written and read here.
+#![allow(unsafe_code)]
+
+use super::copy::{copy_untrusted, scrub};
+use super::order::{self, EdgeInput, Order};
+use super::{FROM_PEER, Look, Notes, Refused, Scrub, Stamps, Status, Taken, Torn, Waited};
+use crate::clock;
+use crate::control::Handles;
+use crate::futex;
+use crate::layout::Layout;
+use crate::segment::{OwnSegment, PeerSegment};
+use crate::spin::{Spin, Spinner};
+use crate::wait::{self, Bells, Unready};
+use nix::sched::sched_getcpu;
+use rustix::io::Result;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+
+/// Rung when any worker has ended: audio threads that wait for a whole chain of workers look up then. Of this process
+/// alone.
+static ALARM: AtomicU32 = AtomicU32::new(0);
+
+/// The host's end: publishes requests, takes answers.
+#[derive(Debug)]
+pub struct HostEnd {
+    request: Arc<OwnSegment>,
+    reply: Arc<PeerSegment>,
+    layout: Layout,
+    pub(super) next: u32,
+    /// Blocks published, counted up to two rounds of the slots: enough to know what each slot should hold.
+    published: u32,
+}
+
+/// Wakes a [`HostEnd`] that waits for an answer that will never come. For the supervisor.
+#[derive(Debug, Clone)]
+pub struct HostWaker {
+    request: Arc<OwnSegment>,
+    reply: Arc<PeerSegment>,
+}
+
+/// How often a host that was just falling asleep, and so missed a wake, is woken again.
+const WAKE_AGAIN_MAX: u32 = 1000;
+
+impl HostWaker {
+    /// Wakes the audio thread if it waits; it then looks for itself whether to go on waiting. For a caller that
+    /// may spend a millisecond.
+    pub fn wake(&self) {
+        ALARM.fetch_add(1, Ordering::Release);
+        futex::wake_all(&ALARM);
+        for _ in 0..WAKE_AGAIN_MAX {
+            wait::wake(self.reply.header());
+            if !wait::is_parked(self.request.header()) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Reads how many blocks the plugin got in a buffer made for them, for as long as the ring was used. From any
+/// thread, also when the worker has ended.
+#[derive(Debug, Clone)]
+pub struct UncachedBlocks(Arc<PeerSegment>);
+
+impl UncachedBlocks {
+    /// How many, as the worker says: to be shown, never relied upon. A block that has been taken is counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.header().uncached.load(Ordering::Relaxed)
+    }
+}
+
+impl HostEnd {
+    /// Makes both segments; the handles are for the worker, and to be sealed when it has mapped them.
+    ///
+    /// # Errors
+    /// Of the operating system: no memory, no descriptors.
+    pub fn create(layout: Layout) -> Result<(Self, Handles)> {
+        let (request, request_fd) = OwnSegment::create(layout)?;
+        let (reply, reply_fd) = PeerSegment::create(layout)?;
+        let end = Self { request: Arc::new(request), reply: Arc::new(reply), layout, next: 1, published: 0 };
+        Ok((end, Handles { request: request_fd, reply: reply_fd }))
+    }
+
+    /// The format and number of slots.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Wakes this end from another thread.
+    #[must_use]
+    pub fn waker(&self) -> HostWaker {
+        HostWaker { request: Arc::clone(&self.request), reply: Arc::clone(&self.reply) }
+    }
+
+    /// Tells from another thread how many blocks went without the slots' own buffers.
+    #[must_use]
+    pub fn uncached_blocks(&self) -> UncachedBlocks {
+        UncachedBlocks(Arc::clone(&self.reply))
+    }
+
+    /// The sequence that the next block will have.
+    #[must_use]
+    pub fn next_seq(&self) -> u32 {
+        self.next
+    }
+
+    /// The blocks published last whose requests are still in their slots, oldest first.
+    pub fn kept(&self) -> impl Iterator<Item = u32> + use<> {
+        let next = self.next;
+        (1..=self.published.min(self.layout.slots())).rev().map(move |back| next.wrapping_sub(back))
+    }
+
+    /// When a block that is [kept](HostEnd::kept) was published, in [`clock::now_ns`].
+    #[must_use]
+    pub fn published_ns(&self, seq: u32) -> u64 {
+        self.request.slot(self.layout.index(seq)).stamps[0].load(Ordering::Relaxed)
+    }
+
+    /// Whether the next block has a slot: the one that had it before has been answered. Its answer is lost if it
+    /// has not been taken by then.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one load.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.room().is_ok()
+    }
+
+    fn room(&self) -> std::result::Result<(), Refused> {
+        let slots = self.layout.slots();
+        let look = if self.published < slots {
+            // Nobody has been asked for an answer in this slot.
+            if self.answer_word(self.next) == 0 { Look::Answered } else { Look::Forged }
+        } else {
+            self.look(self.next.wrapping_sub(slots))
+        };
+        match look {
+            Look::Answered => Ok(()),
+            Look::NotYet => Err(Refused::Full),
+            Look::Forged => Err(Refused::Forged),
+        }
+    }
+
+    /// Publishes a block that `write` fills (channel after channel); its sequence. The worker is not woken yet:
+    /// see [`HostEnd::notify`].
+    ///
+    /// # Errors
+    /// [`Refused`], and `write` is not called.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: no wait, no system call.
+    pub fn publish(&mut self, write: impl FnOnce(&mut [f32])) -> std::result::Result<u32, Refused> {
+        self.publish_first(false, write)
+    }
+
+    /// As [`HostEnd::publish`]; whether the answer `hands_on` to the next worker of a chain.
+    ///
+    /// # Errors
+    /// As [`HostEnd::publish`].
+    ///
+    /// # Real-time
+    /// As [`HostEnd::publish`].
+    pub fn publish_first(
+        &mut self,
+        hands_on: bool,
+        write: impl FnOnce(&mut [f32]),
+    ) -> std::result::Result<u32, Refused> {
+        self.room()?;
+        write(self.request_samples(self.next));
+        Ok(self.order(Order { edge: None, hands_on }))
+    }
+
+    /// Orders a block that is made of another worker's answer, to which this one was
+    /// [attached](super::WorkerEnd::attach); that answer wakes it, so nobody has to be notified.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    ///
+    /// # Real-time
+    /// As [`HostEnd::publish`].
+    pub fn publish_edge(&mut self, input: EdgeInput, hands_on: bool) -> std::result::Result<u32, Refused> {
+        self.room()?;
+        Ok(self.order(Order { edge: Some(input), hands_on }))
+    }
+
+    /// Gives a block samples that was to come from another worker, which has none, and wakes its own: that takes
+    /// these, if it has not just taken the other's.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: at most one futex wake.
+    pub fn supply(&mut self, seq: u32, write: impl FnOnce(&mut [f32])) {
+        // Until it is told, nobody looks at the samples of a block with an edge.
+        write(self.request_samples(seq));
+        order::supply_after_all(self.request.slot(self.layout.index(seq)), seq);
+        self.notify();
+    }
+
+    /// Keeps the samples of a block that came from another worker, for whoever looks at it when this one has ended.
+    pub fn keep(&mut self, seq: u32, write: impl FnOnce(&mut [f32])) {
+        write(self.request_samples(seq));
+        order::supply_after_all(self.request.slot(self.layout.index(seq)), seq);
+    }
+
+    fn request_samples(&mut self, seq: u32) -> &mut [f32] {
+        let samples = self.request.samples(self.layout.index(seq)).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which only this end writes; `&mut self`
+        // makes this the only reference.
+        unsafe { std::slice::from_raw_parts_mut(samples, self.layout.format().samples()) }
+    }
+
+    fn order(&mut self, order: Order) -> u32 {
+        let seq = self.next;
+        let slot = self.request.slot(self.layout.index(seq));
+        order.store(slot, seq);
+        slot.stamps[0].store(clock::now_ns(), Ordering::Relaxed);
+        self.request.header().core.store(core(), Ordering::Relaxed);
+        // SYNC: request published; Acquire in `WorkerEnd::is_requested`.
+        slot.seq.store(seq, Ordering::Release);
+        self.next = seq.wrapping_add(1);
+        self.published = (self.published + 1).min(2 * self.layout.slots());
+        seq
+    }
+
+    /// The samples of a request that has not been answered and taken yet, as they were published. Nothing of use if
+    /// they were another worker's: see [`HostEnd::has_samples`].
+    ///
+    /// # Real-time
+    /// May be called on the audio thread.
+    #[must_use]
+    pub fn requested(&self, seq: u32) -> &[f32] {
+        let samples = self.request.samples(self.layout.index(seq)).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which only methods write that take `&mut self`.
+        unsafe { std::slice::from_raw_parts(samples, self.layout.format().samples()) }
+    }
+
+    /// Whether the samples of a request that is [kept](HostEnd::kept) are here.
+    #[must_use]
+    pub fn has_samples(&self, seq: u32) -> bool {
+        let slot = self.request.slot(self.layout.index(seq));
+        Order::load(slot).edge.is_none() || slot.notes[1].load(Ordering::Relaxed) == seq
+    }
+
+    /// How long the worker may look for a block before it sleeps.
+    pub fn let_worker_spin(&self, spin: Spin) {
+        self.request.header().spin.store(spin.to_word(), Ordering::Relaxed);
+    }
+
+    /// Tells the worker that blocks have been published.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: at most one futex wake, none if the worker is awake.
+    pub fn notify(&self) {
+        wait::ring(self.request.header(), self.reply.header());
+    }
+
+    fn answer_word(&self, seq: u32) -> u32 {
+        // SYNC: reply published; Release in `WorkerEnd::answer`.
+        self.reply.slot(self.layout.index(seq)).seq.load(Ordering::Acquire)
+    }
+
+    /// What the slot of this block says of its answer.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one load.
+    #[must_use]
+    pub fn look(&self, seq: u32) -> Look {
+        let slots = self.layout.slots();
+        let age = self.next.wrapping_sub(seq);
+        if age == 0 || age > self.published.min(slots) {
+            return Look::NotYet;
+        }
+        let is_first_in_its_slot = self.published - age < slots;
+        let before = if is_first_in_its_slot { 0 } else { seq.wrapping_sub(slots) };
+        match self.answer_word(seq) {
+            word if word == seq => Look::Answered,
+            word if word == before => Look::NotYet,
+            _ => Look::Forged,
+        }
+    }
+
+    /// Whether this block's answer is there.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one load.
+    #[must_use]
+    pub fn is_answered(&self, seq: u32) -> bool {
+        self.look(seq) == Look::Answered
+    }
+
+    /// Waits for this block's answer until the deadline or until `give_up`.
+    ///
+    /// # Real-time
+    /// The one bounded wait of same-block mode.
+    #[must_use]
+    pub fn wait(&self, seq: u32, deadline_ns: u64, give_up: &AtomicBool) -> Waited {
+        self.look_and_wait(seq, deadline_ns, 0, give_up)
+    }
+
+    /// As [`HostEnd::wait`]: looks for so long, then sleeps.
+    ///
+    /// # Real-time
+    /// As [`HostEnd::wait`].
+    #[must_use]
+    pub fn look_and_wait(&self, seq: u32, deadline_ns: u64, spin_ns: u64, give_up: &AtomicBool) -> Waited {
+        let over = || match self.look(seq) {
+            Look::Answered => Some(Waited::Answered),
+            Look::Forged => Some(Waited::Forged),
+            Look::NotYet => give_up.load(Ordering::Relaxed).then_some(Waited::GivenUp),
+        };
+        let parked = || {
+            let bells = Bells::one(&self.reply.header().bell);
+            waited(wait::park(self.request.header(), bells, deadline_ns, over))
+        };
+        wait::spin(spin_ns, over).unwrap_or_else(parked)
+    }
+
+    /// As [`HostEnd::wait`], for a chain of workers of which this is the last, or the last that lives and `hands_on` to
+    /// one that doesn't: until `over` says what has come of it. That is asked when this worker has answered, and when
+    /// any worker of this process has ended.
+    ///
+    /// # Real-time
+    /// As [`HostEnd::wait`].
+    #[must_use]
+    pub fn wait_for_chain(
+        &self,
+        hands_on: bool,
+        deadline_ns: u64,
+        spin_ns: u64,
+        mut over: impl FnMut() -> Option<Waited>,
+    ) -> Waited {
+        if let Some(over) = wait::spin(spin_ns, &mut over) {
+            return over;
+        }
+        let header = self.reply.header();
+        let first = if hands_on { &header.next_bell } else { &header.bell };
+        let bells = Bells { first, second: Some(&ALARM) };
+        waited(wait::park(self.request.header(), bells, deadline_ns, over))
+    }
+
+    /// How long the next wait is to look before it sleeps.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: no system call.
+    #[must_use]
+    pub fn spin_ns(&self, spinner: &mut Spinner, rule: Spin) -> u64 {
+        let shares_core = || self.reply.header().core.load(Ordering::Relaxed) == core();
+        spinner.budget_ns(rule, rule == Spin::Auto && shares_core())
+    }
+
+    /// Copies the samples of an answered block out.
+    ///
+    /// # Errors
+    /// [`Torn`] if the slot's sequence is not `seq` before and after: `out` then holds no audio.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: one pass over the samples.
+    ///
+    /// # Panics
+    /// If `out` has not the block's number of samples.
+    pub fn take(&self, seq: u32, out: &mut [f32], rule: Scrub) -> std::result::Result<Taken, Torn> {
+        assert_eq!(out.len(), self.layout.format().samples());
+        let index = self.layout.index(seq);
+        let slot = self.reply.slot(index);
+        let head = self.head(seq).ok_or(Torn)?;
+        copy_untrusted(self.reply.samples(index), out);
+        // The loads of the samples stay before the second look at the sequence.
+        fence(Ordering::Acquire);
+        if slot.seq.load(Ordering::Relaxed) != seq {
+            return Err(Torn);
+        }
+        let (non_finite, too_loud) = scrub(out, rule);
+        Ok(Taken { non_finite, too_loud, ..head })
+    }
+
+    /// What the worker says of an answered block, without its samples.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: a few loads.
+    #[must_use]
+    pub fn head(&self, seq: u32) -> Option<Taken> {
+        if !self.is_answered(seq) {
+            return None;
+        }
+        let slot = self.reply.slot(self.layout.index(seq));
+        let [seen_ns, woken_ns, entered_ns, left_ns] =
+            slot.stamps.each_ref().map(|stamp| stamp.load(Ordering::Relaxed));
+        Some(Taken {
+            status: Status::from_word(slot.status.load(Ordering::Relaxed)),
+            non_finite: 0,
+            too_loud: 0,
+            stamps: Stamps { seen_ns, woken_ns, entered_ns, left_ns },
+            notes: Notes::load(&slot.notes),
+            from_peer: slot.from.load(Ordering::Relaxed) == FROM_PEER,
+            guarded: slot.guarded.load(Ordering::Relaxed),
+        })
+    }
+}
+
+fn waited(parked: std::result::Result<Waited, Unready>) -> Waited {
+    match parked {
+        Ok(waited) => waited,
+        Err(Unready::TimeOver) => Waited::TimeOver,
+        Err(Unready::Flooded) => Waited::Flooded,
+    }
+}
+
+/// The processor that this thread runs on, plus one, so that nobody is on 0.
+pub(super) fn core() -> u32 {
+    sched_getcpu().ok().and_then(|core| u32::try_from(core + 1).ok()).unwrap_or(0)
+}

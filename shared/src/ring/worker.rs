@@ -1,0 +1,310 @@
+//! The worker's end of a ring: sees requests, answers them in order.
+//!
+//! For the worker's main thread, or for a thread of the host that answers like one. It trusts the host. It trusts the
+//! worker whose answers it takes no more than the host does.
+
+// Raw sample pointers from `segment` are read and written here.
+#![allow(unsafe_code)]
+
+use super::copy::{copy_untrusted, scrub};
+use super::host::core;
+use super::order::{self, EdgeInput, Order, Supply, Upstream};
+use super::{FROM_PEER, Notes, Stamps, Status};
+use crate::clock;
+use crate::control::Handles;
+use crate::futex;
+use crate::layout::Layout;
+use crate::segment::{OwnSegment, PeerSegment};
+use crate::spin::{Spin, Spinner};
+use crate::wait::{self, Bells};
+use rustix::io::{Errno, Result};
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// Why [`WorkerEnd::wait`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// A block is there.
+    Block,
+    /// The caller's flag is up.
+    Interrupted,
+    /// Neither, until the deadline.
+    Deadline,
+}
+
+/// The worker's end: sees requests, answers them in order.
+#[derive(Debug)]
+pub struct WorkerEnd {
+    pub(super) reply: Arc<OwnSegment>,
+    request: Arc<PeerSegment>,
+    pub(super) layout: Layout,
+    pub(super) next: u32,
+    edge: Option<Edge>,
+    spinner: Spinner,
+    taken: FromEdge,
+}
+
+/// The worker before this one in a chain.
+#[derive(Debug)]
+struct Edge {
+    answers: PeerSegment,
+    layout: Layout,
+    tag: u32,
+}
+
+/// What was taken from there for the block that is next.
+#[derive(Debug, Clone, Copy, Default)]
+struct FromEdge {
+    is_from_peer: bool,
+    guarded: u32,
+}
+
+/// Wakes a [`WorkerEnd`] that waits for a block, so that it looks at its interruption flag.
+#[derive(Debug, Clone)]
+pub struct WorkerWaker(Arc<PeerSegment>);
+
+impl WorkerWaker {
+    /// Wakes the worker's main thread if it sleeps. It may just be falling asleep and miss this: repeat until
+    /// it has answered.
+    pub fn wake(&self) {
+        wait::wake(self.0.header());
+    }
+}
+
+/// The samples of all slots of a [`WorkerEnd`], which stay mapped as long as this or a clone of it lives: for
+/// arrays that alias them and may outlive the end.
+#[derive(Debug, Clone)]
+pub struct SlotMemory {
+    reply: Arc<OwnSegment>,
+    layout: Layout,
+}
+
+impl SlotMemory {
+    /// The format and number of slots.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The samples of slot `index`, as [`WorkerEnd::samples`].
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn samples(&self, index: usize) -> NonNull<f32> {
+        self.reply.samples(index)
+    }
+
+    /// Counts a block that the plugin got in a buffer made for it. To be called before the block is answered, by
+    /// one thread.
+    pub fn count_uncached(&self) {
+        let count = &self.reply.header().uncached;
+        // One writer: no read-modify-write is needed.
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+impl WorkerEnd {
+    /// Maps both segments that the host made.
+    ///
+    /// # Errors
+    /// `EINVAL` if a descriptor's length is not the layout's; others of the operating system.
+    pub fn map(handles: &Handles, layout: Layout) -> Result<Self> {
+        let reply = Arc::new(OwnSegment::map(&handles.reply, layout)?);
+        let request = Arc::new(PeerSegment::map(&handles.request, layout)?);
+        let (edge, spinner, taken) = (None, Spinner::default(), FromEdge::default());
+        Ok(Self { reply, request, layout, next: 1, edge, spinner, taken })
+    }
+
+    /// Takes the memory that another worker writes its answers to, in a ring of `layout`: blocks may be ordered from
+    /// there from now on, under this `tag`, which tells it from others before and after it.
+    ///
+    /// # Errors
+    /// `ENOSYS` if the kernel can't wait for two at once (it takes Linux 5.16); `EINVAL` if its blocks have another
+    /// format, or its memory another length.
+    pub fn attach(&mut self, answers: impl AsFd, layout: Layout, tag: u32) -> Result<()> {
+        if !futex::can_wait_for_either() {
+            return Err(Errno::NOSYS);
+        }
+        if layout.format() != self.layout.format() {
+            return Err(Errno::INVAL);
+        }
+        self.edge = Some(Edge { answers: PeerSegment::map(answers, layout)?, layout, tag });
+        Ok(())
+    }
+
+    /// The format and number of slots.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Wakes this end from another thread.
+    #[must_use]
+    pub fn waker(&self) -> WorkerWaker {
+        WorkerWaker(Arc::clone(&self.request))
+    }
+
+    /// The samples of slot `index`, channel after channel, in memory that only this process writes: what the
+    /// plugin's array aliases. Valid as long as this end lives.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn samples(&self, index: usize) -> NonNull<f32> {
+        self.reply.samples(index)
+    }
+
+    /// The samples of the block that comes next, for a worker in Rust. Not to be mixed with pointers from
+    /// [`WorkerEnd::samples`] that are still in use.
+    pub fn next_samples(&mut self) -> &mut [f32] {
+        let samples = self.reply.samples(self.next_index()).as_ptr();
+        // SAFETY: the slot's samples lie within our own segment, which no other process writes; `&mut self`
+        // makes this the only reference.
+        unsafe { std::slice::from_raw_parts_mut(samples, self.layout.format().samples()) }
+    }
+
+    /// The same samples, to be held by arrays that may outlive this end.
+    #[must_use]
+    pub fn memory(&self) -> SlotMemory {
+        SlotMemory { reply: Arc::clone(&self.reply), layout: self.layout }
+    }
+
+    /// The slot of the block that comes next.
+    #[must_use]
+    pub fn next_index(&self) -> usize {
+        self.layout.index(self.next)
+    }
+
+    /// Whether the next block is there.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.supply() != Supply::NotYet
+    }
+
+    fn supply(&self) -> Supply {
+        let request = self.request.slot(self.next_index());
+        // SYNC: request published; Release in `HostEnd::order`.
+        if request.seq.load(Ordering::Acquire) != self.next {
+            return Supply::NotYet;
+        }
+        order::supply(request, self.next, |input| {
+            let edge = self.edge.as_ref().filter(|edge| edge.tag == input.tag)?;
+            let slot = edge.answers.slot(edge.layout.index(input.seq));
+            Some(Upstream { slot, slots: edge.layout.slots() })
+        })
+    }
+
+    /// Waits for the next block, until the deadline or until `interrupt` is up: looks for a while, where that has been
+    /// seen to pay, then sleeps.
+    #[must_use]
+    pub fn wait(&mut self, deadline_ns: u64, interrupt: &AtomicBool) -> Wake {
+        let interrupted = || interrupt.load(Ordering::Acquire);
+        let ready = || (self.is_requested() || interrupted()).then_some(());
+        if ready().is_none() {
+            let header = self.request.header();
+            let rule = Spin::from_word(header.spin.load(Ordering::Relaxed));
+            let mut spinner = self.spinner;
+            let budget_ns = spinner.budget_ns(rule, header.core.load(Ordering::Relaxed) == core());
+            let from_ns = if budget_ns > 0 { clock::now_ns() } else { 0 };
+            if wait::spin(budget_ns, ready).is_none() {
+                let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
+                let bells = Bells { first: &header.bell, second };
+                let _ = wait::park(self.reply.header(), bells, deadline_ns, ready);
+            }
+            if budget_ns > 0 {
+                spinner.learn(budget_ns, clock::now_ns() - from_ns);
+            }
+            self.spinner = spinner;
+        }
+        match (interrupted(), self.is_requested()) {
+            (true, _) => Wake::Interrupted,
+            (_, true) => Wake::Block,
+            _ => Wake::Deadline,
+        }
+    }
+
+    /// When the block that is next was there to be taken, in [`clock::now_ns`]; if it comes from another worker, by
+    /// that one's word. To be called after [`Wake::Block`].
+    #[must_use]
+    pub fn published_ns(&self) -> u64 {
+        let published_ns = self.request.slot(self.next_index()).stamps[0].load(Ordering::Relaxed);
+        let Supply::Peer(input) = self.supply() else { return published_ns };
+        let left_ns =
+            |edge: &Edge| edge.answers.slot(edge.layout.index(input.seq)).stamps[3].load(Ordering::Relaxed);
+        published_ns.max(self.edge.as_ref().map_or(0, left_ns)).min(clock::now_ns())
+    }
+
+    /// Copies the next block into its answer slot, where the plugin works on it in place. False if there is none,
+    /// because the worker before has nothing to hand on: then the answer is [`Status::Starved`].
+    /// To be called after [`Wake::Block`].
+    pub fn begin(&mut self) -> bool {
+        self.taken = FromEdge::default();
+        match self.supply() {
+            Supply::Host => {
+                self.copy_request();
+                true
+            }
+            Supply::Peer(input) => self.copy_answer(input),
+            Supply::Nothing | Supply::NotYet => false,
+        }
+    }
+
+    fn copy_request(&mut self) {
+        let index = self.next_index();
+        let (from, to) = (self.request.samples(index), self.reply.samples(index));
+        let samples = self.layout.format().samples();
+        // SAFETY: both are slots of `samples` samples in different segments. The host, which a worker trusts,
+        // does not write the request again before its answer; only this process writes the other.
+        unsafe { from.copy_to_nonoverlapping(to, samples) }
+    }
+
+    /// Copies the answer of the worker before; whether it was that one's all the time.
+    fn copy_answer(&mut self, input: EdgeInput) -> bool {
+        let Some(edge) = self.edge.take() else { return false };
+        let index = edge.layout.index(input.seq);
+        let out = self.next_samples();
+        copy_untrusted(edge.answers.samples(index), out);
+        // The loads of the samples stay before the second look at the sequence.
+        fence(Ordering::Acquire);
+        let is_whole = edge.answers.slot(index).seq.load(Ordering::Relaxed) == input.seq;
+        let (non_finite, too_loud) = scrub(out, input.scrub);
+        self.taken = FromEdge { is_from_peer: true, guarded: non_finite + too_loud };
+        self.edge = Some(edge);
+        is_whole
+    }
+
+    /// As [`WorkerEnd::begin`] for a plugin that takes no audio: the slot starts as silence.
+    pub fn begin_silent(&mut self) {
+        let to = self.reply.samples(self.next_index());
+        // SAFETY: a slot of this many samples, which only this process writes; all zero bytes are 0.0.
+        unsafe { to.write_bytes(0, self.layout.format().samples()) }
+    }
+
+    /// Publishes the answer to the block that is next, and wakes whoever it is for: the host, if it sleeps, or the
+    /// next worker.
+    pub fn answer(&mut self, status: Status, stamps: Stamps, notes: Notes) {
+        let slot = self.reply.slot(self.next_index());
+        slot.status.store(status as u32, Ordering::Relaxed);
+        let Stamps { seen_ns, woken_ns, entered_ns, left_ns } = stamps;
+        for (word, ns) in slot.stamps.iter().zip([seen_ns, woken_ns, entered_ns, left_ns]) {
+            word.store(ns, Ordering::Relaxed);
+        }
+        notes.store(&slot.notes);
+        slot.from.store(u32::from(self.taken.is_from_peer) * FROM_PEER, Ordering::Relaxed);
+        slot.guarded.store(self.taken.guarded, Ordering::Relaxed);
+        let header = self.reply.header();
+        header.core.store(core(), Ordering::Relaxed);
+        let order = Order::load(self.request.slot(self.next_index()));
+        // SYNC: reply published; Acquire in `HostEnd::answer_word` and in `order::supply`.
+        slot.seq.store(self.next, Ordering::Release);
+        if order.hands_on {
+            wait::hand_on(header);
+        } else {
+            wait::ring(header, self.request.header());
+        }
+        self.next = self.next.wrapping_add(1);
+    }
+}
