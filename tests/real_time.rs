@@ -25,6 +25,7 @@ use seccompiler::{
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -82,15 +83,18 @@ fn filter(wait: Wait) -> BpfProgram {
     let is = |argument, value| Is::new(argument, Len::Dword, Cmp::Eq, value).unwrap();
     let rule = |conditions| SeccompRule::new(conditions).unwrap();
     let mut rules = vec![rule(vec![is(1, FUTEX_WAKE)])];
+    let mut calls = BTreeMap::new();
     rules.push(rule(vec![is(1, FUTEX_WAIT_BITSET | PRIVATE), is(2, ASLEEP.load(Ordering::Relaxed).into())]));
     if wait == Wait::Bounded {
         // A wait without a deadline would have a null pointer for it.
         let deadline = Is::new(3, Len::Qword, Cmp::Ne, 0).unwrap();
-        rules.push(rule(vec![is(1, FUTEX_WAIT_BITSET), deadline]));
+        rules.push(rule(vec![is(1, FUTEX_WAIT_BITSET), deadline.clone()]));
+        // The same for a chain of workers: its last one, and the alarm that any worker's end is.
+        calls.insert(libc::SYS_futex_waitv, vec![rule(vec![deadline])]);
     }
-    let futex = (libc::SYS_futex, rules);
+    calls.insert(libc::SYS_futex, rules);
     let arch = std::env::consts::ARCH.try_into().unwrap();
-    SeccompFilter::new([futex].into(), SeccompAction::Trap, SeccompAction::Allow, arch)
+    SeccompFilter::new(calls, SeccompAction::Trap, SeccompAction::Allow, arch)
         .and_then(TryInto::try_into)
         .unwrap()
 }
@@ -336,4 +340,26 @@ fn files_and_odd_device_buffers_cost_nothing_at_all() {
     });
     assert!(heard > 0.01);
     assert!(recording.finish().unwrap() >= 71_000);
+}
+
+#[test]
+fn a_row_of_workers_that_hand_on_to_each_other_costs_one_wake_and_one_bounded_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let fails = written(folder.path(), "fails.py", "return self.n % 50 != 0");
+    let specs = vec![example("passthrough.py"), fails, example("simple_gain.py"), example("passthrough.py")];
+    let (mut plugins, processors) = loaded(&supervisor, specs);
+    let chain = Chain::new(format(), processors).unwrap();
+    let enough = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&enough);
+    let watcher = std::thread::spawn(move || {
+        // One that fails now and then is repaired on the way.
+        until("blocks to go from worker to worker", || plugins[3].status().counts.direct > 1000);
+        stop.store(true, Ordering::Relaxed);
+        plugins
+    });
+    confined(Wait::Bounded, run_until(chain, enough, Duration::from_micros(200)));
+    let mut plugins = watcher.join().unwrap();
+    assert!(plugins[1].status().counts.failed > 0);
+    assert_eq!(plugins[3].status().counts.failed, 0);
 }

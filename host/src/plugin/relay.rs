@@ -238,12 +238,15 @@ impl Relay {
             self.catch_up(first);
         }
         let mut span = self.order(Span { first, last, supplied: None }, block);
-        let (mut at, mut since_ns) = (first, now_ns());
+        let (mut at, mut since_ns, mut is_flooded) = (first, now_ns(), false);
         while at <= span.last {
             let deadline_ns = self.deadline_ns(at, turn);
             let lost = match self.standing(at, &mut span) {
                 Standing::Good(head) => self.finish(at, span, &head, block, turn).err(),
-                Standing::Pending if now_ns() < deadline_ns && self.wait(at, span, deadline_ns) => continue,
+                Standing::Pending if !is_flooded && now_ns() < deadline_ns => {
+                    is_flooded = self.wait(at, span, deadline_ns) == Waited::Flooded;
+                    continue;
+                }
                 Standing::Pending => Some(Loss::Late),
                 Standing::Lost(loss) => Some(loss),
                 Standing::Passed => {
@@ -262,6 +265,7 @@ impl Relay {
                 return at + 1;
             }
             at += 1;
+            is_flooded = false;
         }
         at
     }
@@ -342,13 +346,13 @@ impl Relay {
         }
     }
 
-    /// Waits until something has come of the span, from this stage on; false if nothing had until the deadline.
-    fn wait(&mut self, at: usize, span: Span, deadline_ns: u64) -> bool {
+    /// Waits until something has come of the span, from this stage on, or until the deadline.
+    fn wait(&mut self, at: usize, span: Span, deadline_ns: u64) -> Waited {
         // A dead worker wakes nobody: the one before it hands on to us.
         let dead = (at + 1..=span.last).find(|i| self.stages[*i].is_over());
         let target = dead.map_or(span.last, |dead| dead - 1);
         let Stage { remote, hands_on, .. } = &self.stages[target];
-        let Some(line) = &remote.line else { return false };
+        let Some(line) = &remote.line else { return Waited::GivenUp };
         let mut spinner = remote.spinner;
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), now_ns());
         let over = || {
@@ -362,7 +366,7 @@ impl Relay {
         if waited == Waited::Flooded {
             self.stages[target].remote.figures.stats.count_flooded();
         }
-        waited == Waited::Answered
+        waited
     }
 
     /// A stage has done its block well, unless the last one's turns out to be none when it is taken.
@@ -458,7 +462,11 @@ impl Relay {
         if !self.stages[at].has_heard {
             self.count_guarded(at - 1);
             self.copy_input(at, block);
-            self.stages[at].remote.concealer.hear(block);
+            let Stage { remote, asked, .. } = &mut self.stages[at];
+            remote.concealer.hear(block);
+            if let Some(asked) = asked {
+                remote.keep(asked.seq, block.samples());
+            }
         } else if at > span.first {
             let Stage { remote, asked, .. } = &self.stages[at];
             remote.copy_request(*asked, block);

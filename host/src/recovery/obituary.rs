@@ -260,7 +260,9 @@ fn place(stderr: &str, file: &Path) -> Option<String> {
 /// Of a plugin that fails closed what it got is a secret.
 fn last_blocks(line: &Line, patient: &Patient) -> (Vec<LastBlock>, Vec<BlockStamps>) {
     let block = |seq| last_block(line, patient.nature.kind, patient.nature.is_closed, seq);
-    line.end.kept().map(|seq| (block(seq), stamps(line, seq))).unzip()
+    // One that came from the worker before and was not kept can't be given again.
+    let kept = line.end.kept().filter(|seq| line.end.has_samples(*seq));
+    kept.map(|seq| (block(seq), stamps(line, seq))).unzip()
 }
 
 fn last_block(line: &Line, kind: PluginKind, is_closed: bool, seq: u32) -> LastBlock {
