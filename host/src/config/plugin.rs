@@ -7,7 +7,9 @@ use super::pipeline::note_name;
 use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span, as_parameter};
 use super::recovery;
 use super::spec::{ElementSpec, GAIN_DB, plugin_name, unique};
-use crate::plugin::spec::{DEADLINE_DEFAULT, DEADLINE_MAX, DEADLINE_MIN, Guard, Lost, Mode, PluginSpec};
+use crate::plugin::spec::{
+    DEADLINE_DEFAULT, DEADLINE_MAX, DEADLINE_MIN, Guard, Lost, Mode, PluginSpec, SPIN_US_MAX, Spin,
+};
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
@@ -114,8 +116,9 @@ pub(super) fn table(
         .and_then(|node| reader.choice("guard", node, &[("on", Guard::On), ("off", Guard::Off)]))
         .unwrap_or_default();
     let python = python.or_else(|| names.python.clone());
+    let spin = table.get("spin_us").and_then(|node| spin(reader, node)).unwrap_or_default();
     let mut spec =
-        PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, ..PluginSpec::new("") };
+        PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, spin, ..PluginSpec::new("") };
     recovery::read(reader, table, end, &mut spec);
     let text = reader.text(key, file)?;
     spec.file = plugin_file(reader, &text, file.span());
@@ -156,6 +159,12 @@ fn deadline(reader: &mut Reader<'_>, table: &DeTable<'_>, mode: Option<Mode>, en
         reader.fault(&node.span(), format!("a sink is pipelined, never waited for; {right}"));
     }
     value.unwrap_or(DEADLINE_DEFAULT)
+}
+
+/// How long to look before sleeping, in microseconds.
+fn spin(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Spin> {
+    let us = reader.whole("spin_us", node, 0..=SPIN_US_MAX)?;
+    Some(if us == 0 { Spin::Off } else { Spin::For(us * 1000) })
 }
 
 /// What is heard in place of a lost block, and whether it must be silence.

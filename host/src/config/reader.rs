@@ -28,6 +28,7 @@ pub(super) const PLUGIN_KEYS: &[&str] = &[
     "fail_closed",
     "guard",
     "level_max_db",
+    "spin_us",
     "adapt",
     "restart",
     "standby",

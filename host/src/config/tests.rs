@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audio_file::Bits;
-use crate::plugin::spec::{Guard, Lost, Mode, PluginSpec, Standby};
+use crate::plugin::spec::{Guard, Lost, Mode, PluginSpec, Spin, Standby};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -288,6 +288,14 @@ mod what_may_be_said {
         };
         assert_eq!(found.source, SourceSpec::Plugin { name: "a".into(), spec: spec.clone() });
         assert_eq!(found.sink, SinkSpec::Plugin { name: "a-2".into(), spec });
+    }
+
+    #[test]
+    fn how_long_to_look_before_sleeping_is_found_by_itself_unless_it_is_said() {
+        let spin = |settings: &str| plugin(settings).spin;
+        assert_eq!(spin("adapt = true"), Spin::Auto);
+        assert_eq!((spin("spin_us = 0"), spin("spin_us = 20")), (Spin::Off, Spin::For(20_000)));
+        assert!(plugin_fault("spin_us = 1001").contains("spin_us"));
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub const DEADLINE_DEFAULT: f32 = 0.5;
 /// See [`DEADLINE_MIN`].
 pub const DEADLINE_MAX: f32 = 0.95;
 
+/// The longest that one side may be told to look for a block of the other, in microseconds.
+pub const SPIN_US_MAX: u32 = 1000;
+
 /// What stands by to take the place of a worker that died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Standby {
