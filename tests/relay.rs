@@ -8,6 +8,7 @@ use host::chain::Chain;
 use host::plugin::Plugin;
 use host::plugin::spec::{Lost, PluginSpec, Standby};
 use host::processor::Processor;
+use shared::layout::{Header, SlotHead};
 use std::path::PathBuf;
 use tests::audio::largest_step;
 use tests::chain::{AMPLE_NS, Rack, same_block, wait_answered};
@@ -311,4 +312,65 @@ fn the_report_of_one_in_the_middle_holds_what_it_got_from_the_one_before() {
     let blocks: Vec<_> = input.channels[0].chunks_exact(BLOCK).map(|block| block[0]).collect();
     let expected: Vec<_> = [0.0625, 0.125, 0.1875, 0.25, 0.5].iter().map(|value| value + FIRST).collect();
     assert!(blocks.ends_with(&expected), "{blocks:?}");
+}
+
+/// A thread that answers for the plugin as soon as a block is ordered, while nobody has given it anything.
+const LIAR: &str = "
+def start(self):
+    import threading
+    self.kind = ''
+    threading.Thread(target=self.lie, daemon=True).start()
+    return True
+
+def memory(self, name, rights):
+    import ctypes
+    for line in open('/proc/self/maps').read().splitlines():
+        words = line.split(maxsplit=5)
+        if len(words) == 6 and name in words[5] and words[1].startswith(rights):
+            start, end = (int(word, 16) for word in words[0].split('-'))
+            return np.frombuffer((ctypes.c_ubyte * (end - start)).from_address(start), dtype=np.uint32)
+
+def lie(self):
+    request, reply = self.memory('memfd:nda-request', 'r'), self.memory('memfd:nda-reply', 'rw')
+    while self.kind != 'lie':
+        pass
+    while True:
+        for slot in range(HEADER, HEADER + 8 * HEAD, HEAD):
+            if reply[slot] != request[slot]:
+                reply[slot + 1] = 1
+                reply[slot] = request[slot]
+
+def set_parameter(self, key, value):
+    self.kind = value
+    return True";
+
+#[test]
+fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_others_play_on() {
+    let words = |bytes: usize| (bytes / 4).to_string();
+    let (header, head) = (words(size_of::<Header>()), words(size_of::<SlotHead>()));
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let first = "if getattr(self, 'kind', '') == 'late':\n    os.read(self.gate, 1)";
+    let first = same_block(&adder(&folder, "first", -2, first)).set("gate", gate.path());
+    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head);
+    let liar = same_block(&processor_with(&folder, "liar", "buffer.data += 0.125\nreturn True", &methods));
+    let last = same_block(&adder(&folder, "last", -4, ""));
+    let mut row = Row::joined(vec![first, PluginSpec { restart: false, ..liar }, last]);
+    // Every slot has held a block that came from the worker before.
+    (0..8).for_each(|_| assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + MIDDLE + LAST));
+    row.plugins[1].set_parameter("kind", "lie").unwrap();
+    row.plugins[0].set_parameter("kind", "late").unwrap();
+    assert_eq!(row.last(0.5, LATE_NS), 0.5 + LAST);
+    let counts: Vec<_> = row.plugins.iter_mut().map(|plugin| plugin.status().counts).collect();
+    assert_eq!((counts[0].late, counts[1].forged), (1, 1), "{counts:?}");
+    gate.open();
+    row.plugins[0].set_parameter("kind", "").unwrap();
+    row.plugins[1].worker().wait_death(std::time::Duration::from_secs(30));
+    row.pass(0.5, AMPLE_NS);
+    for _ in 0..5 {
+        assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + LAST);
+    }
+    let death = row.plugins[1].worker().death().expect("it was ended");
+    assert!(death.to_string().contains("nobody had asked for"), "{death}");
+    assert_eq!(row.plugins[2].status().counts.lost(), 0);
 }

@@ -80,6 +80,8 @@ struct Stage {
     remote: Remote,
     /// One of its blocks that had been missed has come.
     was_slow: bool,
+    /// Stages behind it that are waited for.
+    waiting_after: u32,
     asked: Option<Asked>,
     /// The present block's answer wakes the next worker, not us.
     hands_on: bool,
@@ -96,6 +98,7 @@ impl Stage {
         Self {
             remote,
             was_slow: false,
+            waiting_after: 0,
             asked: None,
             hands_on: false,
             has_heard: false,
@@ -183,8 +186,7 @@ impl Relay {
 
     /// The turn of one stage.
     fn turn(&self, at: usize, turn: &Turn) -> Turn {
-        let after: u32 = self.stages[at + 1..].iter().map(|stage| stage.remote.waits()).sum();
-        Turn { waiting_after: turn.waiting_after + after, ..*turn }
+        Turn { waiting_after: turn.waiting_after + self.stages[at].waiting_after, ..*turn }
     }
 
     /// The last stage that a block goes to from this one without us.
@@ -515,7 +517,10 @@ impl Processor for Relay {
     }
 
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
-        for stage in &mut self.stages {
+        let mut waiting_after = 0;
+        for stage in self.stages.iter_mut().rev() {
+            stage.waiting_after = waiting_after;
+            waiting_after += stage.remote.waits();
             stage.was_slow = stage.remote.acknowledge();
             stage.asked = None;
         }
