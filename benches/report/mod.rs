@@ -2,5 +2,15 @@
 //!
 //! For `nda bench`: [`model`] is the data that measuring fills in and everything else reads. Nothing here measures.
 
+pub mod doubts;
 pub mod figures;
+pub mod judge;
+pub mod machine;
 pub mod model;
+pub mod pairs;
+pub mod ratios;
+pub mod targets;
+mod words;
+
+#[cfg(test)]
+mod fabricated;
