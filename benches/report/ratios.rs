@@ -75,10 +75,22 @@ pub fn of<'a>(all: &'a [Series], series: &'a Series) -> Vec<Ratio<'a>> {
 
 /// Nothing where the partner took no time at all.
 fn ratio<'a>(of: &'a Series, against: Against, partner: &'a Series) -> Option<Ratio<'a>> {
-    let times =
-        if against == Against::Floor { 1.0 } else { pairs::times_of_chain(&of.variant, &partner.variant) };
-    let base = partner.times.p50_ns as f64 * times;
-    (base > 0.0).then(|| Ratio { of, against, partner, value: of.times.p50_ns as f64 / base })
+    let ratio = Ratio { of, against, partner, value: 0.0 };
+    (partner.times.p50_ns > 0).then(|| Ratio { value: ratio.between(|series| series.times.p50_ns), ..ratio })
+}
+
+impl Ratio<'_> {
+    /// The same ratio of the 99th percentiles.
+    #[must_use]
+    pub fn p99(&self) -> f64 {
+        self.between(|series| series.times.p99_ns)
+    }
+
+    fn between(&self, ns: impl Fn(&Series) -> u64) -> f64 {
+        let plugins = pairs::times_of_chain(&self.of.variant, &self.partner.variant);
+        let times = if self.against == Against::Floor { 1.0 } else { plugins };
+        ns(self.of) as f64 / (ns(self.partner).max(1) as f64 * times)
+    }
 }
 
 #[cfg(test)]
