@@ -40,7 +40,7 @@ pub(super) fn machine() -> Machine {
 /// A series of a thousand times around this median.
 pub(super) fn series(variant: Variant, p50_ns: u64) -> Series {
     let times = times(p50_ns, 1_000);
-    let parts = if variant.what == What::Isolated { parts(p50_ns) } else { Vec::new() };
+    let parts = if variant.what == What::Isolated { parts(&variant.plugin, p50_ns) } else { Vec::new() };
     let turns_p50_ns = vec![p50_ns * 99 / 100, p50_ns, p50_ns * 102 / 100];
     Series { variant, times: Figures::of(&times), missed: 0, parts, turns_p50_ns }
 }
@@ -155,20 +155,15 @@ fn pipelines() -> Vec<Series> {
     [2, 3, 4].map(at_once).into()
 }
 
-fn parts(p50_ns: u64) -> Vec<Part> {
-    let shares = [
-        ("written", 3),
-        ("woken", 42),
-        ("Python entered", 4),
-        ("Python left", 8),
-        ("noticed", 40),
-        ("copied", 3),
-    ];
+fn parts(plugin: &str, p50_ns: u64) -> Vec<Part> {
+    let own = if plugin == "simple_gain" { 40 } else { 10 };
+    let names = ["written", "woken", "Python entered", "Python left", "noticed", "copied"];
+    let shares = [3, 46 - own / 2, 3, own, 45 - own / 2, 3];
     let part = |(name, percent): (&str, u64)| {
         let p50_ns = p50_ns * percent / 100;
         Part { ends_with: name.to_owned(), p50_ns, p99_ns: p50_ns * 13 / 10 }
     };
-    shares.map(part).into()
+    names.into_iter().zip(shares).map(part).collect()
 }
 
 /// A bulk that is a little longer than its shortest, a tail of one in 60, one block in 500 eleven times as long.

@@ -11,9 +11,9 @@ use super::words::{number, us, whole_us};
 use std::collections::BTreeMap;
 
 /// A name has so much room.
-const NAME: usize = 30;
+const NAME: usize = 36;
 /// Below this nothing gives way any more.
-const WIDTH_MIN: usize = NAME + 24;
+const WIDTH_MIN: usize = NAME + 18;
 
 /// One column of figures.
 struct Column {
@@ -25,13 +25,13 @@ struct Column {
 }
 
 const COLUMNS: [Column; 10] = [
-    Column { title: "mean", width: 7, rank: 4, cell: |_, it| us(it.times.mean_ns) },
-    Column { title: "dev", width: 7, rank: 7, cell: |_, it| us(it.times.deviation_ns) },
-    Column { title: "min", width: 7, rank: 8, cell: |_, it| whole_us(it.times.min_ns) },
-    Column { title: "p50", width: 7, rank: 0, cell: |_, it| whole_us(it.times.p50_ns) },
-    Column { title: "p99", width: 7, rank: 0, cell: |_, it| whole_us(it.times.p99_ns) },
-    Column { title: "p99.9", width: 7, rank: 1, cell: |_, it| whole_us(it.times.p999_ns) },
-    Column { title: "max", width: 7, rank: 3, cell: |_, it| whole_us(it.times.max_ns) },
+    Column { title: "mean", width: 6, rank: 4, cell: |_, it| us(it.times.mean_ns) },
+    Column { title: "dev", width: 6, rank: 7, cell: |_, it| us(it.times.deviation_ns) },
+    Column { title: "min", width: 6, rank: 8, cell: |_, it| whole_us(it.times.min_ns) },
+    Column { title: "p50", width: 6, rank: 0, cell: |_, it| whole_us(it.times.p50_ns) },
+    Column { title: "p99", width: 6, rank: 0, cell: |_, it| whole_us(it.times.p99_ns) },
+    Column { title: "p99.9", width: 6, rank: 1, cell: |_, it| whole_us(it.times.p999_ns) },
+    Column { title: "max", width: 6, rank: 3, cell: |_, it| whole_us(it.times.max_ns) },
     Column { title: "missed", width: 6, rank: 5, cell: |_, it| it.missed.to_string() },
     Column { title: "x floor", width: 7, rank: 2, cell: |all, it| times(all, it, Against::Floor) },
     Column { title: "x in-pr", width: 7, rank: 6, cell: |all, it| times(all, it, Against::InProcess) },
@@ -109,7 +109,9 @@ pub(super) fn groups(series: &[Series]) -> BTreeMap<Block, BTreeMap<Meeting, Vec
         let group = groups.entry((it.block_frames, it.channels, it.pace, it.loaded)).or_default();
         group.entry(meeting(it)).or_default().push(one);
     }
-    groups.values_mut().flat_map(BTreeMap::values_mut).for_each(|rows| rows.sort_by_key(|it| &it.variant));
+    groups.values_mut().flat_map(BTreeMap::values_mut).for_each(|rows| {
+        rows.sort_by_key(|it| (it.variant.what != What::Floor, &it.variant));
+    });
     groups
 }
 
@@ -134,8 +136,8 @@ fn figures(series: &[Series], width: usize) -> Vec<String> {
     for group in groups(series).values() {
         let of_block = group.values().flatten().next().map(|it| it.variant.block());
         let titles = cells(&|column| column.title.to_owned());
-        lines.push(format!("{}, us", of_block.unwrap_or_default()));
-        lines.push(format!("{:NAME$}{titles}", ""));
+        let heading = format!("{} (us)", of_block.unwrap_or_default());
+        lines.push(format!("{heading:NAME$}{titles}"));
         for rows in group.values() {
             lines.extend(rows.first().map(|it| format!("  {}", it.variant.meeting())));
             lines.extend(rows.iter().map(|it| {
@@ -313,26 +315,15 @@ SCHED_FIFO; idle states can be held off
     #[test]
     fn every_series_has_its_row_whatever_the_width() {
         let run = whole();
-        for width in [0, 80, 110] {
-            let text = text(&run, width);
-            let rows = text.split("\ntargets").next().unwrap_or_default().lines();
-            assert_eq!(rows.filter(|line| line.starts_with("    ")).count(), run.series.len() + titles(&run));
+        for width in [WIDTH_MIN, 80, 110] {
+            let lines = figures(&run.series, width);
+            let rows = lines.iter().filter(|line| line.starts_with("    "));
+            assert_eq!(rows.count(), run.series.len());
         }
-    }
-
-    /// Lines of titles, which begin with blanks too.
-    fn titles(run: &Run) -> usize {
-        groups(&run.series).len()
     }
 
     #[test]
     fn a_run_without_anything_is_its_head() {
         assert_eq!(text(&run(Vec::new()), 100).lines().count(), 5);
-    }
-
-    #[test]
-    #[allow(clippy::print_stdout)]
-    fn show() {
-        println!("{}", text(&whole(), std::env::var("W").map_or(100, |w| w.parse().unwrap())));
     }
 }
