@@ -9,6 +9,7 @@ pub mod json;
 pub mod judge;
 pub mod machine;
 pub mod model;
+pub mod page;
 pub mod pairs;
 pub mod ratios;
 pub mod table;

@@ -1,0 +1,210 @@
+//! Which series stand beside each other on the page.
+//!
+//! For the page: a panel is one question, with everything of the run that answers it under equal circumstances.
+
+use super::super::model::{Mode, Pace, Series, Variant, What};
+use super::super::pairs;
+use super::super::table::groups;
+use super::plot::{Curve, Line};
+
+/// Colours for what has none of its own.
+const COLOURS: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
+
+/// Times side by side.
+pub(super) struct Panel<'a> {
+    pub(super) title: String,
+    pub(super) curves: Vec<Curve<'a>>,
+}
+
+/// A figure over a number.
+pub(super) struct Growth {
+    pub(super) title: String,
+    pub(super) unit: &'static str,
+    pub(super) lines: Vec<Line>,
+}
+
+/// The plugin that the run is about: the one that was named beside the usual ones, else the plainest.
+pub(super) fn plugin(series: &[Series]) -> &str {
+    let isolated =
+        || series.iter().filter(|it| it.variant.what == What::Isolated).map(|it| it.variant.plugin.as_str());
+    isolated().find(|plugin| *plugin == "passthrough").or_else(|| isolated().next()).unwrap_or_default()
+}
+
+/// The block that most is known of: 512 frames, or what is next to it.
+pub(super) fn block_frames(series: &[Series]) -> u32 {
+    let all = series.iter().map(|it| it.variant.block_frames);
+    all.min_by_key(|frames| frames.abs_diff(512)).unwrap_or(512)
+}
+
+/// The colour of what is compared again and again.
+fn colour(what: What) -> &'static str {
+    match what {
+        What::Isolated => "isolated",
+        What::Floor => "floor",
+        What::InProcess => "inside",
+        What::RawSync => "c1",
+        What::Eventfd => "c2",
+        What::Pipe => "c3",
+        What::UnixSocket => "c4",
+        What::NoOp => "c5",
+        What::PlainNumpy => "c6",
+        What::Pedalboard => "c7",
+    }
+}
+
+/// How the block gets to another process and back: one panel for each way to meet that has a floor or alternatives.
+pub(super) fn hand_offs(series: &[Series]) -> Vec<Panel<'_>> {
+    let (plugin, frames) = (plugin(series), block_frames(series));
+    let mut panels = Vec::new();
+    for ((block_frames, ..), group) in groups(series) {
+        for ((two_processes, chain, pipelines, ..), rows) in group {
+            let plain = two_processes && (block_frames, chain, pipelines) == (frames, 1, 1);
+            if plain {
+                panels.extend(hand_off(series, plugin, &rows));
+            }
+        }
+    }
+    panels.sort_by_key(|(order, _)| *order);
+    panels.into_iter().map(|(_, panel)| panel).collect()
+}
+
+type Order = (bool, Pace, bool);
+
+fn hand_off<'a>(all: &'a [Series], plugin: &str, rows: &[&'a Series]) -> Option<(Order, Panel<'a>)> {
+    let belongs =
+        |it: &Variant| it.what != What::Isolated || (it.plugin == plugin && it.mode == Mode::SameBlock);
+    let mut shown: Vec<&Series> = rows.iter().copied().filter(|it| belongs(&it.variant)).collect();
+    let isolated = shown.iter().find(|it| it.variant.what == What::Isolated)?;
+    let it = &isolated.variant;
+    let inside = pairs::in_one_process(all, it, What::InProcess);
+    let panel_title = format!("{}, {}", it.meeting(), it.block());
+    let order = (it.loaded, it.pace, it.awake);
+    shown.extend(inside);
+    shown.sort_by_key(|it| it.times.p50_ns);
+    let curve =
+        |it: &&'a Series| Curve { name: it.variant.who(), colour: colour(it.variant.what), times: &it.times };
+    let curves: Vec<_> = shown.iter().map(curve).collect();
+    (curves.len() > 1).then_some((order, Panel { title: panel_title, curves }))
+}
+
+/// Each plugin by itself: in one process, and isolated in every way that was measured.
+pub(super) fn plugins(series: &[Series]) -> Vec<Panel<'_>> {
+    let frames = block_frames(series);
+    let plain = |it: &Variant| (it.block_frames, it.chain, it.pipelines, it.loaded) == (frames, 1, 1, false);
+    let fitting = || series.iter().filter(|it| plain(&it.variant) && !it.variant.plugin.is_empty());
+    let mut keys: Vec<_> =
+        fitting().map(|it| (it.variant.plugin.as_str(), it.variant.channels, it.variant.pace)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let panel = |(plugin, channels, pace): (&str, u32, Pace)| {
+        let its = |it: &Variant| (it.plugin.as_str(), it.channels, it.pace) == (plugin, channels, pace);
+        let mut shown: Vec<&Series> = fitting().filter(|it| its(&it.variant)).collect();
+        shown.sort_by_key(|it| it.times.p50_ns);
+        let curve = |(it, colour): (&&'_ Series, &&'static str)| (it.variant.clone(), *colour);
+        let colours: Vec<_> = shown.iter().zip(COLOURS.iter().cycle()).map(curve).collect();
+        let title = format!("{plugin}, {channels} x {frames} frames, {}", pace.name());
+        let curves = shown.into_iter().zip(colours).map(|(it, (variant, colour))| Curve {
+            name: way(&variant),
+            colour,
+            times: &it.times,
+        });
+        Panel { title, curves: curves.collect() }
+    };
+    keys.into_iter().map(panel).filter(|panel| panel.curves.len() > 1).collect()
+}
+
+/// How a plugin was run, without its name.
+fn way(it: &Variant) -> String {
+    if it.what.is_in_one_process() {
+        return it.what.name().to_owned();
+    }
+    let mode = if it.mode == Mode::Pipelined { ", pipelined" } else { "" };
+    format!("{}{mode}, {}", it.what.name(), it.meeting())
+}
+
+/// What grows with plugins in a row, with frames, with channels, with pipelines at once: medians, where there are
+/// three numbers or more.
+pub(super) fn growth(series: &[Series]) -> Vec<Growth> {
+    let kinds: [(&str, &'static str, Number); 4] = [
+        ("plugins in a row", "plugins", Number { of: |it| it.chain, without: |it| it.chain = 1 }),
+        (
+            "frames of a block",
+            "frames",
+            Number { of: |it| it.block_frames, without: |it| it.block_frames = 1 },
+        ),
+        ("channels", "channels", Number { of: |it| it.channels, without: |it| it.channels = 1 }),
+        ("pipelines at once", "pipelines", Number { of: |it| it.pipelines, without: |it| it.pipelines = 1 }),
+    ];
+    let kinds = kinds.into_iter().flat_map(|(title, unit, number)| {
+        [Pace::BackToBack, Pace::Paced].map(|pace| Growth {
+            title: format!("{title}, {}", pace.name()),
+            unit,
+            lines: grown(series, pace, &number),
+        })
+    });
+    kinds.filter(|growth| !growth.lines.is_empty()).collect()
+}
+
+/// A number among the circumstances.
+struct Number {
+    of: fn(&Variant) -> u32,
+    without: fn(&mut Variant),
+}
+
+fn grown(series: &[Series], pace: Pace, number: &Number) -> Vec<Line> {
+    let mut found: Vec<(Variant, Vec<(f64, f64)>)> = Vec::new();
+    for one in series.iter().filter(|it| it.variant.pace == pace && !it.variant.loaded) {
+        let mut rest = one.variant.clone();
+        (number.without)(&mut rest);
+        let point = (f64::from((number.of)(&one.variant)), one.times.p50_ns as f64 / 1e3);
+        match found.iter_mut().find(|(it, _)| *it == rest) {
+            Some((_, points)) => points.push(point),
+            None => found.push((rest, vec![point])),
+        }
+    }
+    found.retain(|(_, points)| points.len() > 2);
+    let line = |((variant, mut points), colour): ((Variant, Vec<(f64, f64)>), &&'static str)| {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line { name: format!("{}, {}", variant.who(), variant.meeting()), colour, points }
+    };
+    found.into_iter().zip(COLOURS.iter().cycle()).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::fabricated::{series, variant, whole};
+    use super::*;
+
+    #[test]
+    fn a_panel_has_the_floor_the_alternatives_and_both_ways_to_host() {
+        let run = whole();
+        let panels = hand_offs(&run.series);
+        assert_eq!(panels.len(), 6);
+        for panel in panels {
+            let names: Vec<_> = panel.curves.iter().map(|curve| curve.name.as_str()).collect();
+            for name in ["floor", "eventfd", "isolated passthrough", "in process passthrough"] {
+                assert!(names.contains(&name), "{}: {names:?}", panel.title);
+            }
+            assert!(!names.contains(&"isolated simple_gain"), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_of_the_users_is_what_a_run_without_the_usual_ones_is_about() {
+        assert_eq!(plugin(&whole().series), "passthrough");
+        assert_eq!(plugin(&[series(variant(What::Isolated, "echo"), 1)]), "echo");
+        assert_eq!((plugin(&[]), block_frames(&[])), ("", 512));
+    }
+
+    #[test]
+    fn what_grows_is_drawn_from_three_points_on() {
+        let of =
+            |chain| series(Variant { chain, ..variant(What::Isolated, "echo") }, u64::from(chain) * 3_000);
+        assert!(growth(&[of(1), of(2)]).is_empty());
+        let all = [of(4), of(1), of(2)];
+        let growth = growth(&all);
+        assert_eq!((growth.len(), growth[0].lines.len()), (1, 1));
+        let numbers: Vec<_> = growth[0].lines[0].points.iter().map(|point| point.0).collect();
+        assert_eq!(numbers, [1.0, 2.0, 4.0]);
+    }
+}
