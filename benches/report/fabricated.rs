@@ -103,16 +103,16 @@ fn hand_offs(pace: Pace) -> Vec<Series> {
         (What::Isolated, "in_place_gain", 8_100),
     ];
     let meetings = [
-        (Waiting::Parked, Cores::One, 1.0, 0),
-        (Waiting::Parked, Cores::Two, 9.0, 0),
-        (Waiting::Spinning, Cores::Two, 0.0, 700),
+        (Waiting::Parked, Cores::One, 1, 0),
+        (Waiting::Parked, Cores::Two, 9, 0),
+        (Waiting::Spinning, Cores::Two, 0, 700),
     ];
     let mut all = Vec::new();
     for (waiting, cores, factor, instead) in meetings {
         for (what, plugin, p50_ns) in kinds {
             let plain = p50_ns.min(6_980);
             let own = p50_ns - plain;
-            let switched = if factor > 0.0 { plain * factor as u64 } else { instead };
+            let switched = plain * factor + instead;
             let it = Variant { waiting, cores, pace, ..variant(what, plugin) };
             all.push(series(it, (switched + own) * slower));
         }

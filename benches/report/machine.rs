@@ -24,7 +24,7 @@ impl Machine {
             clock_mhz: clock_mhz(&cpuinfo),
             clocksource: line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
                 .unwrap_or_else(unknown),
-            hypervisor: hypervisor(&cpuinfo, |file| line(file)),
+            hypervisor: hypervisor(&cpuinfo, line),
             python,
             rights: format!("{}; {}", real_time(), idle_states()),
         }

@@ -7,14 +7,20 @@
 //! | floor and what else one might use | block, channels, pace, load, idle states, waiting, cores, chain, pipelines | |
 //! | what is in one process | plugin, block, channels, pace, load | all about meeting another process; of several, the most alike |
 
-use super::model::{Mode, Series, Variant, What};
+use super::model::{Mode, Pace, Series, Variant, What};
 
 /// The floor of this variant. Who does not wait for the answer has none.
 #[must_use]
 pub fn floor_of<'a>(series: &'a [Series], of: &Variant) -> Option<&'a Series> {
-    let alike = Variant { what: What::Floor, plugin: String::new(), mode: Mode::SameBlock, ..of.clone() };
-    let waits = of.mode == Mode::SameBlock;
-    series.iter().find(|floor| waits && Variant { plugin: String::new(), ..floor.variant.clone() } == alike)
+    let meeting = |it: &Variant| (it.waiting, it.cores, it.awake, it.chain, it.pipelines);
+    let alike = |it: &Variant| block(it) == block(of) && meeting(it) == meeting(of);
+    let mut floors = series.iter().filter(|it| it.variant.what == What::Floor && of.mode == Mode::SameBlock);
+    floors.find(|floor| alike(&floor.variant))
+}
+
+/// The block and how it comes.
+fn block(it: &Variant) -> (u32, u32, Pace, bool) {
+    (it.block_frames, it.channels, it.pace, it.loaded)
 }
 
 /// What does the same plugin's work in one process: `what` is one of those that [`What::is_in_one_process`].
@@ -30,7 +36,6 @@ pub fn no_op<'a>(series: &'a [Series], of: &Variant) -> Option<&'a Series> {
 }
 
 fn most_alike<'a>(series: &'a [Series], of: &Variant, fits: impl Fn(&Variant) -> bool) -> Option<&'a Series> {
-    let block = |it: &Variant| (it.block_frames, it.channels, it.pace, it.loaded);
     let alike = |it: &Variant| {
         let equal = [
             it.chain == of.chain,
@@ -56,7 +61,7 @@ pub fn times_of_chain(of: &Variant, partner: &Variant) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::fabricated::{series, variant};
-    use super::super::model::{Cores, Pace, Waiting};
+    use super::super::model::{Cores, Waiting};
     use super::*;
 
     fn isolated() -> Variant {

@@ -60,7 +60,7 @@ pub fn text(run: &Run, width: usize) -> String {
 }
 
 /// Lines that are too long are broken between words, and go on indented.
-fn wrapped(lines: &[String], width: usize) -> String {
+pub(super) fn wrapped(lines: &[String], width: usize) -> String {
     let mut text = String::new();
     for line in lines {
         let indent = line.len() - line.trim_start().len() + 4;
@@ -301,11 +301,22 @@ SCHED_FIFO; idle states can be held off
         );
     }
 
-    const ROW: &str = "";
+    const ROW: &str = "\
+2 x 512 frames, back to back (us)      mean    dev    min    p50    p99  p99.9    max missed x floor x in-pr
+  one process
+    in process passthrough             0.25   1.23   0.25   0.25   0.25   2.50   25.0      0
+  parked, one core
+    floor                              6.00   1.23   6.00   6.00   6.00   60.0    600      0
+    isolated passthrough               9.25   1.23   9.25   9.25   9.25   92.5   1500      0    1.54    37.0
+
+targets                                                                        measured at most
+isolated minus in process, parked, one core, back to back, p50 (x floor)           1.50    1.25  MISSED
+isolated minus in process, parked, one core, back to back, p99 (x floor)           1.50    1.50  kept
+not measured in this run: isolated, spinning";
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {
-        for width in WIDTH_MIN..130 {
+        for width in [WIDTH_MIN, 63, 72, 80, 89, 100, 110, 130] {
             for line in text(&whole(), width).lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }

@@ -1,6 +1,6 @@
 //! The targets that a run is held to, each with its figure in this run.
 //!
-//! For tables and pages. All but the chain's are of 2 x 512 frames, of one plugin, with nothing else going on. A
+//! For tables and pages. All but those of chains and channels are of 2 x 512 frames, of one plugin, with nothing else going on. A
 //! target is told for each set of circumstances in which it was measured; one that was not measured is named, never
 //! taken for kept. A difference of percentiles is that of the same percentile of both.
 
@@ -13,6 +13,8 @@ pub const HOLDS_THE_GIL: &str = "spinning_thread";
 pub const CONTAINERS: &str = "containers";
 /// As [`CONTAINERS`], with a million live objects.
 pub const CONTAINERS_AMONG_A_MILLION: &str = "containers_among_a_million";
+/// A line is straight if no median is farther from it, in percent: medians of one circumstance differ by as much.
+const STRAIGHT_PERCENT: f64 = 15.0;
 /// Plugins of the long chain.
 const CHAIN: u32 = 16;
 
@@ -48,7 +50,7 @@ struct Kind {
     rows: fn(&[Series]) -> Vec<Row>,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind { name: "isolated minus in process, parked, one core", rows: parked },
     Kind { name: "isolated, spinning, two cores, over in process", rows: spinning },
     Kind { name: "in process against a no-op call", rows: in_process },
@@ -56,6 +58,8 @@ const KINDS: [Kind; 9] = [
     Kind { name: "gain in place, spinning, against pedalboard", rows: pedalboard },
     Kind { name: "audio thread, pipelined", rows: pipelined },
     Kind { name: "chain of 16 against 17 switches of the floor", rows: chain },
+    Kind { name: "cost of growing with plugins", rows: plugins_in_a_row },
+    Kind { name: "cost of growing with channels", rows: channels },
     Kind { name: "collector: worst block among a million objects", rows: collector },
     Kind { name: "a plugin thread that spins in pure Python", rows: holds_the_gil },
 ];
@@ -216,6 +220,41 @@ fn switches<'a>(all: &'a [Series], of: &Variant) -> Option<(&'a Series, f64)> {
     (switches > 0.0).then_some((floor, switches))
 }
 
+fn plugins_in_a_row(all: &[Series]) -> Vec<Row> {
+    growing(all, "plugins in a row", |it| (it.chain, Variant { chain: 1, ..it.clone() }))
+}
+
+fn channels(all: &[Series]) -> Vec<Row> {
+    growing(all, "channels", |it| (it.channels, Variant { channels: 2, ..it.clone() }))
+}
+
+/// How far the medians leave the straight line through them, where there are three numbers or more; `split` parts a
+/// variant into its number and what it is at the usual one.
+fn growing(all: &[Series], name: &str, split: fn(&Variant) -> (u32, Variant)) -> Vec<Row> {
+    let of = |base: &Series| {
+        let alike = all.iter().filter(|it| split(&it.variant).1 == base.variant);
+        let points = alike.clone().map(|it| (f64::from(split(&it.variant).0), it.times.p50_ns as f64));
+        let value = departure(&points.collect::<Vec<_>>())? * 100.0;
+        let what = format!("time against {name}, {}, farthest from a straight line", pace(&base.variant));
+        Some(row(what, value, STRAIGHT_PERCENT, "%", &alike.collect::<Vec<_>>()))
+    };
+    alone(all, "passthrough").filter(|it| is_parked(&it.variant)).filter_map(of).collect()
+}
+
+/// The largest distance from the straight line of least squares, as a share of the line there.
+fn departure(points: &[(f64, f64)]) -> Option<f64> {
+    let n = points.len() as f64;
+    let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+    let (x, y) = (mean(&|point| point.0), mean(&|point| point.1));
+    let slope = mean(&|point| (point.0 - x) * (point.1 - y)) / mean(&|point| (point.0 - x).powi(2));
+    let off = |point: &(f64, f64)| {
+        let line = y + slope * (point.0 - x);
+        ((point.1 - line) / line).abs()
+    };
+    let farthest = points.iter().map(off).fold(0.0, f64::max);
+    (points.len() > 2 && farthest.is_finite()).then_some(farthest)
+}
+
 fn collector(all: &[Series]) -> Vec<Row> {
     let of = |among: &Series| {
         let alike = Variant { plugin: CONTAINERS.to_owned(), ..among.variant.clone() };
@@ -331,6 +370,18 @@ mod tests {
     }
 
     #[test]
+    fn growing_is_held_against_a_straight_line() {
+        let with =
+            |chain, p50_ns| exact(Variant { chain, ..variant(What::Isolated, "passthrough") }, p50_ns, 0);
+        let straight = [with(1, 6_000), with(2, 9_000), with(4, 15_000)];
+        assert_eq!(only(&straight), [(0.0, "%", true)]);
+        let bent = [with(1, 6_000), with(2, 9_000), with(8, 27_000), with(16, 120_000)];
+        let [(percent, _, kept)] = only(&bent)[..] else { panic!("one row") };
+        assert!(percent > 100.0 && !kept, "{percent}");
+        assert_eq!(only(&straight[..2]), []);
+    }
+
+    #[test]
     fn the_collector_and_a_thread_that_holds_the_gil_have_their_rows() {
         let mut all = [CONTAINERS, CONTAINERS_AMONG_A_MILLION, HOLDS_THE_GIL]
             .map(|plugin| exact(variant(What::Isolated, plugin), 400_000, 0));
@@ -343,6 +394,6 @@ mod tests {
         let targets = of(&[]);
         assert_eq!((targets.rows.len(), targets.unmeasured.len()), (0, KINDS.len()));
         let targets = of(&whole().series);
-        assert_eq!(targets.unmeasured.len(), 2, "{:?}", targets.unmeasured);
+        assert_eq!(targets.unmeasured.len(), 3, "{:?}", targets.unmeasured);
     }
 }

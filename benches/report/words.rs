@@ -29,11 +29,6 @@ pub(super) fn percent(share: f64) -> String {
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
-/// `1 block`, `2 blocks`; the noun's plural is regular.
-pub(super) fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 impl What {
     /// Its name.
     #[must_use]

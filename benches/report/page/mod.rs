@@ -107,8 +107,8 @@ fn cards(series: &[Series]) -> Markup {
             section class="cards" {
                 @for (it, ratio) in cards {
                     div class="card" {
+                        p class="figure" { (whole_us(it.times.p50_ns)) span { " us, median" } }
                         p class="what" { (it.variant.who()) }
-                        p class="figure" { (whole_us(it.times.p50_ns)) span { " us" } }
                         p { "p99.9 " (whole_us(it.times.p999_ns)) " us" @if let Some(ratio) = ratio { ", " (ratio) } }
                         p class="how" { (it.variant.meeting()) ", " (it.variant.block()) }
                     }
@@ -164,7 +164,7 @@ fn targets_table(targets: &Targets) -> Markup {
                 h2 { "Targets" }
                 div class="wide" {
                     table class="targets" {
-                        thead { tr { th { "what" } th { "measured" } th { "at most" } th { } th { } th { } } }
+                        thead { tr { th { "what" } th { "measured" } th { "at most" } th { } th class="gauge-head" { } th { } } }
                         tbody { @for row in &targets.rows { (target(row)) } }
                     }
                 }
@@ -205,9 +205,9 @@ fn times(series: &[Series]) -> Markup {
             section {
                 h2 { "The hand-off, beside its floor and what else one might use" }
                 p class="note" {
-                    "Left, what so large a share of the blocks stayed within: each step to the right is a tenth of the \
-                     rest. Right, how many took how long; heights are roots, so that single blocks show; the line is the \
-                     median. Point at a curve for its figures."
+                    "Curves: what so large a share of the blocks stayed within; each step to the right is a tenth of the \
+                     rest. Heaps: how many took how long; heights are roots, so that single blocks show, and the line is \
+                     the median. Point at either for its figures."
                 }
                 @for panel in &hand_offs { (both(panel)) }
             }
@@ -226,10 +226,12 @@ fn both(panel: &Panel<'_>) -> Markup {
         figure {
             figcaption { (panel.title) }
             div class="pair" {
-                (plot::percentiles(&panel.title, &panel.curves))
+                div {
+                    (plot::percentiles(&panel.title, &panel.curves))
+                    (plot::key(&panel.curves))
+                }
                 (plot::histograms(&panel.title, &panel.curves))
             }
-            (plot::key(&panel.curves))
         }
     }
 }

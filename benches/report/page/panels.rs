@@ -7,8 +7,8 @@ use super::super::pairs;
 use super::super::table::groups;
 use super::plot::{Curve, Line};
 
-/// Colours for what has none of its own.
-const COLOURS: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
+/// Colours for what has none of its own, or shares it with another.
+const COLOURS: [&str; 7] = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"];
 
 /// Times side by side.
 pub(super) struct Panel<'a> {
@@ -52,6 +52,18 @@ fn colour(what: What) -> &'static str {
     }
 }
 
+/// A colour for each, its own if it is the first of its kind.
+fn colours(whats: &[What]) -> Vec<&'static str> {
+    let mut used = Vec::new();
+    for what in whats {
+        let free = |colour: &&&'static str| !used.contains(*colour);
+        let own = colour(*what);
+        let colour = [own].iter().chain(&COLOURS).find(free).copied();
+        used.push(colour.unwrap_or(COLOURS[used.len() % COLOURS.len()]));
+    }
+    used
+}
+
 /// How the block gets to another process and back: one panel for each way to meet that has a floor or alternatives.
 pub(super) fn hand_offs(series: &[Series]) -> Vec<Panel<'_>> {
     let (plugin, frames) = (plugin(series), block_frames(series));
@@ -88,7 +100,7 @@ fn hand_off<'a>(all: &'a [Series], plugin: &str, rows: &[&'a Series]) -> Option<
 }
 
 /// Each plugin by itself: in one process, and isolated in every way that was measured.
-pub(super) fn plugins(series: &[Series]) -> Vec<Panel<'_>> {
+pub(super) fn plugins<'a>(series: &'a [Series]) -> Vec<Panel<'a>> {
     let frames = block_frames(series);
     let plain = |it: &Variant| (it.block_frames, it.chain, it.pipelines, it.loaded) == (frames, 1, 1, false);
     let fitting = || series.iter().filter(|it| plain(&it.variant) && !it.variant.plugin.is_empty());
@@ -98,17 +110,16 @@ pub(super) fn plugins(series: &[Series]) -> Vec<Panel<'_>> {
     keys.dedup();
     let panel = |(plugin, channels, pace): (&str, u32, Pace)| {
         let its = |it: &Variant| (it.plugin.as_str(), it.channels, it.pace) == (plugin, channels, pace);
-        let mut shown: Vec<&Series> = fitting().filter(|it| its(&it.variant)).collect();
-        shown.sort_by_key(|it| it.times.p50_ns);
-        let curve = |(it, colour): (&&'_ Series, &&'static str)| (it.variant.clone(), *colour);
-        let colours: Vec<_> = shown.iter().zip(COLOURS.iter().cycle()).map(curve).collect();
+        let mut shown: Vec<&'a Series> = fitting().filter(|it| its(&it.variant)).collect();
+        // By what they are: a way to run has one colour at every pace.
+        shown.sort_by_key(|it| &it.variant);
+        let colours = colours(&shown.iter().map(|it| it.variant.what).collect::<Vec<_>>());
         let title = format!("{plugin}, {channels} x {frames} frames, {}", pace.name());
-        let curves = shown.into_iter().zip(colours).map(|(it, (variant, colour))| Curve {
-            name: way(&variant),
-            colour,
-            times: &it.times,
-        });
-        Panel { title, curves: curves.collect() }
+        let curve =
+            |(it, colour): (&'a Series, _)| Curve { name: way(&it.variant), colour, times: &it.times };
+        let mut curves: Vec<_> = shown.into_iter().zip(colours).map(curve).collect();
+        curves.sort_by_key(|curve| curve.times.p50_ns);
+        Panel { title, curves }
     };
     keys.into_iter().map(panel).filter(|panel| panel.curves.len() > 1).collect()
 }
@@ -163,11 +174,13 @@ fn grown(series: &[Series], pace: Pace, number: &Number) -> Vec<Line> {
         }
     }
     found.retain(|(_, points)| points.len() > 2);
-    let line = |((variant, mut points), colour): ((Variant, Vec<(f64, f64)>), &&'static str)| {
+    let colours = colours(&found.iter().map(|(variant, _)| variant.what).collect::<Vec<_>>());
+    let mut lines = Vec::with_capacity(found.len());
+    for ((variant, mut points), colour) in found.into_iter().zip(colours) {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Line { name: format!("{}, {}", variant.who(), variant.meeting()), colour, points }
-    };
-    found.into_iter().zip(COLOURS.iter().cycle()).map(line).collect()
+        lines.push(Line { name: format!("{}, {}", variant.who(), variant.meeting()), colour, points });
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = WIDTH - 14.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = HEIGHT - 30.0;
-/// Height of one histogram among others.
-const RIDGE: f64 = 40.0;
+/// Height of a row of the key, which stands below a plot of percentiles and beside the histograms.
+const KEY_ROW: f64 = 25.0;
 
 /// Times under a name and in a colour, which is a class of the style sheet.
 #[derive(Debug, Clone)]
@@ -97,73 +97,69 @@ fn summary(curve: &Curve<'_>) -> String {
     format!("{}: p50 {p50} us, p99 {p99}, p99.9 {p999}, max {max}; {count} blocks", curve.name)
 }
 
-/// The points of a curve, one for each bucket; the last is the longest block.
+/// The points of a curve: the shortest block, then the end of each bucket; the last is the longest block.
 fn tail(times: &Figures, x: Nines, y: Log) -> Vec<(f64, f64)> {
     let all = times.count.max(1) as f64;
-    let mut before = 0_u64;
-    let mut points = Vec::with_capacity(times.histogram.len() + 1);
+    let mut until = 0_u64;
+    let mut points = vec![(x.place(0.0), y.place(times.min_ns as f64 / 1e3))];
     for (end, count) in &times.histogram {
-        let us = (*end).min(times.max_ns) as f64 / 1e3;
-        let begins = before as f64 / all;
-        before = u64::min(before.saturating_add(*count), times.count);
+        until = until.saturating_add(*count).min(times.count);
         // Half a block short of all of them: the last nine has no end.
-        let ends = (before as f64 - 0.5) / all;
-        points.push((x.place(begins.midpoint(ends)), y.place(us)));
-        if before == times.count {
-            points.push((x.place(ends), y.place(us)));
-        }
+        let share = (until as f64).min(all - 0.5) / all;
+        points.push((x.place(share), y.place((*end).min(times.max_ns) as f64 / 1e3)));
     }
     points
 }
 
 /// How many blocks took how long, one series below the other, on one axis. Heights are roots, so that rare ones show.
 pub(super) fn histograms(title: &str, curves: &[Curve<'_>]) -> Markup {
-    let rows = u32::try_from(curves.len()).unwrap_or(u32::MAX);
-    let bottom = 14.0 + RIDGE * f64::from(rows);
+    let rows = curves.iter().map(|_| 1.0).sum::<f64>().max(1.0);
+    // As high as the plot of percentiles with its key, if that does not make towers.
+    let ridge = ((HEIGHT + (rows + 1.0) * KEY_ROW - 40.0) / rows).min(80.0);
+    let bottom = 8.0 + ridge * rows;
     let ends = curves.iter().flat_map(|curve| [curve.times.min_ns, curve.times.max_ns]);
-    let x = Log::around(ends.map(|ns| ns as f64 / 1e3), (LEFT, RIGHT));
+    let x = Log::around(ends.map(|ns| ns as f64 / 1e3), (8.0, RIGHT));
+    let bases = std::iter::successors(Some(4.0 + ridge), |base| Some(base + ridge));
     html! {
-        svg viewBox=(format!("0 0 {WIDTH} {}", bottom + 26.0)) role="img" aria-label=(title) {
+        svg viewBox=(format!("0 0 {WIDTH} {:.0}", bottom + 26.0)) role="img" aria-label=(title) {
             @for tick in x.ticks() {
                 @let place = px(x.place(tick));
                 line class="grid" x1=(place) x2=(place) y1="4" y2=(px(bottom)) {}
                 text class="tick" x=(place) y=(px(bottom + 18.0)) text-anchor="middle" { (round(tick)) }
             }
-            text class="tick" x=(px(LEFT - 8.0)) y=(px(bottom + 18.0)) text-anchor="end" { "us" }
-            @for (curve, row) in curves.iter().zip(1_u32..) {
-                @let base = 10.0 + RIDGE * f64::from(row);
-                g class=(curve.colour) {
-                    polygon class="area" points=(path(ridge(curve.times, x, base))) { title { (summary(curve)) } }
-                    line class="median" x1=(px(x.place(curve.times.p50_ns as f64 / 1e3)))
-                        x2=(px(x.place(curve.times.p50_ns as f64 / 1e3))) y1=(px(base - RIDGE + 8.0)) y2=(px(base)) {}
-                }
-            }
+            text class="tick" x=(px(RIGHT)) y=(px(bottom + 18.0)) text-anchor="end" { "us" }
+            @for (curve, base) in curves.iter().zip(bases) { (histogram(curve, x, base, ridge - 10.0)) }
+        }
+    }
+}
+
+fn histogram(curve: &Curve<'_>, x: Log, base: f64, height: f64) -> Markup {
+    let median = x.place(curve.times.p50_ns as f64 / 1e3);
+    // Where there is room: nothing is much shorter than the median.
+    let (name, anchor) = if median > WIDTH / 2.0 { (8.0, "start") } else { (RIGHT, "end") };
+    html! {
+        g class=(curve.colour) {
+            polygon class="area" points=(path(outline(curve.times, x, base, height))) { title { (summary(curve)) } }
+            line class="median" x1=(px(median)) x2=(px(median)) y1=(px(base - height)) y2=(px(base)) {}
+            text class="name" x=(px(name)) y=(px(base - height + 14.0)) text-anchor=(anchor) { (curve.name) }
         }
     }
 }
 
 /// The outline of one histogram above its base.
-fn ridge(times: &Figures, x: Log, base: f64) -> Vec<(f64, f64)> {
-    let density = |count: u64, begin: f64, end: f64| count as f64 / (end / begin).ln().max(1e-3);
-    let mut steps = Vec::with_capacity(times.histogram.len());
-    for (end, count) in &times.histogram {
-        // As wide as its bucket: 32 to a doubling.
-        let begin = *end as f64 / 1e3 * (1.0 - 1.0 / 48.0);
-        let end = (*end).min(times.max_ns) as f64 / 1e3;
-        steps.push((begin.min(end * 0.99), end, density(*count, begin.min(end * 0.99), end)));
-    }
-    let highest = steps.iter().map(|step| step.2).fold(1e-9, f64::max);
-    let mut points = vec![(x.place(0.0), base)];
-    for (begin, end, density) in steps {
-        let top = base - (density / highest).sqrt() * (RIDGE - 8.0);
+fn outline(times: &Figures, x: Log, base: f64, height: f64) -> Vec<(f64, f64)> {
+    let bars = times.histogram.iter().map(|(end, count)| {
+        let end = (*end).min(times.max_ns) as f64;
+        // As wide as its bucket at least: 32 or more to a doubling.
+        let begin = end * (1.0 - 1.0 / 48.0);
+        (x.place(begin / 1e3), x.place(end / 1e3), *count as f64)
+    });
+    let highest = times.histogram.iter().map(|(_, count)| *count).max().unwrap_or(1) as f64;
+    let mut points = Vec::new();
+    for (left, right, count) in bars {
         // A single block is still to be seen.
-        let (left, right) = (x.place(begin), x.place(end).max(x.place(begin) + 1.5));
-        points.extend([
-            (left, base),
-            (left, top.min(base - 1.5)),
-            (right, top.min(base - 1.5)),
-            (right, base),
-        ]);
+        let (right, top) = (right.max(left + 1.5), base - ((count / highest).sqrt() * height).max(1.5));
+        points.extend([(left, base), (left, top), (right, top), (right, base)]);
     }
     points
 }
@@ -254,7 +250,7 @@ mod tests {
     use super::*;
 
     fn curve(times: &Figures) -> Curve<'_> {
-        Curve { name: "a & b".into(), colour: "c0", times }
+        Curve { name: "a & b".into(), colour: "c1", times }
     }
 
     #[test]
