@@ -18,7 +18,7 @@
 use super::json::Unreadable;
 use super::model::{Cores, Machine, Run, Series, Variant, What};
 use super::ratios::{self, Against, Ratio};
-use super::words::number;
+use super::words::{number, visible};
 use std::fmt;
 
 /// No ratio has regressed by less.
@@ -198,7 +198,7 @@ impl fmt::Display for Comparison {
             writeln!(f, "{old:>8} {new:>8} {limit:>8}  {p99_old:>8} {p99_new:>8}  {}", it.standing)?;
             writeln!(f, "    x {}: {}", it.against, it.variant.name())?;
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {}", visible(note)))?;
         self.conclude(f)
     }
 }

@@ -36,12 +36,13 @@ use std::io::{Result, Write};
 /// # Errors
 /// Of what it is written to.
 pub fn tell(run: &model::Run, plugin: Option<&str>, width: usize, mut out: impl Write) -> Result<()> {
-    out.write_all(table::text(run, width).as_bytes())?;
+    out.write_all(words::visible(&table::text(run, width)).as_bytes())?;
     let verdict = plugin.map(|plugin| verdict::of(run, plugin)).unwrap_or_default();
     if verdict.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n{}", table::wrapped(&verdict, width).trim_end())
+    let verdict = table::wrapped(&verdict, width);
+    writeln!(out, "\n{}", words::visible(verdict.trim_end()))
 }
 
 #[cfg(test)]

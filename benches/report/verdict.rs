@@ -49,7 +49,8 @@ fn chosen<'a>(all: &'a [Series], plugin: &str) -> Vec<&'a Series> {
     let its: Vec<_> = all.iter().filter(|it| is_its(&it.variant)).collect();
     let Some(usual) = its.iter().map(|it| unusual(&it.variant)).min() else { return Vec::new() };
     let mut chosen: Vec<_> = its.into_iter().filter(|it| unusual(&it.variant) == usual).collect();
-    chosen.sort_by_key(|it| (it.variant.block_frames, it.variant.channels));
+    // Of several numbers of channels two, as most devices have.
+    chosen.sort_by_key(|it| (it.variant.block_frames, it.variant.channels.abs_diff(2)));
     chosen.dedup_by_key(|it| it.variant.block_frames);
     chosen
 }

@@ -29,6 +29,16 @@ pub(super) fn percent(share: f64) -> String {
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
+/// The text with control characters made visible: a name from elsewhere can't steer the terminal.
+pub(super) fn visible(text: &str) -> String {
+    let one = |c: char| match c {
+        '\n' => "\n".to_owned(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(one).collect()
+}
+
 impl What {
     /// Its name.
     #[must_use]
@@ -71,7 +81,7 @@ impl Variant {
     pub fn who(&self) -> String {
         let mut text = self.what.name().to_owned();
         if !self.plugin.is_empty() {
-            text.push_str(&format!(" {}", self.plugin));
+            text.push_str(&format!(" {}", visible(&self.plugin)));
         }
         if self.mode == Mode::Pipelined && self.what == What::Isolated {
             text.push_str(", pipelined");
@@ -130,6 +140,13 @@ mod tests {
         let texts = [250.0, 9_994.0, 9_996.0, 99_940.0, 99_960.0, 4_440_400.0].map(us);
         assert_eq!(texts, ["0.25", "9.99", "10.0", "99.9", "100", "4440"]);
         assert_eq!((percent(0.008), percent(0.42)), ("0.8 %".into(), "42 %".into()));
+    }
+
+    #[test]
+    fn a_plugin_cannot_steer_the_terminal_by_its_name() {
+        let name = variant(What::Isolated, "evil\x1b[2J").name();
+        assert!(name.starts_with("isolated evil\\u{1b}[2J, "), "{name}");
+        assert_eq!(visible("a\nb\r"), "a\nb\\r");
     }
 
     #[test]

@@ -119,12 +119,14 @@ fn cards(series: &[Series]) -> Markup {
 }
 
 fn card_rows(series: &[Series]) -> impl Iterator<Item = (&Series, Option<String>)> {
-    let (plugin, frames) = (panels::plugin(series), panels::block_frames(series));
+    let (plugin, block) = (panels::plugin(series), panels::block(series));
     let fits = move |it: &&Series| {
         let it = &it.variant;
         it.what == What::Isolated
             && it.plugin == plugin
-            && (it.block_frames, it.chain, it.pipelines, it.loaded, it.awake) == (frames, 1, 1, false, false)
+            && panels::is_plain(it, block)
+            && !it.loaded
+            && !it.awake
     };
     let ratio = |it| {
         let floor = ratios::of(series, it).into_iter().find(|ratio| ratio.against == Against::Floor);
@@ -259,11 +261,11 @@ fn grown(series: &[Series]) -> Markup {
 
 /// Bars of the parts of a block, of one plugin isolated without anything beside.
 fn parts(series: &[Series]) -> Markup {
-    let frames = panels::block_frames(series);
+    let block = panels::block(series);
     let mut shown: Vec<&Series> = series
         .iter()
         .filter(|it| !it.parts.is_empty() && !it.variant.loaded)
-        .filter(|it| (it.variant.block_frames, it.variant.chain, it.variant.pipelines) == (frames, 1, 1))
+        .filter(|it| panels::is_plain(&it.variant, block))
         .collect();
     shown.sort_by_key(|it| (it.variant.pace, it.times.p50_ns));
     let names: Vec<&str> = shown.first().map_or_else(Vec::new, |it| names(it));

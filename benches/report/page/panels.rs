@@ -6,6 +6,7 @@ use super::super::model::{Mode, Pace, Series, Variant, What};
 use super::super::pairs;
 use super::super::table::groups;
 use super::plot::{Curve, Line};
+use std::collections::BTreeMap;
 
 /// Colours for what has none of its own, or shares it with another.
 const COLOURS: [&str; 7] = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"];
@@ -30,10 +31,15 @@ pub(super) fn plugin(series: &[Series]) -> &str {
     isolated().find(|plugin| *plugin == "passthrough").or_else(|| isolated().next()).unwrap_or_default()
 }
 
-/// The block that most is known of: 512 frames, or what is next to it.
-pub(super) fn block_frames(series: &[Series]) -> u32 {
-    let all = series.iter().map(|it| it.variant.block_frames);
-    all.min_by_key(|frames| frames.abs_diff(512)).unwrap_or(512)
+/// The block that most is known of: 512 frames of two channels, or what is next to it.
+pub(super) fn block(series: &[Series]) -> (u32, u32) {
+    let all = series.iter().map(|it| (it.variant.block_frames, it.variant.channels));
+    all.min_by_key(|(frames, channels)| (frames.abs_diff(512), channels.abs_diff(2))).unwrap_or((512, 2))
+}
+
+/// It is of one plugin in one pipeline, with that block.
+pub(super) fn is_plain(it: &Variant, block: (u32, u32)) -> bool {
+    ((it.block_frames, it.channels), it.chain, it.pipelines) == (block, 1, 1)
 }
 
 /// The colour of what is compared again and again.
@@ -66,16 +72,10 @@ fn colours(whats: &[What]) -> Vec<&'static str> {
 
 /// How the block gets to another process and back: one panel for each way to meet that has a floor or alternatives.
 pub(super) fn hand_offs(series: &[Series]) -> Vec<Panel<'_>> {
-    let (plugin, frames) = (plugin(series), block_frames(series));
-    let mut panels = Vec::new();
-    for ((block_frames, ..), group) in groups(series) {
-        for ((two_processes, chain, pipelines, ..), rows) in group {
-            let plain = two_processes && (block_frames, chain, pipelines) == (frames, 1, 1);
-            if plain {
-                panels.extend(hand_off(series, plugin, &rows));
-            }
-        }
-    }
+    let (plugin, block) = (plugin(series), block(series));
+    let meetings = groups(series).into_values().flat_map(BTreeMap::into_values);
+    let plain = meetings.filter(|rows| rows.iter().all(|it| is_plain(&it.variant, block)));
+    let mut panels: Vec<_> = plain.filter_map(|rows| hand_off(series, plugin, &rows)).collect();
     panels.sort_by_key(|(order, _)| *order);
     panels.into_iter().map(|(_, panel)| panel).collect()
 }
@@ -100,28 +100,32 @@ fn hand_off<'a>(all: &'a [Series], plugin: &str, rows: &[&'a Series]) -> Option<
 }
 
 /// Each plugin by itself: in one process, and isolated in every way that was measured.
-pub(super) fn plugins<'a>(series: &'a [Series]) -> Vec<Panel<'a>> {
-    let frames = block_frames(series);
-    let plain = |it: &Variant| (it.block_frames, it.chain, it.pipelines, it.loaded) == (frames, 1, 1, false);
-    let fitting = || series.iter().filter(|it| plain(&it.variant) && !it.variant.plugin.is_empty());
-    let mut keys: Vec<_> =
-        fitting().map(|it| (it.variant.plugin.as_str(), it.variant.channels, it.variant.pace)).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let panel = |(plugin, channels, pace): (&str, u32, Pace)| {
-        let its = |it: &Variant| (it.plugin.as_str(), it.channels, it.pace) == (plugin, channels, pace);
-        let mut shown: Vec<&'a Series> = fitting().filter(|it| its(&it.variant)).collect();
-        // By what they are: a way to run has one colour at every pace.
-        shown.sort_by_key(|it| &it.variant);
-        let colours = colours(&shown.iter().map(|it| it.variant.what).collect::<Vec<_>>());
-        let title = format!("{plugin}, {channels} x {frames} frames, {}", pace.name());
-        let curve =
-            |(it, colour): (&'a Series, _)| Curve { name: way(&it.variant), colour, times: &it.times };
-        let mut curves: Vec<_> = shown.into_iter().zip(colours).map(curve).collect();
-        curves.sort_by_key(|curve| curve.times.p50_ns);
-        Panel { title, curves }
+pub(super) fn plugins(series: &[Series]) -> Vec<Panel<'_>> {
+    let block = block(series);
+    let fits = |it: &&Series| {
+        it.variant.what == What::Isolated && is_plain(&it.variant, block) && !it.variant.loaded
     };
-    keys.into_iter().map(panel).filter(|panel| panel.curves.len() > 1).collect()
+    let mut panels: BTreeMap<_, Vec<&Series>> = BTreeMap::new();
+    for one in series.iter().filter(fits) {
+        let it = &one.variant;
+        panels.entry((it.plugin.as_str(), it.pace, it.awake)).or_default().push(one);
+    }
+    panels.into_values().filter_map(|isolated| by_itself(series, isolated)).collect()
+}
+
+fn by_itself<'a>(all: &'a [Series], mut shown: Vec<&'a Series>) -> Option<Panel<'a>> {
+    // By what they are: a way to run has one colour at every pace.
+    shown.sort_by_key(|it| &it.variant);
+    let first = &shown.first()?.variant;
+    let awake = if first.awake { ", idle states held off" } else { "" };
+    let title = format!("{}, {}{awake}", first.plugin, first.block());
+    let inside = [What::InProcess, What::PlainNumpy, What::Pedalboard];
+    shown.extend(inside.iter().filter_map(|what| pairs::in_one_process(all, first, *what)));
+    let colours = colours(&shown.iter().map(|it| it.variant.what).collect::<Vec<_>>());
+    let curve = |(it, colour): (&'a Series, _)| Curve { name: way(&it.variant), colour, times: &it.times };
+    let mut curves: Vec<_> = shown.into_iter().zip(colours).map(curve).collect();
+    curves.sort_by_key(|curve| curve.times.p50_ns);
+    (curves.len() > 1).then_some(Panel { title, curves })
 }
 
 /// How a plugin was run, without its name.
@@ -134,7 +138,7 @@ fn way(it: &Variant) -> String {
 }
 
 /// What grows with plugins in a row, with frames, with channels, with pipelines at once: medians, where there are
-/// three numbers or more.
+/// three numbers or more. Of the plugin that the run is about; others grow alike.
 pub(super) fn growth(series: &[Series]) -> Vec<Growth> {
     let kinds: [(&str, &'static str, Number); 4] = [
         ("plugins in a row", "plugins", Number { of: |it| it.chain, without: |it| it.chain = 1 }),
@@ -164,7 +168,10 @@ struct Number {
 
 fn grown(series: &[Series], pace: Pace, number: &Number) -> Vec<Line> {
     let mut found: Vec<(Variant, Vec<(f64, f64)>)> = Vec::new();
-    for one in series.iter().filter(|it| it.variant.pace == pace && !it.variant.loaded) {
+    let plugin = plugin(series);
+    let fits =
+        |it: &Variant| it.pace == pace && !it.loaded && (it.plugin == plugin || it.what == What::Floor);
+    for one in series.iter().filter(|it| fits(&it.variant)) {
         let mut rest = one.variant.clone();
         (number.without)(&mut rest);
         let point = (f64::from((number.of)(&one.variant)), one.times.p50_ns as f64 / 1e3);
@@ -206,7 +213,7 @@ mod tests {
     fn a_plugin_of_the_users_is_what_a_run_without_the_usual_ones_is_about() {
         assert_eq!(plugin(&whole().series), "passthrough");
         assert_eq!(plugin(&[series(variant(What::Isolated, "echo"), 1)]), "echo");
-        assert_eq!((plugin(&[]), block_frames(&[])), ("", 512));
+        assert_eq!((plugin(&[]), block(&[])), ("", (512, 2)));
     }
 
     #[test]
