@@ -406,11 +406,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn show() {
-        write(&whole(), std::fs::File::create("/tmp/p.html").unwrap()).unwrap();
-    }
-
-    #[test]
     fn a_page_fetches_nothing_and_runs_nothing() {
         let page = page(&whole()).into_string();
         for outside in ["http:", "https:", "url(", "src=", "href=", "<script", "@import"] {
