@@ -23,6 +23,8 @@ use std::fmt;
 
 /// No ratio has regressed by less.
 const LIMIT_MIN: f64 = 1.6;
+/// So many ratios that one run lacks are told one by one.
+const TOLD_MAX: usize = 8;
 /// Where the turns ask for more, nothing can be said.
 const LIMIT_MAX: f64 = 3.0;
 
@@ -88,8 +90,11 @@ pub fn against(baseline: &Run, run: &Run) -> Comparison {
     let both = new.iter().filter_map(|new| Some(compare(&old[twin(new, &old)?], new)));
     let mut notes = differences(baseline, run);
     let missing = |from: &[Ratio<'_>], among: &[Ratio<'_>], which: &'static str| -> Vec<String> {
-        let alone = from.iter().filter(|it| twin(it, among).is_none());
-        alone.map(|it| format!("only {which}: {} against {}", it.of.variant.name(), it.against)).collect()
+        let alone: Vec<_> = from.iter().filter(|it| twin(it, among).is_none()).collect();
+        let told = alone.iter().take(TOLD_MAX);
+        let told = told.map(|it| format!("only {which}: {}, x {}", it.of.variant.name(), it.against));
+        let more = alone.len().saturating_sub(TOLD_MAX);
+        told.chain((more > 0).then(|| format!("only {which}: {more} ratios more"))).collect()
     };
     notes.extend(missing(&old, &new, "in the baseline"));
     notes.extend(missing(&new, &old, "in this run"));
@@ -166,6 +171,9 @@ fn differences(baseline: &Run, run: &Run) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect();
+    if baseline.quick != run.quick {
+        notes.push("one run is of the quick set, the other of the full one".to_owned());
+    }
     if old.hypervisor != new.hypervisor {
         let (old, new) = (known(&old.hypervisor), known(&new.hypervisor));
         notes.push(format!("the baseline is of another hypervisor: {old}, now {new}"));
@@ -328,11 +336,20 @@ mod tests {
         new.series.retain(|it| it.variant.what != What::NoOp);
         let comparison = against(&old, &new);
         assert!(comparison.notes[0].ends_with("now another"), "{:?}", comparison.notes);
-        let lacks = "only in the baseline: in process passthrough";
+        let lacks = "only in the baseline: in process passthrough, one process, 2 x 512 frames, back to back, x no-op";
         assert!(comparison.notes[1].starts_with(lacks), "{:?}", comparison.notes);
         assert_eq!(comparison.outcome(), Outcome::Kept);
         let swapped = against(&new, &old);
         assert!(swapped.notes[1].starts_with("only in this run"), "{:?}", swapped.notes);
+    }
+
+    #[test]
+    fn a_run_that_lacks_most_of_the_baseline_is_told_in_few_lines() {
+        let mut new = whole();
+        (new.quick, new.series) = (false, new.series.split_off(60));
+        let notes = against(&whole(), &new).notes;
+        assert_eq!(notes.len(), 1 + TOLD_MAX + 1, "{notes:?}");
+        assert!(notes[0].contains("quick set") && notes[9].ends_with(" ratios more"), "{notes:?}");
     }
 
     #[test]

@@ -173,18 +173,15 @@ fn numpy(all: &[Series]) -> Vec<Row> {
 
 /// Whichever plugin pedalboard's gain was measured for.
 fn pedalboard(all: &[Series]) -> Vec<Row> {
-    let theirs = all.iter().filter(|it| is_plain(&it.variant, What::Pedalboard, 1));
-    let of = |theirs: &Series| {
-        let mine = back_to_back(all, &theirs.variant.plugin);
-        let mine = mine.filter(|it| it.variant.pace == theirs.variant.pace);
-        let row = |mine: &Series| {
-            let value = over(mine.times.p50_ns as f64, theirs.times.p50_ns)?;
-            let what = format!("gain in place, isolated, spinning, {}, p50", pace(&mine.variant));
-            Some(row(what, value, 1.0, "x pedalboard", &[mine, theirs]))
-        };
-        mine.filter_map(row).collect::<Vec<_>>()
+    let of = |isolated: &Series| {
+        let theirs = pairs::in_one_process(all, &isolated.variant, What::Pedalboard)?;
+        let value = over(isolated.times.p50_ns as f64, theirs.times.p50_ns)?;
+        let what = format!("gain in place, isolated, spinning, {}, p50", pace(&isolated.variant));
+        Some(row(what, value, 1.0, "x pedalboard", &[isolated, theirs]))
     };
-    theirs.flat_map(of).collect()
+    let fits =
+        |it: &Variant| is_plain(it, What::Isolated, 1) && is_spinning(it) && it.pace == Pace::BackToBack;
+    all.iter().filter(|it| fits(&it.variant)).filter_map(of).collect()
 }
 
 fn pipelined(all: &[Series]) -> Vec<Row> {

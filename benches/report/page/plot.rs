@@ -125,7 +125,10 @@ pub(super) fn histograms(title: &str, curves: &[Curve<'_>]) -> Markup {
             @for tick in x.ticks() {
                 @let place = px(x.place(tick));
                 line class="grid" x1=(place) x2=(place) y1="4" y2=(px(bottom)) {}
-                text class="tick" x=(place) y=(px(bottom + 18.0)) text-anchor="middle" { (round(tick)) }
+                // The unit stands at the end.
+                @if x.place(tick) < RIGHT - 36.0 {
+                    text class="tick" x=(place) y=(px(bottom + 18.0)) text-anchor="middle" { (round(tick)) }
+                }
             }
             text class="tick" x=(px(RIGHT)) y=(px(bottom + 18.0)) text-anchor="end" { "us" }
             @for (curve, base) in curves.iter().zip(bases) { (histogram(curve, x, base, ridge - 10.0)) }
