@@ -99,6 +99,12 @@ mod tests {
     }
 
     #[test]
+    fn a_percentile_of_few_times_is_the_longer_of_two() {
+        let figures = Figures::of(&[10, 20, 30, 40, 50, 60, 70]);
+        assert_eq!((figures.p50_ns, figures.p99_ns, figures.p999_ns), (40, 70, 70));
+    }
+
+    #[test]
     fn one_time_is_every_figure() {
         let figures = Figures::of(&[7]);
         let all = [figures.min_ns, figures.p50_ns, figures.p99_ns, figures.p999_ns, figures.max_ns];

@@ -334,6 +334,7 @@ not measured in this run: isolated, spinning";
             let lines = figures(&run.series, width);
             let rows = lines.iter().filter(|line| line.starts_with("    ") && !line.contains(" p50 "));
             assert_eq!(rows.count(), run.series.len());
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}");
         }
     }
 

@@ -178,6 +178,11 @@ What takes the time at 512 frames: the plugin's own code, 15.0 us of 20.0 (75 %)
         spinning.variant.waiting = Waiting::Spinning;
         let lines = of(&run(vec![hurried.clone(), spinning, paced(256, 900_000, 3_000_000)]), "echo");
         assert!(lines[1].contains("needs one block more"), "{lines:?}");
+        let mut others =
+            [paced(256, 1, 1), paced(256, 1, 1), paced(256, 1, 1), paced(256, 900_000, 3_000_000)];
+        (others[0].variant.chain, others[1].variant.pipelines, others[2].variant.loaded) = (2, 2, true);
+        let lines = of(&run(others.into()), "echo");
+        assert!(lines.len() == 3 && lines[1].contains("needs one block more"), "{lines:?}");
         let lines = of(&run(vec![hurried]), "echo");
         assert!(lines[1].contains("fits same-block") && lines[2].contains("was not measured"), "{lines:?}");
     }
