@@ -19,7 +19,7 @@ const OUTLIER: f64 = 10.0;
 /// Turns whose medians differ by more than this did not measure the same thing.
 const TURNS_MAX: f64 = 1.5;
 /// So many blocks for a p99.9 that is not just the longest.
-const BLOCKS_MIN: u64 = 1000;
+pub(super) const BLOCKS_MIN: u64 = 1000;
 
 /// How busy the machine was up to a moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

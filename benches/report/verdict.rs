@@ -4,6 +4,7 @@
 //! measured, and by what 999 of 1000 blocks stay within. The host waits for a share of a block's duration
 //! ([`DEADLINE_DEFAULT`]); what fits into that adds no latency, what does not but still keeps up needs one block more.
 
+use super::doubts::BLOCKS_MIN;
 use super::model::{Cores, Mode, Pace, Run, Series, Variant, Waiting, What};
 use super::words::{percent, us, whole_us};
 use host::plugin::spec::DEADLINE_DEFAULT;
@@ -30,6 +31,12 @@ pub fn of(run: &Run, plugin: &str) -> Vec<String> {
             "  Blocks of a device come one a period, which takes longer and was not measured.".to_owned(),
         );
     }
+    let least = chosen.iter().map(|it| it.times.count).min().filter(|least| *least < BLOCKS_MIN);
+    lines.extend(least.map(|least| {
+        format!(
+            "  A size rests on only {least} blocks, of which p99.9 is the longest: measure more to be sure."
+        )
+    }));
     lines.extend(largest_part(usual));
     lines
 }
@@ -185,6 +192,15 @@ What takes the time at 512 frames: the plugin's own code, 15.0 us of 20.0 (75 %)
         assert!(lines.len() == 3 && lines[1].contains("needs one block more"), "{lines:?}");
         let lines = of(&run(vec![hurried]), "echo");
         assert!(lines[1].contains("fits same-block") && lines[2].contains("was not measured"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_verdict_that_rests_on_few_blocks_says_so() {
+        let mut few = paced(256, 100, 100);
+        few.times.count = 200;
+        let lines = of(&run(vec![few, paced(512, 100, 100)]), "echo");
+        assert!(lines[3].contains("only 200 blocks"), "{lines:?}");
+        assert_eq!(of(&run(vec![paced(512, 100, 100)]), "echo").len(), 3);
     }
 
     #[test]
