@@ -238,7 +238,7 @@ fn growing(all: &[Series], name: &str, split: fn(&Variant) -> (u32, Variant)) ->
     alone(all, "passthrough").filter(|it| is_parked(&it.variant)).filter_map(of).collect()
 }
 
-/// The largest distance from the straight line of least squares, as a share of the line there.
+/// The largest distance from the straight line of least squares, as a share of what was measured there.
 fn departure(points: &[(f64, f64)]) -> Option<f64> {
     let n = points.len() as f64;
     let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
@@ -246,7 +246,7 @@ fn departure(points: &[(f64, f64)]) -> Option<f64> {
     let slope = mean(&|point| (point.0 - x) * (point.1 - y)) / mean(&|point| (point.0 - x).powi(2));
     let off = |point: &(f64, f64)| {
         let line = y + slope * (point.0 - x);
-        ((point.1 - line) / line).abs()
+        ((point.1 - line) / point.1).abs()
     };
     let farthest = points.iter().map(off).fold(0.0, f64::max);
     (points.len() > 2 && farthest.is_finite()).then_some(farthest)

@@ -86,8 +86,10 @@ fn round(value: f64) -> String {
     format!("{}", (value * 1e3).round() / 1e3)
 }
 
-fn named(times: &Figures) -> [(f64, &'static str, u64); 3] {
-    [(0.5, "50 %", times.p50_ns), (0.99, "99 %", times.p99_ns), (0.999, "99.9 %", times.p999_ns)]
+/// The percentiles that the blocks are enough for: beyond the last of them there is no curve.
+fn named(times: &Figures) -> Vec<(f64, &'static str, u64)> {
+    let all = [(0.5, "50 %", times.p50_ns), (0.99, "99 %", times.p99_ns), (0.999, "99.9 %", times.p999_ns)];
+    all.into_iter().filter(|(share, ..)| (1.0 - share) * times.count as f64 >= 0.5).collect()
 }
 
 fn summary(curve: &Curve<'_>) -> String {
@@ -263,6 +265,12 @@ mod tests {
         let points = tail(&times, Nines::of(1000, (0.0, 100.0)), y);
         assert!(points.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 >= pair[1].1));
         assert_eq!(points.last().unwrap().1, y.place(1000.0));
+    }
+
+    #[test]
+    fn few_blocks_have_no_mark_where_they_have_no_curve() {
+        let marks = |blocks| named(&Figures::of(&vec![1000; blocks])).len();
+        assert_eq!([1, 50, 499, 501].map(marks), [1, 2, 2, 3]);
     }
 
     #[test]
