@@ -5,6 +5,7 @@
 pub mod bare;
 pub mod report;
 
+use report::doubts::Reading;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
@@ -45,26 +46,23 @@ fn cores() -> usize {
 /// Listens while something is measured for what makes the figures doubtful.
 #[derive(Debug)]
 pub struct Doubts {
-    at_start: Ticks,
+    at_start: Reading,
 }
 
 impl Doubts {
     /// Starts listening.
     #[must_use]
     pub fn begin() -> Self {
-        Self { at_start: Ticks::now() }
+        Self { at_start: Reading::now() }
     }
 
     /// What was heard since, a line each. `own_cores` is how many cores the benchmark itself may keep
     /// busy; more than that was other work.
     #[must_use]
     pub fn end(&self, own_cores: f64) -> Vec<String> {
-        let now = Ticks::now();
-        let part = |of: fn(&Ticks) -> u64| {
-            let all = now.all.saturating_sub(self.at_start.all).max(1);
-            of(&now).saturating_sub(of(&self.at_start)) as f64 / all as f64
-        };
-        let (stolen, busy) = (part(|t| t.stolen), part(|t| t.busy) * cores() as f64);
+        let now = Reading::now();
+        let part = |of| now.share_since(&self.at_start, of);
+        let (stolen, busy) = (part(|r| r.stolen), part(|r| r.busy) * cores() as f64);
         let mut doubts = Vec::new();
         if stolen > 0.0 {
             doubts.push(format!("the hypervisor took {:.2} % of the processor's time away", stolen * 100.0));
@@ -74,25 +72,5 @@ impl Doubts {
                 .push(format!("{busy:.1} cores were busy, the benchmark's share is at most {own_cores:.1}"));
         }
         doubts
-    }
-}
-
-/// Times of all cores since the machine started, from the first line of `/proc/stat`.
-#[derive(Debug)]
-struct Ticks {
-    all: u64,
-    busy: u64,
-    stolen: u64,
-}
-
-impl Ticks {
-    fn now() -> Self {
-        let stat = read_to_string("/proc/stat").unwrap_or_default();
-        let line = stat.lines().next().unwrap_or_default();
-        // user, nice, system, idle, iowait, irq, softirq, steal
-        let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).flat_map(str::parse).collect();
-        let at = |i: usize| ticks.get(i).copied().unwrap_or(0);
-        let all = ticks.iter().sum();
-        Self { all, busy: all - at(3) - at(4) - at(7), stolen: at(7) }
     }
 }

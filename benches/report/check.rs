@@ -1,0 +1,364 @@
+//! Whether a run is worse than one of before: by its ratios, never by its times.
+//!
+//! For `--check`. A ratio of two medians of one run says the same on a faster or a busier machine; a time does not.
+//! Even so two runs differ, and a check that cries wolf is switched off. So a ratio has regressed when it is larger
+//! than before by more than a limit, which is the larger of two:
+//!
+//! - 1.6. Below it lies what two runs of the same code were seen to differ by on a shared machine: the memory, the
+//!   core and the neighbours that a process happens to get stay with it for the whole run, and no turn shows them.
+//! - What the turns show. Each of the four medians (the series and its partner, then and now) has a wobble: how far
+//!   its turns' medians went from it, as a factor. They go their ways independently, so their logarithms add up by
+//!   their squares. Where that is more than 3 the run was too restless to say anything, and the ratio is told but
+//!   not judged: a limit wide enough would let everything pass under the name of a check.
+//!
+//! 99th percentiles are told and not judged: they are the machine's more than the code's. Not judged are also series
+//! that the scheduler placed (one core or two is a factor of ten, by its mood), those with a load beside them, and
+//! what does not belong to this project.
+
+use super::json::Unreadable;
+use super::model::{Cores, Machine, Run, Series, Variant, What};
+use super::ratios::{self, Against, Ratio};
+use super::words::{number, visible};
+use std::fmt;
+
+/// No ratio has regressed by less.
+const LIMIT_MIN: f64 = 1.6;
+/// So many ratios that one run lacks are told one by one.
+const TOLD_MAX: usize = 8;
+/// Where the turns ask for more, nothing can be said.
+const LIMIT_MAX: f64 = 3.0;
+
+/// What the comparison came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// No ratio that was judged is worse.
+    Kept,
+    /// At least one is.
+    Regressed,
+    /// There was nothing that could be judged: neither good nor bad.
+    NothingJudged,
+}
+
+/// What is said of one ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Within its limit.
+    Kept,
+    /// Beyond it.
+    Regressed,
+    /// The turns differ too much, then or now.
+    Restless,
+    /// Of a kind that is told only.
+    Told,
+}
+
+/// One ratio in both runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// Whose ratio.
+    pub variant: Variant,
+    /// To what.
+    pub against: Against,
+    /// That of medians, before.
+    pub old: f64,
+    /// And now.
+    pub new: f64,
+    /// What it may be now.
+    pub limit: f64,
+    /// What is said of it.
+    pub standing: Standing,
+    /// That of the 99th percentiles, before and now, for information.
+    pub p99: (f64, f64),
+}
+
+/// Two runs side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Ratios that both have, in the order of the new run.
+    pub ratios: Vec<Compared>,
+    /// What differs between the runs besides, and what one of them lacks; a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Compares a run with one of before.
+#[must_use]
+pub fn against(baseline: &Run, run: &Run) -> Comparison {
+    let (old, new) = (all_ratios(&baseline.series), all_ratios(&run.series));
+    let twin = |of: &Ratio<'_>, among: &[Ratio<'_>]| -> Option<usize> {
+        among.iter().position(|it| it.against == of.against && it.of.variant == of.of.variant)
+    };
+    let both = new.iter().filter_map(|new| Some(compare(&old[twin(new, &old)?], new)));
+    let mut notes = differences(baseline, run);
+    let missing = |from: &[Ratio<'_>], among: &[Ratio<'_>], which: &'static str| -> Vec<String> {
+        let alone: Vec<_> = from.iter().filter(|it| twin(it, among).is_none()).collect();
+        let told = alone.iter().take(TOLD_MAX);
+        let told = told.map(|it| format!("only {which}: {}, x {}", it.of.variant.name(), it.against));
+        let more = alone.len().saturating_sub(TOLD_MAX);
+        told.chain((more > 0).then(|| format!("only {which}: {more} ratios more"))).collect()
+    };
+    notes.extend(missing(&old, &new, "in the baseline"));
+    notes.extend(missing(&new, &old, "in this run"));
+    Comparison { ratios: both.collect(), notes }
+}
+
+/// Compares a run with a baseline's text.
+///
+/// # Errors
+/// If the text is no run of this version.
+pub fn against_text(baseline: &str, run: &Run) -> Result<Comparison, Unreadable> {
+    Ok(against(&super::json::read(baseline)?, run))
+}
+
+fn all_ratios(series: &[Series]) -> Vec<Ratio<'_>> {
+    series.iter().flat_map(|it| ratios::of(series, it)).collect()
+}
+
+fn compare(old: &Ratio<'_>, new: &Ratio<'_>) -> Compared {
+    let wobbles = [old.of, old.partner, new.of, new.partner].map(wobble);
+    let spread = wobbles.iter().map(|wobble| wobble.ln().powi(2)).sum::<f64>().sqrt().exp();
+    let limit = old.value * spread.clamp(LIMIT_MIN, LIMIT_MAX);
+    let standing = match () {
+        () if !is_judged(new) => Standing::Told,
+        () if spread > LIMIT_MAX => Standing::Restless,
+        () if new.value > limit => Standing::Regressed,
+        () => Standing::Kept,
+    };
+    Compared {
+        variant: new.of.variant.clone(),
+        against: new.against,
+        old: old.value,
+        new: new.value,
+        limit,
+        standing,
+        p99: (old.p99(), new.p99()),
+    }
+}
+
+/// The largest factor between a median and that of one of its turns, 1 where they agree.
+fn wobble(series: &Series) -> f64 {
+    let middle = series.times.p50_ns.max(1) as f64;
+    let factor = |turn: &u64| {
+        let turn = (*turn).max(1) as f64;
+        (turn / middle).max(middle / turn)
+    };
+    series.turns_p50_ns.iter().map(factor).fold(1.0, f64::max)
+}
+
+fn is_judged(ratio: &Ratio<'_>) -> bool {
+    let it = &ratio.of.variant;
+    match it.what {
+        What::Isolated => it.cores != Cores::Any && !it.loaded,
+        What::InProcess => !it.loaded,
+        _ => false,
+    }
+}
+
+/// What else is different: told, so that nobody takes a new machine for a regression or the other way round.
+fn differences(baseline: &Run, run: &Run) -> Vec<String> {
+    let (old, new) = (&baseline.machine, &run.machine);
+    let of = |what: &str, of: fn(&Machine) -> String| {
+        let (old, new) = (of(old), of(new));
+        (old != new).then(|| format!("the baseline is of another {what}: {old}, now {new}"))
+    };
+    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "none known".to_owned());
+    let mut notes: Vec<String> = [
+        of("processor", |machine| machine.cpu.clone()),
+        of("number of cores", |machine| machine.cores.to_string()),
+        of("kernel", |machine| machine.kernel.clone()),
+        of("Python", |machine| machine.python.clone()),
+        of("set of rights", |machine| machine.rights.clone()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if baseline.quick != run.quick {
+        notes.push("one run is of the quick set, the other of the full one".to_owned());
+    }
+    if old.hypervisor != new.hypervisor {
+        let (old, new) = (known(&old.hypervisor), known(&new.hypervisor));
+        notes.push(format!("the baseline is of another hypervisor: {old}, now {new}"));
+    }
+    notes
+}
+
+impl Comparison {
+    /// What it came to.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let any = |standing| self.ratios.iter().any(|it| it.standing == standing);
+        match () {
+            () if any(Standing::Regressed) => Outcome::Regressed,
+            () if any(Standing::Kept) => Outcome::Kept,
+            () => Outcome::NothingJudged,
+        }
+    }
+}
+
+/// The table of ratios, what differs besides, and what it came to, in lines of at most 110 characters where names
+/// are not longer.
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:>8} {:>8} {:>8}  {:>17}", "before", "now", "limit", "p99 before, now")?;
+        for it in &self.ratios {
+            let [old, new, limit, p99_old, p99_new] =
+                [it.old, it.new, it.limit, it.p99.0, it.p99.1].map(number);
+            let limit = if it.standing == Standing::Told { "-".to_owned() } else { limit };
+            writeln!(f, "{old:>8} {new:>8} {limit:>8}  {p99_old:>8} {p99_new:>8}  {}", it.standing)?;
+            writeln!(f, "    x {}: {}", it.against, it.variant.name())?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {}", visible(note)))?;
+        self.conclude(f)
+    }
+}
+
+impl Comparison {
+    fn conclude(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |standing| self.ratios.iter().filter(|it| it.standing == standing).count();
+        let (kept, worse) = (count(Standing::Kept), count(Standing::Regressed));
+        let unjudged = self.ratios.len() - kept - worse;
+        match self.outcome() {
+            Outcome::Kept => writeln!(f, "no regression: {kept} ratios kept, {unjudged} told only"),
+            Outcome::NothingJudged => {
+                writeln!(
+                    f,
+                    "nothing could be judged: the runs share no ratio that is, or their turns differ too much"
+                )
+            }
+            Outcome::Regressed => {
+                writeln!(f, "REGRESSED: {worse} of {} ratios that were judged", kept + worse)?;
+                let worse = self.ratios.iter().filter(|it| it.standing == Standing::Regressed);
+                for it in worse {
+                    let (old, new, limit) = (number(it.old), number(it.new), number(it.limit));
+                    let what = format!("{} x {} after {old}, limit {limit}", new, it.against);
+                    writeln!(f, "    {what}: {}", it.variant.name())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kept => "kept",
+            Self::Regressed => "REGRESSED",
+            Self::Restless => "too restless to judge",
+            Self::Told => "told only",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fabricated::{run, series, variant, whole};
+    use super::*;
+
+    fn pair(isolated_ns: u64, floor_ns: u64) -> Run {
+        let exact = |variant, p50_ns| {
+            let mut it = series(variant, p50_ns);
+            it.times.p50_ns = p50_ns;
+            it.turns_p50_ns = vec![p50_ns; 5];
+            it
+        };
+        run(vec![
+            exact(variant(What::Isolated, "echo"), isolated_ns),
+            exact(variant(What::Floor, ""), floor_ns),
+        ])
+    }
+
+    #[test]
+    fn a_run_is_no_worse_than_itself() {
+        let comparison = against(&whole(), &whole());
+        assert_eq!((comparison.outcome(), comparison.notes.len()), (Outcome::Kept, 0));
+        assert!(comparison.ratios.len() > 30);
+    }
+
+    #[test]
+    fn a_machine_that_is_ten_times_slower_is_no_regression() {
+        let comparison = against(&pair(7_000, 6_000), &pair(70_000, 60_000));
+        assert_eq!(comparison.outcome(), Outcome::Kept);
+    }
+
+    #[test]
+    fn twice_the_ratio_is_a_regression_even_if_it_takes_less_time() {
+        let comparison = against(&pair(70_000, 60_000), &pair(14_000, 6_000));
+        assert_eq!(comparison.outcome(), Outcome::Regressed);
+        let text = comparison.to_string();
+        assert!(text.contains("2.33 x floor after 1.17, limit 1.87: isolated echo"), "{text}");
+        assert_eq!(against(&pair(6_000, 6_000), &pair(9_500, 6_000)).outcome(), Outcome::Kept);
+        assert_eq!(against(&pair(14_000, 6_000), &pair(7_000, 6_000)).outcome(), Outcome::Kept);
+    }
+
+    #[test]
+    fn turns_that_differ_widen_the_limit_but_never_without_end() {
+        let (old, mut new) = (pair(6_000, 6_000), pair(12_000, 6_000));
+        new.series[0].turns_p50_ns = vec![6_000, 12_000, 12_000];
+        let comparison = against(&old, &new);
+        assert_eq!((comparison.outcome(), comparison.ratios[0].limit), (Outcome::Kept, 2.0));
+        new.series[0].turns_p50_ns = vec![3_000, 12_000];
+        let comparison = against(&old, &new);
+        assert_eq!(comparison.ratios[0].standing, Standing::Restless);
+        assert_eq!(comparison.outcome(), Outcome::NothingJudged);
+    }
+
+    #[test]
+    fn a_restless_partner_counts_as_much_as_a_restless_series() {
+        let (mut old, new) = (pair(6_000, 6_000), pair(12_000, 6_000));
+        old.series[1].turns_p50_ns = vec![6_000, 12_600];
+        assert_eq!(against(&old, &new).outcome(), Outcome::Kept);
+    }
+
+    #[test]
+    fn a_long_tail_alone_is_told_and_no_regression() {
+        let mut new = pair(7_000, 6_000);
+        new.series[0].times.p99_ns = 9_000_000;
+        let comparison = against(&pair(7_000, 6_000), &new);
+        assert_eq!(comparison.outcome(), Outcome::Kept);
+        assert!(comparison.ratios[0].p99.1 > 100.0);
+    }
+
+    #[test]
+    fn what_the_scheduler_placed_is_told_only() {
+        let anywhere = |mut run: Run| {
+            run.series.iter_mut().for_each(|it| it.variant.cores = Cores::Any);
+            run
+        };
+        let comparison = against(&anywhere(pair(6_000, 6_000)), &anywhere(pair(60_000, 6_000)));
+        assert_eq!(comparison.ratios[0].standing, Standing::Told);
+        assert_eq!(comparison.outcome(), Outcome::NothingJudged);
+    }
+
+    #[test]
+    fn what_one_run_lacks_and_another_machine_are_told() {
+        let (old, mut new) = (whole(), whole());
+        new.machine.cpu = "another".into();
+        new.series.retain(|it| it.variant.what != What::NoOp);
+        let comparison = against(&old, &new);
+        assert!(comparison.notes[0].ends_with("now another"), "{:?}", comparison.notes);
+        let lacks = "only in the baseline: in process passthrough, one process, 2 x 512 frames, back to back, x no-op";
+        assert!(comparison.notes[1].starts_with(lacks), "{:?}", comparison.notes);
+        assert_eq!(comparison.outcome(), Outcome::Kept);
+        let swapped = against(&new, &old);
+        assert!(swapped.notes[1].starts_with("only in this run"), "{:?}", swapped.notes);
+    }
+
+    #[test]
+    fn a_run_that_lacks_most_of_the_baseline_is_told_in_few_lines() {
+        let mut new = whole();
+        (new.quick, new.series) = (false, new.series.split_off(60));
+        let notes = against(&whole(), &new).notes;
+        assert_eq!(notes.len(), 1 + TOLD_MAX + 1, "{notes:?}");
+        assert!(notes[0].contains("quick set") && notes[9].ends_with(" ratios more"), "{notes:?}");
+    }
+
+    #[test]
+    fn runs_that_share_nothing_are_not_taken_for_good() {
+        assert_eq!(against(&run(Vec::new()), &whole()).outcome(), Outcome::NothingJudged);
+    }
+
+    #[test]
+    fn a_baseline_that_is_rubbish_is_told() {
+        assert!(against_text("rubbish", &whole()).is_err());
+    }
+}
