@@ -49,7 +49,7 @@ pub(crate) fn join(format: Format, processors: Vec<Box<dyn Processor>>) -> Vec<B
 /// The plugin that this is, if it is one that is waited for.
 fn remote(processor: Box<dyn Processor>) -> Result<Box<Remote>, Box<dyn Processor>> {
     let any: &dyn Any = &*processor;
-    if !any.downcast_ref::<Remote>().is_some_and(|remote| remote.waits() > 0) {
+    if any.downcast_ref::<Remote>().is_none_or(|remote| remote.waits() == 0) {
         return Err(processor);
     }
     let any: Box<dyn Any> = processor;

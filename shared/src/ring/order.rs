@@ -48,7 +48,7 @@ impl Order {
 
     /// To be stored before the sequence.
     pub(crate) fn store(&self, slot: &SlotHead, seq: u32) {
-        let flags = u32::from(self.edge.is_some()) * FROM_EDGE | u32::from(self.hands_on) * HANDS_ON;
+        let flags = (u32::from(self.edge.is_some()) * FROM_EDGE) | (u32::from(self.hands_on) * HANDS_ON);
         slot.status.store(flags, Ordering::Relaxed);
         let Some(EdgeInput { seq: input, tag, scrub }) = self.edge else { return };
         let ceiling = match scrub {
