@@ -72,6 +72,11 @@ impl Actor {
         idle && self.ring.as_ref().is_some_and(|ring| ring.end.is_requested())
     }
 
+    /// Whether blocks to come are slow or unfit of a fault that it had.
+    pub(super) fn is_at_fault(&self) -> bool {
+        self.lives && !self.doomed && self.slow + self.not_finite + self.too_loud > 0
+    }
+
     /// How long the block takes; `None` if it is never answered.
     pub(super) fn begin(&mut self, fault: Option<Fault>, block_ns: u64, rng: &mut Rng) -> Option<u64> {
         match fault {
