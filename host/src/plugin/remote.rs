@@ -509,6 +509,7 @@ impl Remote {
     /// Hands a missed block over to be looked into: with the answer that came late, or without one.
     fn look_into(&mut self, missed: Missed, head: Option<&Taken>) {
         self.figures.miss(Miss {
+            incarnation: self.figures.stats.progress().incarnation.load(Ordering::Relaxed),
             turn_start_ns: missed.turn_start_ns,
             published_ns: missed.published_ns,
             deadline_ns: missed.deadline_ns,

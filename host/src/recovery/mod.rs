@@ -9,6 +9,7 @@ mod absence;
 mod case;
 mod errand;
 mod failed_start;
+mod floods;
 pub(crate) mod hang;
 mod joint;
 mod news;

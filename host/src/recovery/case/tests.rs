@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plugin::care::Care;
+use crate::plugin::cause::Miss;
 use crate::plugin::line::{Relief, queues};
 use crate::plugin::spec::{Mode, PluginSpec};
 use crate::plugin::uncached::Uncached;
@@ -9,7 +10,7 @@ use crate::plugin::worker::{Held, Origin};
 use crate::plugin::{Nature, Place};
 use crate::recovery::Order;
 use crate::supervisor::simulated::{Puppet, Stage, hello};
-use crate::telemetry::plugin_figures;
+use crate::telemetry::{Figures, plugin_figures};
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::{Loaded, PluginKind};
@@ -27,6 +28,8 @@ struct Scene {
     /// The first worker's line, which the audio thread has.
     line: Option<Line>,
     relief: Relief,
+    /// What the audio thread counts.
+    figures: Figures,
     orders: Receiver<Order>,
 }
 
@@ -58,7 +61,7 @@ impl Scene {
         };
         let spares = Spares::new(stage.spawner(), notes.clone());
         let case = Case::open(patient, notes, stage.spawner(), 0);
-        Self { spares, case, first, line: Some(line), relief, orders, stage }
+        Self { spares, case, first, line: Some(line), relief, figures, orders, stage }
     }
 
     fn look(&mut self, now_ns: u64) {
@@ -229,4 +232,57 @@ fn the_file_of_one_that_is_given_up_is_compared_with_what_it_was_when_it_was_rea
     assert!(scene.case.file.is_looked_at);
     assert!(!seen(&mut scene, 2) && seen(&mut scene, 3));
     assert!(!scene.case.succession.is_given_up(), "it is started again");
+}
+
+#[test]
+fn a_death_just_before_its_user_restarts_it_is_told_and_counted_and_the_end_of_a_healthy_one_is_not() {
+    for died in [true, false] {
+        let mut scene = Scene::new(Standby::None);
+        scene.look(S);
+        if died {
+            scene.first.say('Z');
+        }
+        // Its end is known to nobody yet.
+        scene.case.restart(&mut scene.spares, S);
+        scene.first.end();
+        scene.hear_ends(S);
+        scene.case.report(None, 2 * S);
+        let told = scene.stage.told();
+        let is_told = told.iter().any(|line| line.contains("killed by SIGKILL") && line.contains("its user"));
+        assert_eq!((is_told, told.len()), (died, usize::from(died)), "{told:?}");
+        assert_eq!(scene.case.patient.care.known().deaths, u64::from(died));
+    }
+}
+
+#[test]
+fn blocks_that_were_never_answered_are_counted_by_the_end_of_the_worker_that_owed_them() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    // The first hangs, its successor dies; both are known before anybody looks into what they owed.
+    let first = Arc::clone(&scene.case.playing.as_ref().unwrap().worker);
+    first.abandon(Because::Hung { for_ms: 250, stopped: false });
+    scene.first.end();
+    scene.hear_ends(S);
+    let second = scene.prepare_second(0);
+    second.end();
+    scene.case.hear(What::Gone { incarnation: 2 }, &mut scene.spares, S);
+    for incarnation in [1, 2, 2] {
+        scene.figures.miss(Miss { incarnation, ..Miss::default() });
+    }
+    scene.look(S);
+    let causes = scene.case.patient.care.known().causes;
+    assert_eq!((causes.hung, causes.dead), (1, 2));
+}
+
+#[test]
+fn waits_that_are_spoilt_now_and_then_are_no_reason_to_end_a_worker() {
+    let mut scene = Scene::new(Standby::None);
+    for hour in 1..5 {
+        scene.case.patient.stats.count_flooded();
+        scene.look(3600 * S * hour);
+    }
+    assert!(!scene.first.is_gone());
+    (0..3).for_each(|_| scene.case.patient.stats.count_flooded());
+    scene.look(3600 * S * 5);
+    assert!(scene.first.is_gone());
 }
