@@ -7,7 +7,7 @@ mod saving;
 mod telling;
 
 use super::absence::Absence;
-use super::errand::{self, Mark, NotPrepared, Prepared, Replacement};
+use super::errand::{self, CaughtUp, Mark, NotPrepared, Prepared, Replacement};
 use super::failed_start::{FailedStart, Remains};
 use super::floods::Floods;
 use super::hang::{self, HangWatch};
@@ -272,8 +272,14 @@ impl Case {
                 heir.worker = Some(Arc::clone(&prepared.worker));
                 heir.uncached = Some(prepared.uncached.clone());
                 let version = prepared.version;
-                let refused = prepared.refused.join("`, `");
+                let keys = prepared.refused.clone();
+                let refused = keys.join("`, `");
                 heir.prepared = Some(prepared);
+                let mut known = self.patient.care.known();
+                if known.parameters.version == version {
+                    known.parameters.take_back(|key| keys.iter().any(|refused| refused == key));
+                }
+                drop(known);
                 if !refused.is_empty() {
                     let name = &self.patient.name;
                     let text =
@@ -298,6 +304,10 @@ impl Case {
             return;
         }
         let Failed { why, remains, state } = failed;
+        if remains.is_some() {
+            // It was loaded: what nobody has accepted may be the reason.
+            self.forget(|_| true);
+        }
         let (when, is_known) = (Timestamp::now(), self.knows(&why));
         let failed = FailedStart { incarnation, when, why, is_known, remains, state, done: None };
         self.failed_starts.push(failed);
@@ -305,9 +315,12 @@ impl Case {
         self.carry_out(steps, spares, now_ns);
     }
 
-    fn caught_up(&mut self, incarnation: u32, result: Result<u64>, spares: &mut Spares, now_ns: u64) {
+    fn caught_up(&mut self, incarnation: u32, result: Result<CaughtUp>, spares: &mut Spares, now_ns: u64) {
         match result {
-            Ok(version) if self.succession.expects(incarnation) => {
+            Ok(CaughtUp { version, refused }) if self.succession.expects(incarnation) => {
+                if self.patient.care.known().parameters.version == version {
+                    self.forget(|key| refused.iter().any(|refused| refused == key));
+                }
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
             Ok(_) => {}
@@ -320,6 +333,17 @@ impl Case {
         }
     }
 
+    /// Parameters that were set while nobody played, and that the one who came does not take.
+    fn forget(&mut self, refused: impl Fn(&str) -> bool) {
+        let keys = self.patient.care.known().parameters.take_back(refused);
+        if !keys.is_empty() {
+            let (name, keys) = (&self.patient.name, keys.join("`, `"));
+            self.tell(format!(
+                "plugin {name} does not take `{keys}`, set while it was away: as before again"
+            ));
+        }
+    }
+
     /// It is ready if it has the parameters as they are now; otherwise it is given them first.
     fn ready_if_current(&mut self, incarnation: u32, version: u64, spares: &mut Spares, now_ns: u64) {
         let Some(worker) = self.heir.as_ref().and_then(|heir| heir.worker.clone()) else { return };
@@ -327,6 +351,7 @@ impl Case {
         if known.parameters.version == version {
             // From now on whoever sets a parameter gives it to both.
             known.twin = Some(worker);
+            known.parameters.confirm();
             drop(known);
             let steps = self.succession.ready(incarnation, now_ns);
             self.carry_out(steps, spares, now_ns);
@@ -581,7 +606,7 @@ impl Case {
         self.is_over = true;
     }
 
-    /// Watches no more; workers that stand by end with this. Gives what is left to tell of deaths, which doesn't take
+    /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left to tell of deaths, which doesn't take
     /// long, and the threads that are on errands, which may.
     pub(super) fn close(mut self, reports: Option<&Path>) -> (Rest, Vec<JoinHandle<()>>) {
         self.stop();
@@ -589,7 +614,6 @@ impl Case {
         self.publish(reports, Obituary::has_ended);
         self.publish_failed_starts(reports);
         self.tell_afterwards();
-        self.patient.care.known().twin = None;
         let Self { mut obituaries, patient, spawner, tellings, errands, .. } = self;
         obituaries.retain(|obituary| !obituary.is_told);
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);

@@ -6,14 +6,13 @@ use crate::plugin::cause::Miss;
 use crate::plugin::line::{Relief, queues};
 use crate::plugin::spec::{Mode, PluginSpec};
 use crate::plugin::uncached::Uncached;
-use crate::plugin::worker::{Held, Origin};
 use crate::plugin::{Nature, Place};
 use crate::recovery::Order;
-use crate::supervisor::simulated::{Puppet, Stage, hello};
+use crate::supervisor::simulated::{Puppet, Stage};
 use crate::telemetry::{Figures, plugin_figures};
 use shared::format::Format;
 use shared::layout::Layout;
-use shared::message::{Loaded, PluginKind};
+use shared::message::PluginKind;
 use shared::ring::{HostEnd, UncachedBlocks};
 use std::sync::mpsc::{Receiver, channel};
 
@@ -40,7 +39,7 @@ impl Scene {
         let notes = Notes { orders: send, patient: 1 };
         let format = Format::new(1, 16, 48_000).unwrap();
         let first = stage.puppet();
-        let worker = worker(&first);
+        let worker = first.worker();
         let (figures, times, misses) = plugin_figures();
         let (relief, depot) = queues();
         let (line, uncached) = line_of(&worker, 1);
@@ -82,28 +81,13 @@ impl Scene {
     /// Incarnation 2 has been made, with parameters of this version.
     fn prepare_second(&mut self, version: u64) -> Puppet {
         let puppet = self.stage.puppet();
-        let worker = worker(&puppet);
+        let worker = puppet.worker();
         let (line, uncached) = line_of(&worker, 2);
         let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
         let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
         self.case.hear(what, &mut self.spares, S);
         puppet
     }
-}
-
-fn worker(puppet: &Puppet) -> Worker {
-    let text = String::new;
-    let origin = Origin { name: "p".into(), file: "p".into(), python: "python".into(), module: "m".into() };
-    let loaded = Loaded {
-        kind: PluginKind::Processor,
-        name: text(),
-        version: text(),
-        author: text(),
-        description: text(),
-        fail_closed: false,
-        keeps_state: true,
-    };
-    Worker::simulated(Held(Arc::clone(&puppet.link)), origin, hello(), loaded)
 }
 
 fn line_of(worker: &Worker, incarnation: u32) -> (Line, UncachedBlocks) {
@@ -285,4 +269,25 @@ fn waits_that_are_spoilt_now_and_then_are_no_reason_to_end_a_worker() {
     (0..3).for_each(|_| scene.case.patient.stats.count_flooded());
     scene.look(3600 * S * 5);
     assert!(scene.first.is_gone());
+}
+
+#[test]
+fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_before() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    scene.case.patient.care.known().parameters.set("gain", "1");
+    scene.first.end();
+    scene.hear_ends(S);
+    let care = Arc::clone(&scene.case.patient.care);
+    assert!(care.set_parameter("gain", "2", true).unwrap(), "nobody plays who could refuse it");
+    let puppet = scene.stage.puppet();
+    let worker = Arc::new(puppet.worker());
+    let (line, uncached) = line_of(&worker, 2);
+    let version = care.known().parameters.version;
+    let refused = vec!["gain".to_owned()];
+    let prepared = Prepared { worker, line, uncached, version, refused };
+    let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
+    scene.case.hear(what, &mut scene.spares, S);
+    assert_eq!(care.known().parameters.list, [("gain".to_owned(), "1".to_owned())]);
+    assert!(care.known().parameters.version > version, "it is given the one before");
 }
