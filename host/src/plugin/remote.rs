@@ -268,6 +268,7 @@ impl Remote {
     /// Waits for the answer until the deadline, or until there will be none.
     fn wait(&mut self, asked: Asked, deadline_ns: u64) {
         let Some(line) = &self.line else { return };
+        self.figures.stats.note_wait(deadline_ns.saturating_sub(asked.at_ns));
         #[cfg(test)]
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);

@@ -99,6 +99,22 @@ fn a_block_missed_before_a_move_is_looked_into_as_one_that_was_waited_for() {
 }
 
 #[test]
+fn how_long_the_audio_thread_asks_to_wait_is_told_to_whoever_comes_behind() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    let asked = |scene: &Scene| scene.remote.figures.stats.take_asked_wait_ns();
+    let mut samples = [0.25; FRAMES];
+    // Until half of a block, of which a little has passed when it begins to wait.
+    let turn = Turn::new(now_ns(), 4_000_000);
+    scene.remote.process(&mut Block::new(&mut samples, FRAMES), &turn);
+    let asked_ns = asked(&scene);
+    assert!((1..=2_000_000).contains(&asked_ns), "{asked_ns}");
+    assert_eq!(asked(&scene), 0, "it is taken once");
+    scene.gone.store(true, Ordering::Relaxed);
+    scene.process();
+    assert_eq!(asked(&scene), 0, "nobody waits for the dead");
+}
+
+#[test]
 fn a_miss_tells_whether_others_were_waited_for_before_in_the_same_block() {
     let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
     let turns = [(1, 0), (2, 1), (2, 0)].map(|(waiting, waiting_after)| Turn {
