@@ -289,6 +289,9 @@ impl Remote {
             Look::Forged => return Err(self.cut()),
         }
         let head = line.end.head(asked.seq).ok_or(Loss::Torn)?;
+        if is_stale(asked, &head) {
+            return Err(self.cut());
+        }
         time(&mut self.figures, now_ns().saturating_sub(asked.at_ns), &head);
         if head.status != Status::Good {
             return Err(Loss::Failed);
@@ -485,11 +488,12 @@ impl Remote {
     /// What the other side says of a block, if it has answered it.
     fn answer_to(&mut self, asked: Asked) -> Option<Taken> {
         let end = &self.line.as_ref().filter(|line| !line.cut)?.end;
-        if end.look(asked.seq) == Look::Forged {
+        let (look, head) = (end.look(asked.seq), end.head(asked.seq));
+        if look == Look::Forged || head.is_some_and(|head| is_stale(asked, &head)) {
             self.cut();
             return None;
         }
-        end.head(asked.seq)
+        head
     }
 
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
@@ -559,6 +563,12 @@ impl Remote {
 /// And what is not audio can't be joined where it moves.
 fn can_adapt(terms: &Terms) -> bool {
     terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink && terms.plan.ramp
+}
+
+/// Whether an answer was finished, by the worker's own word, before it was asked for: it is an older one, under a
+/// sequence that is owed and was not processed.
+fn is_stale(asked: Asked, head: &Taken) -> bool {
+    head.stamps.left_ns < asked.at_ns
 }
 
 fn time(figures: &mut Figures, round_trip_ns: u64, head: &Taken) {

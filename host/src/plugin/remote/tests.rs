@@ -84,7 +84,8 @@ impl Scene {
 }
 
 fn answer(worker: &mut WorkerEnd) {
-    worker.answer(Status::Good, Stamps::default(), Notes::default());
+    let stamps = Stamps { left_ns: now_ns(), ..Stamps::default() };
+    worker.answer(Status::Good, stamps, Notes::default());
 }
 
 #[test]
@@ -141,6 +142,20 @@ fn a_late_answer_of_a_worker_that_died_since_is_looked_into() {
     scene.process();
     assert!(scene.depot.spent().is_some(), "its line has been given back");
     assert!(scene.misses.pop().unwrap().stamps.is_some());
+}
+
+#[test]
+fn an_answer_from_before_the_block_was_asked_for_is_a_lie() {
+    for mode in [Mode::SameBlock, Mode::Pipelined] {
+        let mut scene = Scene::new(PluginKind::Processor, mode, 8);
+        scene.play(10);
+        scene.process();
+        assert_eq!(scene.liar(), 0);
+        let earlier = Stamps { left_ns: now_ns() - 1_000_000_000, ..Stamps::default() };
+        scene.worker.answer(Status::Good, earlier, Notes::default());
+        scene.process();
+        assert_eq!(scene.liar(), 1, "{mode:?}");
+    }
 }
 
 #[test]

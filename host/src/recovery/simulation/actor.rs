@@ -149,8 +149,8 @@ impl Actor {
         let (next, any) = (ring.next, u32::try_from(rng.next() >> 32).unwrap());
         let (slot, word) = match rng.within(0, 5) {
             0 => (next, next.wrapping_add(slots)),
-            // No block so far ahead has been asked for, however many are under way.
-            1 => (next.wrapping_add(slots - 1), next.wrapping_add(slots - 1)),
+            // Asked for by now or not: what stands there is an older answer.
+            1 => (next.wrapping_add(1), next.wrapping_add(1)),
             2 => (next, next.wrapping_sub(2 * slots)),
             3 => (next.wrapping_sub(1), any),
             _ => (any, any),
