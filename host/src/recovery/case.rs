@@ -615,7 +615,7 @@ impl Case {
         self.publish_failed_starts(reports);
         self.tell_afterwards();
         let Self { mut obituaries, patient, spawner, tellings, errands, .. } = self;
-        obituaries.retain(|obituary| !obituary.is_told);
+        obituaries.retain(Obituary::is_news);
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
         let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
         let late = (!obituaries.is_empty()).then(|| Late { obituaries, patient, reports, teller, until });

@@ -72,6 +72,11 @@ impl Obituary {
         self.is_wanted && because == Some(Because::Unwanted)
     }
 
+    /// Whether something of it is to be told that has not been.
+    pub(super) fn is_news(&self) -> bool {
+        !self.is_told && !self.is_as_wanted()
+    }
+
     /// How the worker ended, as far as that is known.
     pub(super) fn how(&self) -> String {
         if let Some(death) = self.worker.death() {

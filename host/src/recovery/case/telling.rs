@@ -119,7 +119,7 @@ impl Case {
         let now = Instant::now();
         self.tellings.retain(|telling| !telling.is_told(now));
         // What follows from a death is told after it.
-        if self.tellings.is_empty() && self.obituaries.iter().all(|obituary| obituary.is_told) {
+        if self.tellings.is_empty() && !self.obituaries.iter().any(Obituary::is_news) {
             self.publish_failed_starts(reports);
             self.tell_afterwards();
         }

@@ -291,3 +291,13 @@ fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_b
     assert_eq!(care.known().parameters.list, [("gain".to_owned(), "1".to_owned())]);
     assert!(care.known().parameters.version > version, "it is given the one before");
 }
+
+#[test]
+fn what_follows_a_users_restart_is_told_though_the_kernel_keeps_the_old_process() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    scene.case.restart(&mut scene.spares, S);
+    scene.case.afterwards.push("it is back".to_owned());
+    scene.case.report(None, 2 * S);
+    assert_eq!(scene.stage.told(), ["it is back"]);
+}
