@@ -95,7 +95,7 @@ fn a_spare_takes_over_if_there_is_one_and_a_new_worker_if_there_is_none() {
     let mut scene = Scene::new(rack(), vec![same_block(&file)]);
     scene.play_answered(1);
     // The first time it may not have been warm yet, but then it is when the new worker plays.
-    for deaths in 1..=3 {
+    for deaths in 1..=5 {
         // Long enough for a death not to be an early one.
         scene.play_answered(101);
         replace(&mut scene, 0);
@@ -730,8 +730,7 @@ if self.n == 6:
     else:
         while True: pass";
             let spec = mode(&tunable(&folder, "closed", hang, "")).set("secret", "swordfish");
-            let hang_after = Some(std::time::Duration::from_millis(60));
-            let spec = PluginSpec { standby, fail_closed: Some(true), hang_after, adapt: false, ..spec };
+            let spec = PluginSpec { standby, fail_closed: Some(true), adapt: false, ..spec };
             let mut scene = Scene::new(rack(), vec![spec]);
             let reports = folder.file("reports");
             scene.rack.report_to(&reports);
@@ -742,7 +741,7 @@ if self.n == 6:
             scene.play_until_replaced(0, second, SHORT_NS);
             scene.play_answered(3);
             scene.wait_told(&["was killed by SIGKILL", "no answer for", "silence (fail-closed)"]);
-            until("two reports", || scene.told().matches("; report: ").count() == 2);
+            until("two reports", || scene.told().matches("; report: ").count() >= 2);
 
             let latency = if mode(folder.path()).mode == same_block(folder.path()).mode { 0 } else { BLOCK };
             let sine = tests::audio::slow_sine(scene.heard.len(), STEP);
