@@ -268,11 +268,11 @@ impl Remote {
     /// Waits for the answer until the deadline, or until there will be none.
     fn wait(&mut self, asked: Asked, deadline_ns: u64) {
         let Some(line) = &self.line else { return };
-        self.figures.stats.note_wait(deadline_ns.saturating_sub(asked.at_ns));
         #[cfg(test)]
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
+        self.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
         if line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone) == Waited::Flooded {
             self.figures.stats.count_flooded();
         }
@@ -281,6 +281,11 @@ impl Remote {
 
     /// Puts the result into the block if it is there and good.
     fn take(&mut self, asked: Asked, block: &mut Block<'_>) -> Result<Taken, Loss> {
+        self.take_since(asked.at_ns, asked, block)
+    }
+
+    /// The same, if the worker could begin then.
+    fn take_since(&mut self, input_ns: u64, asked: Asked, block: &mut Block<'_>) -> Result<Taken, Loss> {
         let Some(line) = self.line.as_ref().filter(|line| !line.cut) else { return Err(Loss::Gone) };
         match line.end.look(asked.seq) {
             Look::Answered => {}
@@ -292,7 +297,7 @@ impl Remote {
         if is_stale(asked, &head) {
             return Err(self.cut());
         }
-        time(&mut self.figures, now_ns().saturating_sub(asked.at_ns), &head);
+        time(&mut self.figures, now_ns().saturating_sub(input_ns), &head);
         if head.status != Status::Good {
             return Err(Loss::Failed);
         }
@@ -433,7 +438,7 @@ impl Remote {
         input_ns: u64,
         block: &mut Block<'_>,
     ) -> Result<(), Loss> {
-        self.take(Asked { at_ns: input_ns, ..asked }, block)?;
+        self.take_since(input_ns, asked, block)?;
         self.settle(Ok(()), block);
         Ok(())
     }
