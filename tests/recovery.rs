@@ -95,7 +95,9 @@ fn a_spare_takes_over_if_there_is_one_and_a_new_worker_if_there_is_none() {
     let mut scene = Scene::new(rack(), vec![same_block(&file)]);
     scene.play_answered(1);
     // The first time it may not have been warm yet, but then it is when the new worker plays.
-    for deaths in 1..=3 {
+    for deaths in 1..=5 {
+        // Long enough for a death not to be an early one.
+        scene.play_answered(101);
         replace(&mut scene, 0);
         scene.wait_told(&["took over"]);
         until("the news", || scene.told().matches("took over").count() == deaths);
@@ -251,6 +253,90 @@ fn a_twin_that_refuses_what_the_one_that_plays_accepted_does_not_stand_by() {
     let twin = wait_for_twin(&scene, 0, &folder);
     assert!(scene.plugins[0].set_parameter("choosy", "1").unwrap());
     tests::leftovers::assert_all_end(&[twin]);
+}
+
+/// A plugin whose worker has been killed; the next one waits at its gate. `more` comes at the end of its file.
+fn away(folder: &Folder, standby: Standby, more: &str) -> (Gate, Scene) {
+    let gate = Gate::new(folder);
+    let file = tunable(folder, "tuned", "", &waits_from_the_second_on(&gate));
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\n{more}")).unwrap();
+    let spec = same_block(&file).set("gain", "-0.5");
+    let mut scene = Scene::new(rack(), vec![PluginSpec { standby, ..spec }]);
+    scene.play_answered(3);
+    kill(&scene.plugins[0]);
+    scene.play_until("its end is known", AMPLE_NS, |scene| scene.plugins[0].is_dead());
+    (gate, scene)
+}
+
+#[test]
+fn a_parameter_set_while_nothing_plays_is_remembered_for_the_worker_that_comes_next() {
+    for standby in [Standby::None, Standby::Spare] {
+        let folder = Folder::new();
+        let (gate, mut scene) = away(&folder, standby, "");
+        let dead = pid(&scene, 0);
+        assert!(scene.plugins[0].set_parameter("gain", "-0.25").unwrap());
+        until("the next one to be made", || folder.file("waits").exists());
+        assert!(scene.plugins[0].set_parameter("late", "also while the next one is made").unwrap());
+        gate.open();
+        scene.play_until_replaced(0, dead, AMPLE_NS);
+        scene.play_answered(3);
+        let found = scene.assert_in_place(0, &[-0.5, -0.25, 1.0]);
+        assert_eq!(found[found.len() - 3..], [-0.25; 3], "{standby:?}");
+        let late = scene.plugins[0].worker().get_parameter("late").unwrap();
+        assert_eq!(late, "also while the next one is made");
+    }
+}
+
+#[test]
+fn a_parameter_set_while_nothing_plays_that_the_next_one_refuses_is_told_and_as_before() {
+    let refuses = "
+def refusing(take):
+    def set_parameter(self, key, value):
+        if value == 'odd':
+            raise ValueError(value)
+        return value != 'bad' and take(self, key, value)
+    return set_parameter
+
+Made.set_parameter = refusing(Made.set_parameter)
+";
+    for value in ["bad", "odd"] {
+        let folder = Folder::new();
+        let (gate, mut scene) = away(&folder, Standby::None, refuses);
+        let dead = pid(&scene, 0);
+        until("the next one to be made", || folder.file("waits").exists());
+        assert!(scene.plugins[0].set_parameter("gain", value).unwrap());
+        gate.open();
+        scene.play_until_replaced(0, dead, AMPLE_NS);
+        scene.play_answered(3);
+        let found = scene.assert_in_place(0, &[-0.5, 1.0]);
+        assert_eq!(found[found.len() - 3..], [-0.5; 3], "{value}");
+        scene.wait_told(&["does not take `gain`, set while it was away"]);
+    }
+}
+
+#[test]
+fn a_twin_is_stopped_in_order_when_its_plugin_is() {
+    let folder = Folder::new();
+    let leaves = "
+def stop(self):
+    here = os.path.dirname(os.path.abspath(__file__))
+    open(os.path.join(here, f'stopped-{os.getpid()}'), 'w').close()
+
+def shutdown(self):
+    here = os.path.dirname(os.path.abspath(__file__))
+    open(os.path.join(here, f'shut-{os.getpid()}'), 'w').close()";
+    let file = tunable(&folder, "tuned", "", leaves);
+    let mut scene = Scene::new(rack(), vec![PluginSpec { standby: Standby::Twin, ..same_block(&file) }]);
+    scene.play_answered(3);
+    let twin = wait_for_twin(&scene, 0, &folder);
+    let playing = pid(&scene, 0);
+    scene.plugins.remove(0).shutdown().unwrap();
+    tests::leftovers::assert_all_end(&[twin, playing]);
+    for pid in [playing, twin] {
+        let files = [format!("stopped-{pid}"), format!("shut-{pid}")];
+        assert!(files.iter().all(|name| folder.file(name).exists()), "of the twin {twin}, none of {files:?}");
+    }
 }
 
 /// Accepts the parameter `choosy` in the first worker only.
@@ -644,8 +730,7 @@ if self.n == 6:
     else:
         while True: pass";
             let spec = mode(&tunable(&folder, "closed", hang, "")).set("secret", "swordfish");
-            let hang_after = Some(std::time::Duration::from_millis(60));
-            let spec = PluginSpec { standby, fail_closed: Some(true), hang_after, adapt: false, ..spec };
+            let spec = PluginSpec { standby, fail_closed: Some(true), adapt: false, ..spec };
             let mut scene = Scene::new(rack(), vec![spec]);
             let reports = folder.file("reports");
             scene.rack.report_to(&reports);
@@ -656,7 +741,7 @@ if self.n == 6:
             scene.play_until_replaced(0, second, SHORT_NS);
             scene.play_answered(3);
             scene.wait_told(&["was killed by SIGKILL", "no answer for", "silence (fail-closed)"]);
-            until("two reports", || scene.told().matches("; report: ").count() == 2);
+            until("two reports", || scene.told().matches("; report: ").count() >= 2);
 
             let latency = if mode(folder.path()).mode == same_block(folder.path()).mode { 0 } else { BLOCK };
             let sine = tests::audio::slow_sine(scene.heard.len(), STEP);

@@ -43,6 +43,8 @@ pub struct PluginStats {
     flooded: AtomicU64,
     direct: AtomicU64,
     held_max_ns: AtomicU64,
+    /// How long the audio thread has asked to wait for the block that it is at, at most.
+    asked_wait_ns: AtomicU64,
     /// Blocks lost since the last good one.
     gap: AtomicU64,
     /// Times that good blocks came again after lost ones, and how many the last of these were.
@@ -178,6 +180,18 @@ impl PluginStats {
     #[must_use]
     pub fn held_max_ns(&self) -> u64 {
         self.held_max_ns.load(Ordering::Relaxed)
+    }
+
+    /// The audio thread is going to wait, for so long at most.
+    pub(crate) fn note_wait(&self, ns: u64) {
+        add(&self.asked_wait_ns, ns);
+    }
+
+    /// How long it has asked to wait since this was called last. For whoever stands behind the plugin in its chain.
+    pub(crate) fn take_asked_wait_ns(&self) -> u64 {
+        let ns = self.asked_wait_ns.load(Ordering::Relaxed);
+        self.asked_wait_ns.store(0, Ordering::Relaxed);
+        ns
     }
 
     pub(crate) fn progress(&self) -> &Progress {

@@ -55,7 +55,8 @@ pub enum Scrub {
     Nothing,
 }
 
-/// When the worker did what, in [`clock::now_ns`]; written by the worker, so only for statistics.
+/// When the worker did what, in [`clock::now_ns`]; written by the worker, so only for statistics, and to find answers
+/// that are older than their questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamps {
     /// Its thread saw the request, before it had the interpreter to itself.

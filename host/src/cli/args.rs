@@ -117,7 +117,8 @@ pub(super) struct DevicesArgs {
 /// Inject every fault a plugin can have, and count what becomes of the audio
 ///
 /// Plays two pipelines on the virtual device: in one a plugin fails in every way there is, the other is its
-/// neighbour. Every block is judged. Needs a Python with numpy and some minutes; nothing is heard.
+/// neighbour. Every block is judged. Needs a Python with numpy and about a second for each fault, twice that without
+/// --no-control; nothing is heard. Ctrl-C ends it with the kinds that are done.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nda faults

@@ -27,8 +27,7 @@ pub(super) fn faults(args: &FaultsArgs, out: &mut Out) -> Result<ExitCode> {
     let flags = signals::watch(false)?;
     if let Some(cycles) = args.cycles {
         let cycles = {
-            let progress = Progress::new(out);
-            progress.bar.set_length(cycles.into());
+            let progress = Progress::new(out, cycles.into());
             progress.bar.set_message("restarts");
             faults::cycle(&args.spec(), cycles, &flags.stop, &mut |done| {
                 progress.bar.set_position(done.into())
@@ -40,8 +39,9 @@ pub(super) fn faults(args: &FaultsArgs, out: &mut Out) -> Result<ExitCode> {
     }
     out.text(&titles());
     let table = {
-        let mut progress = Progress::new(out);
-        faults::run(&args.spec(), &flags.stop, &mut progress)?
+        let spec = args.spec();
+        let all = u64::from(spec.each) * spec.kinds.len() as u64;
+        faults::run(&spec, &flags.stop, &mut Progress::new(out, all))?
     };
     let verdicts = table.verdicts();
     out.text(&outcome(&table, &verdicts));
@@ -54,29 +54,31 @@ fn ended(kept: bool) -> ExitCode {
     if kept { ExitCode::SUCCESS } else { exit::LOSSES.into() }
 }
 
-/// Prints rows as they come; on a terminal it also shows where it is.
+/// Prints rows as they come; on a terminal it also shows where it is and how long the rest may take.
 struct Progress<'a> {
     out: &'a mut Out,
     bar: ProgressBar,
+    /// Faults of the kinds whose rows have been printed.
+    before: u64,
 }
 
 impl<'a> Progress<'a> {
-    fn new(out: &'a mut Out) -> Self {
-        let bar = if out.has_bar() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{msg:14} {pos}/{len}");
+    fn new(out: &'a mut Out, all: u64) -> Self {
+        let bar = if out.has_bar() { ProgressBar::new(all) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{msg:14} {pos}/{len}, about {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { out, bar }
+        Self { out, bar, before: 0 }
     }
 }
 
 impl Observer for Progress<'_> {
-    fn progress(&mut self, kind: Kind, done: u32, of: u32) {
-        self.bar.set_length(of.into());
-        self.bar.set_position(done.into());
+    fn progress(&mut self, kind: Kind, done: u32, _of: u32) {
+        self.bar.set_position(self.before + u64::from(done));
         self.bar.set_message(kind.name());
     }
 
     fn row(&mut self, row: &FaultRow) {
+        self.before += u64::from(row.injected);
         let out = &mut self.out;
         self.bar.suspend(|| out.text(&line(row)));
     }

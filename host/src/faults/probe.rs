@@ -6,13 +6,15 @@
 
 use crate::block::Block;
 use crate::processor::{Processor, Turn};
+use crate::telemetry::PluginStats;
 use rtrb::{Consumer, Producer, RingBuffer};
+use rustix::time::{ClockId, clock_gettime};
 use shared::clock::now_ns;
 use shared::format::Format;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Blocks that may wait to be listened to: a question to a hung worker may take this long, and more.
 const BLOCKS: usize = 8192;
@@ -23,10 +25,12 @@ const LOUDEST: f32 = 0.5;
 /// One block as it went in and as it came out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passage {
-    /// When it came out, in [`now_ns`].
+    /// When it went in and when it came out, in [`now_ns`].
+    pub(super) entered_ns: u64,
     pub(super) at_ns: u64,
-    /// How long the audio thread computed or slept between the two ends, without the time in which it was ready
-    /// to run and the machine ran something else.
+    /// How long the audio thread was held between the two ends: what it computed, and what it slept because it had
+    /// asked to. Not the time in which it was ready to run and the machine ran something else, nor how late the machine
+    /// woke it.
     pub(super) held_ns: u64,
     /// How late the machine woke the same thread for this block, by its timer alone: as late it may wake it at a
     /// deadline.
@@ -73,6 +77,22 @@ struct Shared {
     left_ns: AtomicU64,
     left_delayed_ns: AtomicU64,
     missed: AtomicU64,
+    cpu_ns: AtomicU64,
+    /// The plugin between the two ends, once it is known.
+    plugin: OnceLock<Arc<PluginStats>>,
+}
+
+/// How long the audio thread was held, of the time that passed: `ready_ns` it could not run, `cpu_ns` it computed, and
+/// it had asked to sleep for `asked_ns`.
+fn held_ns(passed_ns: u64, ready_ns: u64, cpu_ns: u64, asked_ns: u64) -> u64 {
+    let slept_ns = passed_ns.saturating_sub(ready_ns).saturating_sub(cpu_ns);
+    cpu_ns + slept_ns.min(asked_ns)
+}
+
+/// Processor time of the calling thread.
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or(0)
 }
 
 /// Reads how long its thread has been ready and not running.
@@ -144,6 +164,7 @@ impl Mouth {
         self.shared.overslept_ns.store(late_ns.saturating_sub(ready_ns), Ordering::Relaxed);
         self.shared.delayed_ns.store(delayed_ns, Ordering::Relaxed);
         self.shared.entered_ns.store(now_ns(), Ordering::Relaxed);
+        self.shared.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
     }
 
     fn next(&mut self) -> f32 {
@@ -184,13 +205,15 @@ pub(super) struct Ear {
 impl Ear {
     fn leave(&mut self) -> Passage {
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let cpu_ns = thread_cpu_ns().saturating_sub(load(&self.shared.cpu_ns));
         let (at_ns, delayed_ns) = (now_ns(), self.watch.delayed_ns());
         self.shared.left_ns.store(at_ns, Ordering::Relaxed);
         self.shared.left_delayed_ns.store(delayed_ns, Ordering::Relaxed);
-        let wall_ns = at_ns.saturating_sub(load(&self.shared.entered_ns));
+        let entered_ns = load(&self.shared.entered_ns);
         let ready_ns = delayed_ns.saturating_sub(load(&self.shared.delayed_ns));
-        let overslept_ns = load(&self.shared.overslept_ns);
-        Passage { at_ns, held_ns: wall_ns.saturating_sub(ready_ns), overslept_ns }
+        let asked_ns = self.shared.plugin.get().map_or(0, |plugin| plugin.take_asked_wait_ns());
+        let held_ns = held_ns(at_ns.saturating_sub(entered_ns), ready_ns, cpu_ns, asked_ns);
+        Passage { entered_ns, at_ns, held_ns, overslept_ns: load(&self.shared.overslept_ns) }
     }
 }
 
@@ -236,6 +259,12 @@ impl Listener {
         Some((passage, &self.dry, &self.heard))
     }
 
+    /// This is the plugin between the two ends.
+    pub(super) fn follow(&self, plugin: &Arc<PluginStats>) {
+        // Said once.
+        let _ = self.shared.plugin.set(Arc::clone(plugin));
+    }
+
     /// Blocks that nobody listened to in time.
     pub(super) fn missed(&self) -> u64 {
         self.shared.missed.load(Ordering::Relaxed)
@@ -266,6 +295,17 @@ mod tests {
         }
         assert!(listener.next().is_none() && listener.missed() == 0);
         assert_ne!(played[0], played[1]);
+    }
+
+    #[test]
+    fn a_thread_is_held_by_what_it_computes_and_asked_to_sleep_and_not_by_a_late_machine() {
+        // It asked for 1300 us at most. Answered after 200; woken 500 too late; not run for 800; computed for long.
+        assert_eq!(held_ns(220, 0, 20, 1300), 220);
+        assert_eq!(held_ns(1820, 0, 20, 1300), 1320);
+        assert_eq!(held_ns(2120, 800, 20, 1300), 1320);
+        assert_eq!(held_ns(3000, 0, 2900, 1300), 3000);
+        // One that asks for too much is found out.
+        assert_eq!(held_ns(2520, 0, 20, 2600), 2520);
     }
 
     #[test]

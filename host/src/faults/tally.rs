@@ -32,7 +32,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn count(&mut self, sound: Sound, plain: u64, passage: Passage) {
-        let Passage { at_ns, held_ns, overslept_ns } = passage;
+        let Passage { entered_ns, at_ns, held_ns, overslept_ns } = passage;
         self.blocks += 1;
         self.held_max_ns = self.held_max_ns.max(held_ns);
         self.overslept_max_ns = self.overslept_max_ns.max(overslept_ns);
@@ -47,7 +47,7 @@ impl Tally {
         }
         self.replaced += 1;
         self.good_in_a_row = 0;
-        self.bad_from_ns = self.bad_from_ns.or(Some(at_ns.saturating_sub(held_ns)));
+        self.bad_from_ns = self.bad_from_ns.or(Some(entered_ns));
         self.bad_in_a_row += u64::from(self.good_at_ns.is_none());
     }
 
@@ -76,7 +76,7 @@ mod tests {
         let mut tally = Tally::default();
         for (n, sound) in sounds.iter().enumerate() {
             let at_ns = 1000 * (n as u64 + 1);
-            tally.count(*sound, 0, Passage { at_ns, held_ns: 100, overslept_ns: 0 });
+            tally.count(*sound, 0, Passage { entered_ns: at_ns - 100, at_ns, held_ns: 100, overslept_ns: 0 });
         }
         tally
     }

@@ -5,12 +5,18 @@
 use super::cause::Causes;
 use super::uncached::Uncached;
 use super::worker::Worker;
+use crate::error::Result;
+use crate::supervisor::Because;
 use crate::telemetry::PluginTimes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One plugin's worker, its standby, and what became of those before.
 #[derive(Debug)]
-pub(crate) struct Care(Mutex<Known>);
+pub(crate) struct Care {
+    known: Mutex<Known>,
+    /// Held by whoever sets a parameter.
+    setting: Mutex<()>,
+}
 
 /// What is known.
 #[derive(Debug)]
@@ -19,7 +25,7 @@ pub(crate) struct Known {
     pub(crate) worker: Arc<Worker>,
     /// The twin that stands by, if there is one.
     pub(crate) twin: Option<Arc<Worker>>,
-    /// Every parameter that was accepted, as it is now.
+    /// Every parameter that was accepted, or set while nobody played, as it is now.
     pub(crate) parameters: Parameters,
     pub(crate) uncached: Uncached,
     pub(crate) causes: Causes,
@@ -40,14 +46,56 @@ pub(crate) struct Parameters {
     pub(crate) list: Vec<(String, String)>,
     /// Counts the changes.
     pub(crate) version: u64,
+    /// Those that no worker has been asked to take yet, with what was accepted before.
+    presumed: Vec<(String, Option<String>)>,
 }
 
 impl Parameters {
     pub(crate) fn new(list: Vec<(String, String)>) -> Self {
-        Self { list, version: 0 }
+        Self { list, version: 0, presumed: Vec::new() }
     }
 
+    /// It was accepted.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.presumed.retain(|(known, _)| known != key);
+        self.put(key, value);
+    }
+
+    /// It was set while nobody played who could have accepted it.
+    pub(crate) fn presume(&mut self, key: &str, value: &str) {
+        if !self.is_presumed(key) {
+            let before = self.list.iter().rev().find(|(known, _)| known == key);
+            self.presumed.push((key.to_owned(), before.map(|(_, value)| value.clone())));
+        }
+        self.put(key, value);
+    }
+
+    /// Whether nobody has accepted it yet.
+    pub(crate) fn is_presumed(&self, key: &str) -> bool {
+        self.presumed.iter().any(|(known, _)| known == key)
+    }
+
+    /// A worker has taken all of them.
+    pub(crate) fn confirm(&mut self) {
+        self.presumed.clear();
+    }
+
+    /// Those of these that were presumed are again what was accepted before: a worker did not take them.
+    pub(crate) fn take_back(&mut self, refused: impl Fn(&str) -> bool) -> Vec<String> {
+        let taken: Vec<_> = self.presumed.extract_if(.., |(key, _)| refused(key)).collect();
+        for (key, before) in &taken {
+            match before {
+                Some(value) => self.put(key, value),
+                None => {
+                    self.version += 1;
+                    self.list.retain(|(known, _)| known != key);
+                }
+            }
+        }
+        taken.into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn put(&mut self, key: &str, value: &str) {
         self.version += 1;
         match self.list.iter_mut().rev().find(|(known, _)| known == key) {
             Some((_, known)) => value.clone_into(known),
@@ -74,7 +122,7 @@ impl Care {
         uncached: Uncached,
         times: PluginTimes,
     ) -> Self {
-        Self(Mutex::new(Known {
+        let known = Known {
             worker: Arc::new(worker),
             twin: None,
             parameters: Parameters::new(set),
@@ -85,17 +133,69 @@ impl Care {
             down: None,
             quarantined: false,
             last_death: None,
-        }))
+        };
+        Self { known: Mutex::new(known), setting: Mutex::new(()) }
+    }
+
+    /// As [`Plugin::set_parameter`](super::Plugin::set_parameter). While nobody plays it is only taken note of, if
+    /// another worker may come.
+    pub(crate) fn set_parameter(&self, key: &str, value: &str, another_may_come: bool) -> Result<bool> {
+        // One after the other: what is remembered is what the worker took last.
+        let _turn = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(worker) = self.living(|parameters| another_may_come.then(|| parameters.presume(key, value)))
+        else {
+            return Ok(true);
+        };
+        let accepted = worker.set_parameter(key, value)?;
+        if accepted {
+            let mut known = self.known();
+            known.parameters.set(key, value);
+            // The twin, or whoever has taken the place of the one that was asked.
+            let others = [known.twin.clone(), Some(Arc::clone(&known.worker))];
+            drop(known);
+            for other in others.into_iter().flatten().filter(|other| !Arc::ptr_eq(other, &worker)) {
+                // It would play with another value than the one that was accepted.
+                if !other.set_parameter(key, value).unwrap_or(false) {
+                    other.abandon(Because::Unwanted);
+                }
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// The worker that plays, or the twin that is about to. If neither lives, `note` is taken before anybody else can
+    /// come; without a note the dead one is to be asked, which says how it ended.
+    fn living(&self, note: impl FnOnce(&mut Parameters) -> Option<()>) -> Option<Arc<Worker>> {
+        let mut known = self.known();
+        let both = [Some(&known.worker), known.twin.as_ref()];
+        if let Some(living) = both.into_iter().flatten().find(|worker| !worker.is_gone()) {
+            return Some(Arc::clone(living));
+        }
+        match note(&mut known.parameters) {
+            Some(()) => None,
+            None => Some(Arc::clone(&known.worker)),
+        }
     }
 
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::simulated::Stage;
+    use crate::telemetry::plugin_figures;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use shared::control::Control;
+    use shared::format::Format;
+    use shared::layout::Layout;
+    use shared::message::{Ask, Request};
+    use shared::ring::HostEnd;
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn a_parameter_that_is_set_again_keeps_its_place_and_has_its_last_value() {
@@ -104,5 +204,64 @@ mod tests {
         parameters.set("c", "4");
         let list: Vec<_> = parameters.list.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!((list.join(" ").as_str(), parameters.version), ("a=3 b=2 c=4", 2));
+    }
+
+    #[test]
+    fn what_was_presumed_and_is_refused_is_as_it_was_accepted_last() {
+        let mut parameters = Parameters::new(vec![("a".into(), "1".into())]);
+        ["2", "3"].iter().for_each(|value| parameters.presume("a", value));
+        parameters.presume("b", "1");
+        parameters.presume("c", "1");
+        parameters.set("c", "2");
+        let version = parameters.version;
+        assert_eq!(parameters.take_back(|_| true), ["a", "b"]);
+        let list: Vec<_> = parameters.list.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(list.join(" "), "a=1 c=2");
+        assert!(parameters.version > version, "whoever has the others is given these");
+        parameters.presume("a", "4");
+        parameters.confirm();
+        assert_eq!(parameters.take_back(|_| true), [""; 0]);
+    }
+
+    /// The next question to set a parameter: its number and the value.
+    fn asked(control: &Control, within: Duration) -> Option<(u32, String)> {
+        let timeout = Timespec::try_from(within).unwrap();
+        poll(&mut [PollFd::new(control, PollFlags::IN)], Some(&timeout)).unwrap();
+        let (request, _) = control.try_receive::<Request>().unwrap()?;
+        let Ask::SetParameter { value, .. } = request.body else { panic!("{request:?}") };
+        Some((request.id, value))
+    }
+
+    #[test]
+    fn of_two_who_set_a_parameter_at_once_the_one_that_the_worker_took_last_is_remembered() {
+        let (puppet, control) = Stage::new().puppet_with_control();
+        let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 8).unwrap();
+        let (end, _) = HostEnd::create(layout).unwrap();
+        let (_, times, _) = plugin_figures();
+        let uncached = Uncached::new(None, end.uncached_blocks());
+        let care = Care::new(puppet.worker(), Vec::new(), uncached, times);
+        let last = std::thread::scope(|scope| {
+            let care = &care;
+            let set = |value| scope.spawn(move || care.set_parameter("gain", value, true).unwrap());
+            let first = set("first");
+            let mut taken = vec![asked(&control, LONG).unwrap()];
+            let second = set("second");
+            // Whoever has asked is answered, the last one first: answers are read by other threads, in any order.
+            taken.extend(asked(&control, Duration::from_millis(300)));
+            if let Some((id, _)) = taken.get(1) {
+                puppet.accept(*id);
+                second.join().unwrap();
+                puppet.accept(taken[0].0);
+                first.join().unwrap();
+            } else {
+                puppet.accept(taken[0].0);
+                first.join().unwrap();
+                taken.extend(asked(&control, LONG));
+                puppet.accept(taken[1].0);
+                second.join().unwrap();
+            }
+            taken.pop().unwrap().1
+        });
+        assert_eq!(care.known().parameters.list, [("gain".to_owned(), last)]);
     }
 }

@@ -8,14 +8,19 @@
 //! | from | to | what |
 //! |---|---|---|
 //! | start of the turn | published | the host itself |
+//! | published | end of the block before | that block, by what took most of its time |
 //! | published | seen | waking up: by the notes, the run queue |
 //! | seen | woken | waiting for the GIL |
 //! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if there were any, else waiting |
+//!
+//! A worker answers one block after the other. A block that waited behind one which was late itself waited for what that
+//! one did: [`Attribution`] remembers those of the last blocks.
 //!
 //! The worker's numbers are untrusted: what can't be is unknown, and no number of it can do more than that.
 
 use serde::Serialize;
 use shared::ring::{Notes, Stamps};
+use std::collections::VecDeque;
 use std::fmt;
 
 /// The oldest generation of Python's collector.
@@ -24,6 +29,8 @@ const GENERATION_MAX: u8 = 2;
 /// A block whose answer was not there in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Miss {
+    /// Which of the plugin's workers it was.
+    pub(crate) incarnation: u32,
     /// When the block's turn began for this plugin: when the host should have handed it over.
     pub(crate) turn_start_ns: u64,
     /// When the host handed it over.
@@ -77,25 +84,98 @@ pub(crate) enum Cause {
     Unknown,
 }
 
-/// Why this block was late.
-pub(crate) fn attribute(miss: &Miss) -> Cause {
-    let Some(stamps) = miss.stamps else { return Cause::Dead };
-    if !is_possible(miss, &stamps) {
-        return Cause::Unknown;
+/// Late blocks whose time is remembered for those behind them: more than a worker has under way at once.
+const SPANS: usize = 64;
+
+/// Finds out why blocks were late, one plugin's in the order in which they were answered.
+#[derive(Debug, Default)]
+pub(crate) struct Attribution {
+    /// Whose the spans are.
+    incarnation: u32,
+    spans: VecDeque<Span>,
+}
+
+/// What a worker did when a later block may have waited for it.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from_ns: u64,
+    to_ns: u64,
+    /// What took at least half of it.
+    cause: Cause,
+}
+
+impl Attribution {
+    /// Why this block was late.
+    pub(crate) fn attribute(&mut self, miss: &Miss) -> Cause {
+        let Some(stamps) = miss.stamps else { return Cause::Dead };
+        if !is_possible(miss, &stamps) {
+            return Cause::Unknown;
+        }
+        if miss.incarnation != self.incarnation {
+            (self.incarnation, self.spans) = (miss.incarnation, VecDeque::new());
+        }
+        let cause = self.judge(miss, &stamps);
+        self.remember(miss, &stamps);
+        cause
     }
-    let late_ns = stamps.left_ns.saturating_sub(miss.due_ns());
-    if late_ns == 0 {
-        // By its own word it was in time.
-        return Cause::Unknown;
+
+    fn judge(&self, miss: &Miss, stamps: &Stamps) -> Cause {
+        let late_ns = stamps.left_ns.saturating_sub(miss.due_ns());
+        if late_ns == 0 {
+            // By its own word it was in time.
+            return Cause::Unknown;
+        }
+        if miss.is_host_late(late_ns) {
+            return if miss.others_before { Cause::Unknown } else { Cause::HostLate };
+        }
+        let took_ns = stamps.left_ns - miss.published_ns;
+        let own = miss.notes.and_then(|notes| parts(stamps, &notes, took_ns)).unwrap_or_default();
+        let behind = self.spans.iter().map(|span| span.cause.of_another()).map(|cause| (cause, 0));
+        let explains = |cause: Cause| {
+            let own_ns: u64 = own.iter().filter(|(it, _)| it.is_like(cause)).map(|(_, ns)| ns).sum();
+            let ns = own_ns + self.behind_ns(miss, stamps, cause);
+            ns >= took_ns.div_ceil(2) && ns >= late_ns
+        };
+        let part = own.iter().copied().chain(behind).find(|(cause, _)| explains(*cause));
+        part.map_or(Cause::Unknown, |(cause, _)| cause)
     }
-    if miss.is_host_late(late_ns) {
-        return if miss.others_before { Cause::Unknown } else { Cause::HostLate };
+
+    /// How long the block waited for this, which was done for blocks before it.
+    fn behind_ns(&self, miss: &Miss, stamps: &Stamps, cause: Cause) -> u64 {
+        let common =
+            |span: &Span| span.to_ns.min(stamps.seen_ns).saturating_sub(span.from_ns.max(miss.published_ns));
+        self.spans.iter().filter(|span| span.cause.is_like(cause)).map(common).sum()
     }
-    let took_ns = stamps.left_ns - miss.published_ns;
-    let explains = |ns: u64| ns >= took_ns.div_ceil(2) && ns >= late_ns;
-    let parts = miss.notes.and_then(|notes| parts(&stamps, &notes, took_ns));
-    let part = parts.and_then(|parts| parts.into_iter().find(|(_, ns)| explains(*ns)));
-    part.map_or(Cause::Unknown, |(cause, _)| cause)
+
+    /// Keeps what took most of the time from when the worker was free for the block until it left it.
+    fn remember(&mut self, miss: &Miss, stamps: &Stamps) {
+        let free_ns = self.spans.back().map_or(0, |span| span.to_ns).max(miss.published_ns);
+        let Some(notes) = miss.notes.filter(|_| free_ns <= stamps.seen_ns) else { return };
+        let own_ns = stamps.left_ns - free_ns;
+        let parts = parts(stamps, &notes, own_ns).unwrap_or_default();
+        let Some((cause, _)) = parts.into_iter().find(|(_, ns)| *ns > 0 && *ns >= own_ns.div_ceil(2)) else {
+            return;
+        };
+        if self.spans.len() == SPANS {
+            self.spans.pop_front();
+        }
+        self.spans.push_back(Span { from_ns: free_ns, to_ns: stamps.left_ns, cause });
+    }
+}
+
+impl Cause {
+    /// Whether both are told as one.
+    fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// As the cause of a block that waited for it: the collector's time is the other block's.
+    fn of_another(self) -> Self {
+        match self {
+            Self::Collector { generation, .. } => Self::Collector { generation, us: 0 },
+            other => other,
+        }
+    }
 }
 
 impl Miss {
@@ -124,7 +204,7 @@ fn is_possible(miss: &Miss, stamps: &Stamps) -> bool {
 }
 
 /// What the time from handing over to leaving was used for. `None` if the notes can't be true.
-fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<[(Cause, u64); 6]> {
+fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<Vec<(Cause, u64)>> {
     let [cpu_ns, delay_ns, collector_ns] =
         [notes.cpu_us, notes.delay_us, notes.collector_us].map(|us| u64::from(us) * 1000);
     let inside_ns = stamps.left_ns - stamps.entered_ns;
@@ -140,7 +220,7 @@ fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<[(Cause, u64); 
     let idle_ns = rest_ns.saturating_sub(cpu_ns);
     let (faults_ns, waiting_ns) = if notes.major_faults > 0 { (idle_ns, 0) } else { (0, idle_ns) };
     let collector = Cause::Collector { generation, us: notes.collector_us.into() };
-    Some([
+    Some(vec![
         (Cause::NotScheduled, delay_ns),
         (Cause::Gil, gil_ns),
         (collector, collector_ns.saturating_sub(delay_ns)),
@@ -275,6 +355,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Of a block with nothing before it.
+    fn attribute(miss: &Miss) -> Cause {
+        Attribution::default().attribute(miss)
+    }
+
     const MS: u64 = 1_000_000;
     /// When the turn of the blocks below began.
     const T: u64 = 1_000_000 * MS;
@@ -396,6 +481,80 @@ mod tests {
         assert_eq!(attribute(&miss), Cause::Dead);
     }
 
+    /// One that was published this many microseconds later.
+    fn later(miss: Miss, us: u64) -> Miss {
+        let ns = us * 1000;
+        let stamps = miss.stamps.map(|it| Stamps {
+            seen_ns: it.seen_ns + ns,
+            woken_ns: it.woken_ns + ns,
+            entered_ns: it.entered_ns + ns,
+            left_ns: it.left_ns + ns,
+        });
+        let [turn_start_ns, published_ns] = [miss.turn_start_ns + ns, miss.published_ns + ns];
+        let [deadline_ns, taken_ns] = [miss.deadline_ns + ns, miss.taken_ns + ns];
+        Miss { turn_start_ns, published_ns, deadline_ns, taken_ns, stamps, ..miss }
+    }
+
+    #[test]
+    fn a_block_that_waited_behind_a_late_one_was_late_for_the_same_reason() {
+        let slept = miss([20, 25, 30, 20_000], cpu(20));
+        // Published 4 ms later, each is answered as soon as the one before is: quickly, so that nothing was measured.
+        let behind = |n: u64| {
+            let left = 20_000 + 100 * n - 4000 * n;
+            later(Miss { notes: None, ..miss([left - 50, left - 50, left - 50, left], cpu(0)) }, 4000 * n)
+        };
+        let mut attribution = Attribution::default();
+        let causes: Vec<_> =
+            [slept, behind(1), behind(2), behind(3)].iter().map(|miss| attribution.attribute(miss)).collect();
+        assert_eq!(causes, [Cause::Waiting; 4]);
+        assert_eq!(attribute(&behind(1)), Cause::Unknown, "without the one before");
+        let mut attribution = Attribution::default();
+        attribution.attribute(&slept);
+        let anothers = Miss { incarnation: 2, ..behind(1) };
+        assert_eq!(
+            attribution.attribute(&anothers),
+            Cause::Unknown,
+            "another worker had nothing to do with it"
+        );
+    }
+
+    #[test]
+    fn a_block_that_waited_less_than_it_took_itself_was_late_for_its_own_reason() {
+        let slept = miss([20, 25, 30, 6000], cpu(20));
+        let own = later(miss([2000, 2000, 2000, 9000], cpu(7000)), 4000);
+        let mut attribution = Attribution::default();
+        assert_eq!([slept, own].map(|miss| attribution.attribute(&miss)), [Cause::Waiting, Cause::Code]);
+        // A third each is nobody's.
+        let mut attribution = Attribution::default();
+        let thirds = later(miss([2000, 4000, 4000, 6000], cpu(2000)), 4000);
+        assert_eq!(
+            [slept, thirds].map(|miss| attribution.attribute(&miss)),
+            [Cause::Waiting, Cause::Unknown]
+        );
+    }
+
+    #[test]
+    fn what_kept_the_block_before_and_the_block_itself_counts_together() {
+        let computed = miss([20, 25, 30, 6000], cpu(5900));
+        let own = later(miss([2000, 2000, 2000, 4100], cpu(2100)), 4000);
+        assert_eq!(attribute(&own), Cause::Code);
+        let mixed = later(miss([2000, 3000, 3000, 5000], cpu(2000)), 4000);
+        assert_eq!(attribute(&mixed), Cause::Unknown, "2 ms of 5 are no half");
+        let mut attribution = Attribution::default();
+        assert_eq!([computed, mixed].map(|miss| attribution.attribute(&miss)), [Cause::Code; 2]);
+    }
+
+    #[test]
+    fn the_collectors_time_is_counted_once() {
+        let notes = Notes { collector_us: 19_000, collector_generation: 2, ..cpu(19_500) };
+        let collected = miss([20, 25, 30, 20_000], notes);
+        let behind = later(Miss { notes: None, ..miss([16_000, 16_000, 16_000, 16_100], cpu(0)) }, 4000);
+        let mut attribution = Attribution::default();
+        let causes = [collected, behind].map(|miss| attribution.attribute(&miss));
+        let [first, second] = [19_000, 0].map(|us| Cause::Collector { generation: 2, us });
+        assert_eq!(causes, [first, second]);
+    }
+
     #[test]
     fn words_that_can_not_be_true_make_it_unknown() {
         let good = miss([20, 25, 30, 10_000], cpu(9900));
@@ -454,6 +613,7 @@ mod tests {
         let host = (proptest::array::uniform6(word()), any::<bool>());
         let worker = (proptest::option::of(proptest::array::uniform4(word())), any_notes());
         (host, worker).prop_map(|((host, is_pipelined), (stamps, notes))| Miss {
+            incarnation: 1,
             others_before: false,
             turn_start_ns: host[0],
             published_ns: host[1],
@@ -475,9 +635,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_words_of_a_worker_can_do_more_than_be_wrong(misses in proptest::collection::vec(any_miss(), 1..50)) {
-            let mut causes = Causes::default();
+            let (mut causes, mut attribution) = (Causes::default(), Attribution::default());
             for miss in &misses {
-                causes.add(attribute(miss));
+                causes.add(attribution.attribute(miss));
             }
             prop_assert_eq!(causes.total(), misses.len() as u64);
             let _ = causes.to_string();

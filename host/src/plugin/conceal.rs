@@ -5,6 +5,12 @@
 //! last sample left off: the difference is added to the new audio and fades within two milliseconds, so the
 //! largest step is that of the audio itself plus `difference * pi / (2 * ramp frames)`. A plugin that fails
 //! closed, or whose samples are not audio, is cut to zero at once instead.
+//!
+//! A move between modes is such a joint as well: a cross-fade from the last sample heard, not from how the old stream
+//! would have gone on. To pipelined, that is not there: it is the result which the plugin has not made yet, and for
+//! which the move is to end the waiting. Where it is there, it is the same audio as the new stream, some blocks apart:
+//! the sum of both is a comb filter as long as they fade, with nulls from `rate / (2 * frames apart)` on. The new
+//! stream at its full level and one offset that fades has no nulls, and its largest step has the same bound.
 
 use super::spec::Lost;
 use crate::block::Block;

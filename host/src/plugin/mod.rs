@@ -22,7 +22,7 @@ pub use remote::Remote;
 use crate::error::{Error, Kind, Result};
 use crate::recovery::{Patient, Ward};
 use crate::report::PluginStatus;
-use crate::supervisor::{Because, Supervisor};
+use crate::supervisor::Supervisor;
 use crate::telemetry::{self, GuardNews, PluginStats};
 use care::Care;
 use conceal::Plan;
@@ -242,27 +242,17 @@ impl Plugin {
     }
 
     /// Sets a parameter, between two blocks if it runs; whether the plugin accepted it. A worker that takes this
-    /// one's place is given it too.
+    /// one's place is given it too. From any thread: of two who set the same one the later has its way.
+    ///
+    /// While nobody plays, because its worker has died and no other has taken its place, it is remembered for the one
+    /// that does, and the answer is `true`. If that one does not accept it, the value from before is good again, and a
+    /// line tells so.
     ///
     /// # Errors
-    /// As [`Worker::set_parameter`].
+    /// As [`Worker::set_parameter`]; also if the worker dies meanwhile. Then it is not remembered: it may have been
+    /// the reason.
     pub fn set_parameter(&self, key: &str, value: &str) -> Result<bool> {
-        let worker = self.worker();
-        let accepted = worker.set_parameter(key, value)?;
-        if accepted {
-            let mut known = self.care.known();
-            known.parameters.set(key, value);
-            // The twin, or whoever has taken the place of the one that was asked.
-            let others = [known.twin.clone(), Some(Arc::clone(&known.worker))];
-            drop(known);
-            for other in others.into_iter().flatten().filter(|other| !Arc::ptr_eq(other, &worker)) {
-                // It would play with another value than the one that was accepted.
-                if !other.set_parameter(key, value).unwrap_or(false) {
-                    other.abandon(Because::Unwanted);
-                }
-            }
-        }
-        Ok(accepted)
+        self.care.set_parameter(key, value, self.ward.is_some())
     }
 
     /// Ends its worker and starts another one, also if it was given up; its blocks are replaced meanwhile.
@@ -351,9 +341,21 @@ impl Plugin {
     /// # Errors
     /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same.
     pub fn shutdown(mut self) -> Result<()> {
-        // Nobody takes the place of one that is to go, and a twin has ended with this.
+        // Nobody takes the place of one that is to go; a twin goes as it does.
         self.ward = None;
-        self.worker().shutdown()
+        let (worker, twin) = {
+            let mut known = self.care.known();
+            (Arc::clone(&known.worker), known.twin.take())
+        };
+        std::thread::scope(|scope| {
+            let leaving = twin.filter(|twin| !twin.is_gone()).and_then(|twin| {
+                let leave = std::thread::Builder::new().name("nda-twin".into());
+                // Without a thread it is killed.
+                leave.spawn_scoped(scope, move || twin.shutdown()).ok()
+            });
+            let left = worker.shutdown();
+            left.and(leaving.and_then(|leaving| leaving.join().ok()).unwrap_or(Ok(())))
+        })
     }
 }
 

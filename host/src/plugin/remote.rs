@@ -272,6 +272,7 @@ impl Remote {
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
+        self.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
         if line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone) == Waited::Flooded {
             self.figures.stats.count_flooded();
         }
@@ -280,6 +281,11 @@ impl Remote {
 
     /// Puts the result into the block if it is there and good.
     fn take(&mut self, asked: Asked, block: &mut Block<'_>) -> Result<Taken, Loss> {
+        self.take_since(asked.at_ns, asked, block)
+    }
+
+    /// The same, if the worker could begin then.
+    fn take_since(&mut self, input_ns: u64, asked: Asked, block: &mut Block<'_>) -> Result<Taken, Loss> {
         let Some(line) = self.line.as_ref().filter(|line| !line.cut) else { return Err(Loss::Gone) };
         match line.end.look(asked.seq) {
             Look::Answered => {}
@@ -288,7 +294,10 @@ impl Remote {
             Look::Forged => return Err(self.cut()),
         }
         let head = line.end.head(asked.seq).ok_or(Loss::Torn)?;
-        time(&mut self.figures, now_ns().saturating_sub(asked.at_ns), &head);
+        if is_stale(asked, &head) {
+            return Err(self.cut());
+        }
+        time(&mut self.figures, now_ns().saturating_sub(input_ns), &head);
         if head.status != Status::Good {
             return Err(Loss::Failed);
         }
@@ -429,7 +438,7 @@ impl Remote {
         input_ns: u64,
         block: &mut Block<'_>,
     ) -> Result<(), Loss> {
-        self.take(Asked { at_ns: input_ns, ..asked }, block)?;
+        self.take_since(input_ns, asked, block)?;
         self.settle(Ok(()), block);
         Ok(())
     }
@@ -484,11 +493,12 @@ impl Remote {
     /// What the other side says of a block, if it has answered it.
     fn answer_to(&mut self, asked: Asked) -> Option<Taken> {
         let end = &self.line.as_ref().filter(|line| !line.cut)?.end;
-        if end.look(asked.seq) == Look::Forged {
+        let (look, head) = (end.look(asked.seq), end.head(asked.seq));
+        if look == Look::Forged || head.is_some_and(|head| is_stale(asked, &head)) {
             self.cut();
             return None;
         }
-        end.head(asked.seq)
+        head
     }
 
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
@@ -509,6 +519,7 @@ impl Remote {
     /// Hands a missed block over to be looked into: with the answer that came late, or without one.
     fn look_into(&mut self, missed: Missed, head: Option<&Taken>) {
         self.figures.miss(Miss {
+            incarnation: self.figures.stats.progress().incarnation.load(Ordering::Relaxed),
             turn_start_ns: missed.turn_start_ns,
             published_ns: missed.published_ns,
             deadline_ns: missed.deadline_ns,
@@ -557,6 +568,12 @@ impl Remote {
 /// And what is not audio can't be joined where it moves.
 fn can_adapt(terms: &Terms) -> bool {
     terms.mode == Mode::SameBlock && terms.kind != PluginKind::Sink && terms.plan.ramp
+}
+
+/// Whether an answer was finished, by the worker's own word, before it was asked for: it is an older one, under a
+/// sequence that is owed and was not processed.
+fn is_stale(asked: Asked, head: &Taken) -> bool {
+    head.stamps.left_ns < asked.at_ns
 }
 
 fn time(figures: &mut Figures, round_trip_ns: u64, head: &Taken) {

@@ -7,8 +7,9 @@ mod saving;
 mod telling;
 
 use super::absence::Absence;
-use super::errand::{self, Mark, NotPrepared, Prepared, Replacement};
+use super::errand::{self, CaughtUp, Mark, NotPrepared, Prepared, Replacement};
 use super::failed_start::{FailedStart, Remains};
+use super::floods::Floods;
 use super::hang::{self, HangWatch};
 use super::joint::Player;
 use super::news::Telling;
@@ -19,12 +20,13 @@ use super::succession::{Step, Succession};
 use super::{Notes, Patient, What};
 use crate::crash::Timestamp;
 use crate::error::{Error, Kind, Result};
-use crate::plugin::cause::Cause;
+use crate::plugin::cause::{Attribution, Cause};
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Spawner};
 use saving::Saving;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,8 +37,6 @@ use telling::Told;
 /// Blocks in a row that are not fit to be played, after which a plugin is at fault: and at least for so long.
 const UNFIT_BLOCKS: u32 = 20;
 const UNFIT_NS: u64 = 250_000_000;
-/// Waits spoilt by a worker that wakes the audio thread for nothing.
-const FLOODS: u64 = 3;
 /// Blocks owed after which it is worth a look whether the worker is dying.
 const OWED_BLOCKS: u64 = 3;
 /// How often the file of a plugin that was given up is looked at.
@@ -62,10 +62,12 @@ pub(super) struct Case {
     failed_starts: Vec<FailedStart>,
     /// Lines that came back before the end of their workers was known.
     returned: Vec<Line>,
-    /// Blocks that were never answered, by a worker of whose end not all is known yet.
-    unanswered: u64,
-    /// Why those of the last one that ended were not.
-    last_end: Cause,
+    /// Why its late blocks were.
+    attribution: Attribution,
+    /// Blocks that were never answered, of each incarnation of whose end not all is known yet.
+    unanswered: BTreeMap<u32, u64>,
+    /// Why those of the last incarnations that ended were not.
+    ends: VecDeque<(u32, Cause)>,
     saving: Saving,
     file: FileMark,
     told: Told,
@@ -85,7 +87,7 @@ struct Playing {
     /// What it was before it played, in words: "its twin".
     was: &'static str,
     good_before: u64,
-    floods_before: u64,
+    floods: Floods,
     /// The state that it was given.
     snapshot: Option<Snapshot>,
     /// The host has ended it; its end is on its way.
@@ -132,7 +134,7 @@ impl Case {
             worker,
             was: "the first one",
             good_before: 0,
-            floods_before: 0,
+            floods: Floods::from(0),
             snapshot: None,
             abandoned: false,
         };
@@ -149,8 +151,9 @@ impl Case {
             obituaries: Vec::new(),
             failed_starts: Vec::new(),
             returned: Vec::new(),
-            unanswered: 0,
-            last_end: Cause::Dead,
+            attribution: Attribution::default(),
+            unanswered: BTreeMap::new(),
+            ends: VecDeque::new(),
             saving: Saving { is_under_way: false, version: 0, due_ns: now_ns, failed: false },
             file: FileMark { mark: None, is_looked_at: false, due_ns: now_ns },
             told: Told::default(),
@@ -222,6 +225,15 @@ impl Case {
             self.disown(number, spares, now_ns);
         }
         self.begin_absence(now_ns);
+        self.bury(over, good_blocks, None, now_ns);
+        self.patient.care.known().deaths += 1;
+        let steps = self.succession.gone(incarnation, good_blocks, now_ns);
+        self.carry_out(steps, spares, now_ns);
+    }
+
+    /// Its end is to be told when all is known about it. `wanted` is what was done if its user wanted it.
+    fn bury(&mut self, over: Playing, good_blocks: u64, wanted: Option<String>, now_ns: u64) {
+        let incarnation = over.incarnation;
         self.obituaries.push(Obituary {
             incarnation,
             at_ns: now_ns,
@@ -229,13 +241,11 @@ impl Case {
             good_blocks,
             state: over.snapshot.map(|snapshot| snapshot.bytes),
             line: self.returned.extract_if(.., |line| line.incarnation == incarnation).next(),
-            done: None,
+            is_wanted: wanted.is_some(),
+            done: wanted,
             is_told: false,
             worker: over.worker,
         });
-        self.patient.care.known().deaths += 1;
-        let steps = self.succession.gone(incarnation, good_blocks, now_ns);
-        self.carry_out(steps, spares, now_ns);
     }
 
     fn begin_absence(&mut self, now_ns: u64) {
@@ -262,8 +272,14 @@ impl Case {
                 heir.worker = Some(Arc::clone(&prepared.worker));
                 heir.uncached = Some(prepared.uncached.clone());
                 let version = prepared.version;
-                let refused = prepared.refused.join("`, `");
+                let keys = prepared.refused.clone();
+                let refused = keys.join("`, `");
                 heir.prepared = Some(prepared);
+                let mut known = self.patient.care.known();
+                if known.parameters.version == version {
+                    known.parameters.take_back(|key| keys.iter().any(|refused| refused == key));
+                }
+                drop(known);
                 if !refused.is_empty() {
                     let name = &self.patient.name;
                     let text =
@@ -288,6 +304,10 @@ impl Case {
             return;
         }
         let Failed { why, remains, state } = failed;
+        if remains.is_some() {
+            // It was loaded: what nobody has accepted may be the reason.
+            self.forget(|_| true);
+        }
         let (when, is_known) = (Timestamp::now(), self.knows(&why));
         let failed = FailedStart { incarnation, when, why, is_known, remains, state, done: None };
         self.failed_starts.push(failed);
@@ -295,9 +315,12 @@ impl Case {
         self.carry_out(steps, spares, now_ns);
     }
 
-    fn caught_up(&mut self, incarnation: u32, result: Result<u64>, spares: &mut Spares, now_ns: u64) {
+    fn caught_up(&mut self, incarnation: u32, result: Result<CaughtUp>, spares: &mut Spares, now_ns: u64) {
         match result {
-            Ok(version) if self.succession.expects(incarnation) => {
+            Ok(CaughtUp { version, refused }) if self.succession.expects(incarnation) => {
+                if self.patient.care.known().parameters.version == version {
+                    self.forget(|key| refused.iter().any(|refused| refused == key));
+                }
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
             Ok(_) => {}
@@ -310,6 +333,17 @@ impl Case {
         }
     }
 
+    /// Parameters that were set while nobody played, and that the one who came does not take.
+    fn forget(&mut self, refused: impl Fn(&str) -> bool) {
+        let keys = self.patient.care.known().parameters.take_back(refused);
+        if !keys.is_empty() {
+            let (name, keys) = (&self.patient.name, keys.join("`, `"));
+            self.tell(format!(
+                "plugin {name} does not take `{keys}`, set while it was away: as before again"
+            ));
+        }
+    }
+
     /// It is ready if it has the parameters as they are now; otherwise it is given them first.
     fn ready_if_current(&mut self, incarnation: u32, version: u64, spares: &mut Spares, now_ns: u64) {
         let Some(worker) = self.heir.as_ref().and_then(|heir| heir.worker.clone()) else { return };
@@ -317,6 +351,7 @@ impl Case {
         if known.parameters.version == version {
             // From now on whoever sets a parameter gives it to both.
             known.twin = Some(worker);
+            known.parameters.confirm();
             drop(known);
             let steps = self.succession.ready(incarnation, now_ns);
             self.carry_out(steps, spares, now_ns);
@@ -395,8 +430,7 @@ impl Case {
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
-        let floods = self.patient.stats.counts().flooded - playing.floods_before;
-        let why = if floods >= FLOODS {
+        let why = if playing.floods.look(self.patient.stats.counts().flooded, now_ns) {
             Some(Because::Hostile("it woke the audio thread again and again for nothing".into()))
         } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
             let what = format!("{unfit} blocks in a row were not finite or far above full scale");
@@ -537,7 +571,7 @@ impl Case {
             worker,
             was: heir.was,
             good_before: counts.good,
-            floods_before: counts.flooded,
+            floods: Floods::from(counts.flooded),
             snapshot: heir.snapshot,
             abandoned: false,
         });
@@ -556,6 +590,10 @@ impl Case {
         if let Some(over) = self.playing.take_if(|playing| playing.incarnation == incarnation) {
             over.worker.abandon(Because::Unwanted);
             self.begin_absence(now_ns);
+            // It may have ended by itself before.
+            let good_blocks = self.good_since(over.good_before);
+            let done = "its user had it started again".to_owned();
+            self.bury(over, good_blocks, Some(done), now_ns);
         }
         if self.heir.take_if(|heir| heir.incarnation == incarnation).is_some() {
             self.patient.care.known().twin = None;
@@ -568,7 +606,7 @@ impl Case {
         self.is_over = true;
     }
 
-    /// Watches no more; workers that stand by end with this. Gives what is left to tell of deaths, which doesn't take
+    /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left to tell of deaths, which doesn't take
     /// long, and the threads that are on errands, which may.
     pub(super) fn close(mut self, reports: Option<&Path>) -> (Rest, Vec<JoinHandle<()>>) {
         self.stop();
@@ -576,9 +614,8 @@ impl Case {
         self.publish(reports, Obituary::has_ended);
         self.publish_failed_starts(reports);
         self.tell_afterwards();
-        self.patient.care.known().twin = None;
         let Self { mut obituaries, patient, spawner, tellings, errands, .. } = self;
-        obituaries.retain(|obituary| !obituary.is_told);
+        obituaries.retain(Obituary::is_news);
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
         let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
         let late = (!obituaries.is_empty()).then(|| Late { obituaries, patient, reports, teller, until });

@@ -9,7 +9,7 @@ use super::simulation;
 use super::snapshots::Snapshot;
 use super::{Notes, What};
 use crate::error::{Error, Kind, Result};
-use crate::plugin::care::Parameters;
+use crate::plugin::care::{Care, Parameters};
 use crate::plugin::line::Line;
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
@@ -49,6 +49,15 @@ pub(super) struct Prepared {
     /// The version of the parameters that it was given.
     pub(super) version: u64,
     /// Those that it did not take back.
+    pub(super) refused: Vec<String>,
+}
+
+/// Parameters that a worker has been given.
+#[derive(Debug)]
+pub(super) struct CaughtUp {
+    /// Their version.
+    pub(super) version: u64,
+    /// Those that it did not take, and nobody had before.
     pub(super) refused: Vec<String>,
 }
 
@@ -117,7 +126,7 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
     check_format(name, job.nature.kind, job.format, &configured).map_err(early)?;
     job.nature.keeps(name, &configured.refused).map_err(early)?;
     let restored =
-        job.snapshot.as_ref().map_or(Ok(()), |snapshot| restore(worker, snapshot, &job.parameters));
+        job.snapshot.as_ref().map_or(Ok(()), |snapshot| restore(worker, snapshot, || job.parameters.clone()));
     restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
     end.let_worker_spin(job.spec.spin);
     let uncached = end.uncached_blocks();
@@ -154,13 +163,20 @@ pub(super) fn catch_up(
             version: now.version,
         });
     }
-    run(notes, move |_| {
-        let given = now.list.iter().try_for_each(|(key, value)| match twin.set_parameter(key, value)? {
-            true => Ok(()),
-            false => Err(not_taken(twin.name(), key)),
-        });
-        What::CaughtUp { incarnation, result: given.map(|()| now.version) }
-    })
+    run(notes, move |_| What::CaughtUp { incarnation, result: give_all(&twin, &now) })
+}
+
+fn give_all(worker: &Worker, now: &Parameters) -> Result<CaughtUp> {
+    let mut refused = Vec::new();
+    for (key, value) in &now.list {
+        match worker.set_parameter(key, value) {
+            Ok(true) => {}
+            Ok(false) | Err(_) if now.is_presumed(key) && !worker.is_gone() => refused.push(key.clone()),
+            Ok(false) => return Err(not_taken(worker.name(), key)),
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(CaughtUp { version: now.version, refused })
 }
 
 /// Asks the plugin for its state.
@@ -181,7 +197,7 @@ pub(super) fn give(
     notes: Notes,
     twin: Arc<Worker>,
     snapshot: Snapshot,
-    now: Parameters,
+    care: Arc<Care>,
 ) -> Option<JoinHandle<()>> {
     #[cfg(test)]
     if simulation::time::is_on() {
@@ -191,16 +207,23 @@ pub(super) fn give(
             number: snapshot.number,
         });
     }
-    run(notes, move |_| What::Given { number: snapshot.number, result: restore(&twin, &snapshot, &now) })
+    let now = move || care.known().parameters.clone();
+    run(notes, move |_| What::Given { number: snapshot.number, result: restore(&twin, &snapshot, now) })
 }
 
-/// Gives a worker a state, and then what was set since that was saved, which it would undo.
-fn restore(worker: &Worker, snapshot: &Snapshot, now: &Parameters) -> Result<()> {
+/// Gives a worker a state, and then what was set since that was saved, which it would undo. Until nothing was set
+/// meanwhile: whoever sets a parameter gives it to a twin as well, and an older value must not come after it.
+fn restore(worker: &Worker, snapshot: &Snapshot, now: impl Fn() -> Parameters) -> Result<()> {
     worker.load_state(snapshot.bytes.to_vec())?;
-    if snapshot.version == now.version {
-        return Ok(());
+    let mut given = snapshot.version;
+    loop {
+        let now = now();
+        if now.version == given {
+            return Ok(());
+        }
+        now.list.iter().try_for_each(|(key, value)| worker.set_parameter(key, value).map(|_| ()))?;
+        given = now.version;
     }
-    now.list.iter().try_for_each(|(key, value)| worker.set_parameter(key, value).map(|_| ()))
 }
 
 /// By what a change of a file is seen, if it is there.

@@ -9,6 +9,7 @@ mod absence;
 mod case;
 mod errand;
 mod failed_start;
+mod floods;
 pub(crate) mod hang;
 mod joint;
 mod news;
@@ -31,7 +32,7 @@ use crate::plugin::{Nature, Place};
 use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
-use errand::{Mark, NotPrepared, Prepared};
+use errand::{CaughtUp, Mark, NotPrepared, Prepared};
 use joint::Joint;
 use obituary::Rest;
 use spares::Spares;
@@ -135,7 +136,7 @@ enum What {
     /// A twin has the parameters of this version.
     CaughtUp {
         incarnation: u32,
-        result: Result<u64>,
+        result: Result<CaughtUp>,
     },
     Saved {
         incarnation: u32,

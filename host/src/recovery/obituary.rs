@@ -36,6 +36,8 @@ pub(super) struct Obituary {
     /// The state that it was given.
     pub(super) state: Option<Arc<[u8]>>,
     pub(super) line: Option<Line>,
+    /// Its user wanted another one: it is no news that this one was ended, but that it ended otherwise is.
+    pub(super) is_wanted: bool,
     /// What was done, in words, once that is known.
     pub(super) done: Option<String>,
     /// It was told before its process had ended.
@@ -57,7 +59,22 @@ impl Obituary {
 
     /// Whether the kernel takes so long to let go of the process that it is told without that.
     pub(super) fn is_overdue(&self, now_ns: u64) -> bool {
-        !self.is_told && !self.has_ended() && now_ns.saturating_sub(self.at_ns) >= WAIT_NS
+        !self.is_told
+            && !self.has_ended()
+            && !self.is_as_wanted()
+            && now_ns.saturating_sub(self.at_ns) >= WAIT_NS
+    }
+
+    /// Whether it was ended, or is being ended, because its user wanted it.
+    pub(super) fn is_as_wanted(&self) -> bool {
+        let because =
+            self.worker.death().map_or_else(|| self.worker.because(), |death| death.because.clone());
+        self.is_wanted && because == Some(Because::Unwanted)
+    }
+
+    /// Whether something of it is to be told that has not been.
+    pub(super) fn is_news(&self) -> bool {
+        !self.is_told && !self.is_as_wanted()
     }
 
     /// How the worker ended, as far as that is known.
@@ -102,7 +119,7 @@ impl Obituary {
         reports: Option<&Path>,
         teller: Teller,
     ) -> Option<Telling> {
-        let death = self.worker.death()?;
+        let death = self.worker.death().filter(|_| !self.is_as_wanted())?;
         let done = self.done.clone().unwrap_or_else(nothing_done);
         let place = place(&death.stderr, &patient.spec.file).map(|place| format!(", {place}"));
         let then = if self.is_told { "the kernel has let go of it now" } else { &done };
@@ -172,7 +189,7 @@ impl Late {
         let Self { obituaries, patient, reports, teller, until } = self;
         let tell = |mut obituary: Obituary| {
             let left = until.saturating_duration_since(Instant::now());
-            if obituary.worker.wait_death(left).is_none() {
+            if obituary.worker.wait_death(left).is_none() && !obituary.is_as_wanted() {
                 obituary.tell_unended(&patient, &teller);
             }
             obituary.publish(&patient, reports.as_deref(), teller.clone())

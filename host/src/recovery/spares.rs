@@ -3,8 +3,8 @@
 //! Whoever needs one takes it, and another is made in its place. None is made before somebody may need it.
 
 use super::{Notes, errand};
-use crate::error::Result;
-use crate::supervisor::{Spare, Spawner};
+use crate::error::{Error, Result};
+use crate::supervisor::{Event, Spare, Spawner};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -28,6 +28,8 @@ struct Kept {
     is_coming: bool,
     not_before_ns: u64,
     failed: bool,
+    /// It has been told that there is none.
+    is_told: bool,
 }
 
 impl Spares {
@@ -43,6 +45,7 @@ impl Spares {
             is_coming: false,
             not_before_ns: 0,
             failed: false,
+            is_told: false,
         });
     }
 
@@ -57,6 +60,15 @@ impl Spares {
         if let Some(kept) = self.kept.get_mut(&python) {
             kept.is_coming = false;
             kept.failed = spare.is_err();
+            match &spare {
+                Ok(_) => kept.is_told = false,
+                Err(_) if kept.is_told => {}
+                Err(why) => {
+                    kept.is_told = true;
+                    let text = missing(&python, why);
+                    self.spawner.teller().tell(Event::Told { plugin: "".into(), text });
+                }
+            }
             kept.spare = spare.ok();
         }
     }
@@ -86,5 +98,43 @@ impl Spares {
         for errand in self.errands.drain(..) {
             let _ = errand.join();
         }
+    }
+}
+
+/// What is told when there is none, in one line.
+fn missing(python: &Path, why: &Error) -> String {
+    let why = why.to_string();
+    let why = why.lines().next().unwrap_or_default();
+    format!(
+        "no spare of {} stands by: {why}; until one does, a plugin that fails is replaced by a worker that is started \
+         from nothing, which takes longer",
+        python.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::supervisor::simulated::Stage;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_spare_that_can_not_be_made_is_told_once_until_there_was_one_again() {
+        let stage = Stage::new();
+        let notes = Notes { orders: channel().0, patient: 0 };
+        let mut spares = Spares::new(stage.spawner(), notes);
+        let python = PathBuf::from("/no/python3");
+        spares.keep(&python, Path::new("module"));
+        let fail = |spares: &mut Spares| {
+            spares.put(python.clone(), Err(Error::new(Kind::Interpreter, "it has no numpy")));
+            stage.told()
+        };
+        let told = fail(&mut spares);
+        let words = ["/no/python3", "it has no numpy", "from nothing"];
+        assert!(told.len() == 1 && words.iter().all(|word| told[0].contains(word)), "{told:?}");
+        assert_eq!(fail(&mut spares), [""; 0]);
+        spares.put(python.clone(), Ok(Box::new(stage.puppet().spare(python.clone()))));
+        assert_eq!(fail(&mut spares).len(), 1);
     }
 }

@@ -10,11 +10,11 @@ use super::process::Process;
 use super::spare::Spare;
 use super::spawner::Spawner;
 use super::{Because, Limits};
-use crate::plugin::worker::Held;
+use crate::plugin::worker::{Held, Origin, Worker};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::pwrite;
 use shared::control::Control;
-use shared::message::Hello;
+use shared::message::{Answer, Hello, Loaded, PluginKind};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,16 +57,21 @@ impl Stage {
     }
 
     pub(crate) fn puppet(&self) -> Puppet {
+        self.puppet_with_control().0
+    }
+
+    /// The same with its end of the socket.
+    pub(crate) fn puppet_with_control(&self) -> (Puppet, Control) {
         let stat = memfd_create("stat", MemfdFlags::CLOEXEC).unwrap();
         let process = Process::simulated(
             memfd_create("pidfd", MemfdFlags::CLOEXEC).unwrap(),
             stat.try_clone().unwrap(),
         );
-        let (control, _) = Control::pair().unwrap();
+        let (control, its) = Control::pair().unwrap();
         let link = Arc::new(Link::new("simulated".into(), process, control, self.bell.clone()));
         let puppet = Puppet { link, stat: Arc::new(stat) };
         puppet.say('S');
-        puppet
+        (puppet, its)
     }
 }
 
@@ -80,6 +85,28 @@ impl Puppet {
     pub(crate) fn spare(&self, python: PathBuf) -> Spare {
         let module = PathBuf::from("module");
         Spare::new(Held(Arc::clone(&self.link)), hello(), python, module, Limits::default())
+    }
+
+    /// The worker that it would be, with a plugin that keeps a state.
+    pub(crate) fn worker(&self) -> Worker {
+        let text = String::new;
+        let origin =
+            Origin { name: "p".into(), file: "p".into(), python: "python".into(), module: "m".into() };
+        let loaded = Loaded {
+            kind: PluginKind::Processor,
+            name: text(),
+            version: text(),
+            author: text(),
+            description: text(),
+            fail_closed: false,
+            keeps_state: true,
+        };
+        Worker::simulated(Held(Arc::clone(&self.link)), origin, hello(), loaded)
+    }
+
+    /// It has accepted the parameter that it was asked to take under this number.
+    pub(crate) fn accept(&self, id: u32) {
+        self.link.answered(id, Ok(Answer::Set { accepted: true }));
     }
 
     /// Whether the host has given it up.

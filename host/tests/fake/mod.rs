@@ -6,6 +6,7 @@
 use host::plugin::spec::PluginSpec;
 use host::supervisor::Limits;
 use rustix::process::{Signal, getpid, kill_process};
+use shared::clock::now_ns;
 use shared::control::{Control, Handles};
 use shared::layout::Layout;
 use shared::message::{
@@ -275,7 +276,8 @@ impl Player {
                 std::thread::spawn(move || {
                     let never = std::sync::atomic::AtomicBool::new(false);
                     while end.wait(u64::MAX / 2, &never) != Wake::Block {}
-                    (0..2).for_each(|_| end.answer(Status::Good, Stamps::default(), Notes::default()));
+                    let stamps = Stamps { left_ns: now_ns(), ..Stamps::default() };
+                    (0..2).for_each(|_| end.answer(Status::Good, stamps, Notes::default()));
                 });
             }
             _ => {}

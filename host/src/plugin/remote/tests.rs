@@ -84,7 +84,8 @@ impl Scene {
 }
 
 fn answer(worker: &mut WorkerEnd) {
-    worker.answer(Status::Good, Stamps::default(), Notes::default());
+    let stamps = Stamps { left_ns: now_ns(), ..Stamps::default() };
+    worker.answer(Status::Good, stamps, Notes::default());
 }
 
 #[test]
@@ -96,6 +97,22 @@ fn a_block_missed_before_a_move_is_looked_into_as_one_that_was_waited_for() {
     scene.process();
     let missed: Vec<_> = std::iter::from_fn(|| scene.misses.pop().ok()).collect();
     assert!(missed.len() > 5 && missed.iter().all(|miss| !miss.is_pipelined), "{missed:?}");
+}
+
+#[test]
+fn how_long_the_audio_thread_asks_to_wait_is_told_to_whoever_comes_behind() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    let asked = |scene: &Scene| scene.remote.figures.stats.take_asked_wait_ns();
+    let mut samples = [0.25; FRAMES];
+    // Until half of a block, of which a little has passed when it begins to wait.
+    let turn = Turn::new(now_ns(), 4_000_000);
+    scene.remote.process(&mut Block::new(&mut samples, FRAMES), &turn);
+    let asked_ns = asked(&scene);
+    assert!((1..=2_000_000).contains(&asked_ns), "{asked_ns}");
+    assert_eq!(asked(&scene), 0, "it is taken once");
+    scene.gone.store(true, Ordering::Relaxed);
+    scene.process();
+    assert_eq!(asked(&scene), 0, "nobody waits for the dead");
 }
 
 #[test]
@@ -125,6 +142,20 @@ fn a_late_answer_of_a_worker_that_died_since_is_looked_into() {
     scene.process();
     assert!(scene.depot.spent().is_some(), "its line has been given back");
     assert!(scene.misses.pop().unwrap().stamps.is_some());
+}
+
+#[test]
+fn an_answer_from_before_the_block_was_asked_for_is_a_lie() {
+    for mode in [Mode::SameBlock, Mode::Pipelined] {
+        let mut scene = Scene::new(PluginKind::Processor, mode, 8);
+        scene.play(10);
+        scene.process();
+        assert_eq!(scene.liar(), 0);
+        let earlier = Stamps { left_ns: now_ns() - 1_000_000_000, ..Stamps::default() };
+        scene.worker.answer(Status::Good, earlier, Notes::default());
+        scene.process();
+        assert_eq!(scene.liar(), 1, "{mode:?}");
+    }
 }
 
 #[test]

@@ -56,12 +56,10 @@ impl Case {
     /// Keeps a twin as the one that plays is. From now on this is the state that it has.
     pub(super) fn give(&mut self, snapshot: Snapshot) {
         let Some(heir) = &mut self.heir else { return };
-        let known = self.patient.care.known();
-        let (twin, now) = (known.twin.clone(), known.parameters.clone());
-        drop(known);
-        let Some(twin) = twin else { return };
+        let Some(twin) = self.patient.care.known().twin.clone() else { return };
         if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
-            let errand = errand::give(self.notes.clone(), twin, snapshot.clone(), now);
+            let errand =
+                errand::give(self.notes.clone(), twin, snapshot.clone(), Arc::clone(&self.patient.care));
             if errand.is_some() {
                 heir.snapshot = Some(snapshot);
                 self.saving.is_under_way = true;

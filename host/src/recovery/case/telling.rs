@@ -4,7 +4,7 @@
 
 use super::Case;
 use crate::error::Error;
-use crate::plugin::cause::{Cause, attribute};
+use crate::plugin::cause::Cause;
 use crate::recovery::obituary::Obituary;
 use crate::supervisor::Event;
 use std::path::Path;
@@ -15,6 +15,8 @@ use std::time::Instant;
 /// How many more late blocks are worth a line, and how often there is one at most.
 const TELL_LATE_BLOCKS: u64 = 10;
 const TELL_LATE_NS: u64 = 10_000_000_000;
+/// Ends that are remembered: late blocks are looked into soon after them.
+const ENDS: usize = 16;
 
 /// What has been told already.
 #[derive(Debug, Default)]
@@ -31,16 +33,18 @@ impl Case {
         let mut known = self.patient.care.known();
         known.times.drain();
         while let Ok(miss) = self.patient.misses.pop() {
-            match attribute(&miss) {
-                Cause::Dead => self.unanswered += 1,
+            match self.attribution.attribute(&miss) {
+                Cause::Dead => *self.unanswered.entry(miss.incarnation).or_default() += 1,
                 cause => known.causes.add(cause),
             }
         }
-        let is_known = self.obituaries.last().is_none_or(|last| last.is_told || last.has_ended());
-        if is_known && self.playing.as_ref().is_none_or(|playing| !playing.worker.is_gone()) {
-            let last = self.obituaries.last().and_then(Obituary::unanswered_cause);
-            self.last_end = last.unwrap_or(self.last_end);
-            (0..std::mem::take(&mut self.unanswered)).for_each(|_| known.causes.add(self.last_end));
+        for (incarnation, blocks) in std::mem::take(&mut self.unanswered) {
+            match self.unanswered_cause(incarnation) {
+                Some(cause) => (0..blocks).for_each(|_| known.causes.add(cause)),
+                None => {
+                    self.unanswered.insert(incarnation, blocks);
+                }
+            }
         }
         let late = self.patient.stats.counts().late;
         let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;
@@ -50,6 +54,20 @@ impl Case {
             (self.told.late, self.told.late_at_ns) = (late, now_ns.saturating_add(TELL_LATE_NS));
             self.tell(format!("plugin {} lost blocks, so far {causes}", self.patient.name));
         }
+    }
+
+    /// Why the last blocks of this incarnation were never answered, once that is known.
+    fn unanswered_cause(&self, incarnation: u32) -> Option<Cause> {
+        if let Some(obituary) = self.obituaries.iter().find(|obituary| obituary.incarnation == incarnation) {
+            return obituary.unanswered_cause();
+        }
+        // The audio thread may have let go of one, or taken over an heir, of whose end nobody has heard yet.
+        let plays = self.playing.as_ref().is_some_and(|playing| playing.incarnation == incarnation);
+        if plays || self.heir.as_ref().is_some_and(|heir| heir.incarnation == incarnation) {
+            return None;
+        }
+        let end = self.ends.iter().rev().find(|(ended, _)| *ended == incarnation);
+        Some(end.map_or(Cause::Dead, |(_, cause)| *cause))
     }
 
     /// Whether that is why it could not be started the last time.
@@ -101,7 +119,7 @@ impl Case {
         let now = Instant::now();
         self.tellings.retain(|telling| !telling.is_told(now));
         // What follows from a death is told after it.
-        if self.tellings.is_empty() && self.obituaries.iter().all(|obituary| obituary.is_told) {
+        if self.tellings.is_empty() && !self.obituaries.iter().any(Obituary::is_news) {
             self.publish_failed_starts(reports);
             self.tell_afterwards();
         }
@@ -115,7 +133,17 @@ impl Case {
 
     pub(super) fn publish(&mut self, reports: Option<&Path>, which: impl Fn(&Obituary) -> bool) {
         for obituary in self.obituaries.extract_if(.., |obituary| which(obituary)) {
-            self.patient.care.known().last_death = Some(obituary.how());
+            let cause = obituary.unanswered_cause().unwrap_or(Cause::Dead);
+            self.ends.push_back((obituary.incarnation, cause));
+            while self.ends.len() > ENDS {
+                self.ends.pop_front();
+            }
+            if !obituary.is_as_wanted() {
+                let mut known = self.patient.care.known();
+                known.last_death = Some(obituary.how());
+                // Others have been counted when they were gone.
+                known.deaths += u64::from(obituary.is_wanted);
+            }
             self.tellings.extend(obituary.publish(&self.patient, reports, self.spawner.teller()));
         }
     }

@@ -2,17 +2,17 @@
 
 use super::*;
 use crate::plugin::care::Care;
+use crate::plugin::cause::Miss;
 use crate::plugin::line::{Relief, queues};
 use crate::plugin::spec::{Mode, PluginSpec};
 use crate::plugin::uncached::Uncached;
-use crate::plugin::worker::{Held, Origin};
 use crate::plugin::{Nature, Place};
 use crate::recovery::Order;
-use crate::supervisor::simulated::{Puppet, Stage, hello};
-use crate::telemetry::plugin_figures;
+use crate::supervisor::simulated::{Puppet, Stage};
+use crate::telemetry::{Figures, plugin_figures};
 use shared::format::Format;
 use shared::layout::Layout;
-use shared::message::{Loaded, PluginKind};
+use shared::message::PluginKind;
 use shared::ring::{HostEnd, UncachedBlocks};
 use std::sync::mpsc::{Receiver, channel};
 
@@ -27,6 +27,8 @@ struct Scene {
     /// The first worker's line, which the audio thread has.
     line: Option<Line>,
     relief: Relief,
+    /// What the audio thread counts.
+    figures: Figures,
     orders: Receiver<Order>,
 }
 
@@ -37,7 +39,7 @@ impl Scene {
         let notes = Notes { orders: send, patient: 1 };
         let format = Format::new(1, 16, 48_000).unwrap();
         let first = stage.puppet();
-        let worker = worker(&first);
+        let worker = first.worker();
         let (figures, times, misses) = plugin_figures();
         let (relief, depot) = queues();
         let (line, uncached) = line_of(&worker, 1);
@@ -58,7 +60,7 @@ impl Scene {
         };
         let spares = Spares::new(stage.spawner(), notes.clone());
         let case = Case::open(patient, notes, stage.spawner(), 0);
-        Self { spares, case, first, line: Some(line), relief, orders, stage }
+        Self { spares, case, first, line: Some(line), relief, figures, orders, stage }
     }
 
     fn look(&mut self, now_ns: u64) {
@@ -79,28 +81,13 @@ impl Scene {
     /// Incarnation 2 has been made, with parameters of this version.
     fn prepare_second(&mut self, version: u64) -> Puppet {
         let puppet = self.stage.puppet();
-        let worker = worker(&puppet);
+        let worker = puppet.worker();
         let (line, uncached) = line_of(&worker, 2);
         let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
         let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
         self.case.hear(what, &mut self.spares, S);
         puppet
     }
-}
-
-fn worker(puppet: &Puppet) -> Worker {
-    let text = String::new;
-    let origin = Origin { name: "p".into(), file: "p".into(), python: "python".into(), module: "m".into() };
-    let loaded = Loaded {
-        kind: PluginKind::Processor,
-        name: text(),
-        version: text(),
-        author: text(),
-        description: text(),
-        fail_closed: false,
-        keeps_state: true,
-    };
-    Worker::simulated(Held(Arc::clone(&puppet.link)), origin, hello(), loaded)
 }
 
 fn line_of(worker: &Worker, incarnation: u32) -> (Line, UncachedBlocks) {
@@ -229,4 +216,88 @@ fn the_file_of_one_that_is_given_up_is_compared_with_what_it_was_when_it_was_rea
     assert!(scene.case.file.is_looked_at);
     assert!(!seen(&mut scene, 2) && seen(&mut scene, 3));
     assert!(!scene.case.succession.is_given_up(), "it is started again");
+}
+
+#[test]
+fn a_death_just_before_its_user_restarts_it_is_told_and_counted_and_the_end_of_a_healthy_one_is_not() {
+    for died in [true, false] {
+        let mut scene = Scene::new(Standby::None);
+        scene.look(S);
+        if died {
+            scene.first.say('Z');
+        }
+        // Its end is known to nobody yet.
+        scene.case.restart(&mut scene.spares, S);
+        scene.first.end();
+        scene.hear_ends(S);
+        scene.case.report(None, 2 * S);
+        let told = scene.stage.told();
+        let is_told = told.iter().any(|line| line.contains("killed by SIGKILL") && line.contains("its user"));
+        assert_eq!((is_told, told.len()), (died, usize::from(died)), "{told:?}");
+        assert_eq!(scene.case.patient.care.known().deaths, u64::from(died));
+    }
+}
+
+#[test]
+fn blocks_that_were_never_answered_are_counted_by_the_end_of_the_worker_that_owed_them() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    // The first hangs, its successor dies; both are known before anybody looks into what they owed.
+    let first = Arc::clone(&scene.case.playing.as_ref().unwrap().worker);
+    first.abandon(Because::Hung { for_ms: 250, stopped: false });
+    scene.first.end();
+    scene.hear_ends(S);
+    let second = scene.prepare_second(0);
+    second.end();
+    scene.case.hear(What::Gone { incarnation: 2 }, &mut scene.spares, S);
+    for incarnation in [1, 2, 2] {
+        scene.figures.miss(Miss { incarnation, ..Miss::default() });
+    }
+    scene.look(S);
+    let causes = scene.case.patient.care.known().causes;
+    assert_eq!((causes.hung, causes.dead), (1, 2));
+}
+
+#[test]
+fn waits_that_are_spoilt_now_and_then_are_no_reason_to_end_a_worker() {
+    let mut scene = Scene::new(Standby::None);
+    for hour in 1..5 {
+        scene.case.patient.stats.count_flooded();
+        scene.look(3600 * S * hour);
+    }
+    assert!(!scene.first.is_gone());
+    (0..3).for_each(|_| scene.case.patient.stats.count_flooded());
+    scene.look(3600 * S * 5);
+    assert!(scene.first.is_gone());
+}
+
+#[test]
+fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_before() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    scene.case.patient.care.known().parameters.set("gain", "1");
+    scene.first.end();
+    scene.hear_ends(S);
+    let care = Arc::clone(&scene.case.patient.care);
+    assert!(care.set_parameter("gain", "2", true).unwrap(), "nobody plays who could refuse it");
+    let puppet = scene.stage.puppet();
+    let worker = Arc::new(puppet.worker());
+    let (line, uncached) = line_of(&worker, 2);
+    let version = care.known().parameters.version;
+    let refused = vec!["gain".to_owned()];
+    let prepared = Prepared { worker, line, uncached, version, refused };
+    let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
+    scene.case.hear(what, &mut scene.spares, S);
+    assert_eq!(care.known().parameters.list, [("gain".to_owned(), "1".to_owned())]);
+    assert!(care.known().parameters.version > version, "it is given the one before");
+}
+
+#[test]
+fn what_follows_a_users_restart_is_told_though_the_kernel_keeps_the_old_process() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    scene.case.restart(&mut scene.spares, S);
+    scene.case.afterwards.push("it is back".to_owned());
+    scene.case.report(None, 2 * S);
+    assert_eq!(scene.stage.told(), ["it is back"]);
 }

@@ -72,6 +72,11 @@ impl Actor {
         idle && self.ring.as_ref().is_some_and(|ring| ring.end.is_requested())
     }
 
+    /// Whether blocks to come are slow or unfit of a fault that it had.
+    pub(super) fn is_at_fault(&self) -> bool {
+        self.lives && !self.doomed && self.slow + self.not_finite + self.too_loud > 0
+    }
+
     /// How long the block takes; `None` if it is never answered.
     pub(super) fn begin(&mut self, fault: Option<Fault>, block_ns: u64, rng: &mut Rng) -> Option<u64> {
         match fault {
@@ -144,8 +149,8 @@ impl Actor {
         let (next, any) = (ring.next, u32::try_from(rng.next() >> 32).unwrap());
         let (slot, word) = match rng.within(0, 5) {
             0 => (next, next.wrapping_add(slots)),
-            // No block so far ahead has been asked for, however many are under way.
-            1 => (next.wrapping_add(slots - 1), next.wrapping_add(slots - 1)),
+            // Asked for by now or not: what stands there is an older answer.
+            1 => (next.wrapping_add(1), next.wrapping_add(1)),
             2 => (next, next.wrapping_sub(2 * slots)),
             3 => (next.wrapping_sub(1), any),
             _ => (any, any),

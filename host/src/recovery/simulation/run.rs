@@ -234,6 +234,10 @@ impl Run {
     /// One that was moved to pipelined once is same-block again when it has been fast for long enough.
     fn come_back(&mut self) -> Result<(), String> {
         let block_ns = self.plot.format.block_ns();
+        // A fault that lasts for many blocks may be under way: pipelined, its blocks are good and it is slow all the same.
+        while self.world.borrow().is_at_fault(0) {
+            self.callback(true)?;
+        }
         let until_ns = now_ns() + (3010 * block_ns).max(4_000 * MS + 10 * block_ns);
         let progress = self.world.borrow().sides[0].stats.clone();
         let moves = || progress.progress().moves.load(Ordering::Relaxed);

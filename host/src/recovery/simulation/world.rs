@@ -1,7 +1,7 @@
 //! Everything but the audio thread: workers, the kernel and the supervisor's thread, simulated; and the real recovery
 //! thread's code. Things happen one after the other, each at its time.
 
-use super::super::errand::{Mark, NotPrepared, Prepared, Replacement, mark_of};
+use super::super::errand::{CaughtUp, Mark, NotPrepared, Prepared, Replacement, mark_of};
 use super::super::hang;
 use super::super::{Notes, Order, Patient, Watch, What};
 use super::actor::Actor;
@@ -218,6 +218,11 @@ impl World {
         self.watch.cases[&self.sides[plugin].id].succession().is_given_up()
     }
 
+    /// Whether a worker of this plugin has blocks before it that its last fault makes slow or unfit.
+    pub(super) fn is_at_fault(&self, plugin: usize) -> bool {
+        self.actors.iter().any(|actor| actor.plugin == Some(plugin) && actor.is_at_fault())
+    }
+
     // --- time ---
 
     /// Goes on until this time, or until it is `over`.
@@ -405,7 +410,8 @@ impl World {
             }
             Happening::Warm { notes, python, spare } => notes.send(What::Warm { python, spare: Ok(spare) }),
             Happening::CaughtUp { notes, incarnation, twin, version } => {
-                let result = if twin.is_gone() { Err(failed()) } else { Ok(version) };
+                let current = CaughtUp { version, refused: Vec::new() };
+                let result = if twin.is_gone() { Err(failed()) } else { Ok(current) };
                 notes.send(What::CaughtUp { incarnation, result });
             }
             Happening::Saved { notes, incarnation, worker } => {
