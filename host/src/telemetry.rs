@@ -6,6 +6,7 @@
 use crate::plugin::cause::Miss;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use shared::ring::Stamps;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -250,13 +251,28 @@ impl GuardNews {
     }
 }
 
-/// How long one block took.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
-    /// From handing over until the host saw the answer; in pipelined mode this includes the block's wait.
-    pub(crate) round_trip_ns: u64,
-    /// Within the plugin's own code, as the worker says.
-    pub(crate) plugin_ns: u64,
+/// When one block was where, in [`shared::clock::now_ns`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    /// The host began to hand it over.
+    pub asked_ns: u64,
+    /// It was written: the worker could see it.
+    pub written_ns: u64,
+    /// What the worker says: shown, never relied upon.
+    pub stamps: Stamps,
+    /// The host saw the answer; in pipelined mode the block's wait is in it.
+    pub noticed_ns: u64,
+}
+
+impl Passage {
+    fn round_trip_ns(&self) -> u64 {
+        self.noticed_ns.saturating_sub(self.asked_ns)
+    }
+
+    /// Within the plugin's own code.
+    fn plugin_ns(&self) -> u64 {
+        self.stamps.left_ns.saturating_sub(self.stamps.entered_ns)
+    }
 }
 
 /// Timings that can wait to be read: half a minute of 128-frame blocks at 48 kHz.
@@ -264,10 +280,10 @@ const TIMINGS: usize = 12_000;
 
 /// The audio thread's end.
 #[derive(Debug)]
-pub(crate) struct TimingWriter(rtrb::Producer<Timing>);
+pub(crate) struct TimingWriter(rtrb::Producer<Passage>);
 
 impl TimingWriter {
-    pub(crate) fn push(&mut self, timing: Timing) {
+    pub(crate) fn push(&mut self, timing: Passage) {
         // Full: nobody reads; the counters still count.
         let _ = self.0.push(timing);
     }
@@ -276,7 +292,9 @@ impl TimingWriter {
 /// The reader's end, with what it has read so far.
 #[derive(Debug)]
 pub struct PluginTimes {
-    timings: rtrb::Consumer<Timing>,
+    timings: rtrb::Consumer<Passage>,
+    /// Read and kept for who asks for them, as many as there is room for.
+    kept: Vec<Passage>,
     round_trip: Histogram<u64>,
     plugin: Histogram<u64>,
 }
@@ -298,9 +316,19 @@ impl PluginTimes {
     /// Reads what the audio thread has pushed since the last time.
     pub fn drain(&mut self) {
         while let Ok(timing) = self.timings.pop() {
-            self.round_trip.saturating_record(timing.round_trip_ns);
-            self.plugin.saturating_record(timing.plugin_ns);
+            self.round_trip.saturating_record(timing.round_trip_ns());
+            self.plugin.saturating_record(timing.plugin_ns());
+            if self.kept.len() < self.kept.capacity() {
+                self.kept.push(timing);
+            }
         }
+    }
+
+    /// The passages that were kept since the last time, oldest first; from now on this many are kept, the first ones
+    /// that come.
+    pub(crate) fn keep(&mut self, passages: usize) -> Vec<Passage> {
+        self.drain();
+        std::mem::replace(&mut self.kept, Vec::with_capacity(passages))
     }
 
     pub(crate) fn record_plugin(&mut self, plugin_ns: u64) {
@@ -355,6 +383,6 @@ pub(crate) fn plugin_figures() -> (Figures, PluginTimes, rtrb::Consumer<Miss>) {
     let (misses, missed) = rtrb::RingBuffer::new(MISSES);
     // Up to a minute with three digits: the bounds are constants that the histogram accepts.
     let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!());
-    let times = PluginTimes { timings, round_trip: histogram(), plugin: histogram() };
+    let times = PluginTimes { timings, kept: Vec::new(), round_trip: histogram(), plugin: histogram() };
     (Figures { stats: Arc::default(), timings: TimingWriter(writer), misses }, times, missed)
 }

@@ -12,7 +12,7 @@ use host::plugin::worker::Worker;
 use host::supervisor::{Because, Event, Limits, Supervisor};
 use shared::clock;
 use shared::format::Format;
-use shared::message::LogSource;
+use shared::message::{DRIVE_MAX, LogSource};
 use shared::ring::{HostEnd, Scrub, Status, Waited};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -283,4 +283,30 @@ fn a_plugin_that_is_abandoned_leaves_the_stacks_of_all_its_threads() {
         is_whole.then_some(stderr)
     });
     assert!(stacks.is_some());
+}
+
+#[test]
+fn a_plugin_that_drives_itself_gets_its_own_blocks_and_says_how_long_each_took() {
+    let methods = "
+    blocks = 0
+    def process_audio(self, buffer):
+        self.blocks += 1
+        buffer.data[:] += 1.0
+        return bool(buffer.data[0][0] < 3.0)
+    def get_parameter(self, key): return str(self.blocks)
+";
+    let stage = Stage::new(PATIENT);
+    let worker = stage.load_methods(methods);
+    let mut end = configure(&worker);
+    let refused = worker.drive(1, Duration::ZERO).unwrap_err();
+    assert!(refused.kind() == Kind::Plugin && refused.to_string().contains("doesn't run"), "{refused}");
+    worker.start().unwrap();
+    let times = worker.drive(100, Duration::ZERO).unwrap();
+    assert!(times.len() == 100 && !times.contains(&0), "{times:?}");
+    assert_eq!(worker.drive(4, Duration::from_millis(1)).unwrap().len(), 4);
+    assert_eq!(worker.drive(DRIVE_MAX + 1, Duration::ZERO).unwrap_err().kind(), Kind::Config);
+    assert_eq!(worker.get_parameter("").unwrap(), "104");
+    // The worker's own end has not moved: the host's next block is the next one.
+    assert_eq!(process(&worker, &mut end), Some((Status::Good, vec![2.0; 128])));
+    worker.shutdown().unwrap();
 }

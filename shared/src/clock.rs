@@ -2,6 +2,8 @@
 //!
 //! Stamps in segments and deadlines are of this clock, because a futex takes its absolute deadline from it.
 
+use rustix::io::Errno;
+use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Nanoseconds since some fixed point in the past.
@@ -24,4 +26,10 @@ pub fn timespec(ns: u64) -> Timespec {
         tv_sec: i64::try_from(ns / second).unwrap_or(i64::MAX),
         tv_nsec: i64::try_from(ns % second).unwrap_or(0),
     }
+}
+
+/// Sleeps until this moment of [`now_ns`]; not at all if it has passed.
+pub fn sleep_until(ns: u64) {
+    // A signal is no reason to wake.
+    while clock_nanosleep_absolute(ClockId::Monotonic, &timespec(ns)) == Err(Errno::INTR) {}
 }

@@ -17,6 +17,8 @@ pub const TEXT_MAX: usize = 16 * 1024;
 pub const STATE_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a state in each message but the last.
 pub const STATE_PART: usize = 48 * 1024;
+/// Blocks that a worker drives itself for one request, at most: their times have to fit a message.
+pub const DRIVE_MAX: u32 = 8000;
 
 /// First word of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +99,15 @@ pub enum Ask {
         /// More is to come.
         more: bool,
     },
+    /// Process this many blocks, at most [`DRIVE_MAX`], as if a host gave them, but without one: for measuring what
+    /// the plugin takes in its process alone. It has to run, and its blocks stay those that the host gave last.
+    /// Answered by [`Answer::Driven`].
+    Drive {
+        /// How many.
+        blocks: u32,
+        /// From the beginning of one to that of the next, in nanoseconds; 0 is one after the other.
+        every_ns: u64,
+    },
     /// Call `stop` if it runs, `shutdown`, say [`Answer::Goodbye`] and exit.
     Shutdown,
 }
@@ -139,6 +150,8 @@ pub enum Answer {
     Value(String),
     /// The plugin's state, or a part of it; `None` if it offers no `save_state`.
     State(Option<StatePart>),
+    /// How long each block took that the worker drove itself, in nanoseconds.
+    Driven(Vec<u32>),
     /// The last message.
     Goodbye,
 }
@@ -363,6 +376,13 @@ mod tests {
         let reply = Say::Reply(Reply { id: u32::MAX, body: Ok(answer) });
         assert_eq!(decode::<Say>(&encode(&reply).unwrap()).unwrap(), reply);
         assert!(encode(&Request { id: u32::MAX, body: Ask::LoadState { part, more: true } }).is_ok());
+    }
+
+    #[test]
+    fn the_times_of_all_blocks_that_can_be_driven_fit_a_message_however_long_they_were() {
+        let times = vec![u32::MAX; DRIVE_MAX as usize];
+        let reply = Say::Reply(Reply { id: u32::MAX, body: Ok(Answer::Driven(times)) });
+        assert_eq!(decode::<Say>(&encode(&reply).unwrap()).unwrap(), reply);
     }
 
     #[test]

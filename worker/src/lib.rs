@@ -7,11 +7,13 @@
 //! - [`instance`] calls the plugin through its life, and [`blocks`] for each block ([`plugin`] joins the two);
 //! - [`slots`] hands it shared memory as numpy arrays;
 //! - [`collector`] listens to the collector;
+//! - [`calls`] times bare calls, for `nda bench`;
 //! - [`failure`] puts exceptions into words.
 //!
 //! All that needs no Python (hand-off, requests, the loop) is in `worker-core`, where it is tested.
 
 mod blocks;
+mod calls;
 mod collector;
 mod failure;
 mod instance;
@@ -35,6 +37,8 @@ use worker_core::serve::serve;
 /// The module that `boot.py` loads.
 #[pymodule]
 mod nda_worker {
+    #[pymodule_export]
+    use super::calls::time_calls;
     #[pymodule_export]
     use super::main;
 }

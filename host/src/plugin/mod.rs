@@ -23,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::recovery::{Patient, Ward};
 use crate::report::PluginStatus;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{self, GuardNews, PluginStats};
+use crate::telemetry::{self, Counts, GuardNews, Passage, PluginStats};
 use care::Care;
 use conceal::Plan;
 use line::Line;
@@ -269,6 +269,18 @@ impl Plugin {
     /// Takes note of a block's time, for whoever drives the ring himself.
     pub(crate) fn time(&mut self, stamps: shared::ring::Stamps) {
         self.care.known().times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
+    }
+
+    /// When its blocks were where, of those that were kept since the last time; from now on this many are kept, the
+    /// first ones that come. For measuring: nothing is kept before the first call.
+    pub fn keep_passages(&self, passages: usize) -> Vec<Passage> {
+        self.care.known().times.keep(passages)
+    }
+
+    /// What became of its blocks, counted from the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.stats.counts()
     }
 
     /// What has happened to its blocks that the user has not been told yet, a line each.

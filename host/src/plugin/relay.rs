@@ -392,7 +392,7 @@ impl Relay {
         if at == span.last {
             stage.remote.take_last(asked, input_ns, block)?;
         } else {
-            stage.remote.pass_by(head, took_ns);
+            stage.remote.pass_by(asked, input_ns, head);
             stage.unheard_answer = Some(asked.seq);
         }
         if let Some(input) = input.filter(|_| !stage.has_heard) {

@@ -16,7 +16,7 @@ use crate::processor::{Processor, Seals, Turn};
 use crate::recovery::Neighbour;
 #[cfg(test)]
 use crate::recovery::simulation::time as simulation;
-use crate::telemetry::{Figures, Loss, PluginStats, Timing};
+use crate::telemetry::{Figures, Loss, Passage, PluginStats};
 use shared::format::Format;
 use shared::message::PluginKind;
 use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Status, Taken, Waited};
@@ -73,6 +73,7 @@ pub struct Remote {
 pub(super) struct Asked {
     pub(super) seq: u32,
     pub(super) at_ns: u64,
+    written_ns: u64,
 }
 
 /// A block that may still be answered.
@@ -249,7 +250,7 @@ impl Remote {
         let at_ns = now_ns();
         match publish(&mut line.end) {
             Ok(seq) => {
-                let asked = Asked { seq, at_ns };
+                let asked = Asked { seq, at_ns, written_ns: line.end.published_ns(seq) };
                 self.open.push_back(Open { asked, missed: None });
                 Ok(asked)
             }
@@ -297,7 +298,7 @@ impl Remote {
         if is_stale(asked, &head) {
             return Err(self.cut());
         }
-        time(&mut self.figures, now_ns().saturating_sub(input_ns), &head);
+        time(&mut self.figures, Asked { at_ns: input_ns, ..asked }, &head, now_ns());
         if head.status != Status::Good {
             return Err(Loss::Failed);
         }
@@ -426,8 +427,9 @@ impl Remote {
     }
 
     /// Its block is good and goes on to the next worker.
-    pub(super) fn pass_by(&mut self, head: &Taken, took_ns: u64) {
-        time(&mut self.figures, took_ns, head);
+    pub(super) fn pass_by(&mut self, asked: Asked, input_ns: u64, head: &Taken) {
+        // Nobody but the next worker waits for it.
+        time(&mut self.figures, Asked { at_ns: input_ns, ..asked }, head, head.stamps.left_ns);
         self.figures.stats.count_good();
     }
 
@@ -475,7 +477,7 @@ impl Remote {
                 self.look_into(missed, Some(&head));
             }
             if self.is_fed() {
-                time(&mut self.figures, now_ns().saturating_sub(asked.at_ns), &head);
+                time(&mut self.figures, asked, &head, now_ns());
                 match head.status {
                     Status::Good => self.figures.stats.count_good(),
                     Status::Failed | Status::Starved => self.figures.stats.count_lost(Loss::Failed),
@@ -576,13 +578,10 @@ fn is_stale(asked: Asked, head: &Taken) -> bool {
     head.stamps.left_ns < asked.at_ns
 }
 
-fn time(figures: &mut Figures, round_trip_ns: u64, head: &Taken) {
-    let stamps = head.stamps;
-    figures.timings.push(Timing {
-        round_trip_ns,
-        // The worker's own words: shown, never relied upon.
-        plugin_ns: stamps.left_ns.saturating_sub(stamps.entered_ns),
-    });
+/// Takes note of when a block was where.
+fn time(figures: &mut Figures, asked: Asked, head: &Taken, noticed_ns: u64) {
+    let (asked_ns, written_ns) = (asked.at_ns, asked.written_ns);
+    figures.timings.push(Passage { asked_ns, written_ns, stamps: head.stamps, noticed_ns });
 }
 
 /// A chain is dropped on a thread that may wait. A sink that is only a little behind gets what was handed over to

@@ -12,7 +12,9 @@ use crate::supervisor::link::{Hook, Link, NoAnswer, Query};
 use crate::supervisor::{Because, Condition, Death, Limits};
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
-use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, STATE_MAX, STATE_PART, StatePart};
+use shared::message::{
+    Answer, Ask, Configured, DRIVE_MAX, Failure, Hello, Loaded, STATE_MAX, STATE_PART, StatePart,
+};
 use shared::ring::HostEnd;
 use shared::segment::seal_written;
 use std::ops::Deref;
@@ -27,6 +29,9 @@ const SENTENCE_MAX: usize = 1000;
 
 /// How long a worker may take to be gone that said goodbye late.
 const GONE_WITHIN: Duration = Duration::from_millis(250);
+
+/// How long a worker may at least take for the blocks that it drives itself: it can't be known how long one takes.
+const DRIVE_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a worker was made of.
 #[derive(Debug)]
@@ -372,6 +377,30 @@ impl Worker {
         }
     }
 
+    /// Has the worker process blocks by itself, while nobody hands any over: what the plugin takes in its process
+    /// alone, with the same buffers and the same checks, but no hand-over. The times of its blocks, in nanoseconds.
+    ///
+    /// Each is the block that the host gave last, or silence. `every` is from the beginning of one to that of the
+    /// next; zero is one after the other. For measuring: the plugin can't tell these blocks from others.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for more than [`DRIVE_MAX`] blocks; [`Kind::Plugin`] if it is not started, fails a block,
+    /// hangs or crashes.
+    pub fn drive(&self, blocks: u32, every: Duration) -> Result<Vec<u32>> {
+        if blocks > DRIVE_MAX {
+            let what = format!("{blocks} blocks: at most {DRIVE_MAX} can be driven at a time");
+            return Err(Error::new(Kind::Config, what));
+        }
+        let stage = "driving itself";
+        let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        let limit = self.asker.limits.other.saturating_add(every.saturating_mul(blocks)).max(DRIVE_WITHIN);
+        let body = Ask::Drive { blocks, every_ns };
+        match self.asker.ask(body, limit, "still driving itself", stage)? {
+            Answer::Driven(times) if times.len() == blocks as usize => Ok(times),
+            other => Err(self.asker.wrong(&other, stage)),
+        }
+    }
+
     /// Asks the worker to go, and waits until it is gone: it says goodbye within two seconds, or is killed.
     ///
     /// # Errors
@@ -488,6 +517,7 @@ impl Asker {
             Answer::Set { .. } => "set",
             Answer::Value(_) => "a value",
             Answer::State(_) => "a state",
+            Answer::Driven(_) => "driven",
             Answer::Goodbye => "goodbye",
         };
         self.died(&self.link.fail(format!("it answered \"{kind}\" while {stage}")), stage)

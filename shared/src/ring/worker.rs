@@ -276,6 +276,12 @@ impl WorkerEnd {
         is_whole
     }
 
+    /// As [`WorkerEnd::begin`] for a block that nobody ordered, and that will not be answered: what the host gave last
+    /// in this slot, or silence. Only while the host hands nothing over.
+    pub fn begin_unordered(&mut self) {
+        self.copy_request();
+    }
+
     /// As [`WorkerEnd::begin`] for a plugin that takes no audio: the slot starts as silence.
     pub fn begin_silent(&mut self) {
         let to = self.reply.samples(self.next_index());

@@ -5,14 +5,14 @@
 
 use crate::denormals;
 use crate::inbox::{Inbox, Incoming};
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Processed};
 use crate::state::State;
 use crate::toll::{Collections, Passage, Toll};
 use shared::clock;
 use shared::control::{Control, ControlError, Handles};
 use shared::exit::Exit;
 use shared::layout::Layout;
-use shared::message::{Answer, Ask, Configured, Failure, Notice, PluginKind, Reply, Say, Stage};
+use shared::message::{Answer, Ask, Configured, DRIVE_MAX, Failure, Notice, PluginKind, Reply, Say, Stage};
 use shared::ring::{Notes, Stamps, Status, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -115,6 +115,41 @@ impl<P: Plugin> Server<'_, P> {
         self.tell();
     }
 
+    /// Has the plugin process a block that no host gave, if it runs.
+    fn process_unordered(&mut self) -> Option<Processed> {
+        let Phase::Running(end) = &mut self.phase else { return None };
+        if self.kind == PluginKind::Source {
+            end.begin_silent();
+        } else {
+            end.begin_unordered();
+        }
+        Some(self.plugin.process(end.next_index()))
+    }
+
+    /// Processes blocks that no host gave, and answers none of them. How long each took, in nanoseconds.
+    fn drive(&mut self, blocks: u32, every_ns: u64) -> Result<Vec<u32>, Failure> {
+        let mut times = Vec::with_capacity(blocks as usize);
+        let mut due_ns = clock::now_ns();
+        for i in 0..blocks {
+            if every_ns > 0 {
+                // Late by more than a period: go on from here, a burst would not be paced.
+                due_ns = due_ns.saturating_add(every_ns).max(clock::now_ns());
+                self.plugin.released(|| clock::sleep_until(due_ns));
+            }
+            let began_ns = clock::now_ns();
+            let done = self
+                .process_unordered()
+                .ok_or_else(|| failure(Stage::Block, "a plugin that doesn't run can't be driven"))?;
+            let took_ns = clock::now_ns() - began_ns;
+            if done.status != Status::Good {
+                return Err(failure(Stage::Block, &format!("block {i} of {blocks} failed")));
+            }
+            times.push(u32::try_from(took_ns).unwrap_or(u32::MAX));
+            self.tell();
+        }
+        Ok(times)
+    }
+
     /// Sends what the plugin has to say, as far as the socket has room.
     fn tell(&mut self) {
         while let Some(notice) = self.plugin.notice() {
@@ -197,6 +232,8 @@ impl<P: Plugin> Server<'_, P> {
                 self.loaded()?;
                 self.load_state(&part, more).map(|()| Answer::Done)
             }
+            Ask::Drive { blocks, .. } if blocks > DRIVE_MAX => return Err(Nonsense),
+            Ask::Drive { blocks, every_ns } => self.drive(blocks, every_ns).map(Answer::Driven),
             Ask::Shutdown => self.shutdown(),
         })
     }

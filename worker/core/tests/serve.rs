@@ -14,8 +14,8 @@ use shared::exit::Exit;
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::{
-    Answer, Ask, Configured, Failure, Loaded, Log, LogSource, Notice, PluginKind, Reply, Request, Say, Stage,
-    StatePart,
+    Answer, Ask, Configured, DRIVE_MAX, Failure, Loaded, Log, LogSource, Notice, PluginKind, Reply, Request,
+    Say, Stage, StatePart,
 };
 use shared::ring::{HostEnd, Scrub, SlotMemory, Status, Taken, Waited};
 use std::sync::atomic::AtomicBool;
@@ -411,6 +411,50 @@ fn an_answer_too_long_for_a_message_becomes_a_failure_that_says_so() {
 fn a_request_that_makes_no_sense_ends_the_worker() {
     let mut host = Host::new();
     host.send(Ask::GetParameter { key: "of nothing".into() });
+    drop(host.control);
+    assert_eq!(host.worker.join().unwrap().0, Exit::Protocol);
+}
+
+#[test]
+fn a_plugin_that_drives_itself_says_how_long_each_block_took_and_owes_the_host_nothing() {
+    let (mut host, mut end) = Host::running("negate");
+    assert_eq!(round(&mut end, 0.5).1, [-0.5; 128]);
+    let Ok(Answer::Driven(times)) = host.ask(Ask::Drive { blocks: 9, every_ns: 0 }) else {
+        panic!("not driven")
+    };
+    assert!(times.len() == 9 && !times.contains(&0), "{times:?}");
+    // Whatever slot it was in: the next block of the host's is the next one that is answered.
+    assert_eq!(round(&mut end, 0.75).1, [-0.75; 128]);
+    host.goodbye();
+}
+
+#[test]
+fn driven_blocks_keep_their_distance() {
+    let (mut host, _end) = Host::running("source");
+    let began_ns = clock::now_ns();
+    let driven = host.ask(Ask::Drive { blocks: 10, every_ns: 1_000_000 });
+    assert!(matches!(driven, Ok(Answer::Driven(times)) if times.len() == 10));
+    assert!(clock::now_ns() - began_ns >= 10_000_000);
+    host.goodbye();
+}
+
+#[test]
+fn a_block_that_fails_and_a_plugin_that_does_not_run_end_a_drive_with_a_failure() {
+    let (mut host, mut end) = Host::running("negate");
+    let ask = || Ask::Drive { blocks: 3, every_ns: 0 };
+    for _ in 0..SLOTS {
+        assert_eq!(round(&mut end, 2.0).0.status, Status::Failed);
+    }
+    assert_eq!(host.ask(ask()).unwrap_err().message, "block 0 of 3 failed");
+    assert_eq!(host.ask(Ask::Stop), Ok(Answer::Done));
+    assert!(host.ask(ask()).unwrap_err().message.contains("doesn't run"));
+    host.goodbye();
+}
+
+#[test]
+fn more_blocks_than_their_times_fit_a_message_end_the_worker() {
+    let (mut host, _end) = Host::running("negate");
+    host.send(Ask::Drive { blocks: DRIVE_MAX + 1, every_ns: 0 });
     drop(host.control);
     assert_eq!(host.worker.join().unwrap().0, Exit::Protocol);
 }
