@@ -2,7 +2,7 @@
 //!
 //! Nothing here is timed.
 
-pub mod bare;
+pub mod measure;
 pub mod report;
 
 use report::doubts::Reading;

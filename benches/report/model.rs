@@ -30,7 +30,7 @@ pub struct Run {
 }
 
 /// The machine that was measured on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Model of the processor.
     pub cpu: String,
@@ -163,6 +163,18 @@ pub struct Series {
     pub parts: Vec<Part>,
     /// The median of each turn: how much the turns differ.
     pub turns_p50_ns: Vec<u64>,
+    /// What a worker of an isolated one has in memory.
+    #[serde(default)]
+    pub memory: Option<Memory>,
+}
+
+/// What a process has in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// All its pages.
+    pub resident_bytes: u64,
+    /// Its own pages, and its share of those that it has in common with others.
+    pub proportional_bytes: u64,
 }
 
 /// A part of a block's time.

@@ -1,0 +1,58 @@
+//! Measuring for `nda bench`: fills in what [`crate::report::model`] describes.
+//!
+//! [`plan`] says which variants, [`turns`] gives each its turns. What has a turn: [`isolated`] (the host's own path,
+//! and the worker that drives itself), [`bare`] (the floor, and what else one might use) and [`in_python`]. [`place`]
+//! binds them to processors and makes the machine busy or keeps it awake; [`batch`] is the blocks of one turn, and
+//! [`parts`] says where their time went. [`plugins`] has the files. What is said about the figures is not here.
+
+pub mod bare;
+pub mod batch;
+pub mod in_python;
+pub mod isolated;
+pub mod parts;
+pub mod place;
+pub mod plan;
+pub mod plugins;
+pub mod turns;
+pub mod watchdog;
+
+use crate::Outcome;
+use crate::report::model::{Machine, Run, VERSION};
+use host::supervisor::Supervisor;
+use plan::{Wanted, plan};
+use plugins::Plugins;
+use std::time::Instant;
+use turns::{Field, TURNS};
+use watchdog::Watchdog;
+
+/// Measures what is wanted. `machine` is left for others to fill in, and of `doubts` only what could not be measured is
+/// there. `tell` hears what is going on.
+///
+/// # Errors
+/// If nothing is left to measure, or something that is to be measured does not start, or fails.
+pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Outcome<Run> {
+    let (began, clock) = (jiff::Timestamp::now().to_string(), Instant::now());
+    let watchdog = Watchdog::watch()?;
+    let (supervisor, _events) = Supervisor::new()?;
+    let mut field = Field::new(&supervisor, plugins)?;
+    let entries = plan(wanted);
+    tell(&format!("starting what {} variants need", entries.len()));
+    let entries = field.start(entries)?;
+    if entries.is_empty() {
+        return Err(format!("nothing to measure. {}", field.left_out.join(". ")).into());
+    }
+    let series = field.run(&entries, |turn| {
+        watchdog.pet();
+        tell(&format!("turn {} of {TURNS}, {} variants", turn + 1, entries.len()));
+    })?;
+    Ok(Run {
+        version: VERSION,
+        nda: env!("CARGO_PKG_VERSION").to_owned(),
+        began,
+        took_s: clock.elapsed().as_secs_f64(),
+        quick: wanted.quick,
+        machine: Machine::default(),
+        doubts: std::mem::take(&mut field.left_out),
+        series,
+    })
+}

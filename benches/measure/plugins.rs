@@ -1,0 +1,106 @@
+//! The plugins that are measured: the shipped ones, some made for a question, and the user's.
+//!
+//! The files are in this executable, so that it needs no source tree; they are written into a folder of their own.
+
+use crate::Outcome;
+use host::plugin::spec::PluginSpec;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Every shipped kind: source, sink, processors.
+pub const KINDS: [&str; 4] = ["sine_wave_source", "null_sink", "passthrough", "simple_gain"];
+/// Multiplies in place by a plain number: what pedalboard's gain is compared with.
+pub const IN_PLACE_GAIN: &str = "in_place_gain";
+/// Make 120 containers a block, beside no and a million objects that live on.
+pub const COLLECTOR: [&str; 2] = ["no_live_objects", "million_live_objects"];
+/// Has a thread that computes in pure Python without end.
+pub const SPINNING_THREAD: &str = "spinning_thread";
+
+/// The name under which a file is written, and what is in it.
+const FILES: [(&str, &str); 7] = [
+    ("sine_wave_source", include_str!("../../plugins_py/sine_wave_source.py")),
+    ("null_sink", include_str!("../../plugins_py/null_sink.py")),
+    ("passthrough", include_str!("../../plugins_py/examples/passthrough.py")),
+    ("simple_gain", include_str!("../../plugins_py/examples/simple_gain.py")),
+    ("in_place_gain", include_str!("../plugins/in_place_gain.py")),
+    ("live_objects", include_str!("../plugins/live_objects.py")),
+    ("spinning_thread", include_str!("../plugins/spinning_thread.py")),
+];
+const IN_PYTHON: &str = include_str!("in_python.py");
+
+/// The plugin that the user names.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its parameters.
+    pub set: Vec<(String, String)>,
+}
+
+/// The files, and what is set.
+#[derive(Debug)]
+pub struct Plugins {
+    folder: TempDir,
+    python: Option<PathBuf>,
+    own: Option<Own>,
+}
+
+impl Own {
+    /// What its series are called: its file without the ending.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+impl Plugins {
+    /// Writes the files. `python` is the interpreter, if one is wanted.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn write(python: Option<PathBuf>, own: Option<Own>) -> Outcome<Self> {
+        let folder = TempDir::with_prefix("nda-bench-")?;
+        for (name, text) in FILES {
+            std::fs::write(folder.path().join(format!("{name}.py")), text)?;
+        }
+        std::fs::write(folder.path().join("in_python_rows.py"), IN_PYTHON)?;
+        Ok(Self { folder, python, own })
+    }
+
+    /// The plugin of this name, with every default.
+    #[must_use]
+    pub fn spec(&self, name: &str) -> PluginSpec {
+        let mut spec = match &self.own {
+            Some(own) if own.name() == name => {
+                PluginSpec { set: own.set.clone(), ..PluginSpec::new(&own.file) }
+            }
+            _ => self.shipped(name),
+        };
+        spec.python.clone_from(&self.python);
+        spec
+    }
+
+    fn shipped(&self, name: &str) -> PluginSpec {
+        let file = |name: &str| PluginSpec::new(self.folder.path().join(format!("{name}.py")));
+        match name {
+            "no_live_objects" => file("live_objects").set("objects", "0"),
+            "million_live_objects" => file("live_objects").set("objects", "1000000"),
+            _ => file(name),
+        }
+    }
+
+    /// The script that measures in Python.
+    #[must_use]
+    pub fn in_python(&self) -> PathBuf {
+        self.folder.path().join("in_python_rows.py")
+    }
+
+    /// The interpreter that plugins are run by.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn python(&self) -> Outcome<PathBuf> {
+        let beside: &Path = &self.folder.path().join("passthrough.py");
+        Ok(host::plugin::interpreter::find(self.python.as_deref(), beside)?)
+    }
+}
