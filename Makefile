@@ -1,18 +1,18 @@
 # `make run` and `make test` do everything on a fresh Debian or Ubuntu machine with Rust and Python 3.10+.
 # Both first install what is missing and say what they install (.ci/setup).
 
-.PHONY: run test lint bench setup setup-tests build clean
+.PHONY: run test lint bench setup setup-bench setup-tests build clean
 
 run: setup build
 	@target/release/nda run examples/demo.toml
 
 build:
 	@echo "building; the first time takes some minutes"
-	@cargo build --release --locked -p host -p worker
+	@cargo build --release --locked -p host -p worker -p benches
 
 test: setup-tests
 	@echo "building; the first time takes some minutes"
-	@cargo build --locked -p host -p worker
+	@cargo build --locked -p host -p worker -p benches
 	cargo test --locked --workspace --exclude worker
 	cargo test --locked --release -p tests --test sweep
 	.venv/bin/python -m pytest -q plugins_py/tests
@@ -25,11 +25,15 @@ lint: setup-tests
 	.venv/bin/ruff format --check plugins_py
 	.venv/bin/ruff format --line-length 110 --check examples benches host
 
-bench: setup build
+bench: setup-bench build
 	cargo bench --locked -p benches
+	target/release/nda bench
 
 setup:
 	@.ci/setup
+
+setup-bench:
+	@.ci/setup bench
 
 setup-tests:
 	@.ci/setup tests

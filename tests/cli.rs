@@ -179,7 +179,7 @@ fn the_devices_are_listed_as_json_and_as_text_with_the_virtual_one() {
 
 #[test]
 fn every_command_has_help() {
-    for command in [&[][..], &["run"], &["render"], &["devices"], &["replay"], &["completions"]] {
+    for command in [&[][..], &["run"], &["render"], &["devices"], &["replay"], &["bench"], &["completions"]] {
         for flag in ["--help", "-h"] {
             let done = nda(command.iter().copied().chain([flag]));
             done.ended_with(0);

@@ -13,7 +13,7 @@ use benches::Outcome;
 use benches::measure::plan::words;
 use benches::measure::plugins::Plugins;
 use benches::measure::{self, bare};
-use benches::report::model::Run;
+use benches::report::model::{Figures, Run, Series};
 use clap::Parser;
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         eprintln!("nda: error: {error}");
-        ExitCode::FAILURE
+        // As `nda` itself ends.
+        error.downcast_ref::<host::error::Error>().map_or(1, |error| error.kind().exit_code()).into()
     })
 }
 
@@ -38,25 +39,17 @@ fn bench(args: &Args) -> Outcome<ExitCode> {
 
 /// Tells what was measured.
 fn report(args: &Args, run: &Run) -> Outcome<ExitCode> {
-    for series in &run.series {
-        let times = &series.times;
-        println!(
-            "{:100} {:6} {:9} {:9} {:9} {:9} {:4}",
-            words(&series.variant).join(" "),
-            times.count,
-            times.p50_ns,
-            times.p99_ns,
-            times.p999_ns,
-            times.max_ns,
-            series.missed
-        );
+    match args.json.as_deref() {
+        Some(file) if file == Path::new("-") => println!("{}", serde_json::to_string_pretty(run)?),
+        Some(file) => std::fs::write(file, serde_json::to_string_pretty(run)?)?,
+        None => run.series.iter().for_each(row),
     }
-    for doubt in &run.doubts {
-        println!("{doubt}");
-    }
-    if let Some(file) = &args.json {
-        let json = serde_json::to_string(run)?;
-        if file == Path::new("-") { println!("{json}") } else { std::fs::write(file, json)? }
-    }
+    run.doubts.iter().for_each(|doubt| eprintln!("warning: {doubt}"));
     Ok(ExitCode::SUCCESS)
+}
+
+fn row(series: &Series) {
+    let Figures { count, p50_ns, p99_ns, p999_ns, max_ns, .. } = series.times;
+    let words = words(&series.variant).join(" ");
+    println!("{words:100} {count:6} {p50_ns:9} {p99_ns:9} {p999_ns:9} {max_ns:9} {:4}", series.missed);
 }

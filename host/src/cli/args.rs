@@ -36,6 +36,7 @@ pub(super) enum Command {
     Devices(DevicesArgs),
     Faults(FaultsArgs),
     Replay(ReplayArgs),
+    Bench(BenchArgs),
     Completions(CompletionsArgs),
 }
 
@@ -184,6 +185,21 @@ pub(super) struct ReplayArgs {
     /// Print the list as JSON
     #[arg(long, conflicts_with = "report")]
     pub(super) json: bool,
+}
+
+/// Measure what isolation costs on this machine, and what a plugin takes
+///
+/// All words behind it, also --help, are for the program nda-bench, which stands beside this one.
+#[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Example:
+  nda bench --quick"
+)]
+pub(super) struct BenchArgs {
+    /// What nda-bench understands: see nda bench --help
+    #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) words: Vec<OsString>,
 }
 
 /// Print a script that completes nda's arguments in a shell
@@ -366,6 +382,14 @@ mod tests {
         for wrong in ["0", "-1", "nan", "inf", "1e300", "soon"] {
             told(&format!("nda run live.toml --for={wrong}"));
         }
+    }
+
+    #[test]
+    fn every_word_behind_bench_is_handed_on_as_it_is() {
+        let Command::Bench(args) = parsed("nda bench --quick a.py --set x=1 --help -- -h") else {
+            panic!("no")
+        };
+        assert_eq!(args.words, ["--quick", "a.py", "--set", "x=1", "--help", "--", "-h"]);
     }
 
     #[test]

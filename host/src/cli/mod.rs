@@ -5,6 +5,7 @@
 
 mod args;
 mod bar;
+mod bench;
 pub mod devices;
 mod echo;
 mod exit;
@@ -59,6 +60,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
         Command::Devices(args) => devices(&args, out),
         Command::Faults(args) => faults::faults(&args, out),
         Command::Replay(args) => replay::replay(&args, out),
+        Command::Bench(args) => bench::bench(&args).map(|never| match never {}),
         Command::Completions(args) => completions(&args, out),
     };
     done.unwrap_or_else(|error| told(&error, out))

@@ -1,0 +1,134 @@
+//! `nda bench` in short: what it says it measures is measured, and nothing is left behind. Times are not judged.
+//!
+//! Needs `cargo build -p benches` beside the program and the worker.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use tests::nda::{Done, Running, command};
+use tests::plugins::processor;
+use tests::workspace::{Folder, python};
+
+/// Runs it with so few blocks that it takes seconds.
+fn bench<'a>(words: impl IntoIterator<Item = &'a str>) -> Done {
+    let mut bench = command(["bench", "--blocks", "20", "--json", "-", "--python"]);
+    bench.arg(python()).args(words);
+    Running::start(bench).wait()
+}
+
+fn series(run: &Value) -> &[Value] {
+    run["series"].as_array().expect("series")
+}
+
+fn text<'a>(series: &'a Value, key: &str) -> &'a str {
+    series["variant"][key].as_str().expect("a word")
+}
+
+fn ns(figures: &Value, key: &str) -> f64 {
+    figures[key].as_f64().unwrap_or_else(|| panic!("{key} in {figures}"))
+}
+
+/// The figures of one series: as many blocks as were asked for, in an order that figures of times have.
+#[track_caller]
+fn assert_figures(series: &Value) {
+    let times = &series["times"];
+    assert_eq!(times["count"], 20, "{series}");
+    let rising = ["min_ns", "p50_ns", "p99_ns", "p999_ns", "max_ns"].map(|key| ns(times, key));
+    assert!(rising[0] > 0.0 && rising.is_sorted(), "{series}");
+    assert!((rising[0]..=rising[4]).contains(&ns(times, "mean_ns")), "{series}");
+    let counts = times["histogram"].as_array().expect("a histogram");
+    assert_eq!(counts.iter().map(|bucket| bucket[1].as_u64().unwrap_or(0)).sum::<u64>(), 20);
+    assert_eq!(series["turns_p50_ns"].as_array().map(Vec::len), Some(10), "{series}");
+}
+
+/// Names that shared memory has been given and not been rid of.
+fn names() -> BTreeSet<String> {
+    let folder = Path::new("/dev/shm").read_dir().into_iter().flatten().flatten();
+    let names = folder.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("shmem_")).collect()
+}
+
+#[test]
+fn plugins_and_what_they_are_compared_with_are_measured_in_one_run_and_leave_nothing_behind() {
+    let before = names();
+    let run = bench(["--only", "2x64"]).ended_with(0).json();
+    let what: BTreeSet<_> = series(&run).iter().map(|series| text(series, "what")).collect();
+    let expected = ["eventfd", "floor", "in-process", "isolated", "pipe", "raw-sync", "unix-socket"];
+    assert!(what.into_iter().eq(expected), "{run}");
+    for plugin in ["sine_wave_source", "null_sink", "passthrough", "simple_gain"] {
+        for what in ["isolated", "in-process"] {
+            for pace in ["back-to-back", "paced"] {
+                let is_it = |series: &&Value| {
+                    [text(series, "plugin"), text(series, "what"), text(series, "pace")]
+                        == [plugin, what, pace]
+                };
+                assert!(series(&run).iter().any(|series| is_it(&series)), "{plugin} {what} {pace} in {run}");
+            }
+        }
+    }
+    let floor = series(&run).iter().find(|series| text(series, "what") == "floor").expect("a floor");
+    for series in series(&run) {
+        assert_figures(series);
+        let ratio = ns(&series["times"], "p50_ns") / ns(&floor["times"], "p50_ns");
+        assert!(ratio.is_finite() && ratio > 0.0, "{series}");
+    }
+    assert_eq!(names(), before);
+}
+
+#[test]
+fn of_an_isolated_block_it_is_known_where_the_time_went_and_of_its_worker_what_it_has_in_memory() {
+    let only = ["--only", "isolated", "--only", "passthrough", "--only", "2x512", "--only", "parked"];
+    let run = bench(only.into_iter().chain(["--quick", "--only", "one-core", "--only", "back-to-back"]));
+    let run = run.ended_with(0).json();
+    let same_block = |n: u64| {
+        let is_it = |v: &Value| v["mode"] == "same-block" && v["chain"] == n;
+        series(&run).iter().find(|series| is_it(&series["variant"])).expect("a chain")
+    };
+    let one = same_block(1);
+    let parts = one["parts"].as_array().expect("parts");
+    let names: Vec<_> = parts.iter().map(|part| part["ends_with"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["written", "woken", "Python entered", "Python left", "noticed", "copied"]);
+    // The parts of each block add up to its time; their medians come near that.
+    let sum: f64 = parts.iter().map(|part| ns(part, "p50_ns")).sum();
+    assert!(sum > 0.0 && sum <= ns(&one["times"], "max_ns") * 2.0, "{one}");
+    assert!(one["memory"]["resident_bytes"].as_u64() > one["memory"]["proportional_bytes"].as_u64(), "{one}");
+    for chain in [2, 4, 8, 16] {
+        assert_figures(same_block(chain));
+        assert_eq!(same_block(chain)["parts"], Value::Array(Vec::new()));
+    }
+}
+
+#[test]
+fn calls_and_arithmetic_in_python_have_turns_with_the_others() {
+    for what in ["no-op", "plain-numpy"] {
+        let run = bench(["--quick", "--only", what]).ended_with(0).json();
+        assert_eq!(series(&run).len(), 1, "{run}");
+        assert_figures(&series(&run)[0]);
+    }
+}
+
+#[test]
+fn the_users_plugin_is_measured_with_its_parameters() {
+    let folder = Folder::new();
+    let body = "return True";
+    let plugin = processor(&folder, "mine", body);
+    let file = plugin.to_str().expect("UTF-8");
+    let run = bench([file, "--quick", "--only", "2x128", "--only", "back-to-back"]).ended_with(0).json();
+    let mine = series(&run).iter().filter(|series| text(series, "plugin") == "mine");
+    assert_eq!(mine.map(|series| text(series, "what")).collect::<Vec<_>>(), ["isolated", "in-process"]);
+    bench([file, "--set", "no=such", "--quick"]).ended_with(6).and_said("mine");
+}
+
+#[test]
+fn several_pipelines_at_once_have_the_blocks_of_all() {
+    let run = bench(["--only", "pipelines-3", "--only", "back-to-back"]).ended_with(0).json();
+    assert_eq!(series(&run).len(), 1, "{run}");
+    assert_eq!(series(&run)[0]["times"]["count"], 60);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    bench(["--only", "nothing"]).ended_with(1).and_said("nothing to measure");
+    bench(["--set", "x=1"]).ended_with(2).and_said("PLUGIN");
+    bench(["missing.py", "--quick"]).ended_with(3).and_said("missing.py");
+}
