@@ -9,6 +9,7 @@ each block.
 
 import gc
 import json
+import platform
 import sys
 import time
 from importlib.machinery import ExtensionFileLoader
@@ -95,7 +96,8 @@ def main():
     gc.collect()
     gc.freeze()
     gc.disable()
-    print(json.dumps({"pedalboard": pedalboard is not None}), flush=True)
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}"
+    print(json.dumps({"pedalboard": pedalboard is not None, "versions": versions}), flush=True)
     for line in sys.stdin:
         print(json.dumps(measured(worker, json.loads(line))), flush=True)
 

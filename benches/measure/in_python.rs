@@ -15,15 +15,17 @@ pub struct InPython {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// What else it can measure.
+    /// What it is, and what it can measure.
     pub can: Can,
 }
 
-/// What depends on packages.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// What depends on the interpreter.
+#[derive(Debug, Clone, Deserialize)]
 pub struct Can {
     /// pedalboard can be imported.
     pub pedalboard: bool,
+    /// The interpreter and its numpy.
+    pub versions: String,
 }
 
 impl InPython {

@@ -25,8 +25,7 @@ use std::time::Instant;
 use turns::{Field, TURNS};
 use watchdog::Watchdog;
 
-/// Measures what is wanted. `machine` is left for others to fill in, and of `doubts` only what could not be measured is
-/// there. `tell` hears what is going on.
+/// Measures what is wanted. Of the machine only the Python is filled in, and of the doubts what could not be measured. `tell` hears what is going on.
 ///
 /// # Errors
 /// If nothing is left to measure, or something that is to be measured does not start, or fails.
@@ -51,7 +50,7 @@ pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Ou
         began,
         took_s: clock.elapsed().as_secs_f64(),
         quick: wanted.quick,
-        machine: Machine::default(),
+        machine: Machine { python: field.versions()?, ..Machine::default() },
         doubts: std::mem::take(&mut field.left_out),
         series,
     })

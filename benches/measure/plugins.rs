@@ -12,7 +12,7 @@ pub const KINDS: [&str; 4] = ["sine_wave_source", "null_sink", "passthrough", "s
 /// Multiplies in place by a plain number: what pedalboard's gain is compared with.
 pub const IN_PLACE_GAIN: &str = "in_place_gain";
 /// Make 120 containers a block, beside no and a million objects that live on.
-pub const COLLECTOR: [&str; 2] = ["no_live_objects", "million_live_objects"];
+pub const COLLECTOR: [&str; 2] = ["containers", "containers_among_a_million"];
 /// Has a thread that computes in pure Python without end.
 pub const SPINNING_THREAD: &str = "spinning_thread";
 
@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 7] = [
     ("passthrough", include_str!("../../plugins_py/examples/passthrough.py")),
     ("simple_gain", include_str!("../../plugins_py/examples/simple_gain.py")),
     ("in_place_gain", include_str!("../plugins/in_place_gain.py")),
-    ("live_objects", include_str!("../plugins/live_objects.py")),
+    ("containers", include_str!("../plugins/containers.py")),
     ("spinning_thread", include_str!("../plugins/spinning_thread.py")),
 ];
 const IN_PYTHON: &str = include_str!("in_python.py");
@@ -83,8 +83,7 @@ impl Plugins {
     fn shipped(&self, name: &str) -> PluginSpec {
         let file = |name: &str| PluginSpec::new(self.folder.path().join(format!("{name}.py")));
         match name {
-            "no_live_objects" => file("live_objects").set("objects", "0"),
-            "million_live_objects" => file("live_objects").set("objects", "1000000"),
+            "containers_among_a_million" => file("containers").set("objects", "1000000"),
             _ => file(name),
         }
     }

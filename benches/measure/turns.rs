@@ -15,6 +15,7 @@ use crate::Outcome;
 use crate::report::model::{Cores, Figures, Pace, Series, Variant, What};
 use host::supervisor::Supervisor;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
 
 /// Turns of each variant.
 pub const TURNS: u32 = 10;
@@ -99,6 +100,14 @@ impl<'a> Field<'a> {
         Ok(Surroundings::missing(&self.processors, variant))
     }
 
+    /// The interpreter of the plugins and its numpy.
+    ///
+    /// # Errors
+    /// If it can't be asked.
+    pub fn versions(&mut self) -> Outcome<String> {
+        Ok(self.python()?.can.versions.clone())
+    }
+
     fn python(&mut self) -> Outcome<&mut InPython> {
         if self.python.is_none() {
             let module = host::supervisor::module::find()?;
@@ -120,9 +129,8 @@ impl<'a> Field<'a> {
                 self.python()?;
             }
             _ => {
-                let key = processes_of(variant);
-                if !self.bare.contains_key(&key) {
-                    self.bare.insert(key, Bare::start(variant)?);
+                if let Place::Vacant(place) = self.bare.entry(processes_of(variant)) {
+                    place.insert(Bare::start(variant)?);
                 }
             }
         }

@@ -1,9 +1,7 @@
-"""A gain in one numpy call: the least work that changes every sample. Parameter: ``gain``, any number; 1.0 unless set."""
+"""A gain in one numpy call: the least work that changes every sample.
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins_py"))
+Parameter: ``gain``, any number; 1.0 unless set.
+"""
 
 from base_plugin import AudioBuffer, AudioProcessorPlugin, PluginInfo, PluginType
 

@@ -1,10 +1,6 @@
 """Leaves the audio as it is, while a thread of its own computes in pure Python without end."""
 
-import sys
 import threading
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins_py"))
 
 from base_plugin import AudioBuffer, AudioProcessorPlugin, PluginInfo, PluginType
 
@@ -17,9 +13,7 @@ class SpinningThread(AudioProcessorPlugin):
         self._over = True
 
     def get_info(self) -> PluginInfo:
-        return PluginInfo(
-            "Spinning Thread", "1.0.0", "NDA contributors", "Never idle", PluginType.PROCESSOR
-        )
+        return PluginInfo("Spinning Thread", "1.0.0", "NDA contributors", "Never idle", PluginType.PROCESSOR)
 
     def start(self) -> bool:
         self._over = False

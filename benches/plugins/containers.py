@@ -3,27 +3,20 @@
 Parameter: ``objects``, how many live on; none unless set.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins_py"))
-
 from base_plugin import AudioBuffer, AudioProcessorPlugin, PluginInfo, PluginType
 
 CONTAINERS = 120
 
 
-class LiveObjects(AudioProcessorPlugin):
-    """120 containers a block; half of them refer to each other, and only the collector frees those."""
+class Containers(AudioProcessorPlugin):
+    """120 containers a block, in cycles that only the collector frees."""
 
     def __init__(self) -> None:
         super().__init__()
         self._alive: list[list[int]] = []
 
     def get_info(self) -> PluginInfo:
-        return PluginInfo(
-            "Live Objects", "1.0.0", "NDA contributors", "Makes garbage", PluginType.PROCESSOR
-        )
+        return PluginInfo("Containers", "1.0.0", "NDA contributors", "Makes garbage", PluginType.PROCESSOR)
 
     def set_parameter(self, key: str, value: str) -> bool:
         if key != "objects":
@@ -38,5 +31,5 @@ class LiveObjects(AudioProcessorPlugin):
         return True
 
 
-def create_plugin() -> LiveObjects:
-    return LiveObjects()
+def create_plugin() -> Containers:
+    return Containers()
