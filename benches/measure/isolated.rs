@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::report::model::{Memory, Mode, Variant, Waiting};
 use host::Format;
 use host::chain::Chain;
-use host::plugin::spec::{DEADLINE_MAX, Mode as SpecMode, PluginSpec, Standby};
+use host::plugin::spec::{DEADLINE_MAX, Mode as SpecMode, PluginSpec, Spin, Standby};
 use host::plugin::{Place, Plugin};
 use host::supervisor::Supervisor;
 use rustix::process::Pid;
@@ -22,6 +22,9 @@ use std::time::Duration;
 pub const RATE: u32 = 48_000;
 /// How long a pipelined worker has for a block that nobody waits for, where one block follows the other.
 const PIPELINED_GAP_NS: u64 = 100_000;
+/// How long a spinning side looks before it sleeps: longer than what it waits for takes, and much shorter than a period,
+/// since it has no turn for most of the time.
+pub const SPIN_NS: u32 = 200_000;
 /// A plugin under test may take as long as it does.
 const HANG_AFTER: Duration = Duration::from_secs(60);
 
@@ -131,30 +134,21 @@ fn asked(spec: PluginSpec, variant: &Variant) -> PluginSpec {
         Mode::SameBlock => SpecMode::SameBlock,
         Mode::Pipelined => SpecMode::Pipelined,
     };
-    waits(
-        variant.waiting,
-        PluginSpec {
-            mode: Some(mode),
-            deadline: DEADLINE_MAX,
-            adapt: false,
-            restart: false,
-            standby: Standby::None,
-            hang_after: Some(HANG_AFTER),
-            snapshot_every: Duration::ZERO,
-            ..spec
-        },
-    )
-}
-
-/// Whether this host can have its plugins waited for so.
-#[must_use]
-pub fn can_wait(waiting: Waiting) -> bool {
-    waiting == Waiting::Parked
-}
-
-/// How the audio thread and the worker wait for each other.
-fn waits(_waiting: Waiting, spec: PluginSpec) -> PluginSpec {
-    spec
+    let spin = match variant.waiting {
+        Waiting::Parked => Spin::Off,
+        Waiting::Spinning => Spin::For(SPIN_NS),
+    };
+    PluginSpec {
+        mode: Some(mode),
+        spin,
+        deadline: DEADLINE_MAX,
+        adapt: false,
+        restart: false,
+        standby: Standby::None,
+        hang_after: Some(HANG_AFTER),
+        snapshot_every: Duration::ZERO,
+        ..spec
+    }
 }
 
 /// A number of kB behind a key.

@@ -90,9 +90,6 @@ impl<'a> Field<'a> {
     }
 
     fn missing(&mut self, variant: &Variant) -> Outcome<Option<String>> {
-        if variant.what == What::Isolated && !isolated::can_wait(variant.waiting) {
-            return Ok(Some(format!("plugins that are waited for {}", words(variant)[4])));
-        }
         if variant.what == What::Pedalboard && !self.python()?.can.pedalboard {
             let how = "install what benches/requirements.txt names (.ci/setup bench)";
             return Ok(Some(format!("pedalboard, which this Python can't import: {how}")));

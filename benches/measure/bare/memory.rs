@@ -6,6 +6,7 @@
 // Memory is mapped here; what is handed out holds nothing but atomics.
 #![allow(unsafe_code)]
 
+use crate::measure::isolated::SPIN_NS;
 use rustix::fs::{self, MemfdFlags};
 use rustix::io::{Errno, Result};
 use rustix::mm::{self, MapFlags, ProtFlags};
@@ -19,10 +20,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub const BELLS: usize = 32;
 /// Whoever hears nothing for so long is on its own.
 const PATIENCE_NS: u64 = 10_000_000_000;
-/// A spinning side looks so often before it looks at the clock, and goes to sleep after so long: it may be that it
-/// has no turn for a while.
+/// A spinning side looks so often before it looks at the clock.
 const LOOKS: u32 = 256;
-const SPIN_NS: u64 = 2_000_000;
 
 /// The bells and the block.
 #[derive(Debug, Clone, Copy)]
@@ -162,7 +161,7 @@ impl Bell {
     }
 
     fn spin(&self, turn: u32) -> bool {
-        let until_ns = now_ns() + SPIN_NS;
+        let until_ns = now_ns() + u64::from(SPIN_NS);
         loop {
             for _ in 0..LOOKS {
                 if self.has_rung(turn) {
