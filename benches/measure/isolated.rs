@@ -80,17 +80,16 @@ impl Pipeline {
     /// If a worker has died, or a block that should be left alone is not.
     pub fn turn(&mut self, turn: &Turn) -> Outcome<Batch> {
         let every_ns = if self.is_pipelined { turn.every_ns.max(PIPELINED_GAP_NS) } else { turn.every_ns };
-        let turn = Turn { every_ns, ..*turn };
-        let lost_before = self.lost();
-        for plugin in &self.plugins {
-            plugin.keep_passages((turn.warm_up + turn.blocks) as usize);
-        }
         let (chain, sent) = (&mut self.chain, &self.sent);
-        let (spans, last) = turn.run(sent, |samples| {
+        let mut block = |samples: &mut [f32]| {
             chain.process(samples);
             Ok(())
-        })?;
-        let lost = self.lost() - lost_before;
+        };
+        Turn { blocks: turn.warm_up, warm_up: 0, every_ns }.run(sent, &mut block)?;
+        let lost_before = lost(&self.plugins);
+        self.plugins.iter().for_each(|plugin| drop(plugin.keep_passages(turn.blocks as usize)));
+        let (spans, last) = Turn { blocks: turn.blocks, warm_up: 0, every_ns }.run(sent, block)?;
+        let lost = (lost(&self.plugins) - lost_before).min(u64::from(turn.blocks));
         if let Some(dead) = self.plugins.iter().find(|plugin| plugin.is_dead()) {
             return Err(format!("the worker of {} has ended while it was measured", dead.name()).into());
         }
@@ -122,10 +121,11 @@ impl Pipeline {
         let rollup = std::fs::read_to_string(rollup).ok()?;
         Some(Memory { resident_bytes: bytes(&rollup, "Rss:")?, proportional_bytes: bytes(&rollup, "Pss:")? })
     }
+}
 
-    fn lost(&self) -> u64 {
-        self.plugins.iter().map(|plugin| plugin.counts().lost()).sum()
-    }
+/// Blocks that the host gave up; a block that several plugins lost counts for each.
+fn lost(plugins: &[Plugin]) -> u64 {
+    plugins.iter().map(|plugin| plugin.counts().lost()).sum()
 }
 
 /// The plugin as a variant has it: never moved, replaced or looked after while it is measured.
