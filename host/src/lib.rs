@@ -54,6 +54,7 @@ pub mod pipeline;
 pub mod plugin;
 pub mod processor;
 pub mod reblock;
+pub mod realtime;
 mod recovery;
 pub mod render;
 pub mod report;

@@ -6,6 +6,7 @@
 use crate::plugin::cause::Causes;
 use crate::telemetry::{Counts, Percentiles};
 use serde::Serialize;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// One pipeline, now or at its end.
@@ -19,6 +20,10 @@ pub struct PipelineStatus {
     pub sink: String,
     /// What paces it, in words: a device and its buffer.
     pub clock: String,
+    /// The processor cores that its audio thread and its workers share; none, if they use all.
+    pub cores: Vec<usize>,
+    /// The real-time priority (SCHED_FIFO) that its audio thread has, once it has played.
+    pub fifo: Option<u8>,
     /// Frames per second.
     pub rate: u32,
     /// Channels per frame.
@@ -53,6 +58,21 @@ impl PipelineStatus {
     pub fn seconds(&self) -> f64 {
         self.frames as f64 / f64::from(self.rate)
     }
+}
+
+/// What real-time pipelines get of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RealTimeStatus {
+    /// The real-time priority (SCHED_FIFO) of audio threads; `None` is an ordinary one.
+    pub audio_fifo: Option<u8>,
+    /// The nice value of workers that play.
+    pub worker_nice: i32,
+    /// Whether those go before other programs.
+    pub workers_ahead: bool,
+    /// Whether processors are kept from sleeping deeply: `held off` or `as usual`.
+    pub idle_states: &'static str,
+    /// Why they are not, if they were to be.
+    pub refusal: Option<String>,
 }
 
 /// What a pipeline adds between source and sink.
@@ -140,6 +160,8 @@ pub struct RunReport {
     pub ended_by: EndedBy,
     /// How long it ran, in seconds of the clock on the wall.
     pub seconds: f64,
+    /// What they got of the machine; `None` if none was open.
+    pub real_time: Option<RealTimeStatus>,
     /// Each pipeline at its end; none if the run was interrupted before it began.
     pub pipelines: Vec<PipelineStatus>,
     /// What happened, a line each, oldest first; at most the last thousand.
@@ -207,6 +229,41 @@ impl RenderReport {
     #[must_use]
     pub fn has_failures(&self) -> bool {
         !self.unwilling.is_empty() || self.plugins.iter().any(|p| p.counts.lost() > 0)
+    }
+}
+
+/// In a line: what there is, and what is missing, with how to get it.
+impl fmt::Display for RealTimeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.audio_fifo {
+            Some(priority) => write!(f, "real time: audio threads FIFO {priority}")?,
+            None => f.write_str("real time: audio threads at ordinary priority")?,
+        }
+        let nice = self.worker_nice;
+        write!(f, ", workers in slices of 0.1 ms at nice {nice}, idle states {}", self.idle_states)?;
+        let missing = self.missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        write!(f, "; to get more: {}; join the group audio and log in again", missing.join(", "))
+    }
+}
+
+impl RealTimeStatus {
+    /// What would have to be written where.
+    fn missing(&self) -> Vec<String> {
+        let limits = [("rtprio 95", self.audio_fifo.is_some()), ("nice -20", self.workers_ahead)];
+        let limits: Vec<_> =
+            limits.iter().filter(|(_, is)| !is).map(|(limit, _)| format!("\"@audio - {limit}\"")).collect();
+        let mut missing = Vec::new();
+        if !limits.is_empty() {
+            missing.push(format!("{} into /etc/security/limits.d/audio.conf", limits.join(" and ")));
+        }
+        if let Some(why) = &self.refusal {
+            let rule = "KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\"";
+            missing.push(format!("{rule} into /etc/udev/rules.d/99-audio.rules ({why})"));
+        }
+        missing
     }
 }
 

@@ -158,11 +158,6 @@ impl Worker {
         self.asker.link.gone().load(Ordering::Acquire)
     }
 
-    /// Lets one that was [started gently](crate::supervisor::Spawner::spawn_gently) go as any other from now on.
-    pub fn step_forward(&self) {
-        self.asker.link.step_forward();
-    }
-
     /// The worker module that it loaded.
     pub(crate) fn module(&self) -> &Path {
         &self.asker.origin.module
@@ -281,7 +276,9 @@ impl Worker {
     /// # Errors
     /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
     pub fn start(&self) -> Result<()> {
-        self.asker.done(Ask::Start, self.asker.limits.start, "still starting", "starting")
+        self.asker.done(Ask::Start, self.asker.limits.start, "still starting", "starting")?;
+        self.asker.link.play();
+        Ok(())
     }
 
     /// Calls the plugin's `stop`, after the block that it is at. It can be started again.

@@ -101,7 +101,6 @@ fn make(
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
     match equip(&worker, &job) {
         Ok((line, uncached, refused)) => {
-            worker.step_forward();
             let version = job.parameters.version;
             Ok(Prepared { worker: Arc::new(worker), line, uncached, version, refused })
         }

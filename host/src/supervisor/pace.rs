@@ -1,37 +1,75 @@
-//! Workers that nobody waits for yet step back: while a spare or a twin imports numpy and its plugin, those that
-//! play go first.
+//! How workers go: those that play first, those that are being started last.
 //!
-//! For the supervisor. Only where the priority can be raised again afterwards (as root, or with `RLIMIT_NICE`): that
-//! is tried once, on a process of the host's own that it matters little to. Elsewhere all start at full speed.
+//! For the supervisor. A worker that starts imports numpy and its plugin, which takes a core for 100 ms and more. It
+//! has long slices and nobody makes room for it when it wakes up, so that one that plays gets its turn at once, on the
+//! same core too; that needs no rights. One that nobody waits for yet also has a small share, where that can be raised
+//! again afterwards (as root, or with `RLIMIT_NICE`): that is tried once, on a process of the host's own that it
+//! matters little to. The thread that plays has the shortest slices there are, and where that is allowed a larger
+//! share; a plugin's own threads and processes have neither.
 
-use rustix::process::{Pid, getpriority_process, setpriority_process};
-use std::fs::read_dir;
+use crate::realtime::placement::threads;
+use crate::realtime::priority::{AHEAD, fair, own_nice};
+use rustix::process::{Pid, Resource, Rlimit, getpriority_process, prlimit, setpriority_process};
+use shared::schedule::{self, Policy, Schedule};
 
-/// How far back: a tenth of a processor that others want.
-const NICE: i32 = 10;
+/// How far back one is that nobody waits for: a tenth of a processor that others want.
+const BACK: i32 = 10;
+/// The longest slice that the kernel gives.
+const LONG_NS: u64 = 100_000_000;
 
-/// The priority that a process had before it stepped back.
+/// How workers of this host go that are as any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Before(i32);
-
-/// Whether whoever steps back can step forward again.
-pub(super) fn is_reversible(pid: Pid) -> bool {
-    step_back(pid).is_some_and(|before| setpriority_process(Some(pid), before.0).is_ok())
+pub(super) struct Pace {
+    nice: i32,
+    can_return: bool,
 }
 
-/// Lets a process go after others that has one thread yet; those that it starts do the same.
-pub(super) fn step_back(pid: Pid) -> Option<Before> {
-    let before = getpriority_process(Some(pid)).ok()?;
-    setpriority_process(Some(pid), before.saturating_add(NICE)).ok()?;
-    Some(Before(before))
-}
-
-/// Lets all threads of a process go as before. One that has ended has none.
-pub(super) fn step_forward(pid: Pid, before: Before) {
-    let threads = read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    for thread in threads.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)) {
-        let _ = setpriority_process(Some(thread), before.0);
+impl Pace {
+    /// As the calling thread goes.
+    pub(super) fn of_the_host() -> Self {
+        Self { nice: own_nice(), can_return: false }
     }
+
+    /// Whether whoever steps back can step forward again, tried on this process.
+    pub(super) fn try_to_return(&mut self, pid: Pid) {
+        let Ok(before) = getpriority_process(Some(pid)) else { return };
+        let back = setpriority_process(Some(pid), before.saturating_add(BACK));
+        self.can_return = back.is_ok() && setpriority_process(Some(pid), before).is_ok();
+    }
+
+    /// A worker just started, which has one thread yet. Its plugin can't make itself a real-time one, unless by the
+    /// rights of root.
+    pub(super) fn begin(self, pid: Pid, gently: bool) {
+        let back = if gently && self.can_return { BACK } else { 0 };
+        let nice = self.nice.saturating_add(back).min(19);
+        let begins = Schedule { policy: Policy::Batch, nice, slice_ns: LONG_NS, reset_on_fork: false };
+        let _ = schedule::set(Some(pid), &begins);
+        let _ = prlimit(Some(pid), Resource::Rtprio, Rlimit { current: Some(0), maximum: Some(0) });
+    }
+
+    /// One that nobody waited for, and that is ready: it has its share.
+    pub(super) fn step_forward(self, pid: Pid) {
+        each_thread(pid, |thread| {
+            let _ = setpriority_process(Some(thread), self.nice);
+        });
+    }
+
+    /// One that plays, or may at any time.
+    pub(super) fn play(self, pid: Pid) {
+        let others = Schedule { policy: Policy::Other, nice: self.nice, slice_ns: 0, reset_on_fork: false };
+        each_thread(pid, |thread| {
+            if thread != pid {
+                let _ = schedule::set(Some(thread), &others);
+            } else if schedule::set(Some(pid), &fair(self.nice.saturating_sub(AHEAD))).is_err() {
+                let _ = schedule::set(Some(pid), &fair(self.nice));
+            }
+        });
+    }
+}
+
+/// All threads of a process. One that has ended has none.
+fn each_thread(pid: Pid, act: impl Fn(Pid)) {
+    threads(pid).into_iter().filter_map(Pid::from_raw).for_each(act);
 }
 
 #[cfg(test)]
@@ -41,21 +79,24 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn who_steps_back_and_forward_is_where_it_was() {
+    fn who_begins_steps_forward_and_plays_is_where_it_was_or_ahead() {
         let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid::from_child(&sleeper);
-        let nice = || getpriority_process(Some(pid)).unwrap();
-        let at_first = nice();
-        let is_reversible = is_reversible(pid);
-        if is_reversible {
-            assert_eq!(nice(), at_first);
-            let before = step_back(pid).unwrap();
-            assert_eq!(nice(), (at_first + NICE).min(19));
-            step_forward(pid, before);
-            assert_eq!(nice(), at_first);
+        let now = || schedule::get(Some(pid)).unwrap();
+        let mut pace = Pace::of_the_host();
+        pace.try_to_return(pid);
+        if pace.can_return {
+            assert_eq!(now().nice, pace.nice);
         } else {
-            assert!(nice() > at_first, "it stepped back and could not return");
+            pace.nice = now().nice;
         }
+        pace.begin(pid, true);
+        let back = if pace.can_return { BACK } else { 0 };
+        assert_eq!((now().policy, now().nice), (Policy::Batch, (pace.nice + back).min(19)));
+        pace.step_forward(pid);
+        assert_eq!((now().policy, now().nice), (Policy::Batch, pace.nice));
+        pace.play(pid);
+        assert!(now().policy == Policy::Other && now().nice <= pace.nice && now().reset_on_fork, "{:?}", now());
         kill_process(pid, Signal::KILL).unwrap();
         sleeper.wait().unwrap();
     }
