@@ -277,8 +277,26 @@ impl Worker {
     /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
     pub fn start(&self) -> Result<()> {
         self.asker.done(Ask::Start, self.asker.limits.start, "still starting", "starting")?;
-        self.asker.link.play();
+        self.go_on();
         Ok(())
+    }
+
+    /// Lets it go before others, as one that plays or may at any time does.
+    pub(crate) fn go_on(&self) {
+        self.asker.link.play();
+    }
+
+    /// Lets it go as others do, until it [goes on](Self::go_on).
+    pub(crate) fn give_way(&self) {
+        self.asker.link.give_way();
+    }
+
+    /// Has something done by one that stands by, which gives way meanwhile to the one that plays.
+    pub(crate) fn aside<T>(&self, deed: impl FnOnce(&Self) -> T) -> T {
+        self.give_way();
+        let done = deed(self);
+        self.go_on();
+        done
     }
 
     /// Calls the plugin's `stop`, after the block that it is at. It can be started again.

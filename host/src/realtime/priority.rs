@@ -15,6 +15,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The priority of audio threads: above the kernel's threads for interrupts (50), below what must never wait.
 const AUDIO: u8 = 70;
+/// The priority of the thread that lets a worker give way which does not come to an end.
+const RECOVERY: u8 = 60;
+/// The priority of workers that play: below every thread of the kernel and of the host that has one.
+pub(crate) const WORKER: u8 = 10;
 /// The shortest slice that the kernel gives.
 pub(crate) const SHORT_NS: u64 = 100_000;
 /// How far ahead of other programs workers that play are.
@@ -82,7 +86,7 @@ impl Rank {
     }
 }
 
-fn fifo(priority: u8) -> Schedule {
+pub(crate) fn fifo(priority: u8) -> Schedule {
     Schedule { policy: Policy::Fifo(priority), nice: 0, slice_ns: 0, reset_on_fork: true }
 }
 
@@ -102,6 +106,14 @@ pub(crate) fn watch_over_workers() {
     let nice = own_nice();
     if schedule::set(None, &fair(nice - AHEAD - ABOVE_WORKERS)).is_err() {
         let _ = schedule::set(None, &fair(nice));
+    }
+}
+
+/// Lets the calling thread, which waits for nobody, go before workers that play, where that is allowed: it has them
+/// give way.
+pub(crate) fn watch_over_plugins() {
+    if schedule::set(None, &fifo(RECOVERY)).is_err() {
+        watch_over_workers();
     }
 }
 

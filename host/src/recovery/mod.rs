@@ -20,6 +20,7 @@ pub(crate) mod simulation;
 pub(crate) mod snapshots;
 mod spares;
 pub(crate) mod succession;
+mod turn;
 
 use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
@@ -178,7 +179,7 @@ impl Recovery {
         let mut watch = Watch::new(spawner, orders.clone());
         let thread = std::thread::Builder::new().name("nda-recovery".into());
         let thread = thread.spawn(move || {
-            priority::watch_over_workers();
+            priority::watch_over_plugins();
             watch.run(&received);
         });
         let failed =

@@ -204,6 +204,13 @@ impl Link {
         }
     }
 
+    /// Lets the worker go as others do that don't play, until it plays again.
+    pub(crate) fn give_way(&self) {
+        if let Some(pace) = self.pace.get().filter(|_| !self.gone.load(Ordering::Acquire)) {
+            pace.give_way(self.process.raw_pid());
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change under this lock is whole after each statement: a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -8,14 +8,17 @@
 //! share; a plugin's own threads and processes have neither.
 
 use crate::realtime::placement::threads;
-use crate::realtime::priority::{AHEAD, fair, own_nice};
-use rustix::process::{Pid, Resource, Rlimit, getpriority_process, prlimit, setpriority_process};
+use crate::realtime::priority::{AHEAD, WORKER, fair, fifo, own_nice};
+use rustix::process::{Pid, Resource, Rlimit, getpriority_process, getrlimit, prlimit, setpriority_process};
 use shared::schedule::{self, Policy, Schedule};
 
 /// How far back one is that nobody waits for: a tenth of a processor that others want.
 const BACK: i32 = 10;
 /// The longest slice that the kernel gives.
 const LONG_NS: u64 = 100_000_000;
+/// How much of a core a worker's thread may use with a real-time priority without ever waiting, in microseconds, before
+/// the kernel kills it: more than any answer may take. For a worker that loops while its host is stopped.
+const RUNAWAY_US: u64 = 10_000_000;
 
 /// How workers of this host go that are as any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,8 @@ impl Pace {
         let nice = self.nice.saturating_add(back).min(19);
         let begins = Schedule { policy: Policy::Batch, nice, slice_ns: LONG_NS, reset_on_fork: false };
         let _ = schedule::set(Some(pid), &begins);
-        let _ = prlimit(Some(pid), Resource::Rtprio, Rlimit { current: Some(0), maximum: Some(0) });
+        limit(pid, Resource::Rtprio, WORKER.into());
+        limit(pid, Resource::Rttime, RUNAWAY_US);
     }
 
     /// One that nobody waited for, and that is ready: it has its share.
@@ -60,11 +64,25 @@ impl Pace {
         each_thread(pid, |thread| {
             if thread != pid {
                 let _ = schedule::set(Some(thread), &others);
-            } else if schedule::set(Some(pid), &fair(self.nice.saturating_sub(AHEAD))).is_err() {
+            } else if schedule::set(Some(pid), &fifo(WORKER)).is_err()
+                && schedule::set(Some(pid), &fair(self.nice.saturating_sub(AHEAD))).is_err()
+            {
                 let _ = schedule::set(Some(pid), &fair(self.nice));
             }
         });
     }
+
+    /// One that plays and does not come to an end.
+    pub(super) fn give_way(self, pid: Pid) {
+        let _ = schedule::set(Some(pid), &fair(self.nice));
+    }
+}
+
+/// Takes rights from a process; those that it has not got stay as they are.
+fn limit(pid: Pid, resource: Resource, most: u64) {
+    let own = getrlimit(resource);
+    let least = |own: Option<u64>| Some(own.map_or(most, |own| own.min(most)));
+    let _ = prlimit(Some(pid), resource, Rlimit { current: least(own.current), maximum: least(own.maximum) });
 }
 
 /// All threads of a process. One that has ended has none.
