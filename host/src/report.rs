@@ -65,9 +65,11 @@ impl PipelineStatus {
 pub struct RealTimeStatus {
     /// The real-time priority (SCHED_FIFO) of audio threads; `None` is an ordinary one.
     pub audio_fifo: Option<u8>,
-    /// The nice value of workers that play.
+    /// The real-time priority of workers that play; `None` is an ordinary one.
+    pub worker_fifo: Option<u8>,
+    /// The nice value of workers that play and have an ordinary one.
     pub worker_nice: i32,
-    /// Whether those go before other programs.
+    /// Whether that puts them before other programs.
     pub workers_ahead: bool,
     /// Whether processors are kept from sleeping deeply: `held off` or `as usual`.
     pub idle_states: &'static str,
@@ -235,35 +237,36 @@ impl RenderReport {
 /// In a line: what there is, and what is missing, with how to get it.
 impl fmt::Display for RealTimeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.audio_fifo {
-            Some(priority) => write!(f, "real time: audio threads FIFO {priority}")?,
-            None => f.write_str("real time: audio threads at ordinary priority")?,
-        }
-        let nice = self.worker_nice;
-        write!(f, ", workers in slices of 0.1 ms at nice {nice}, idle states {}", self.idle_states)?;
-        let missing = self.missing();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        write!(f, "; to get more: {}; join the group audio and log in again", missing.join(", "))
+        let fifo = |priority: Option<u8>| priority.map(|priority| format!("FIFO {priority}"));
+        let audio = fifo(self.audio_fifo).unwrap_or_else(|| "at ordinary priority".to_owned());
+        let slices = || format!("at nice {} in slices of 0.1 ms", self.worker_nice);
+        let workers = fifo(self.worker_fifo).unwrap_or_else(slices);
+        write!(f, "real time: audio threads {audio}, workers {workers}, idle states {}", self.idle_states)?;
+        self.remedies().iter().try_for_each(|remedy| write!(f, "; {remedy}"))
     }
 }
 
 impl RealTimeStatus {
-    /// What would have to be written where.
-    fn missing(&self) -> Vec<String> {
-        let limits = [("rtprio 95", self.audio_fifo.is_some()), ("nice -20", self.workers_ahead)];
-        let limits: Vec<_> =
-            limits.iter().filter(|(_, is)| !is).map(|(limit, _)| format!("\"@audio - {limit}\"")).collect();
-        let mut missing = Vec::new();
-        if !limits.is_empty() {
-            missing.push(format!("{} into /etc/security/limits.d/audio.conf", limits.join(" and ")));
+    /// What would have to be done for what is missing.
+    fn remedies(&self) -> Vec<String> {
+        let mut remedies = Vec::new();
+        if self.worker_fifo.is_none() {
+            let nice = if self.workers_ahead { "" } else { " and \"@audio - nice -20\"" };
+            let file = "/etc/security/limits.d/audio.conf";
+            remedies.push(format!("for real-time priority: \"@audio - rtprio 95\"{nice} in {file}"));
         }
         if let Some(why) = &self.refusal {
             let rule = "KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\"";
-            missing.push(format!("{rule} into /etc/udev/rules.d/99-audio.rules ({why})"));
+            let file = "/etc/udev/rules.d/99-audio.rules";
+            remedies.push(match why.starts_with("there is no") {
+                true => why.clone(),
+                false => format!("for awake processors: {rule} in {file} ({why})"),
+            });
         }
-        missing
+        if remedies.iter().any(|remedy| remedy.starts_with("for ")) {
+            remedies.push("then be in the group audio and log in again".to_owned());
+        }
+        remedies
     }
 }
 
@@ -272,4 +275,51 @@ pub(crate) fn shown(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let here = std::env::current_dir().unwrap_or_default();
     whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> RealTimeStatus {
+        RealTimeStatus {
+            audio_fifo: Some(70),
+            worker_fifo: Some(10),
+            worker_nice: -10,
+            workers_ahead: true,
+            idle_states: "held off",
+            refusal: None,
+        }
+    }
+
+    #[test]
+    fn with_all_rights_a_line_says_what_there_is() {
+        let line = "real time: audio threads FIFO 70, workers FIFO 10, idle states held off";
+        assert_eq!(all().to_string(), line);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_how_to_get_it() {
+        let none = RealTimeStatus {
+            audio_fifo: None,
+            worker_fifo: None,
+            worker_nice: 0,
+            workers_ahead: false,
+            idle_states: "as usual",
+            refusal: Some("/dev/cpu_dma_latency may not be written".into()),
+        };
+        let line = "real time: audio threads at ordinary priority, workers at nice 0 in slices of 0.1 ms, idle \
+                    states as usual; for real-time priority: \"@audio - rtprio 95\" and \"@audio - nice -20\" in \
+                    /etc/security/limits.d/audio.conf; for awake processors: KERNEL==\"cpu_dma_latency\", \
+                    GROUP=\"audio\", MODE=\"0660\" in /etc/udev/rules.d/99-audio.rules (/dev/cpu_dma_latency may \
+                    not be written); then be in the group audio and log in again";
+        assert_eq!(none.to_string(), line);
+    }
+
+    #[test]
+    fn nobody_is_sent_after_what_a_machine_has_not() {
+        let refusal = Some("there is no /dev/cpu_dma_latency here".into());
+        let line = RealTimeStatus { idle_states: "as usual", refusal, ..all() }.to_string();
+        assert!(line.ends_with("idle states as usual; there is no /dev/cpu_dma_latency here"), "{line}");
+    }
 }

@@ -683,7 +683,7 @@ mod what_is_said_about_files {
              \n    DIR/nda.toml:4:8: there is no folder DIR/no to write to; make it with `mkdir -p DIR/no`\
              \n    DIR/nda.toml:5:10: DIR/folder.wav is a folder; name a file in it\
              \n    DIR/nda.toml:6:1: `speed` is not a key of a pipeline; it may be `name`, `source`, `plugins`, \
-             `sink`, `record`, `rate`, `block`, `channels` or `python`"
+             `sink`, `record`, `affinity`, `rate`, `block`, `channels` or `python`"
         );
     }
 

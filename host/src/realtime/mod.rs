@@ -17,19 +17,18 @@ use placement::Cores;
 use power::{Hold, IdleStates};
 use priority::{AHEAD, Rank, Rights};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The machine, as pipelines under one supervisor share it.
 #[derive(Debug)]
 pub(crate) struct RealTime {
     cores: Cores,
     idle: IdleStates,
-    rights: OnceLock<Rights>,
 }
 
 impl RealTime {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { cores: Cores::found(), idle: IdleStates::default(), rights: OnceLock::new() })
+        Arc::new(Self { cores: Cores::found(), idle: IdleStates::default() })
     }
 
     /// A place for one more pipeline.
@@ -40,7 +39,7 @@ impl RealTime {
         let cores = self.cores.sit(affinity)?;
         let rank = Rank {
             cores: placement::cpu_set(&cores),
-            fifo: self.rights().fifo,
+            fifo: Rights::known().fifo,
             given: Arc::new(AtomicU8::new(0)),
             is_taken: false,
         };
@@ -51,10 +50,6 @@ impl RealTime {
     pub(crate) fn reserve(self: &Arc<Self>, affinity: &Affinity) -> Option<Seat> {
         let is_bound = matches!(affinity, Affinity::Cores(_));
         is_bound.then(|| self.seat(affinity, Power::Balanced).ok()).flatten()
-    }
-
-    fn rights(&self) -> Rights {
-        *self.rights.get_or_init(Rights::tried)
     }
 }
 
@@ -85,14 +80,20 @@ impl Seat {
 
     /// What it has got of what there is to get.
     pub(crate) fn status(&self) -> RealTimeStatus {
-        let Rights { fifo, ahead } = self.machine.rights();
+        let rights = Rights::known();
         let (idle_states, refusal) = match &self.hold {
             Hold::Held(_) => ("held off", None),
             Hold::Unwanted => ("as usual", None),
             Hold::Refused(why) => ("as usual", Some(why.clone())),
         };
-        let worker_nice = priority::own_nice() - if ahead { AHEAD } else { 0 };
-        RealTimeStatus { audio_fifo: fifo, worker_nice, workers_ahead: ahead, idle_states, refusal }
+        RealTimeStatus {
+            audio_fifo: rights.fifo,
+            worker_fifo: rights.worker_fifo(),
+            worker_nice: (priority::own_nice() - if rights.ahead { AHEAD } else { 0 }).max(-20),
+            workers_ahead: rights.ahead,
+            idle_states,
+            refusal,
+        }
     }
 }
 

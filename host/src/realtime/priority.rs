@@ -1,17 +1,20 @@
-//! Who goes before whom: audio threads first, then those that watch over the workers, then workers that play, then
+//! Who goes before whom: audio threads first, then the one that watches over plugins, then workers that play, then
 //! everything else, workers that are being started last.
 //!
-//! Only threads of the host are real-time ones. A worker never is: it runs a plugin's code, and four of those that
-//! spin at the lowest real-time priority were seen to hold up an audio thread at a high one for 50 ms. What it gets
-//! instead needs few rights or none: a short slice, so that its turn comes at once when it wakes up, however many
-//! others run, and where that is allowed a larger share. Nothing here decides what a worker is at; see
+//! A fair share is not enough for a worker that plays: among the groups that the kernel makes of sessions and services
+//! neither a short slice nor a small nice value helps against another group's load. So its main thread is a real-time
+//! one where that is allowed, below every thread of the host that has such a priority; its other threads and what they
+//! start are not. Four threads that spin with the lowest real-time priority were seen to hold up an audio thread at a
+//! high one for 50 ms, so one that does not come to an end gives way within a few blocks (`recovery::turn`), and the
+//! kernel kills it should nobody be there to see to that. Where real-time priorities are not allowed, it has the
+//! shortest slice, which needs no rights, and if it may a larger share. How that is done to a process is
 //! `supervisor::pace`.
 
 use rustix::process::{Pid, Resource, getpriority_process, getrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use shared::schedule::{self, Policy, Schedule};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The priority of audio threads: above the kernel's threads for interrupts (50), below what must never wait.
 const AUDIO: u8 = 70;
@@ -28,16 +31,27 @@ const ABOVE_WORKERS: i32 = 1;
 
 /// What this process may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rights {
+pub(crate) struct Rights {
     /// The real-time priority that its audio threads can have.
-    pub(super) fifo: Option<u8>,
-    /// Whether its workers can be ahead of other programs.
-    pub(super) ahead: bool,
+    pub(crate) fifo: Option<u8>,
+    /// Whether its workers can be ahead of other programs by their share.
+    pub(crate) ahead: bool,
 }
 
 impl Rights {
+    /// Those of this process, tried once.
+    pub(crate) fn known() -> Self {
+        static TRIED: OnceLock<Rights> = OnceLock::new();
+        *TRIED.get_or_init(Self::tried)
+    }
+
+    /// The priority that workers that play can have: none, unless the host's own threads can all be above.
+    pub(crate) fn worker_fifo(self) -> Option<u8> {
+        (self.fifo == Some(AUDIO)).then_some(WORKER)
+    }
+
     /// Tries it, on a thread that then ends.
-    pub(super) fn tried() -> Self {
+    fn tried() -> Self {
         let none = Self { fifo: None, ahead: false };
         std::thread::spawn(|| {
             let ahead = schedule::set(None, &fair(own_nice() - AHEAD)).is_ok();
@@ -123,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_thread_has_the_place_that_it_took_and_what_it_starts_has_not() {
-        let rights = Rights::tried();
+        let rights = Rights::known();
         let cores = crate::realtime::placement::cpu_set(&[0]);
         let given = Arc::new(AtomicU8::new(0));
         let mut rank = Rank { cores, fifo: rights.fifo, given: Arc::clone(&given), is_taken: false };
@@ -144,7 +158,7 @@ mod tests {
         std::thread::spawn(|| {
             watch_over_workers();
             let own = schedule::get(None).unwrap();
-            let ahead = if Rights::tried().ahead { -AHEAD - ABOVE_WORKERS } else { 0 };
+            let ahead = if Rights::known().ahead { -AHEAD - ABOVE_WORKERS } else { 0 };
             assert!(own.reset_on_fork && own.nice <= ahead, "{own:?}");
         })
         .join()

@@ -4,11 +4,11 @@
 //! has long slices and nobody makes room for it when it wakes up, so that one that plays gets its turn at once, on the
 //! same core too; that needs no rights. One that nobody waits for yet also has a small share, where that can be raised
 //! again afterwards (as root, or with `RLIMIT_NICE`): that is tried once, on a process of the host's own that it
-//! matters little to. The thread that plays has the shortest slices there are, and where that is allowed a larger
-//! share; a plugin's own threads and processes have neither.
+//! matters little to. The thread that plays goes first, as `realtime::priority` says; a plugin's own threads and
+//! processes go as any other program.
 
 use crate::realtime::placement::threads;
-use crate::realtime::priority::{AHEAD, WORKER, fair, fifo, own_nice};
+use crate::realtime::priority::{AHEAD, Rights, WORKER, fair, fifo, own_nice};
 use rustix::process::{Pid, Resource, Rlimit, getpriority_process, getrlimit, prlimit, setpriority_process};
 use shared::schedule::{self, Policy, Schedule};
 
@@ -24,13 +24,15 @@ const RUNAWAY_US: u64 = 10_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
     nice: i32,
+    /// The real-time priority of those that play, if they have one.
+    fifo: Option<u8>,
     can_return: bool,
 }
 
 impl Pace {
     /// As the calling thread goes.
     pub(super) fn of_the_host() -> Self {
-        Self { nice: own_nice(), can_return: false }
+        Self { nice: own_nice(), fifo: Rights::known().worker_fifo(), can_return: false }
     }
 
     /// Whether whoever steps back can step forward again, tried on this process.
@@ -40,8 +42,8 @@ impl Pace {
         self.can_return = back.is_ok() && setpriority_process(Some(pid), before).is_ok();
     }
 
-    /// A worker just started, which has one thread yet. Its plugin can't make itself a real-time one, unless by the
-    /// rights of root.
+    /// A worker just started, which has one thread yet. Its plugin can't give itself a higher priority than one that
+    /// plays has, unless by the rights of root.
     pub(super) fn begin(self, pid: Pid, gently: bool) {
         let back = if gently && self.can_return { BACK } else { 0 };
         let nice = self.nice.saturating_add(back).min(19);
@@ -62,14 +64,19 @@ impl Pace {
     pub(super) fn play(self, pid: Pid) {
         let others = Schedule { policy: Policy::Other, nice: self.nice, slice_ns: 0, reset_on_fork: false };
         each_thread(pid, |thread| {
-            if thread != pid {
+            if thread == pid {
+                self.go_first(pid);
+            } else {
                 let _ = schedule::set(Some(thread), &others);
-            } else if schedule::set(Some(pid), &fifo(WORKER)).is_err()
-                && schedule::set(Some(pid), &fair(self.nice.saturating_sub(AHEAD))).is_err()
-            {
-                let _ = schedule::set(Some(pid), &fair(self.nice));
             }
         });
+    }
+
+    /// The best that may be.
+    fn go_first(self, thread: Pid) {
+        let ahead = fair(self.nice.saturating_sub(AHEAD));
+        let wishes = self.fifo.map(fifo).into_iter().chain([ahead, fair(self.nice)]);
+        let _ = wishes.map(|wish| schedule::set(Some(thread), &wish)).find(|done| done.is_ok());
     }
 
     /// One that plays and does not come to an end.
@@ -114,7 +121,10 @@ mod tests {
         pace.step_forward(pid);
         assert_eq!((now().policy, now().nice), (Policy::Batch, pace.nice));
         pace.play(pid);
-        assert!(now().policy == Policy::Other && now().nice <= pace.nice && now().reset_on_fork, "{:?}", now());
+        assert!(now().reset_on_fork && now().nice <= pace.nice, "{:?}", now());
+        assert_eq!(now().policy, pace.fifo.map_or(Policy::Other, Policy::Fifo));
+        pace.give_way(pid);
+        assert_eq!((now().policy, now().nice), (Policy::Other, pace.nice));
         kill_process(pid, Signal::KILL).unwrap();
         sleeper.wait().unwrap();
     }
