@@ -17,12 +17,12 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::{Place, Plugin, Remote};
 use crate::processor::{Processor, Turn};
+use crate::realtime::Seat;
+use crate::realtime::priority::Rank;
 use crate::reblock::{
     self, FifoCounts, FrameReader, FrameWriter, InputReblock, OutputReblock, adaptation_frames,
 };
 use crate::report::{Latency, PipelineStatus, RealTimeStatus, shown};
-use crate::realtime::Seat;
-use crate::realtime::priority::Rank;
 use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
 use devices::{Devices, Settled};
@@ -310,9 +310,7 @@ fn start_plugins(
         let start = |(name, spec, kind): (&str, &PluginSpec, _)| {
             let name = format!("{prefix}{name}");
             let spec = PluginSpec { cores: cores.to_vec(), ..spec.clone() };
-            scope.spawn(move || {
-                Plugin::load_as(supervisor, &name, spec, Place { kind: Some(kind), ..place })
-            })
+            scope.spawn(move || Plugin::load_as(supervisor, &name, spec, Place { kind: Some(kind), ..place }))
         };
         let threads: Vec<_> = wanted.into_iter().map(start).collect();
         let panicked = |_| Err(Error::new(Kind::System, "starting a plugin panicked"));

@@ -3,9 +3,9 @@
 //! For [`parse`](super::parse). Sources and sinks are read in `ends`, plugins in `plugin`.
 
 use super::ends;
+use super::placement;
 use super::plugin::{self, Names};
 use super::reader::{Node, Reader, Span, TOP_KEYS};
-use super::placement;
 use super::spec::{BLOCK_DEFAULT, Config, ElementSpec, PipelineSpec, SourceSpec, unique};
 use crate::realtime::Power;
 use shared::format::{BLOCK_FRAMES, CHANNELS, RATE};

@@ -29,7 +29,10 @@ pub(super) fn affinity(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Affin
         return None;
     };
     if array.is_empty() {
-        reader.fault(&node.span(), "`affinity` names no core; write \"off\" to leave the pipeline to the kernel");
+        reader.fault(
+            &node.span(),
+            "`affinity` names no core; write \"off\" to leave the pipeline to the kernel",
+        );
     }
     let mut cores = Vec::with_capacity(array.len());
     for node in array {

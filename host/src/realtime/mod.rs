@@ -16,8 +16,8 @@ use crate::report::RealTimeStatus;
 use placement::Cores;
 use power::{Hold, IdleStates};
 use priority::{AHEAD, Rank, Rights};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The machine, as pipelines under one supervisor share it.
 #[derive(Debug)]
@@ -36,10 +36,11 @@ impl RealTime {
     /// # Errors
     /// Of kind `Config`, if there is no such core or it may not be used.
     pub(crate) fn seat(self: &Arc<Self>, affinity: &Affinity, power: Power) -> Result<Seat> {
-        let cores = self.cores.sit(affinity)?;
+        let rights = Rights::known();
+        let cores = self.cores.sit(affinity, rights.worker_fifo().is_some())?;
         let rank = Rank {
             cores: placement::cpu_set(&cores),
-            fifo: Rights::known().fifo,
+            fifo: rights.fifo,
             given: Arc::new(AtomicU8::new(0)),
             is_taken: false,
         };

@@ -4,6 +4,9 @@
 //! wakes a sleeping core each way, which takes several times as long (`benches/README.md`). So a pipeline's threads
 //! and workers share a core, and pipelines keep out of each other's way: what a plugin does wrong, with all that it
 //! starts, happens on its own pipeline's core. Which core is decided by a pure function; the rest asks the kernel.
+//!
+//! But only where its threads go before other programs' on that core, as real-time ones do. Where they may not, they
+//! are better off if the kernel may move them away from a busy core (`benches/README.md`).
 
 use crate::error::{Error, Kind, Result};
 use rustix::process::{Pid, getpid};
@@ -21,6 +24,7 @@ const ROUNDS: usize = 5;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Affinity {
     /// One, for its audio thread and its workers together; another pipeline gets another one as long as there are.
+    /// All that the host may use, where real-time priorities are not allowed.
     #[default]
     Auto,
     /// All that the host may use.
@@ -53,11 +57,11 @@ impl Cores {
     }
 
     /// Takes a seat; the cores' numbers, none if there is nothing to choose.
-    pub(super) fn sit(&self, affinity: &Affinity) -> Result<Vec<usize>> {
+    pub(super) fn sit(&self, affinity: &Affinity, is_real_time: bool) -> Result<Vec<usize>> {
         let mut seated = self.seated();
         let cores = match affinity {
             Affinity::Off => Vec::new(),
-            Affinity::Auto if self.all.len() < 2 => Vec::new(),
+            Affinity::Auto if self.all.len() < 2 || !is_real_time => Vec::new(),
             Affinity::Auto => choose(&self.all, &seated).into_iter().collect(),
             Affinity::Cores(cores) => self.known(cores)?,
         };
@@ -86,7 +90,8 @@ impl Cores {
 impl Core {
     fn found(number: usize) -> Self {
         let read = |name: &str| read_to_string(format!("{SYSTEM}/cpu{number}/{name}")).ok();
-        let siblings = read("topology/thread_siblings_list").map_or_else(|| vec![number], |list| parse(&list));
+        let siblings =
+            read("topology/thread_siblings_list").map_or_else(|| vec![number], |list| parse(&list));
         let speed = read("cpufreq/cpuinfo_max_freq").and_then(|khz| khz.trim().parse().ok());
         Self { number, siblings, speed: speed.unwrap_or(0) }
     }
@@ -97,9 +102,9 @@ impl Core {
 fn choose(cores: &[Core], seated: &BTreeMap<usize, u32>) -> Option<usize> {
     let on = |core: usize| seated.get(&core).copied().unwrap_or(0);
     let beside = |core: &Core| core.siblings.iter().map(|sibling| on(*sibling)).sum::<u32>();
-    let best = cores.iter().min_by_key(|core| {
-        (on(core.number), beside(core), Reverse(core.speed), Reverse(core.number))
-    });
+    let best = cores
+        .iter()
+        .min_by_key(|core| (on(core.number), beside(core), Reverse(core.speed), Reverse(core.number)));
     best.map(|core| core.number)
 }
 
@@ -183,7 +188,9 @@ mod tests {
     use super::*;
 
     fn cores(speeds: &[u64], siblings: &[&[usize]]) -> Vec<Core> {
-        let of = |number: usize| siblings.iter().find(|s| s.contains(&number)).map_or(vec![number], |s| s.to_vec());
+        let of = |number: usize| {
+            siblings.iter().find(|s| s.contains(&number)).map_or(vec![number], |s| s.to_vec())
+        };
         let core = |(number, speed): (usize, &u64)| Core { number, siblings: of(number), speed: *speed };
         speeds.iter().enumerate().map(core).collect()
     }
@@ -222,17 +229,24 @@ mod tests {
     #[test]
     fn a_seat_that_is_left_is_free_for_the_next() {
         let cores = Cores { all: cores(&[0; 2], &[]), seated: Mutex::default() };
-        let first = cores.sit(&Affinity::Auto).unwrap();
-        assert_eq!((&first[..], &cores.sit(&Affinity::Auto).unwrap()[..]), (&[1][..], &[0][..]));
+        let first = cores.sit(&Affinity::Auto, true).unwrap();
+        assert_eq!((&first[..], &cores.sit(&Affinity::Auto, true).unwrap()[..]), (&[1][..], &[0][..]));
         cores.leave(&first);
-        assert_eq!(cores.sit(&Affinity::Auto).unwrap(), [1]);
-        assert_eq!(cores.sit(&Affinity::Off).unwrap(), [0; 0]);
+        assert_eq!(cores.sit(&Affinity::Auto, true).unwrap(), [1]);
+        assert_eq!(cores.sit(&Affinity::Off, true).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn where_priorities_are_ordinary_the_kernel_chooses_unless_the_user_does() {
+        let cores = Cores { all: cores(&[0; 2], &[]), seated: Mutex::default() };
+        assert_eq!(cores.sit(&Affinity::Auto, false).unwrap(), [0; 0]);
+        assert_eq!(cores.sit(&Affinity::Cores(vec![1]), false).unwrap(), [1]);
     }
 
     #[test]
     fn with_one_core_there_is_nothing_to_choose() {
         let cores = Cores { all: cores(&[0], &[]), seated: Mutex::default() };
-        assert_eq!(cores.sit(&Affinity::Auto).unwrap(), [0; 0]);
+        assert_eq!(cores.sit(&Affinity::Auto, true).unwrap(), [0; 0]);
     }
 
     #[test]
@@ -241,7 +255,10 @@ mod tests {
         let missing = fault(7, &[0, 1], &[0, 1]).unwrap();
         assert_eq!(missing, "there is no core 7; this machine has cores 0, 1");
         let forbidden = fault(1, &[0], &[0, 1]).unwrap();
-        assert!(forbidden.contains("core 1 may not be used") && forbidden.contains("use core 0 "), "{forbidden}");
+        assert!(
+            forbidden.contains("core 1 may not be used") && forbidden.contains("use core 0 "),
+            "{forbidden}"
+        );
     }
 
     #[test]

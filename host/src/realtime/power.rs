@@ -24,8 +24,8 @@ pub enum Power {
 /// Whether idle states are held off.
 #[derive(Debug, Clone)]
 pub(super) enum Hold {
-    /// As long as one of these is there.
-    Held(#[expect(dead_code, reason = "it is open as long as somebody has it")] Arc<File>),
+    /// As long as one of these is there: nobody reads it, it is open.
+    Held(#[allow(dead_code)] Arc<File>),
     Unwanted,
     /// The reason.
     Refused(String),
