@@ -128,7 +128,7 @@ fn a_pipelines_threads_and_workers_share_a_core_and_another_pipeline_has_another
     let running = running(&folder, &text);
     let workers = ["one.pid", "two.pid"].map(|name| wait_told(&folder, name));
     let audio: Vec<_> = named(running.pid(), "virtual-device").into_iter().map(cores_of).collect();
-    let has_choice = all_cores().len() > 1 && may_be_real_time();
+    let has_choice = all_cores().len() > 1;
     assert_eq!(audio.len(), 2);
     for worker in workers {
         let cores = cores_of(worker);
@@ -215,7 +215,7 @@ fn cores_that_are_named_are_used_and_off_leaves_all_to_the_kernel() {
 #[test]
 fn who_can_choose_leaves_a_core_to_whom_it_was_promised() {
     let last = *all_cores().last().expect("a core");
-    if last == 0 || !may_be_real_time() {
+    if last == 0 {
         return;
     }
     let folder = Folder::new();
@@ -307,7 +307,7 @@ fn without_any_rights_it_runs_and_says_what_is_missing() {
     let worker = wait_told(&folder, "one.pid");
     let own = schedule::get(Some(pid(worker))).expect("a living worker");
     assert_eq!((own.policy, own.nice.max(0)), (Policy::Other, own.nice), "{own:?}");
-    assert_eq!(cores_of(worker), all_cores());
+    assert_eq!(cores_of(worker).len() == 1, all_cores().len() > 1);
     let done = ended(running);
     for words in
         ["real time: audio threads at ordinary priority", "\"@audio - rtprio 95\"", "limits.d/audio.conf"]

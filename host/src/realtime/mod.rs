@@ -37,7 +37,7 @@ impl RealTime {
     /// Of kind `Config`, if there is no such core or it may not be used.
     pub(crate) fn seat(self: &Arc<Self>, affinity: &Affinity, power: Power) -> Result<Seat> {
         let rights = Rights::known();
-        let cores = self.cores.sit(affinity, rights.worker_fifo().is_some())?;
+        let cores = self.cores.sit(affinity, rights.fifo.is_some() == rights.worker_fifo().is_some())?;
         let rank = Rank {
             cores: placement::cpu_set(&cores),
             fifo: rights.fifo,

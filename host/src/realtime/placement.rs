@@ -5,8 +5,8 @@
 //! and workers share a core, and pipelines keep out of each other's way: what a plugin does wrong, with all that it
 //! starts, happens on its own pipeline's core. Which core is decided by a pure function; the rest asks the kernel.
 //!
-//! But only where its threads go before other programs' on that core, as real-time ones do. Where they may not, they
-//! are better off if the kernel may move them away from a busy core (`benches/README.md`).
+//! But for one case: where the audio thread may be a real-time one and the workers not, a worker on a busy core waits
+//! behind other programs while the audio goes on; it is better off if the kernel may move it.
 
 use crate::error::{Error, Kind, Result};
 use rustix::process::{Pid, getpid};
@@ -24,7 +24,7 @@ const ROUNDS: usize = 5;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Affinity {
     /// One, for its audio thread and its workers together; another pipeline gets another one as long as there are.
-    /// All that the host may use, where real-time priorities are not allowed.
+    /// All that the host may use, where audio threads may be real-time ones and workers not.
     #[default]
     Auto,
     /// All that the host may use.
@@ -57,11 +57,11 @@ impl Cores {
     }
 
     /// Takes a seat; the cores' numbers, none if there is nothing to choose.
-    pub(super) fn sit(&self, affinity: &Affinity, is_real_time: bool) -> Result<Vec<usize>> {
+    pub(super) fn sit(&self, affinity: &Affinity, are_alike: bool) -> Result<Vec<usize>> {
         let mut seated = self.seated();
         let cores = match affinity {
             Affinity::Off => Vec::new(),
-            Affinity::Auto if self.all.len() < 2 || !is_real_time => Vec::new(),
+            Affinity::Auto if self.all.len() < 2 || !are_alike => Vec::new(),
             Affinity::Auto => choose(&self.all, &seated).into_iter().collect(),
             Affinity::Cores(cores) => self.known(cores)?,
         };
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn where_priorities_are_ordinary_the_kernel_chooses_unless_the_user_does() {
+    fn where_only_audio_threads_are_real_time_ones_the_kernel_chooses_unless_the_user_does() {
         let cores = Cores { all: cores(&[0; 2], &[]), seated: Mutex::default() };
         assert_eq!(cores.sit(&Affinity::Auto, false).unwrap(), [0; 0]);
         assert_eq!(cores.sit(&Affinity::Cores(vec![1]), false).unwrap(), [1]);
