@@ -11,6 +11,7 @@ use crate::plugin::relay;
 use crate::processor::{Processor, Turn};
 use crate::section::{self, SectionThread};
 use crate::telemetry::PluginStats;
+use rustix::process::Pid;
 use shared::format::Format;
 use std::sync::Arc;
 
@@ -78,6 +79,11 @@ impl Chain {
     /// The same for who watches while the chain is on the audio thread.
     pub(crate) fn section_stats(&self) -> Option<Arc<PluginStats>> {
         self.section.as_ref().map(SectionThread::stats)
+    }
+
+    /// The thread of its pipelined section, if it has one.
+    pub(crate) fn section_thread(&self) -> Option<Pid> {
+        self.section.as_ref().and_then(SectionThread::number)
     }
 
     /// Replaces the block, `format.samples()` samples channel after channel, by the chain's result.

@@ -53,6 +53,7 @@ pub mod faults;
 pub mod pipeline;
 pub mod plugin;
 pub mod processor;
+pub mod realtime;
 pub mod reblock;
 mod recovery;
 pub mod render;

@@ -17,10 +17,12 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::{Place, Plugin, Remote};
 use crate::processor::{Processor, Turn};
+use crate::realtime::Seat;
+use crate::realtime::priority::Rank;
 use crate::reblock::{
     self, FifoCounts, FrameReader, FrameWriter, InputReblock, OutputReblock, adaptation_frames,
 };
-use crate::report::{Latency, PipelineStatus, shown};
+use crate::report::{Latency, PipelineStatus, RealTimeStatus, shown};
 use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
 use devices::{Devices, Settled};
@@ -60,6 +62,7 @@ pub struct Pipeline {
     xruns: u64,
     /// Failures of files that have been told.
     told: Vec<String>,
+    seat: Seat,
 }
 
 /// What the ends and the clock are, in words.
@@ -99,9 +102,11 @@ impl Pipeline {
         let reader = source_file(spec, note)?;
         let format = format_of(spec, reader.as_ref())?;
         let devices = Devices::settle(spec, format, note)?;
-        let remotes = start_plugins(spec, supervisor, prefix, format, devices.burst(format))?;
+        let seat = supervisor.realtime().seat(&spec.affinity, spec.power)?;
+        let place = Place { format, kind: None, burst: devices.burst(format) };
+        let remotes = start_plugins(spec, supervisor, prefix, place, seat.cores())?;
         remotes.plugins.iter().flat_map(Plugin::notes).for_each(|line| note(line.clone()));
-        Opening::new(spec, format, devices).build(reader, remotes, around)
+        Opening::new(spec, format, devices).build(reader, remotes, around, seat)
     }
 
     /// Begins to play.
@@ -117,6 +122,12 @@ impl Pipeline {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it gets of the machine.
+    #[must_use]
+    pub fn real_time(&self) -> RealTimeStatus {
+        self.seat.status()
     }
 
     /// Its Python plugins, in the order of the chain.
@@ -191,6 +202,8 @@ impl Pipeline {
             source: self.words.source.clone(),
             sink: self.words.sink.clone(),
             clock: self.words.clock.clone(),
+            cores: self.seat.cores().to_vec(),
+            fifo: self.seat.fifo(),
             rate: self.format.rate(),
             channels: self.format.channels(),
             block_frames: self.format.block_frames(),
@@ -278,8 +291,8 @@ fn start_plugins(
     spec: &PipelineSpec,
     supervisor: &Supervisor,
     prefix: &str,
-    format: Format,
-    burst: u32,
+    place: Place,
+    cores: &[usize],
 ) -> Result<Remotes> {
     let mut wanted: Vec<(&str, &PluginSpec, PluginKind)> = Vec::new();
     if let SourceSpec::Plugin { name, spec } = &spec.source {
@@ -295,10 +308,9 @@ fn start_plugins(
     }
     let started: Vec<Result<_>> = std::thread::scope(|scope| {
         let start = |(name, spec, kind): (&str, &PluginSpec, _)| {
-            let (name, spec) = (format!("{prefix}{name}"), spec.clone());
-            scope.spawn(move || {
-                Plugin::load_as(supervisor, &name, spec, Place { format, kind: Some(kind), burst })
-            })
+            let name = format!("{prefix}{name}");
+            let spec = PluginSpec { cores: cores.to_vec(), ..spec.clone() };
+            scope.spawn(move || Plugin::load_as(supervisor, &name, spec, Place { kind: Some(kind), ..place }))
         };
         let threads: Vec<_> = wanted.into_iter().map(start).collect();
         let panicked = |_| Err(Error::new(Kind::System, "starting a plugin panicked"));
@@ -356,6 +368,7 @@ impl<'a> Opening<'a> {
         reader: Option<AudioReader>,
         mut started: Remotes,
         around: Around,
+        seat: Seat,
     ) -> Result<Pipeline> {
         self.add_source(reader, &mut started.remotes)?;
         self.processors.extend(around.before);
@@ -375,13 +388,16 @@ impl<'a> Opening<'a> {
         }
         let chain = Chain::new(self.format, std::mem::take(&mut self.processors))?;
         let section = chain.section_stats();
+        if let Some(thread) = chain.section_thread() {
+            seat.rank().give(Some(thread));
+        }
         let frames = Arc::new(AtomicU64::new(0));
         let (sender, events) = mpsc::channel();
         let words = self.words();
         let fifo = self.fifo.as_ref().map(|(_, counts)| Arc::clone(counts));
         let has_real_device = self.devices.has_a_real_one();
         let is_captured = matches!(self.spec.source, SourceSpec::Device(_));
-        let streams = open_streams(self.devices, self.format, chain, &frames, &sender, self.fifo)?;
+        let streams = open_streams(self.devices, chain, &frames, &sender, self.fifo, seat.rank())?;
         let latency = latency(
             self.format,
             plugin_frames,
@@ -412,6 +428,7 @@ impl<'a> Opening<'a> {
             highest: vec![0.0; self.format.channels()],
             xruns: 0,
             told: Vec::new(),
+            seat,
         })
     }
 
@@ -571,22 +588,23 @@ type Fifo = Option<(FrameWriter, Arc<FifoCounts>)>;
 /// Opens the streams, paused; the first one paces the chain.
 fn open_streams(
     devices: Devices,
-    format: Format,
     chain: Chain,
     frames: &Arc<AtomicU64>,
     events: &Sender<StreamEvent>,
     fifo: Fifo,
+    rank: &Rank,
 ) -> Result<Vec<Stream>> {
     let frames = Arc::clone(frames);
     let [input, output] = [devices.input, devices.output].map(|settled| settled.map(|s| s.device));
     match (input, output) {
         (input, Some(output)) => {
-            let pacing = open_output(output, format, chain, frames, events.clone())?;
-            let captured =
-                input.zip(fifo).map(|(input, (writer, _))| open_capture(input, writer, events.clone()));
+            let pacing = open_output(output, chain, frames, events.clone(), rank.clone())?;
+            let captured = input
+                .zip(fifo)
+                .map(|(input, (writer, _))| open_capture(input, writer, events.clone(), rank.clone()));
             Ok(std::iter::once(Ok(pacing)).chain(captured).collect::<Result<_>>()?)
         }
-        (Some(input), None) => Ok(vec![open_input(input, format, chain, frames, events.clone())?]),
+        (Some(input), None) => Ok(vec![open_input(input, chain, frames, events.clone(), rank.clone())?]),
         (None, None) => Ok(Vec::new()),
     }
 }
@@ -602,13 +620,15 @@ fn tell(events: Sender<StreamEvent>) -> impl FnMut(StreamEvent) + Send + 'static
 
 fn open_output(
     device: Device,
-    format: Format,
     mut chain: Chain,
     frames: Arc<AtomicU64>,
     events: Sender<StreamEvent>,
+    mut rank: Rank,
 ) -> Result<Stream> {
+    let format = chain.format();
     let mut blocks = OutputReblock::new(format, device.channels(), MOST_FRAMES);
     let play = move |playback: &mut Playback<'_>| {
+        rank.take();
         let needed = blocks.blocks_needed(playback.frames).max(1);
         let budget_ns = budget_ns(format, playback.frames, needed);
         blocks.fill(playback.samples, |samples| {
@@ -620,13 +640,15 @@ fn open_output(
 
 fn open_input(
     device: Device,
-    format: Format,
     mut chain: Chain,
     frames: Arc<AtomicU64>,
     events: Sender<StreamEvent>,
+    mut rank: Rank,
 ) -> Result<Stream> {
+    let format = chain.format();
     let mut blocks = InputReblock::new(format, device.channels(), MOST_FRAMES);
     let capture = move |capture: &Capture<'_>| {
+        rank.take();
         let ready = blocks.blocks_ready(capture.frames).max(1);
         let budget_ns = budget_ns(format, capture.frames, ready);
         blocks.push(capture.samples, |samples| run_block(&mut chain, samples, budget_ns, &frames));
@@ -634,8 +656,14 @@ fn open_input(
     device.open_input(capture, tell(events))
 }
 
-fn open_capture(device: Device, mut writer: FrameWriter, events: Sender<StreamEvent>) -> Result<Stream> {
+fn open_capture(
+    device: Device,
+    mut writer: FrameWriter,
+    events: Sender<StreamEvent>,
+    mut rank: Rank,
+) -> Result<Stream> {
     let capture = move |capture: &Capture<'_>| {
+        rank.take();
         writer.write(capture.samples, capture.channels);
     };
     device.open_input(capture, tell(events))

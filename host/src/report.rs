@@ -6,6 +6,7 @@
 use crate::plugin::cause::Causes;
 use crate::telemetry::{Counts, Percentiles};
 use serde::Serialize;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// One pipeline, now or at its end.
@@ -19,6 +20,10 @@ pub struct PipelineStatus {
     pub sink: String,
     /// What paces it, in words: a device and its buffer.
     pub clock: String,
+    /// The processor cores that its audio thread and its workers share; none, if they use all.
+    pub cores: Vec<usize>,
+    /// The real-time priority (SCHED_FIFO) that its audio thread has, once it has played.
+    pub fifo: Option<u8>,
     /// Frames per second.
     pub rate: u32,
     /// Channels per frame.
@@ -53,6 +58,23 @@ impl PipelineStatus {
     pub fn seconds(&self) -> f64 {
         self.frames as f64 / f64::from(self.rate)
     }
+}
+
+/// What real-time pipelines get of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RealTimeStatus {
+    /// The real-time priority (SCHED_FIFO) of audio threads; `None` is an ordinary one.
+    pub audio_fifo: Option<u8>,
+    /// The real-time priority of workers that play; `None` is an ordinary one.
+    pub worker_fifo: Option<u8>,
+    /// The nice value of workers that play and have an ordinary one.
+    pub worker_nice: i32,
+    /// Whether that puts them before other programs.
+    pub workers_ahead: bool,
+    /// Whether processors are kept from sleeping deeply: `held off` or `as usual`.
+    pub idle_states: &'static str,
+    /// Why they are not, if they were to be.
+    pub refusal: Option<String>,
 }
 
 /// What a pipeline adds between source and sink.
@@ -140,6 +162,8 @@ pub struct RunReport {
     pub ended_by: EndedBy,
     /// How long it ran, in seconds of the clock on the wall.
     pub seconds: f64,
+    /// What they got of the machine; `None` if none was open.
+    pub real_time: Option<RealTimeStatus>,
     /// Each pipeline at its end; none if the run was interrupted before it began.
     pub pipelines: Vec<PipelineStatus>,
     /// What happened, a line each, oldest first; at most the last thousand.
@@ -210,9 +234,92 @@ impl RenderReport {
     }
 }
 
+/// In a line: what there is, and what is missing, with how to get it.
+impl fmt::Display for RealTimeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fifo = |priority: Option<u8>| priority.map(|priority| format!("FIFO {priority}"));
+        let audio = fifo(self.audio_fifo).unwrap_or_else(|| "at ordinary priority".to_owned());
+        let slices = || format!("at nice {} in slices of 0.1 ms", self.worker_nice);
+        let workers = fifo(self.worker_fifo).unwrap_or_else(slices);
+        write!(f, "real time: audio threads {audio}, workers {workers}, idle states {}", self.idle_states)?;
+        self.remedies().iter().try_for_each(|remedy| write!(f, "; {remedy}"))
+    }
+}
+
+impl RealTimeStatus {
+    /// What would have to be done for what is missing.
+    fn remedies(&self) -> Vec<String> {
+        let mut remedies = Vec::new();
+        if self.worker_fifo.is_none() {
+            let nice = if self.workers_ahead { "" } else { " and \"@audio - nice -20\"" };
+            let file = "/etc/security/limits.d/audio.conf";
+            remedies.push(format!("for real-time priority: \"@audio - rtprio 95\"{nice} in {file}"));
+        }
+        if let Some(why) = &self.refusal {
+            let rule = "KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\"";
+            let file = "/etc/udev/rules.d/99-audio.rules";
+            remedies.push(match why.starts_with("there is no") {
+                true => why.clone(),
+                false => format!("for awake processors: {rule} in {file} ({why})"),
+            });
+        }
+        if remedies.iter().any(|remedy| remedy.starts_with("for ")) {
+            remedies.push("then be in the group audio and log in again".to_owned());
+        }
+        remedies
+    }
+}
+
 /// A path as short as it can be said: without detours, and from the current folder if it is below.
 pub(crate) fn shown(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let here = std::env::current_dir().unwrap_or_default();
     whole.strip_prefix(&here).unwrap_or(&whole).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> RealTimeStatus {
+        RealTimeStatus {
+            audio_fifo: Some(70),
+            worker_fifo: Some(10),
+            worker_nice: -10,
+            workers_ahead: true,
+            idle_states: "held off",
+            refusal: None,
+        }
+    }
+
+    #[test]
+    fn with_all_rights_a_line_says_what_there_is() {
+        let line = "real time: audio threads FIFO 70, workers FIFO 10, idle states held off";
+        assert_eq!(all().to_string(), line);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_how_to_get_it() {
+        let none = RealTimeStatus {
+            audio_fifo: None,
+            worker_fifo: None,
+            worker_nice: 0,
+            workers_ahead: false,
+            idle_states: "as usual",
+            refusal: Some("/dev/cpu_dma_latency may not be written".into()),
+        };
+        let line = "real time: audio threads at ordinary priority, workers at nice 0 in slices of 0.1 ms, idle \
+                    states as usual; for real-time priority: \"@audio - rtprio 95\" and \"@audio - nice -20\" in \
+                    /etc/security/limits.d/audio.conf; for awake processors: KERNEL==\"cpu_dma_latency\", \
+                    GROUP=\"audio\", MODE=\"0660\" in /etc/udev/rules.d/99-audio.rules (/dev/cpu_dma_latency may \
+                    not be written); then be in the group audio and log in again";
+        assert_eq!(none.to_string(), line);
+    }
+
+    #[test]
+    fn nobody_is_sent_after_what_a_machine_has_not() {
+        let refusal = Some("there is no /dev/cpu_dma_latency here".into());
+        let line = RealTimeStatus { idle_states: "as usual", refusal, ..all() }.to_string();
+        assert!(line.ends_with("idle states as usual; there is no /dev/cpu_dma_latency here"), "{line}");
+    }
 }

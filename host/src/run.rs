@@ -8,7 +8,7 @@ use crate::config::{Config, PipelineSpec};
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::pipeline::{Closed, Pipeline};
-use crate::report::{EndedBy, PipelineStatus, RunReport};
+use crate::report::{EndedBy, PipelineStatus, RealTimeStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,11 +51,16 @@ pub fn run(
     if stop.load(Ordering::Relaxed) {
         return Ok(interrupted(pipelines, told));
     }
+    let real_time = pipelines.first().map(Pipeline::real_time);
+    if let Some(real_time) = &real_time {
+        // How it is, not something that happened: it does not count among the events.
+        told.observer.event(&real_time.to_string());
+    }
     if let Err(error) = opened.and_then(|()| pipelines.iter().try_for_each(Pipeline::play)) {
         give_up(pipelines, &mut told);
         return Err(error);
     }
-    let mut run = Run { pipelines, events, began: Instant::now(), told };
+    let mut run = Run { pipelines, real_time, events, began: Instant::now(), told };
     let ended_by = run.until_end(limit, stop);
     Ok(run.close(ended_by))
 }
@@ -89,6 +94,9 @@ fn open_all(
         let prefix = if several { format!("{}/", spec.name) } else { String::new() };
         Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(line))
     };
+    // Who is bound to a core has it before those that can choose.
+    let reserve = |spec: &PipelineSpec| supervisor.realtime().reserve(&spec.affinity);
+    let _reserved: Vec<_> = config.pipelines.iter().filter_map(reserve).collect();
     for spec in config.pipelines.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
         opened.push(open(spec)?);
     }
@@ -111,6 +119,7 @@ fn interrupted(opened: Vec<Pipeline>, mut told: Told<'_>) -> RunReport {
     RunReport {
         ended_by: EndedBy::Signal,
         seconds: 0.0,
+        real_time: None,
         pipelines: Vec::new(),
         events: told.lines.into(),
         damaged,
@@ -120,6 +129,7 @@ fn interrupted(opened: Vec<Pipeline>, mut told: Told<'_>) -> RunReport {
 
 struct Run<'a> {
     pipelines: Vec<Pipeline>,
+    real_time: Option<RealTimeStatus>,
     events: Receiver<Event>,
     began: Instant,
     told: Told<'a>,
@@ -189,6 +199,7 @@ impl Run<'_> {
         let damaged = words(|closed| &closed.files);
         let unwilling = words(|closed| &closed.plugins);
         damaged.iter().chain(&unwilling).for_each(|line| self.told.line(line.clone()));
-        RunReport { ended_by, seconds, pipelines, events: self.told.lines.into(), damaged, unwilling }
+        let (real_time, events) = (self.real_time, self.told.lines.into());
+        RunReport { ended_by, seconds, real_time, pipelines, events, damaged, unwilling }
     }
 }

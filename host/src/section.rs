@@ -18,6 +18,8 @@ use crate::plugin::remote::{Remote, Terms};
 use crate::plugin::spec::{Lost, Mode, Spin};
 use crate::processor::{Processor, Seals};
 use crate::telemetry::{self, PluginStats};
+use rustix::process::Pid;
+use rustix::thread::gettid;
 use shared::control::Handles;
 use shared::format::Format;
 use shared::layout::Layout;
@@ -25,6 +27,7 @@ use shared::message::PluginKind;
 use shared::ring::{HostEnd, Notes, Scrub, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 /// Slots between the audio thread and the section, beside those of a burst.
@@ -38,6 +41,7 @@ pub(crate) struct SectionThread {
     stop: Arc<AtomicBool>,
     waker: WorkerWaker,
     thread: Option<JoinHandle<()>>,
+    number: Option<Pid>,
     stats: Arc<PluginStats>,
 }
 
@@ -49,7 +53,9 @@ pub(crate) fn start(
 ) -> Result<(Remote, SectionThread)> {
     let (remote, mut section) = halves(format, burst, processors)?;
     let (waker, stop, stats) = (section.end.waker(), Arc::clone(&section.stop), remote.stats());
+    let (tell, told) = sync_channel(1);
     let run = move || {
+        let _ = tell.send(gettid());
         while !section.stop.load(Ordering::Acquire) {
             section.step();
         }
@@ -57,7 +63,8 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new().name("nda-section".into()).spawn(run).map_err(|e| {
         Error::new(Kind::System, "a thread for a pipelined section can't be started").source(e)
     })?;
-    Ok((remote, SectionThread { stop, waker, thread: Some(thread), stats }))
+    let number = told.recv().ok();
+    Ok((remote, SectionThread { stop, waker, thread: Some(thread), number, stats }))
 }
 
 /// The audio half and what the thread runs.
@@ -166,6 +173,11 @@ impl Section {
 }
 
 impl SectionThread {
+    /// Its number, for who gives it its place.
+    pub(crate) fn number(&self) -> Option<Pid> {
+        self.number
+    }
+
     /// Counts what the section as a whole lost, because its thread was not scheduled in time.
     pub(crate) fn stats(&self) -> Arc<PluginStats> {
         Arc::clone(&self.stats)

@@ -21,6 +21,7 @@ mod futex;
 pub mod layout;
 pub mod message;
 pub mod ring;
+pub mod schedule;
 pub mod segment;
 pub mod spin;
 mod sync;

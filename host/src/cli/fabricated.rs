@@ -33,6 +33,8 @@ pub(super) fn pipeline() -> PipelineStatus {
         source: "song.flac".into(),
         sink: "virtual and out.wav".into(),
         clock: "virtual, 256 frames at 48000 Hz".into(),
+        cores: vec![1],
+        fifo: Some(70),
         rate: 48_000,
         channels: 2,
         block_frames: 256,
@@ -158,6 +160,7 @@ pub(super) fn run_report(pipelines: Vec<PipelineStatus>) -> RunReport {
     RunReport {
         ended_by: EndedBy::Source,
         seconds: 60.02,
+        real_time: None,
         pipelines,
         events: vec!["one".into(), "two".into()],
         damaged: Vec::new(),

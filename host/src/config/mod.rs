@@ -16,6 +16,7 @@
 mod ends;
 mod files;
 mod pipeline;
+mod placement;
 mod plugin;
 mod reader;
 mod recovery;
@@ -74,12 +75,15 @@ pub fn parse(text: &str, base: &Path) -> std::result::Result<Config, Vec<Fault>>
 }
 
 /// As [`parse`], and looks at the files that the configuration names: what is read exists, what is written can
-/// be, nothing is written over an input or written twice.
+/// be, nothing is written over an input or written twice. The cores that it names are there and may be used.
 ///
 /// # Errors
 /// Every fault in the text and of its files, in the order of their places.
 pub fn check(text: &str, base: &Path) -> std::result::Result<Config, Vec<Fault>> {
-    judge(text, base, files::check)
+    judge(text, base, |reader, uses| {
+        files::check(reader, uses);
+        placement::check(reader);
+    })
 }
 
 /// Walks the tree, lets `look` judge the files it names, and gathers the faults of both.

@@ -3,9 +3,11 @@
 //! For [`parse`](super::parse). Sources and sinks are read in `ends`, plugins in `plugin`.
 
 use super::ends;
+use super::placement;
 use super::plugin::{self, Names};
 use super::reader::{Node, Reader, Span, TOP_KEYS};
 use super::spec::{BLOCK_DEFAULT, Config, ElementSpec, PipelineSpec, SourceSpec, unique};
+use crate::realtime::Power;
 use shared::format::{BLOCK_FRAMES, CHANNELS, RATE};
 use std::path::PathBuf;
 use toml::de::DeTable;
@@ -17,6 +19,7 @@ struct Settings {
     block: Option<u32>,
     channels: Option<u32>,
     python: Option<PathBuf>,
+    power: Power,
 }
 
 impl Settings {
@@ -45,7 +48,10 @@ impl Settings {
 pub(super) fn config(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Config {
     let known = [&Settings::KEYS[..], TOP_KEYS, &["pipeline"]].concat();
     reader.keys(root, "the top level", &known);
-    let settings = Settings::default().read(reader, root);
+    let mut settings = Settings::default().read(reader, root);
+    if let Some(node) = root.get("power") {
+        settings.power = placement::power(reader, node).unwrap_or_default();
+    }
     let reports = root.get("reports").and_then(|node| reader.text("reports", node));
     let reports = reports.map(|folder| reader.path(&folder));
     let tables = pipeline_tables(reader, root);
@@ -144,7 +150,7 @@ fn pipeline(
     inherited: &Settings,
     name: String,
 ) -> PipelineSpec {
-    let own = ["name", "source", "plugins", "sink", "record"];
+    let own = ["name", "source", "plugins", "sink", "record", "affinity"];
     reader.keys(table, "a pipeline", &[&own[..], &Settings::KEYS].concat());
     let settings = inherited.read(reader, table);
     let mut names = Names::new(table, settings.python);
@@ -152,6 +158,7 @@ fn pipeline(
     let elements = table.get("plugins").map(|node| elements(reader, node, &mut names));
     let sink = table.get("sink").and_then(|node| ends::sink(reader, node, &mut names));
     let record = table.get("record").and_then(|node| ends::record(reader, node));
+    let affinity = table.get("affinity").and_then(|node| placement::affinity(reader, node));
     PipelineSpec {
         name,
         rate: settings.rate,
@@ -161,6 +168,8 @@ fn pipeline(
         elements: elements.unwrap_or_default(),
         sink: sink.unwrap_or_default(),
         record,
+        affinity: affinity.unwrap_or_default(),
+        power: settings.power,
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) const PLUGIN_KEYS: &[&str] = &[
 ];
 
 /// The keys that only the top level has; below a `[[pipeline]]` they would be taken for the pipeline's.
-pub(super) const TOP_KEYS: &[&str] = &["reports"];
+pub(super) const TOP_KEYS: &[&str] = &["reports", "power"];
 
 /// One form that a table can have: the key that tells it from the others, and those that may stand beside it.
 pub(super) struct Form {
@@ -63,6 +63,7 @@ pub(super) struct Reader<'t> {
     /// Whether one of them heads a table: its keys may have ended up in another one.
     header_is_broken: bool,
     uses: Vec<FileUse>,
+    cores: Vec<(usize, Span)>,
 }
 
 impl<'t> Reader<'t> {
@@ -74,6 +75,7 @@ impl<'t> Reader<'t> {
             broken_lines: BTreeSet::new(),
             header_is_broken: false,
             uses: Vec::new(),
+            cores: Vec::new(),
         }
     }
 
@@ -115,6 +117,15 @@ impl<'t> Reader<'t> {
 
     pub(super) fn take_uses(&mut self) -> Vec<FileUse> {
         std::mem::take(&mut self.uses)
+    }
+
+    /// Notes a core that is asked for.
+    pub(super) fn core(&mut self, core: usize, at: Span) {
+        self.cores.push((core, at));
+    }
+
+    pub(super) fn take_cores(&mut self) -> Vec<(usize, Span)> {
+        std::mem::take(&mut self.cores)
     }
 
     /// All faults, in the order of their places.

@@ -5,6 +5,7 @@
 
 use crate::audio_file::Bits;
 use crate::plugin::spec::{Lost, PluginSpec};
+use crate::realtime::{Affinity, Power};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -42,6 +43,10 @@ pub struct PipelineSpec {
     pub sink: SinkSpec,
     /// A file that also gets what the sink gets.
     pub record: Option<FileSinkSpec>,
+    /// Which cores it may use.
+    pub affinity: Affinity,
+    /// What idle processors are to do while it plays.
+    pub power: Power,
 }
 
 impl PipelineSpec {
@@ -57,6 +62,8 @@ impl PipelineSpec {
             elements: Vec::new(),
             sink,
             record: None,
+            affinity: Affinity::default(),
+            power: Power::default(),
         }
     }
 

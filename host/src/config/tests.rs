@@ -3,6 +3,7 @@
 use super::*;
 use crate::audio_file::Bits;
 use crate::plugin::spec::{Guard, Lost, Mode, PluginSpec, Spin, Standby};
+use crate::realtime::{Affinity, Power};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +62,16 @@ mod what_may_be_said {
         let expected = PipelineSpec::new(SourceSpec::file("/base/song.flac"), SinkSpec::device("virtual"))
             .then(ElementSpec::plugin("/base/echo.py"));
         assert_eq!(found, Config { pipelines: vec![expected], ..Config::default() });
+    }
+
+    #[test]
+    fn where_a_pipeline_runs_and_whether_processors_sleep_can_be_said() {
+        let affinity = |value: &str| pipeline(&format!("source = \"in.wav\"\naffinity = {value}")).affinity;
+        assert_eq!(pipeline("source = \"in.wav\"").affinity, Affinity::Auto);
+        assert_eq!((affinity("\"auto\""), affinity("\"off\"")), (Affinity::Auto, Affinity::Off));
+        assert_eq!(affinity("[3, 1, 3]"), Affinity::Cores(vec![3, 1]));
+        let power = |line: &str| good(&format!("{line}[[pipeline]]\nsource = \"in.wav\"")).pipelines[0].power;
+        assert_eq!((power(""), power("power = \"balanced\"\n")), (Power::Performance, Power::Balanced));
     }
 
     #[test]
@@ -344,6 +355,19 @@ mod what_is_said_about_faults {
                 "6:33: `bits` is 12; it must be 16, 24 or \"32f\"",
             ]
         );
+    }
+
+    #[test]
+    fn a_place_that_is_none_is_told_with_those_that_are() {
+        let right = "\"auto\", \"off\", or a list of cores such as [0, 1]";
+        let told = |line: &str| fault(line);
+        assert_eq!(told("affinity = \"on\""), format!("3:12: `affinity` is \"on\"; it must be {right}"));
+        assert_eq!(told("affinity = 1"), format!("3:12: `affinity` is an integer; it must be {right}"));
+        assert!(told("affinity = []").contains("names no core; write \"off\""));
+        assert!(told("affinity = [0, -1]").starts_with("3:16: `affinity` is -1; it must be "));
+        assert!(told("power = \"balanced\"").contains("write it above the first `[[pipeline]]`"));
+        let unknown = faults("power = \"full\"\n[[pipeline]]\nsource = \"in.wav\"");
+        assert_eq!(unknown, ["1:9: `power` is \"full\"; it must be \"performance\" or \"balanced\""]);
     }
 
     #[test]
@@ -683,8 +707,14 @@ mod what_is_said_about_files {
              \n    DIR/nda.toml:4:8: there is no folder DIR/no to write to; make it with `mkdir -p DIR/no`\
              \n    DIR/nda.toml:5:10: DIR/folder.wav is a folder; name a file in it\
              \n    DIR/nda.toml:6:1: `speed` is not a key of a pipeline; it may be `name`, `source`, `plugins`, \
-             `sink`, `record`, `rate`, `block`, `channels` or `python`"
+             `sink`, `record`, `affinity`, `rate`, `block`, `channels` or `python`"
         );
+    }
+
+    #[test]
+    fn a_core_that_is_named_is_there() {
+        let said = refusal("[[pipeline]]\nsource = \"in.wav\"\nsink = \"virtual\"\naffinity = [0, 1000]\n");
+        assert!(said.contains("DIR/nda.toml:4:16: there is no core 1000; this machine has core"), "{said}");
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Care {
             drop(known);
             for other in others.into_iter().flatten().filter(|other| !Arc::ptr_eq(other, &worker)) {
                 // It would play with another value than the one that was accepted.
-                if !other.set_parameter(key, value).unwrap_or(false) {
+                if !other.aside(|other| other.set_parameter(key, value)).unwrap_or(false) {
                     other.abandon(Because::Unwanted);
                 }
             }

@@ -104,6 +104,8 @@ pub struct PluginSpec {
     /// How much memory its worker, with all processes it started, may use, in bytes; `None` is half of what the
     /// machine has.
     pub memory_max: Option<u64>,
+    /// The processor cores, by number, that its worker and all that starts may use; none is as the host may.
+    pub cores: Vec<usize>,
     /// How often its state is saved, if it offers `save_state`; zero is never.
     pub snapshot_every: Duration,
 }
@@ -127,6 +129,7 @@ impl PluginSpec {
             standby: Standby::default(),
             hang_after: None,
             memory_max: None,
+            cores: Vec::new(),
             snapshot_every: SNAPSHOT_EVERY,
         }
     }

@@ -163,11 +163,6 @@ impl Worker {
         self.asker.link.gone().load(Ordering::Acquire)
     }
 
-    /// Lets one that was [started gently](crate::supervisor::Spawner::spawn_gently) go as any other from now on.
-    pub fn step_forward(&self) {
-        self.asker.link.step_forward();
-    }
-
     /// The worker module that it loaded.
     pub(crate) fn module(&self) -> &Path {
         &self.asker.origin.module
@@ -286,7 +281,27 @@ impl Worker {
     /// # Errors
     /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
     pub fn start(&self) -> Result<()> {
-        self.asker.done(Ask::Start, self.asker.limits.start, "still starting", "starting")
+        self.asker.done(Ask::Start, self.asker.limits.start, "still starting", "starting")?;
+        self.go_on();
+        Ok(())
+    }
+
+    /// Lets it go before others, as one that plays or may at any time does.
+    pub(crate) fn go_on(&self) {
+        self.asker.link.play();
+    }
+
+    /// Lets it go as others do, until it [goes on](Self::go_on).
+    pub(crate) fn give_way(&self) {
+        self.asker.link.give_way();
+    }
+
+    /// Has something done by one that stands by, which gives way meanwhile to the one that plays.
+    pub(crate) fn aside<T>(&self, deed: impl FnOnce(&Self) -> T) -> T {
+        self.give_way();
+        let done = deed(self);
+        self.go_on();
+        done
     }
 
     /// Calls the plugin's `stop`, after the block that it is at. It can be started again.

@@ -17,6 +17,7 @@ use super::obituary::{self, Late, Obituary, Rest};
 use super::snapshots::{Snapshot, Snapshots};
 use super::spares::Spares;
 use super::succession::{Step, Succession};
+use super::turn::{Change, Turn};
 use super::{Notes, Patient, What};
 use crate::crash::Timestamp;
 use crate::error::{Error, Kind, Result};
@@ -52,6 +53,7 @@ pub(super) struct Case {
     spawner: Spawner,
     succession: Succession,
     hang: HangWatch,
+    turn: Turn,
     snapshots: Snapshots,
     playing: Option<Playing>,
     heir: Option<Heir>,
@@ -143,6 +145,7 @@ impl Case {
         let mut case = Self {
             succession: Succession::new(incarnation, spec.restart, twin, now_ns),
             hang: HangWatch::new(limit_ns, limit_blocks),
+            turn: Turn::new(patient.place.format.block_ns()),
             snapshots: Snapshots::default(),
             playing: Some(playing),
             heir: None,
@@ -423,6 +426,11 @@ impl Case {
         }
         let (asked, answered) =
             (progress.asked.load(Ordering::Relaxed), progress.answered.load(Ordering::Relaxed));
+        match self.turn.look(now_ns, asked, answered) {
+            Some(Change::GivesWay) => playing.worker.give_way(),
+            Some(Change::GoesOn) => playing.worker.go_on(),
+            None => {}
+        }
         if self.saving.is_under_way {
             // It is asked for its state between two blocks: that has a limit of its own.
             self.hang.begin();
@@ -577,6 +585,7 @@ impl Case {
         });
         let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);
         self.hang = HangWatch::new(limit_ns, limit_blocks);
+        self.turn = Turn::new(self.patient.place.format.block_ns());
         // No sooner than the last save, which may have taken so long that it was the end of the one before, allows.
         let due_ns = now_ns.saturating_add(nanos(self.patient.spec.snapshot_every));
         self.saving.due_ns = self.saving.due_ns.max(due_ns);

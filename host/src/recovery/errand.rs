@@ -101,7 +101,6 @@ fn make(
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
     match equip(&worker, &job) {
         Ok((line, uncached, refused)) => {
-            worker.step_forward();
             let version = job.parameters.version;
             Ok(Prepared { worker: Arc::new(worker), line, uncached, version, refused })
         }
@@ -163,7 +162,7 @@ pub(super) fn catch_up(
             version: now.version,
         });
     }
-    run(notes, move |_| What::CaughtUp { incarnation, result: give_all(&twin, &now) })
+    run(notes, move |_| What::CaughtUp { incarnation, result: twin.aside(|twin| give_all(twin, &now)) })
 }
 
 fn give_all(worker: &Worker, now: &Parameters) -> Result<CaughtUp> {
@@ -208,7 +207,10 @@ pub(super) fn give(
         });
     }
     let now = move || care.known().parameters.clone();
-    run(notes, move |_| What::Given { number: snapshot.number, result: restore(&twin, &snapshot, now) })
+    run(notes, move |_| {
+        let result = twin.aside(|twin| restore(twin, &snapshot, now));
+        What::Given { number: snapshot.number, result }
+    })
 }
 
 /// Gives a worker a state, and then what was set since that was saved, which it would undo. Until nothing was set

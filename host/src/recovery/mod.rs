@@ -20,6 +20,7 @@ pub(crate) mod simulation;
 pub(crate) mod snapshots;
 mod spares;
 pub(crate) mod succession;
+mod turn;
 
 use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
@@ -29,6 +30,7 @@ use crate::plugin::edge::Edge;
 use crate::plugin::line::Depot;
 use crate::plugin::spec::{Mode, PluginSpec};
 use crate::plugin::{Nature, Place};
+use crate::realtime::priority;
 use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
@@ -176,7 +178,10 @@ impl Recovery {
         let (orders, received) = channel();
         let mut watch = Watch::new(spawner, orders.clone());
         let thread = std::thread::Builder::new().name("nda-recovery".into());
-        let thread = thread.spawn(move || watch.run(&received));
+        let thread = thread.spawn(move || {
+            priority::watch_over_plugins();
+            watch.run(&received);
+        });
         let failed =
             |e| Error::new(Kind::System, "can't start the thread that watches over plugins").source(e);
         let identity = Arc::default();

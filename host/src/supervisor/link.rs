@@ -7,10 +7,11 @@
 
 use super::bell::Bell;
 use super::death::{Because, Death, Ending, LastSaid};
-use super::pace::{self, Before};
+use super::pace::Pace;
 use super::patience::Patience;
 use super::process::Process;
 use super::stat::Condition;
+use crate::realtime::placement;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use shared::control::{Control, ControlError};
@@ -130,8 +131,8 @@ pub(crate) struct Link {
     pub(super) control: Control,
     bell: Bell,
     gone: Arc<AtomicBool>,
-    /// It goes after others as long as nobody waits for it, and had this priority before.
-    stepped_back: OnceLock<Before>,
+    /// How it is to go; not known of one that is none.
+    pace: OnceLock<Pace>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -154,8 +155,8 @@ impl Link {
             ended: None,
         };
         let gone = Arc::new(AtomicBool::new(false));
-        let stepped_back = OnceLock::new();
-        Self { process, control, bell, gone, stepped_back, state: Mutex::new(state), changed: Condvar::new() }
+        let pace = OnceLock::new();
+        Self { process, control, bell, gone, pace, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Reaps the process, which has ended, on a thread of its own: the kernel may be at it for long, with the memory of
@@ -176,17 +177,37 @@ impl Link {
         receive
     }
 
-    /// Lets a worker just started go after others.
-    pub(super) fn step_back(&self) {
-        if let Some(before) = pace::step_back(self.process.raw_pid()) {
-            let _ = self.stepped_back.set(before);
+    /// Keeps the worker, and all that it starts from now on, to these cores; none given is no change.
+    pub(super) fn pin(&self, cores: &[usize]) {
+        if !self.gone.load(Ordering::Acquire) {
+            placement::pin(self.process.raw_pid(), cores);
         }
     }
 
-    /// Lets the worker go as any other from now on.
+    /// Lets a worker just started go after those that play; `gently`, after others too.
+    pub(super) fn begin(&self, pace: Pace, gently: bool) {
+        pace.begin(self.process.raw_pid(), gently);
+        let _ = self.pace.set(pace);
+    }
+
+    /// Lets the worker go as any other that does not play, from now on.
     pub(crate) fn step_forward(&self) {
-        if let Some(before) = self.stepped_back.get().filter(|_| !self.gone.load(Ordering::Acquire)) {
-            pace::step_forward(self.process.raw_pid(), *before);
+        if let Some(pace) = self.pace.get().filter(|_| !self.gone.load(Ordering::Acquire)) {
+            pace.step_forward(self.process.raw_pid());
+        }
+    }
+
+    /// Lets the worker go as one that plays.
+    pub(crate) fn play(&self) {
+        if let Some(pace) = self.pace.get().filter(|_| !self.gone.load(Ordering::Acquire)) {
+            pace.play(self.process.raw_pid());
+        }
+    }
+
+    /// Lets the worker go as others do that don't play, until it plays again.
+    pub(crate) fn give_way(&self) {
+        if let Some(pace) = self.pace.get().filter(|_| !self.gone.load(Ordering::Acquire)) {
+            pace.give_way(self.process.raw_pid());
         }
     }
 

@@ -37,6 +37,7 @@ pub use stat::Condition;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
+use crate::realtime::RealTime;
 use crate::recovery::Recovery;
 use bell::Bell;
 use event::Reporter;
@@ -94,6 +95,7 @@ impl Default for Limits {
 pub struct Supervisor {
     spawner: Spawner,
     recovery: Recovery,
+    realtime: Arc<RealTime>,
     thread: Option<JoinHandle<()>>,
     /// What is told reaches its reader for as long as there is a supervisor, not only as long as its thread.
     _reporter: Arc<Reporter>,
@@ -124,7 +126,7 @@ impl Supervisor {
         let thread = thread::Builder::new().name("nda-supervisor".into());
         let thread = Some(thread.spawn(move || watch.run()).map_err(failed)?);
         let recovery = Recovery::start(spawner.clone())?;
-        Ok((Self { spawner, recovery, thread, _reporter: reporter }, received))
+        Ok((Self { spawner, recovery, realtime: RealTime::new(), thread, _reporter: reporter }, received))
     }
 
     /// Starts a worker for the plugin `name`, and waits until the plugin is loaded. May be called by several
@@ -153,6 +155,11 @@ impl Supervisor {
     /// Where reports of plugins' deaths go from now on; until this is called there are none.
     pub fn report_to(&self, folder: impl Into<PathBuf>) {
         self.recovery.report_to(folder.into());
+    }
+
+    /// What its pipelines share of the machine.
+    pub(crate) fn realtime(&self) -> &Arc<RealTime> {
+        &self.realtime
     }
 
     /// What brings plugins back.

@@ -33,6 +33,7 @@ impl Spare {
     /// while it is loaded. The worker is then gone.
     pub fn load(self, name: &str, spec: &PluginSpec) -> Result<Worker> {
         let file = plugin_file(&spec.file)?;
+        self.held.pin(&spec.cores);
         let origin = Origin { name: name.into(), file, python: self.python, module: self.module };
         Worker::load(self.held, self.hello, origin, spec, self.limits)
     }

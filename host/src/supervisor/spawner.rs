@@ -45,7 +45,7 @@ impl Spawner {
     }
 
     /// As [`Spawner::spawn`], for a worker that nobody waits for yet: where that can be undone, it goes after others
-    /// until [`Worker::step_forward`].
+    /// until [`Worker::start`].
     ///
     /// # Errors
     /// As [`Spawner::spawn`].
@@ -55,7 +55,8 @@ impl Spawner {
 
     fn spawn_at(&self, gently: bool, name: &str, spec: &PluginSpec) -> Result<Worker> {
         let origin = resolve(name, spec)?;
-        let link = self.launch(gently, Arc::clone(&origin.name), &origin.python, &origin.module)?;
+        let name = Arc::clone(&origin.name);
+        let link = self.launch(gently, &spec.cores, name, &origin.python, &origin.module)?;
         Worker::greet(link, origin, spec, self.limits)
     }
 
@@ -65,7 +66,7 @@ impl Spawner {
     /// [`Kind::Interpreter`] if `python` is not fit to be a worker, [`Kind::Worker`] if `module` is of another
     /// version, [`Kind::System`] if it can't be started. The worker is then gone.
     pub fn warm(&self, python: &Path, module: &Path) -> Result<Spare> {
-        let held = Held(self.launch(true, SPARE.into(), python, module)?);
+        let held = Held(self.launch(true, &[], SPARE.into(), python, module)?);
         let hello = greeting(&held, python, module, &self.limits)?;
         held.step_forward();
         Ok(Spare::new(held, hello, python.to_owned(), module.to_owned(), self.limits))
@@ -77,11 +78,18 @@ impl Spawner {
         self.teller.clone()
     }
 
-    fn launch(&self, gently: bool, name: Arc<str>, python: &Path, module: &Path) -> Result<Arc<Link>> {
+    fn launch(
+        &self,
+        gently: bool,
+        cores: &[usize],
+        name: Arc<str>,
+        python: &Path,
+        module: &Path,
+    ) -> Result<Arc<Link>> {
         let refused = format!("the supervisor can't start {name}");
         let (answer, launched) = sync_channel(1);
-        let (python, module) = (python.to_owned(), module.to_owned());
-        self.command(Command::Launch(Launch { name, python: python.clone(), module, gently, answer }));
+        let (python, module, cores) = (python.to_owned(), module.to_owned(), cores.to_owned());
+        self.command(Command::Launch(Launch { name, python: python.clone(), module, gently, cores, answer }));
         let mut patience = Patience::from_now(self.limits.hello);
         while let Some(sleep) = patience.sleep(Instant::now()) {
             match launched.recv_timeout(sleep) {

@@ -12,11 +12,12 @@ use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
 use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
-use super::pace;
+use super::pace::Pace;
 use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
 use super::sweep::{self, Sweep};
 use super::warden::{self, Warden};
+use crate::realtime::priority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shared::control::ControlError;
 use shared::message::{Hello, LogSource, Notice, Say};
@@ -56,6 +57,8 @@ pub(super) struct Launch {
     pub(super) module: PathBuf,
     /// Nobody waits for it yet.
     pub(super) gently: bool,
+    /// Where it may run; none is as the host may.
+    pub(super) cores: Vec<usize>,
     pub(super) answer: SyncSender<io::Result<Arc<Link>>>,
 }
 
@@ -75,8 +78,8 @@ pub(super) struct Watch {
     /// When the crowd was looked at last.
     looked: Instant,
     leaving: Option<Leaving>,
-    /// Workers that nobody waits for yet may step back.
-    can_step_back: bool,
+    /// How workers go that are as any other.
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl Watch {
             brood,
             launched: 0,
             warden: None,
-            can_step_back: false,
+            pace: Pace::of_the_host(),
             sweep: Sweep::default(),
             crowd: Crowd::new(everybody()),
             looked: Instant::now(),
@@ -117,6 +120,7 @@ impl Watch {
 
     /// The thread. Ends when it was told to and every worker is gone, or can't be made to go.
     pub(super) fn run(mut self) {
+        priority::watch_over_workers();
         while !self.is_over() {
             let most = self.sleep_at_most();
             let sleeper = Sleeper::lie_down(Instant::now(), most.unwrap_or(Duration::MAX));
@@ -258,7 +262,7 @@ impl Watch {
         }
         match Warden::start(&self.brood) {
             Ok(warden) => {
-                self.can_step_back = pace::is_reversible(warden.pid());
+                self.pace.try_to_return(warden.pid());
                 self.warden = Some(warden);
             }
             Err(why) => self.tell(warden::missing(&format!("can't be run ({why})"))),
@@ -277,16 +281,15 @@ impl Watch {
     }
 
     fn launch(&mut self, launch: Launch) {
-        let Launch { name, python, module, gently, answer } = launch;
+        let Launch { name, python, module, gently, cores, answer } = launch;
         self.appoint_warden();
         self.launched += 1;
         let token = format!("{}-{}", self.brood, self.launched);
         let link =
             process::launch(&python, &module, &token).map(|Launched { process, control, stdout, stderr }| {
                 let link = Arc::new(Link::new(name, process, control, self.bell.clone()));
-                if gently && self.can_step_back {
-                    link.step_back();
-                }
+                link.pin(&cores);
+                link.begin(self.pace, gently);
                 self.workers.push(Watched::new(Arc::clone(&link), token, stdout, stderr));
                 link
             });

@@ -1,0 +1,169 @@
+//! Who goes before whom: audio threads first, then the one that watches over plugins, then workers that play, then
+//! everything else, workers that are being started last.
+//!
+//! A fair share is not enough for a worker that plays: among the groups that the kernel makes of sessions and services
+//! neither a short slice nor a small nice value helps against another group's load. So its main thread is a real-time
+//! one where that is allowed, below every thread of the host that has such a priority; its other threads and what they
+//! start are not. Four threads that spin with the lowest real-time priority were seen to hold up an audio thread at a
+//! high one for 50 ms, so one that does not come to an end gives way within a few blocks (`recovery::turn`), and the
+//! kernel kills it should nobody be there to see to that. Where real-time priorities are not allowed, it has the
+//! shortest slice, which needs no rights, and if it may a larger share. How that is done to a process is
+//! `supervisor::pace`.
+
+use rustix::process::{Pid, Resource, getpriority_process, getrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use shared::schedule::{self, Policy, Schedule};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The priority of audio threads: above the kernel's threads for interrupts (50), below what must never wait.
+const AUDIO: u8 = 70;
+/// The priority of the thread that lets a worker give way which does not come to an end.
+const RECOVERY: u8 = 60;
+/// The priority of workers that play: below every thread of the kernel and of the host that has one.
+pub(crate) const WORKER: u8 = 10;
+/// The shortest slice that the kernel gives.
+pub(crate) const SHORT_NS: u64 = 100_000;
+/// How far ahead of other programs workers that play are.
+pub(crate) const AHEAD: i32 = 10;
+/// How far ahead of those the threads that watch over them are.
+const ABOVE_WORKERS: i32 = 1;
+
+/// What this process may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// The real-time priority that its audio threads can have.
+    pub(crate) fifo: Option<u8>,
+    /// Whether its workers can be ahead of other programs by their share.
+    pub(crate) ahead: bool,
+}
+
+impl Rights {
+    /// Those of this process, tried once.
+    pub(crate) fn known() -> Self {
+        static TRIED: OnceLock<Rights> = OnceLock::new();
+        *TRIED.get_or_init(Self::tried)
+    }
+
+    /// The priority that workers that play can have: none, unless the host's own threads can all be above.
+    pub(crate) fn worker_fifo(self) -> Option<u8> {
+        (self.fifo == Some(AUDIO)).then_some(WORKER)
+    }
+
+    /// Tries it, on a thread that then ends.
+    fn tried() -> Self {
+        let none = Self { fifo: None, ahead: false };
+        std::thread::spawn(|| {
+            let ahead = schedule::set(None, &fair(own_nice() - AHEAD)).is_ok();
+            let limit = getrlimit(Resource::Rtprio).current.unwrap_or(0);
+            let most = u8::try_from(limit).unwrap_or(AUDIO).min(AUDIO);
+            let fifo =
+                [AUDIO, most].into_iter().find(|priority| schedule::set(None, &fifo(*priority)).is_ok());
+            Self { fifo, ahead }
+        })
+        .join()
+        .unwrap_or(none)
+    }
+}
+
+/// The place of a pipeline's audio threads: their cores and their priority.
+#[derive(Debug, Clone)]
+pub(crate) struct Rank {
+    pub(super) cores: Option<CpuSet>,
+    pub(super) fifo: Option<u8>,
+    /// What an audio thread was given, 0 if that is none: for whoever watches.
+    pub(super) given: Arc<AtomicU8>,
+    pub(super) is_taken: bool,
+}
+
+impl Rank {
+    /// Puts the calling thread in its place, the first time that this is called. A thread that is a real-time one
+    /// already keeps its priority: its audio system knows why.
+    ///
+    /// # Real-time
+    /// Up to three system calls the first time, which do not wait; afterwards none. Nothing is allocated or freed.
+    pub(crate) fn take(&mut self) {
+        if !std::mem::replace(&mut self.is_taken, true) {
+            self.give(None);
+        }
+    }
+
+    /// Puts another thread in its place.
+    pub(crate) fn give(&self, thread: Option<Pid>) {
+        if let Some(cores) = &self.cores {
+            let _ = sched_setaffinity(thread, cores);
+        }
+        let has = match schedule::get(thread) {
+            Ok(Schedule { policy: Policy::Fifo(priority), .. }) => priority,
+            _ => self.fifo.filter(|priority| schedule::set(thread, &fifo(*priority)).is_ok()).unwrap_or(0),
+        };
+        self.given.store(has, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn fifo(priority: u8) -> Schedule {
+    Schedule { policy: Policy::Fifo(priority), nice: 0, slice_ns: 0, reset_on_fork: true }
+}
+
+/// A fair share with the shortest slice, which nothing inherits that this starts.
+pub(crate) fn fair(nice: i32) -> Schedule {
+    Schedule { policy: Policy::Other, nice: nice.max(-20), slice_ns: SHORT_NS, reset_on_fork: true }
+}
+
+/// The calling thread's.
+pub(crate) fn own_nice() -> i32 {
+    getpriority_process(None).unwrap_or(0)
+}
+
+/// Lets the calling thread, which watches over workers, go before those, where that is allowed. What it starts goes
+/// as any other.
+pub(crate) fn watch_over_workers() {
+    let nice = own_nice();
+    if schedule::set(None, &fair(nice - AHEAD - ABOVE_WORKERS)).is_err() {
+        let _ = schedule::set(None, &fair(nice));
+    }
+}
+
+/// Lets the calling thread, which waits for nobody, go before workers that play, where that is allowed: it has them
+/// give way.
+pub(crate) fn watch_over_plugins() {
+    if schedule::set(None, &fifo(RECOVERY)).is_err() {
+        watch_over_workers();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_has_the_place_that_it_took_and_what_it_starts_has_not() {
+        let rights = Rights::known();
+        let cores = crate::realtime::placement::cpu_set(&[0]);
+        let given = Arc::new(AtomicU8::new(0));
+        let mut rank = Rank { cores, fifo: rights.fifo, given: Arc::clone(&given), is_taken: false };
+        let (own, heir) = std::thread::spawn(move || {
+            rank.take();
+            let heir = std::thread::spawn(|| schedule::get(None).unwrap()).join().unwrap();
+            (schedule::get(None).unwrap(), heir)
+        })
+        .join()
+        .unwrap();
+        let expected = rights.fifo.map_or(Policy::Other, Policy::Fifo);
+        assert_eq!((own.policy, given.load(Ordering::Relaxed)), (expected, rights.fifo.unwrap_or(0)));
+        assert_eq!(heir.policy, Policy::Other);
+    }
+
+    #[test]
+    fn whoever_watches_over_workers_has_their_slice_and_no_smaller_share() {
+        std::thread::spawn(|| {
+            let before = own_nice();
+            watch_over_workers();
+            let own = schedule::get(None).unwrap();
+            let ahead = if Rights::known().ahead { AHEAD + ABOVE_WORKERS } else { 0 };
+            assert_eq!((own.nice, own.reset_on_fork), ((before - ahead).max(-20), true));
+        })
+        .join()
+        .unwrap();
+    }
+}
