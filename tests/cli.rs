@@ -1,7 +1,9 @@
 //! What programs and shells get from `nda`: reports in JSON, help, a closed pipe, exit codes.
 
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::path::Path;
+use std::process::Command;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::nda::{Render, Running, command, nda};
@@ -42,18 +44,21 @@ fn assert_plugin(plugin: &Value) {
             "quarantined",
             "uncached",
             "uncached_blocks",
+            "collector",
             "counts",
             "causes",
             "plugin_time",
             "round_trip",
+            "interpreter_wait",
         ],
     );
+    assert_keys(&plugin["collector"], &["gc", "young", "older", "unscheduled", "total_ms", "longest_ms"]);
     let counts = &plugin["counts"];
     let lost = ["late", "failed", "gone", "behind", "torn", "forged"];
     let guarded = ["non_finite_blocks", "non_finite_samples", "too_loud_blocks", "too_loud_samples"];
     assert_keys(counts, &[&["good", "flooded"], &lost[..], &guarded].concat());
     let times = ["p50_us", "p99_us", "p999_us", "max_us"];
-    for key in ["plugin_time", "round_trip"] {
+    for key in ["plugin_time", "round_trip", "interpreter_wait"] {
         assert_keys(&plugin[key], &times);
         let times: Vec<f64> = times.iter().map(|time| plugin[key][time].as_f64().unwrap()).collect();
         assert!(times.is_sorted(), "{key}: {times:?}");
@@ -253,4 +258,28 @@ fn paths_in_a_configuration_start_at_its_folder() {
     command.current_dir("/");
     Running::start(command).wait().ended_with(0);
     assert_eq!(Wav::read(&folder.file("out.wav")), Wav::read(&folder.file("in.wav")));
+}
+
+/// A user without rights: as root it takes more than a limit.
+const UNPRIVILEGED: &str = "ulimit -l 0
+[ \"$(id -u)\" = 0 ] && exec setpriv --bounding-set=-ipc_lock \"$0\" \"$@\"
+exec \"$0\" \"$@\"";
+
+#[test]
+fn that_memory_can_not_be_locked_is_told_once_with_how_to_get_the_right() {
+    let folder = folder_with_noise();
+    let gain = shipped("examples/simple_gain.py");
+    let text =
+        format!("[[pipeline]]\nsource = \"in.wav\"\nsink = \"virtual\"\nplugins = [{gain:?}, {gain:?}]");
+    let file = config(&folder, &text);
+    let nda = command([OsStr::new("run"), file.as_os_str(), OsStr::new("--json"), OsStr::new("-")]);
+    let mut unprivileged = Command::new("sh");
+    unprivileged.args(["-c", UNPRIVILEGED]).arg(nda.get_program()).args(nda.get_args());
+    unprivileged.envs(nda.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = Running::start(unprivileged).wait();
+    done.ended_with(0);
+    let report = done.json();
+    let told = report["events"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let told: Vec<_> = told.filter(|line| line.contains("can't be locked")).collect();
+    assert!(told.len() == 1 && told[0].contains("limit 0 KiB") && told[0].contains("ulimit -l"), "{told:?}");
 }

@@ -8,7 +8,7 @@ use shared::message::{Answer, Ask, Failure, Notice, PluginKind, STATE_MAX, STATE
 use shared::ring::{HostEnd, Status};
 use tests::plugin_file::{plugin, processor};
 use tests::until::{DEADLINE, process_ends, until};
-use tests::worker_process::{Output, WorkerProcess, command, good, round};
+use tests::worker_process::{Output, SLOTS, WorkerProcess, command, good, round};
 use tests::workspace::shipped;
 
 const RATE: u32 = 48_000;
@@ -893,7 +893,7 @@ fn a_buffer_class_that_can_not_be_cached_works_slower_and_is_told() {
     for _ in 0..8 {
         assert_eq!(good(&mut end, ramp), halved());
     }
-    assert_eq!(end.uncached_blocks().count(), 8);
+    assert_eq!(end.worker_counts().uncached_blocks(), 8);
     ends_well(worker);
 }
 
@@ -907,10 +907,10 @@ fn blocks_are_counted_from_the_one_that_makes_its_buffer_unusable() {
     let text = std::fs::read_to_string(&file.path).unwrap();
     std::fs::write(&file.path, format!("{text}\n{COPIES}")).unwrap();
     let (worker, mut end) = running(&file.path, format(2, 64), &[]);
-    let count = end.uncached_blocks();
+    let count = end.worker_counts();
     for n in 1..=30_u64 {
         assert_eq!(good(&mut end, ramp), halved());
-        assert_eq!(count.count(), n.saturating_sub(10), "after block {n}");
+        assert_eq!(count.uncached_blocks(), n.saturating_sub(10), "after block {n}");
     }
     ends_well(worker);
 }
@@ -939,4 +939,50 @@ fn a_stack_of_every_thread_is_written_when_the_host_asks_for_it() {
     let stack = worker.read_until(Output::Stderr, "in process_audio\n");
     assert!(stack.contains("made_for_a_test.py\", line"), "{stack}");
     assert_eq!(worker.abandon().status.code(), Some(Exit::Orphaned as i32));
+}
+
+#[test]
+fn a_plugin_that_may_be_warmed_up_meets_silence_before_its_first_block_and_no_other_does() {
+    let counts = "def get_parameter(self, key):\n    return f'{self.n} {self.quiet}'\nquiet = True";
+    let process =
+        "if self.n <= 20: self.quiet = self.quiet and not buffer.data.any()\nbuffer.data += 1\nreturn True";
+    for (says, warmed) in
+        [("silent_warm_up = True", true), ("def silent_warm_up(self): return True", false), ("", false)]
+    {
+        let file = processor(process, &format!("{counts}\n{says}"));
+        let mut worker = WorkerProcess::spawn();
+        worker.load(&file.path).unwrap();
+        let (mut end, _) = worker.configure(format(2, 64), &[]).unwrap();
+        worker.start().unwrap();
+        let before = worker.ask(Ask::GetParameter { key: String::new() });
+        let Ok(Answer::Value(before)) = before else { panic!("{before:?}") };
+        assert_eq!(before, if warmed { "32 True" } else { "0 True" }, "{says}");
+        // Nothing of it is left in any slot.
+        for _ in 0..2 * SLOTS {
+            assert_eq!(good(&mut end, |samples| samples.fill(0.25)), vec![1.25; 128]);
+        }
+        assert_eq!(end.worker_counts().uncached_blocks(), 0);
+        ends_well(worker);
+    }
+}
+
+#[test]
+fn a_plugin_whose_silent_blocks_fail_starts_and_fails_in_its_first_block() {
+    let file = processor("raise ValueError(f'block {self.n}')", "silent_warm_up = True");
+    let (mut worker, mut end) = running(&file.path, format(2, 64), &[]);
+    assert_eq!(round(&mut end, ramp).0.status, Status::Failed);
+    let notice = worker.wait_for_notice(|notice| matches!(notice, Notice::BlockFailed { .. }));
+    let Notice::BlockFailed { failure, count } = notice else { panic!("{notice:?}") };
+    assert!(failure.message.contains("block 2") && count == 1, "{failure:?}");
+    ends_well(worker);
+}
+
+#[test]
+fn a_worker_locks_its_blocks_in_memory_where_the_host_may() {
+    let (worker, mut end) = running(&shipped("examples/passthrough.py"), format(2, 64), &[]);
+    good(&mut end, ramp);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
+    assert_eq!(locked != "0 kB", end.is_locked(), "{locked}");
+    ends_well(worker);
 }

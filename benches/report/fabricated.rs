@@ -42,7 +42,7 @@ pub(super) fn series(variant: Variant, p50_ns: u64) -> Series {
     let times = times(p50_ns, 1_000);
     let parts = if variant.what == What::Isolated { parts(&variant.plugin, p50_ns) } else { Vec::new() };
     let turns_p50_ns = vec![p50_ns * 99 / 100, p50_ns, p50_ns * 102 / 100];
-    Series { variant, times: Figures::of(&times), missed: 0, parts, turns_p50_ns }
+    Series { variant, times: Figures::of(&times), missed: 0, parts, turns_p50_ns, memory: None }
 }
 
 /// A run of these series.

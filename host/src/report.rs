@@ -4,6 +4,7 @@
 //! kind its name ends in: `_frames`, `_ms`, `_us`, `_db`.
 
 use crate::plugin::cause::Causes;
+use crate::plugin::collector::CollectorStatus;
 use crate::telemetry::{Counts, Percentiles};
 use serde::Serialize;
 use std::fmt;
@@ -131,6 +132,8 @@ pub struct PluginStatus {
     pub uncached: Option<String>,
     /// Blocks that it got in a fresh buffer, as its worker says.
     pub uncached_blocks: u64,
+    /// What Python's collector did, as its worker says.
+    pub collector: CollectorStatus,
     /// Blocks, by what became of them.
     pub counts: Counts,
     /// Why blocks were late.
@@ -139,6 +142,8 @@ pub struct PluginStatus {
     pub plugin_time: Percentiles,
     /// Time from handing a block over until the answer was seen.
     pub round_trip: Percentiles,
+    /// Time that blocks waited for the interpreter, which another thread of the plugin held, as its worker says.
+    pub interpreter_wait: Percentiles,
 }
 
 /// Why a run ended.

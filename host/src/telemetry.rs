@@ -268,11 +268,6 @@ impl Passage {
     fn round_trip_ns(&self) -> u64 {
         self.noticed_ns.saturating_sub(self.asked_ns)
     }
-
-    /// Within the plugin's own code.
-    fn plugin_ns(&self) -> u64 {
-        self.stamps.left_ns.saturating_sub(self.stamps.entered_ns)
-    }
 }
 
 /// Timings that can wait to be read: half a minute of 128-frame blocks at 48 kHz.
@@ -297,6 +292,7 @@ pub struct PluginTimes {
     kept: Vec<Passage>,
     round_trip: Histogram<u64>,
     plugin: Histogram<u64>,
+    interpreter: Histogram<u64>,
 }
 
 /// Percentiles of times, in microseconds.
@@ -317,7 +313,7 @@ impl PluginTimes {
     pub fn drain(&mut self) {
         while let Ok(timing) = self.timings.pop() {
             self.round_trip.saturating_record(timing.round_trip_ns());
-            self.plugin.saturating_record(timing.plugin_ns());
+            self.record(&timing.stamps);
             if self.kept.len() < self.kept.capacity() {
                 self.kept.push(timing);
             }
@@ -331,8 +327,10 @@ impl PluginTimes {
         std::mem::replace(&mut self.kept, Vec::with_capacity(passages))
     }
 
-    pub(crate) fn record_plugin(&mut self, plugin_ns: u64) {
-        self.plugin.saturating_record(plugin_ns);
+    /// Takes note of what the worker says of a block: shown, never relied upon.
+    pub(crate) fn record(&mut self, stamps: &Stamps) {
+        self.plugin.saturating_record(stamps.left_ns.saturating_sub(stamps.entered_ns));
+        self.interpreter.saturating_record(stamps.woken_ns.saturating_sub(stamps.seen_ns));
     }
 
     /// Times within the plugin's own code.
@@ -345,6 +343,12 @@ impl PluginTimes {
     #[must_use]
     pub fn round_trip(&self) -> Percentiles {
         percentiles(&self.round_trip)
+    }
+
+    /// Times until the worker had the interpreter to itself.
+    #[must_use]
+    pub fn interpreter_wait(&self) -> Percentiles {
+        percentiles(&self.interpreter)
     }
 }
 
@@ -383,6 +387,7 @@ pub(crate) fn plugin_figures() -> (Figures, PluginTimes, rtrb::Consumer<Miss>) {
     let (misses, missed) = rtrb::RingBuffer::new(MISSES);
     // Up to a minute with three digits: the bounds are constants that the histogram accepts.
     let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!());
-    let times = PluginTimes { timings, kept: Vec::new(), round_trip: histogram(), plugin: histogram() };
+    let [round_trip, plugin, interpreter] = std::array::from_fn(|_| histogram());
+    let times = PluginTimes { timings, kept: Vec::new(), round_trip, plugin, interpreter };
     (Figures { stats: Arc::default(), timings: TimingWriter(writer), misses }, times, missed)
 }

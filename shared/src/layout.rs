@@ -28,6 +28,8 @@ pub struct Header {
     /// In the host's segment: how long the worker looks for a block before it sleeps, a word of
     /// [`crate::spin::Spin`].
     pub spin: AtomicU32,
+    /// In the worker's segment: [`crate::collected::Collected`]. For statistics only, too.
+    pub collected: [AtomicU64; 3],
 }
 
 /// [`Header::parked`] of a sleeper. Any other value means awake.

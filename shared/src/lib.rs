@@ -2,7 +2,7 @@
 //!
 //! Two processes that do not trust each other share two memory segments and a socket. This crate says how the
 //! segments are laid out ([`layout`]), made and sealed ([`segment`]), how blocks of audio pass through them
-//! ([`ring`]), what is said on the socket ([`message`], [`control`]) and how a worker ends ([`exit`]).
+//! ([`ring`]), what a worker counts for show ([`collected`]), what is said on the socket ([`message`], [`control`]) and how a worker ends ([`exit`]).
 //!
 //! It knows no Python, no audio device and starts no thread. The rules it keeps:
 //!
@@ -14,6 +14,7 @@
 
 pub mod boot;
 pub mod clock;
+pub mod collected;
 pub mod control;
 pub mod exit;
 pub mod format;
@@ -28,4 +29,4 @@ mod sync;
 mod wait;
 
 /// Version of everything in this crate that both processes must agree on. The worker says it first.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;

@@ -71,7 +71,10 @@ pub enum Ask {
         tag: u32,
     },
     /// Call the plugin's `start` and process blocks. Answered by [`Answer::Done`].
-    Start,
+    Start {
+        /// Who decides from now on when Python's collector runs.
+        gc: Gc,
+    },
     /// Process no more blocks and call `stop`. Answered by [`Answer::Done`].
     Stop,
     /// Set a parameter, between two blocks if it runs. Answered by [`Answer::Set`].
@@ -110,6 +113,19 @@ pub enum Ask {
     },
     /// Call `stop` if it runs, `shutdown`, say [`Answer::Goodbye`] and exit.
     Shutdown,
+}
+
+/// Who decides when Python's collector of cyclic garbage runs while a plugin processes blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gc {
+    /// The worker, between two blocks: what was there at the start is set aside, Python's own collections are off.
+    #[default]
+    Host,
+    /// Python, as in a process of its own: nothing is set aside and nothing collected by the worker.
+    Python,
+    /// Nobody: as [`Gc::Host`], but nothing is collected after the start.
+    Off,
 }
 
 /// From the worker.

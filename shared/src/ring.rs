@@ -17,7 +17,7 @@ mod host;
 mod order;
 mod worker;
 
-pub use host::{HostEnd, HostWaker, UncachedBlocks};
+pub use host::{HostEnd, HostWaker, WorkerCounts};
 pub use order::{EdgeInput, FROM_PEER, Order};
 pub use worker::{SlotMemory, Wake, WorkerEnd, WorkerWaker};
 

@@ -119,8 +119,7 @@ impl OwnSegment {
     }
 
     /// Whether the pages are locked in memory, or only populated for want of the right to lock.
-    #[must_use]
-    pub fn is_locked(&self) -> bool {
+    pub(crate) fn is_locked(&self) -> bool {
         self.0.locked
     }
 }
@@ -149,6 +148,11 @@ impl PeerSegment {
 
     pub(crate) fn slot(&self, index: usize) -> &SlotHead {
         self.0.slot(index)
+    }
+
+    /// As [`OwnSegment::is_locked`].
+    pub(crate) fn is_locked(&self) -> bool {
+        self.0.locked
     }
 
     /// The samples of a slot, in memory that the peer may be writing to: only to be read as atomics, or, by a

@@ -10,7 +10,9 @@ use shared::clock;
 use shared::control::Control;
 use shared::format::Format;
 use shared::layout::Layout;
-use shared::message::{Answer, Ask, Configured, Failure, Hello, Loaded, Log, Notice, Reply, Request, Say};
+use shared::message::{
+    Answer, Ask, Configured, Failure, Gc, Hello, Loaded, Log, Notice, Reply, Request, Say,
+};
 use shared::ring::{HostEnd, Scrub, Status, Taken, Waited};
 use shared::segment::seal_written;
 use std::io::Read;
@@ -234,7 +236,15 @@ impl WorkerProcess {
     /// # Errors
     /// What failed.
     pub fn start(&mut self) -> Result<(), Failure> {
-        self.ask(Ask::Start).map(|_| ())
+        self.start_with(Gc::Host)
+    }
+
+    /// Starts the plugin with its collector in these hands.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn start_with(&mut self, gc: Gc) -> Result<(), Failure> {
+        self.ask(Ask::Start { gc }).map(|_| ())
     }
 
     /// Stops the plugin.

@@ -6,7 +6,7 @@
 
 use crate::instance::{block_method_name, shown};
 use crate::slots::{self, BadData, Slot};
-use crate::{failure, interpreter};
+use crate::{failure, interpreter, warm_up};
 use pyo3::intern;
 use pyo3::prelude::*;
 use shared::clock;
@@ -55,8 +55,31 @@ impl<'py> Blocks<'py> {
             Ok(_) => Way::Fresh("buffer.data is another array than the one assigned to it".into()),
             Err(e) => Way::Fresh(format!("assigning buffer.data raised {}", failure::sentence(py, &e))),
         };
-        let method = py.None().into_bound(py);
-        Ok(Self { py, kind, class, method, slots, memory: memory.clone(), way, trouble: None })
+        let method = warm_up::stand_in(py)?;
+        let mut blocks = Self { py, kind, class, method, slots, memory: memory.clone(), way, trouble: None };
+        blocks.warm_up();
+        Ok(blocks)
+    }
+
+    /// Has blocks of the stand-in go the way that the plugin's will go.
+    fn warm_up(&mut self) {
+        for call in 0..warm_up::CALLS.max(self.slots.len()) {
+            // Blocks in fresh buffers are counted, and these are none.
+            if let Way::Cached = self.way {
+                self.process_cached(call % self.slots.len());
+            }
+        }
+        self.trouble = None;
+    }
+
+    /// Has the plugin itself process silence, in a buffer that is no slot's.
+    pub(crate) fn warm_plugin_up(&self) {
+        let format = self.memory.layout().format();
+        // Without a buffer the first block fails, and says why.
+        if let Ok(buffer) = self.class.call1((format.channels(), format.block_frames())) {
+            warm_up::silent_blocks(&self.method, &buffer);
+            interpreter::stay_only_in_the_worker();
+        }
     }
 
     /// Why each block gets a buffer of its own, if so.

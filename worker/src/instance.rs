@@ -5,7 +5,7 @@ use crate::interpreter;
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
+use pyo3::types::{PyBool, PyModule};
 use shared::format::Format;
 use shared::message::{Failure, Loaded, PluginKind, Stage};
 use std::path::Path;
@@ -121,6 +121,13 @@ impl<'py> Instance<'py> {
     pub(crate) fn block_method(&self) -> Result<Bound<'py, PyAny>, Failure> {
         let name = block_method_name(self.kind);
         self.object.getattr(name).map_err(|e| failure::raised(self.py(), Stage::Start, name, &e))
+    }
+
+    /// Whether it says that silent blocks before the first one harm nothing.
+    pub(crate) fn may_be_warmed_up(&self) -> bool {
+        // A method of that name, or anything else of its own, is no word of a plugin's.
+        let says = self.object.getattr("silent_warm_up");
+        says.is_ok_and(|says| says.cast::<PyBool>().is_ok_and(|says| says.is_true()))
     }
 
     /// What the plugin says of itself; refused if it was written for another API.

@@ -207,16 +207,6 @@ pub(crate) fn measure_floats(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Objects that live as long as the plugin are never looked at again by the collector: with a million of them a
-/// full collection would take a tenth of a second in the middle of the audio.
-pub(crate) fn settle_garbage(py: Python<'_>) -> PyResult<()> {
-    let gc = py.import("gc")?;
-    for step in ["unfreeze", "collect", "freeze"] {
-        gc.call_method0(step)?;
-    }
-    Ok(())
-}
-
 /// Writes out what the plugin printed last, waiting so many seconds for room at most.
 pub(crate) fn flush(py: Python<'_>, patience_s: f64) {
     let streams = || py.import("sys")?.getattr("modules")?.get_item(STREAMS_MODULE);

@@ -6,7 +6,8 @@
 //! - [`interpreter`] makes the interpreter fit for a plugin: output that never waits, hooks, `base_plugin`;
 //! - [`instance`] calls the plugin through its life, and [`blocks`] for each block ([`plugin`] joins the two);
 //! - [`slots`] hands it shared memory as numpy arrays;
-//! - [`collector`] listens to the collector;
+//! - [`warm_up`] makes the first calls before the first block;
+//! - [`collector`] listens to the collector, and runs it;
 //! - [`calls`] times bare calls, for `nda bench`;
 //! - [`failure`] puts exceptions into words.
 //!
@@ -20,7 +21,9 @@ mod instance;
 mod interpreter;
 mod plugin;
 mod slots;
+mod warm_up;
 
+use collector::Collector;
 use plugin::PythonPlugin;
 use pyo3::prelude::*;
 use shared::control::{Control, ControlError};
@@ -72,11 +75,10 @@ fn work(py: Python<'_>) -> Exit {
     if introduce(hello, &control, &inbox).is_err() {
         return Exit::Orphaned;
     }
-    let collections = Arc::default();
-    if let Err(e) = collector::listen(py, Arc::clone(&collections)) {
+    let collector = Collector::listen(py).unwrap_or_else(|e| {
         leave_saying(Exit::Boot, &format!("the collector can't be listened to: {e}"));
-    }
-    let exit = serve(&mut PythonPlugin::new(py, collections), &inbox, &control);
+    });
+    let exit = serve(&mut PythonPlugin::new(py, collector), &inbox, &control);
     interpreter::flush(py, LAST_WORDS_S);
     match exit {
         Exit::Goodbye => end_in_time(),

@@ -1,16 +1,18 @@
 //! A Python plugin as the loop sees it: the instance, and the blocks of the format it has.
 
 use crate::blocks::Blocks;
+use crate::collector::Collector;
 use crate::failure::{self, plain};
 use crate::instance::{self, Answer, Instance};
 use crate::interpreter;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use shared::clock;
-use shared::message::{Configured, Failure, Loaded, Notice, Stage};
+use shared::message::{Configured, Failure, Gc, Loaded, Notice, Stage};
 use shared::ring::{SlotMemory, Status};
 use std::path::Path;
 use std::sync::Arc;
+use worker_core::collector::Sweep;
 use worker_core::plugin::{Plugin, Processed};
 use worker_core::reasons::FailedBlocks;
 use worker_core::toll::Collections;
@@ -24,14 +26,14 @@ pub(crate) struct PythonPlugin<'py> {
     initialised: bool,
     /// In all formats so far.
     failed: FailedBlocks,
-    collections: Arc<Collections>,
+    collector: Collector<'py>,
 }
 
 impl<'py> PythonPlugin<'py> {
-    /// No plugin yet; what the collector takes is counted in `collections`.
-    pub(crate) fn new(py: Python<'py>, collections: Arc<Collections>) -> Self {
+    /// No plugin yet.
+    pub(crate) fn new(py: Python<'py>, collector: Collector<'py>) -> Self {
         let failed = FailedBlocks::default();
-        Self { py, instance: None, blocks: None, initialised: false, failed, collections }
+        Self { py, instance: None, blocks: None, initialised: false, failed, collector }
     }
 
     fn instance(&self, stage: Stage) -> Result<&Instance<'py>, Failure> {
@@ -77,16 +79,34 @@ impl Plugin for PythonPlugin<'_> {
         Ok(Configured { rate, channels, latency_s, refused, uncached })
     }
 
-    fn start(&mut self) -> Result<(), Failure> {
+    fn start(&mut self, gc: Gc) -> Result<(), Failure> {
         self.instance(Stage::Start)?.agree(Stage::Start, "start")?;
         self.find_method()?;
+        if let (Some(blocks), true) = (&self.blocks, self.instance(Stage::Start)?.may_be_warmed_up()) {
+            blocks.warm_plugin_up();
+        }
         interpreter::measure_floats(self.py)
-            .and_then(|()| interpreter::settle_garbage(self.py))
+            .and_then(|()| self.collector.hand_over(gc))
             .map_err(|e| failure::raised(self.py, Stage::Start, "preparing the interpreter", &e))
     }
 
     fn collections(&self) -> Arc<Collections> {
-        Arc::clone(&self.collections)
+        self.collector.collections()
+    }
+
+    fn frozen(&mut self) -> u64 {
+        self.collector.or_nothing(self.collector.frozen())
+    }
+
+    fn made(&mut self) -> u64 {
+        self.collector.or_nothing(self.collector.made())
+    }
+
+    fn sweep(&mut self, sweep: Sweep) -> u64 {
+        let found = self.collector.or_nothing(self.collector.sweep(sweep));
+        // A finaliser may have forked.
+        interpreter::stay_only_in_the_worker();
+        found
     }
 
     fn process(&mut self, slot: usize) -> Processed {

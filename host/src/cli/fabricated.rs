@@ -1,6 +1,7 @@
 //! Made-up statuses and reports for the tests of the command line, and a buffer to catch what it writes.
 
 use crate::plugin::cause::Causes;
+use crate::plugin::collector::CollectorStatus;
 use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RenderReport, RunReport};
 use crate::telemetry::{Counts, Percentiles};
 use std::io::{self, Write};
@@ -75,10 +76,12 @@ fn gain() -> PluginStatus {
         quarantined: false,
         uncached: None,
         uncached_blocks: 0,
+        collector: CollectorStatus::default(),
         counts: Counts { good: 11_250, ..Counts::default() },
         causes: Causes::default(),
         plugin_time: Percentiles { p50_us: 12.0, p99_us: 30.0, p999_us: 45.0, max_us: 80.5 },
         round_trip: Percentiles { p50_us: 25.0, p99_us: 60.0, p999_us: 95.0, max_us: 210.0 },
+        interpreter_wait: Percentiles { p50_us: 0.2, p99_us: 0.4, p999_us: 1.1, max_us: 5.0 },
     }
 }
 

@@ -4,7 +4,7 @@
 //! all of them on the command line decide. Whether a file exists is found out by whoever starts the plugin.
 
 use crate::config::{ElementSpec, PipelineSpec, SinkSpec, SourceSpec};
-use crate::plugin::spec::{Guard, Lost, PluginSpec};
+use crate::plugin::spec::{Gc, Guard, Lost, PluginSpec};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
@@ -34,6 +34,7 @@ enum Word {
     Set(String, String),
     Python(PathBuf),
     Guard(Guard),
+    Gc(Gc),
     Lost(Lost),
 }
 
@@ -44,6 +45,7 @@ impl Word {
             Self::Set(..) => "--set",
             Self::Python(_) => "--python",
             Self::Guard(_) => "--guard",
+            Self::Gc(_) => "--gc",
             Self::Lost(_) => "--lost",
         }
     }
@@ -61,7 +63,7 @@ impl Args for PluginArgs {
 
 impl FromArgMatches for PluginArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let ids = ["plugin", "set", "python", "guard", "lost"];
+        let ids = ["plugin", "set", "python", "guard", "gc", "lost"];
         let mut words: Vec<(usize, Word)> = ids.into_iter().flat_map(|id| typed(matches, id)).collect();
         words.sort_by_key(|(position, _)| *position);
         attach(words.into_iter().map(|(_, word)| word)).map(Self)
@@ -73,7 +75,7 @@ impl FromArgMatches for PluginArgs {
     }
 }
 
-fn options() -> [Arg; 5] {
+fn options() -> [Arg; 6] {
     let option = |id: &'static str, value: &'static str, help: &'static str| {
         Arg::new(id).long(id).value_name(value).help(help).action(ArgAction::Append)
     };
@@ -85,6 +87,8 @@ fn options() -> [Arg; 5] {
             .value_parser(PathBufValueParser::new().map(Word::Python)),
         option("guard", "on|off", "Whether samples that are not finite become silence [default: on]")
             .value_parser(guard),
+        option("gc", "host|python|off", "When Python's collector runs: between two blocks, when Python likes, never [default: host]")
+            .value_parser(gc),
         option("lost", "bypass|mute|hold", "What takes the place of a block that the --plugin before it fails [default: bypass]")
             .value_parser(lost),
     ]
@@ -124,6 +128,7 @@ fn describe(plugin: &mut PluginSpec, word: Word) {
         Word::Set(key, value) => plugin.set.push((key, value)),
         Word::Python(python) => plugin.python = Some(python),
         Word::Guard(guard) => plugin.guard = guard,
+        Word::Gc(gc) => plugin.gc = gc,
         Word::Lost(lost) => plugin.lost = lost,
     }
 }
@@ -157,6 +162,15 @@ fn guard(text: &str) -> Result<Word, String> {
         "on" => Ok(Word::Guard(Guard::On)),
         "off" => Ok(Word::Guard(Guard::Off)),
         _ => Err("it must be on or off".to_owned()),
+    }
+}
+
+fn gc(text: &str) -> Result<Word, String> {
+    match text {
+        "host" => Ok(Word::Gc(Gc::Host)),
+        "python" => Ok(Word::Gc(Gc::Python)),
+        "off" => Ok(Word::Gc(Gc::Off)),
+        _ => Err("it must be host, python or off".to_owned()),
     }
 }
 
@@ -198,6 +212,8 @@ mod tests {
             "y=2",
             "--guard",
             "off",
+            "--gc",
+            "off",
             "--set",
             "z=a=b",
             "--python",
@@ -206,6 +222,7 @@ mod tests {
         let a = PluginSpec { lost: Lost::Mute, ..PluginSpec::new("a.py").set("x", "1") };
         let b = PluginSpec {
             guard: Guard::Off,
+            gc: Gc::Off,
             python: Some("python3.12".into()),
             ..PluginSpec::new("b.py").set("y", "2").set("z", "a=b")
         };
@@ -236,6 +253,7 @@ mod tests {
         assert!(refusal(&["--plugin", "a.py", "--set", "x"]).contains("KEY=VALUE"));
         assert!(refusal(&["--plugin", "a.py", "--set", "=1"]).contains("KEY=VALUE"));
         assert!(refusal(&["--plugin", "a.py", "--guard", "maybe"]).contains("on or off"));
+        assert!(refusal(&["--plugin", "a.py", "--gc", "maybe"]).contains("host, python or off"));
         assert!(refusal(&["--plugin", "a.py", "--lost", "loop"]).contains("bypass, mute or hold"));
     }
 

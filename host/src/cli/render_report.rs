@@ -27,6 +27,7 @@ pub(super) fn text(report: &RenderReport, bits: Bits) -> String {
         lines.push(format!("  {}: {}", plugin.name, run_report::blocks(plugin)));
         lines.extend(run_report::lost(plugin).map(|lost| format!("    {lost}")));
         lines.extend(run_report::uncached(plugin).map(|uncached| format!("    {uncached}")));
+        lines.extend(run_report::interpreter(plugin).map(|what| format!("    {what}")));
         lines.extend(plugin.dead.iter().map(|how| format!("    DEAD: {how}")));
     }
     lines.extend(run_report::not_stopped(&report.unwilling));
@@ -57,6 +58,7 @@ fn is_to_be_told(plugin: &PluginStatus) -> bool {
         || counts.lost() > 0
         || counts.non_finite_blocks + counts.too_loud_blocks > 0
         || plugin.uncached_blocks > 0
+        || run_report::held(plugin).is_some()
 }
 
 #[cfg(test)]

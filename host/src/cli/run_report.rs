@@ -5,9 +5,15 @@
 
 use super::words;
 use crate::config::{Config, FileSinkSpec, SinkSpec};
+use crate::plugin::collector::CollectorStatus;
+use crate::plugin::spec::Gc;
 use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RunReport, shown};
 use crate::telemetry::Percentiles;
 use std::time::Duration;
+
+/// A wait for the interpreter that is not the machine's doing: half of what another thread may keep it for once a block
+/// has asked.
+const HELD_US: f64 = 50.0;
 
 /// The report; `config` knows the files that were written.
 pub(super) fn text(report: &RunReport, config: &Config) -> String {
@@ -86,6 +92,7 @@ fn plugin_lines(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Vec<String>
     let mut lines = vec![format!("  {name} ({title}, {mode}): {}", blocks(plugin))];
     let told = [lost(plugin), late(plugin), floods(plugin), deaths(plugin), moves(plugin), uncached(plugin)];
     lines.extend(told.into_iter().flatten().map(|what| format!("    {what}")));
+    lines.extend(interpreter(plugin).map(|what| format!("    {what}")));
     let times = [("in the plugin", &plugin.plugin_time), ("round trip", &plugin.round_trip)];
     lines.extend(times.iter().filter_map(|(what, times)| times_line(what, times)));
     lines
@@ -149,6 +156,38 @@ pub(super) fn uncached(plugin: &PluginStatus) -> Option<String> {
         "slower, in a fresh buffer each: {} ({why})",
         words::plural(plugin.uncached_blocks, "block")
     ))
+}
+
+/// What else the interpreter did that blocks may have felt.
+pub(super) fn interpreter(plugin: &PluginStatus) -> impl Iterator<Item = String> {
+    [held(plugin), collector(plugin)].into_iter().flatten()
+}
+
+/// That blocks wait for the interpreter, if half of those that were in time do: late ones are told with their cause.
+pub(super) fn held(plugin: &PluginStatus) -> Option<String> {
+    let wait = &plugin.interpreter_wait;
+    if wait.p50_us < HELD_US {
+        return None;
+    }
+    let (p50, p99) = (wait.p50_us / 1e3, wait.p99_us / 1e3);
+    Some(format!(
+        "another thread of the plugin holds the interpreter: blocks wait {p50:.2} ms for it (p50), {p99:.2} ms (p99)"
+    ))
+}
+
+/// What the collector did, if anything.
+fn collector(plugin: &PluginStatus) -> Option<String> {
+    let CollectorStatus { gc, young, older, unscheduled, total_ms, longest_ms } = plugin.collector;
+    if young + older == 0 {
+        return None;
+    }
+    let mut text = format!(
+        "collector: {young} young and {older} older in {total_ms:.1} ms, the longest {longest_ms:.2} ms"
+    );
+    if gc != Gc::Python && unscheduled > 0 {
+        text.push_str(&format!("; {unscheduled} of them begun by the plugin, not between two blocks"));
+    }
+    Some(text)
 }
 
 fn times_line(what: &str, times: &Percentiles) -> Option<String> {
@@ -227,6 +266,30 @@ main: song.flac -> virtual and out.wav, 0.0 s played
   gain (Gain 1.0, same-block): 0 blocks good, none lost
 ";
         assert_eq!(text(&report, &Config::default()), expected);
+    }
+
+    #[test]
+    fn what_blocks_wait_for_in_the_interpreter_is_told() {
+        let mut pipeline = fabricated::pipeline();
+        let gain = &mut pipeline.plugins[0];
+        gain.interpreter_wait.p50_us = 110.0;
+        gain.interpreter_wait.p99_us = 232.0;
+        gain.collector =
+            CollectorStatus { young: 40, older: 2, total_ms: 3.04, longest_ms: 0.871, ..gain.collector };
+        let told = |pipeline: PipelineStatus| text(&fabricated::run_report(vec![pipeline]), &config());
+        let expected = "none lost
+    another thread of the plugin holds the interpreter: blocks wait 0.11 ms for it (p50), 0.23 ms (p99)
+    collector: 40 young and 2 older in 3.0 ms, the longest 0.87 ms
+    in the plugin";
+        let text = told(pipeline.clone());
+        assert!(text.contains(expected) && text.matches("interpreter:").count() == 1, "{text}");
+        let collector = &mut pipeline.plugins[0].collector;
+        collector.unscheduled = 3;
+        let not_ours = "0.87 ms; 3 of them begun by the plugin, not between two blocks";
+        assert!(told(pipeline.clone()).contains(not_ours));
+        // To Python nothing was scheduled.
+        pipeline.plugins[0].collector.gc = Gc::Python;
+        assert!(!told(pipeline).contains("begun by"));
     }
 
     #[test]

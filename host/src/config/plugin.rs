@@ -8,7 +8,7 @@ use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span, as_parameter};
 use super::recovery;
 use super::spec::{ElementSpec, GAIN_DB, plugin_name, unique};
 use crate::plugin::spec::{
-    DEADLINE_DEFAULT, DEADLINE_MAX, DEADLINE_MIN, Guard, Lost, Mode, PluginSpec, SPIN_US_MAX, Spin,
+    DEADLINE_DEFAULT, DEADLINE_MAX, DEADLINE_MIN, Gc, Guard, Lost, Mode, PluginSpec, SPIN_US_MAX, Spin,
 };
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -115,10 +115,12 @@ pub(super) fn table(
         .get("guard")
         .and_then(|node| reader.choice("guard", node, &[("on", Guard::On), ("off", Guard::Off)]))
         .unwrap_or_default();
+    let choices = [("host", Gc::Host), ("python", Gc::Python), ("off", Gc::Off)];
+    let gc = table.get("gc").and_then(|node| reader.choice("gc", node, &choices)).unwrap_or_default();
     let python = python.or_else(|| names.python.clone());
     let spin = table.get("spin_us").and_then(|node| spin(reader, node)).unwrap_or_default();
     let mut spec =
-        PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, spin, ..PluginSpec::new("") };
+        PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, gc, spin, ..PluginSpec::new("") };
     recovery::read(reader, table, end, &mut spec);
     let text = reader.text(key, file)?;
     spec.file = plugin_file(reader, &text, file.span());

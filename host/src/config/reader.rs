@@ -27,6 +27,7 @@ pub(super) const PLUGIN_KEYS: &[&str] = &[
     "lost",
     "fail_closed",
     "guard",
+    "gc",
     "level_max_db",
     "spin_us",
     "adapt",

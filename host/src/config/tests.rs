@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audio_file::Bits;
-use crate::plugin::spec::{Guard, Lost, Mode, PluginSpec, Spin, Standby};
+use crate::plugin::spec::{Gc, Guard, Lost, Mode, PluginSpec, Spin, Standby};
 use crate::realtime::{Affinity, Power};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -174,7 +174,8 @@ mod what_may_be_said {
     #[test]
     fn a_plugin_has_all_its_settings() {
         let text = "{ file = \"b.py\", name = \"eq\", python = \"/opt/py\", set = { gain = \"0.5\" }, \
-            mode = \"same-block\", deadline = 0.95, lost = \"mute\", fail_closed = true, guard = \"on\" }";
+            mode = \"same-block\", deadline = 0.95, lost = \"mute\", fail_closed = true, guard = \"on\", \
+            gc = \"python\" }";
         let spec = PluginSpec {
             python: Some("/opt/py".into()),
             set: vec![("gain".into(), "0.5".into())],
@@ -183,6 +184,7 @@ mod what_may_be_said {
             lost: Lost::Mute,
             fail_closed: Some(true),
             guard: Guard::On,
+            gc: Gc::Python,
             ..PluginSpec::new("/base/b.py")
         };
         assert_eq!(element(text), ElementSpec::Plugin { name: "eq".into(), spec });

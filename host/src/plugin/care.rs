@@ -3,6 +3,7 @@
 //! The audio thread knows nothing of it. Every change under the lock is whole after each statement.
 
 use super::cause::Causes;
+use super::collector::Collector;
 use super::uncached::Uncached;
 use super::worker::Worker;
 use crate::error::Result;
@@ -28,6 +29,7 @@ pub(crate) struct Known {
     /// Every parameter that was accepted, or set while nobody played, as it is now.
     pub(crate) parameters: Parameters,
     pub(crate) uncached: Uncached,
+    pub(crate) collector: Collector,
     pub(crate) causes: Causes,
     pub(crate) times: PluginTimes,
     /// Workers that died while they played.
@@ -123,6 +125,7 @@ impl Care {
         times: PluginTimes,
     ) -> Self {
         let known = Known {
+            collector: Collector::new(worker.gc(), uncached.counts()),
             worker: Arc::new(worker),
             twin: None,
             parameters: Parameters::new(set),
@@ -238,7 +241,7 @@ mod tests {
         let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 8).unwrap();
         let (end, _) = HostEnd::create(layout).unwrap();
         let (_, times, _) = plugin_figures();
-        let uncached = Uncached::new(None, end.uncached_blocks());
+        let uncached = Uncached::new(None, end.worker_counts());
         let care = Care::new(puppet.worker(), Vec::new(), uncached, times);
         let last = std::thread::scope(|scope| {
             let care = &care;

@@ -7,6 +7,7 @@
 pub(crate) mod adapt;
 pub(crate) mod care;
 pub mod cause;
+pub mod collector;
 pub(crate) mod conceal;
 pub(crate) mod edge;
 pub mod interpreter;
@@ -102,6 +103,9 @@ impl Plugin {
     ) -> Result<(Self, Remote)> {
         let place = Place { burst: place.burst.max(1), ..place };
         let (mut plugin, end) = Self::open(supervisor, name, spec, place, None)?;
+        if !end.is_locked() {
+            plugin.notes.extend(supervisor.unlocked());
+        }
         let worker = plugin.worker();
         worker.tells_no_death();
         worker.start()?;
@@ -152,7 +156,7 @@ impl Plugin {
         let (end, configured) = worker.configure(format, slots, &spec.set)?;
         check_parameters(name, &spec, &configured)?;
         check_format(name, loaded.kind, format, &configured)?;
-        let mut uncached = Uncached::new(configured.uncached.as_deref(), end.uncached_blocks());
+        let mut uncached = Uncached::new(configured.uncached.as_deref(), end.worker_counts());
         let mut notes: Vec<_> = uncached.line(name).into_iter().collect();
         notes.extend(rate_note(name, worker.loaded().kind, format, &configured));
         let own_latency_frames = latency_frames(name, format, configured.latency_s)?;
@@ -268,7 +272,7 @@ impl Plugin {
 
     /// Takes note of a block's time, for whoever drives the ring himself.
     pub(crate) fn time(&mut self, stamps: shared::ring::Stamps) {
-        self.care.known().times.record_plugin(stamps.left_ns.saturating_sub(stamps.entered_ns));
+        self.care.known().times.record(&stamps);
     }
 
     /// When its blocks were where, of those that were kept since the last time; from now on this many are kept, the
@@ -322,10 +326,12 @@ impl Plugin {
             quarantined: known.quarantined,
             uncached: known.uncached.why().map(ToOwned::to_owned),
             uncached_blocks,
+            collector: known.collector.status(),
             counts: self.stats.counts(),
             causes: known.causes,
             plugin_time: known.times.plugin(),
             round_trip: known.times.round_trip(),
+            interpreter_wait: known.times.interpreter_wait(),
         }
     }
 

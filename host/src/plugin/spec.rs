@@ -3,6 +3,7 @@
 //! For the configuration, the command line and users of the library. Holds values that are already checked;
 //! it does not look at the file system.
 
+pub use shared::message::Gc;
 use shared::ring::Scrub;
 pub use shared::spin::Spin;
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ pub struct PluginSpec {
     pub fail_closed: Option<bool>,
     /// What is done to its samples at the boundary.
     pub guard: Guard,
+    /// Who decides when Python's collector runs while it processes blocks.
+    pub gc: Gc,
     /// The loudest that its samples may be, in dB of full scale, before they are limited.
     pub level_max_db: f32,
     /// How long the audio thread and the worker look for each other's blocks before they sleep.
@@ -122,6 +125,7 @@ impl PluginSpec {
             lost: Lost::default(),
             fail_closed: None,
             guard: Guard::default(),
+            gc: Gc::default(),
             level_max_db: LEVEL_MAX_DB,
             spin: Spin::Auto,
             adapt: true,

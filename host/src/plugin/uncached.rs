@@ -4,7 +4,7 @@
 //! is in the memory it shares, tells. Told once, counted always.
 
 use crate::error::plain;
-use shared::ring::UncachedBlocks;
+use shared::ring::WorkerCounts;
 
 /// Why a worker begins while the plugin runs; there is no other reason.
 const SPOILED: &str = "the plugin made its buffers unusable for another block";
@@ -13,7 +13,7 @@ const SPOILED: &str = "the plugin made its buffers unusable for another block";
 #[derive(Debug)]
 pub(crate) struct Uncached {
     from_the_start: Option<String>,
-    blocks: UncachedBlocks,
+    blocks: WorkerCounts,
     /// Of the workers before.
     before: u64,
     told: bool,
@@ -21,18 +21,23 @@ pub(crate) struct Uncached {
 
 impl Uncached {
     /// `why` is what the worker said when it was configured, if each block is to have a buffer of its own.
-    pub(crate) fn new(why: Option<&str>, blocks: UncachedBlocks) -> Self {
+    pub(crate) fn new(why: Option<&str>, blocks: WorkerCounts) -> Self {
         let from_the_start = why.map(|why| plain(why.lines().next().unwrap_or_default()));
         Self { from_the_start, blocks, before: 0, told: false }
     }
 
+    /// What the worker that plays counts.
+    pub(crate) fn counts(&self) -> WorkerCounts {
+        self.blocks.clone()
+    }
+
     /// Blocks so far, as the worker says.
     pub(crate) fn blocks(&self) -> u64 {
-        self.before + self.blocks.count()
+        self.before + self.blocks.uncached_blocks()
     }
 
     /// Goes on with the count of another worker.
-    pub(crate) fn follow(&mut self, blocks: UncachedBlocks) {
+    pub(crate) fn follow(&mut self, blocks: WorkerCounts) {
         self.before = self.blocks();
         self.blocks = blocks;
     }

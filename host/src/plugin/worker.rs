@@ -13,7 +13,7 @@ use crate::supervisor::{Because, Condition, Death, Limits};
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
 use shared::message::{
-    Answer, Ask, Configured, DRIVE_MAX, Failure, Hello, Loaded, STATE_MAX, STATE_PART, StatePart,
+    Answer, Ask, Configured, DRIVE_MAX, Failure, Gc, Hello, Loaded, STATE_MAX, STATE_PART, StatePart,
 };
 use shared::ring::HostEnd;
 use shared::segment::seal_written;
@@ -48,6 +48,7 @@ pub struct Worker {
     asker: Asker,
     hello: Hello,
     loaded: Loaded,
+    gc: Gc,
     answers: Mutex<Option<Answers>>,
 }
 
@@ -104,7 +105,7 @@ impl Worker {
         link.bound(spec.memory_max.unwrap_or_else(memory_max));
         let asker = Asker { link, origin, limits };
         match asker.load() {
-            Ok(loaded) => Ok(Self { asker, hello, loaded, answers: Mutex::default() }),
+            Ok(loaded) => Ok(Self { asker, hello, loaded, gc: spec.gc, answers: Mutex::default() }),
             Err(why) => {
                 // What it is, is told; that it had to be killed too, is not worth a word.
                 let _ = asker.go();
@@ -117,7 +118,7 @@ impl Worker {
     #[cfg(test)]
     pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
         let asker = Asker { link, origin, limits: Limits::default() };
-        Self { asker, hello, loaded, answers: Mutex::default() }
+        Self { asker, hello, loaded, gc: Gc::default(), answers: Mutex::default() }
     }
 
     /// The plugin's name, as its spawner gave it.
@@ -136,6 +137,11 @@ impl Worker {
     #[must_use]
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
+    }
+
+    /// Who decides when its collector runs.
+    pub(crate) fn gc(&self) -> Gc {
+        self.gc
     }
 
     /// What the worker said of itself.
@@ -281,7 +287,7 @@ impl Worker {
     /// # Errors
     /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
     pub fn start(&self) -> Result<()> {
-        self.asker.done(Ask::Start, self.asker.limits.start, "still starting", "starting")?;
+        self.asker.done(Ask::Start { gc: self.gc }, self.asker.limits.start, "still starting", "starting")?;
         self.go_on();
         Ok(())
     }

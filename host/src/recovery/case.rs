@@ -104,7 +104,7 @@ struct Heir {
     snapshot: Option<Snapshot>,
     prepared: Option<Box<Prepared>>,
     worker: Option<Arc<Worker>>,
-    uncached: Option<shared::ring::UncachedBlocks>,
+    counts: Option<shared::ring::WorkerCounts>,
 }
 
 /// The file as it was when it was loaded last.
@@ -273,7 +273,7 @@ impl Case {
             }
             Ok(prepared) => {
                 heir.worker = Some(Arc::clone(&prepared.worker));
-                heir.uncached = Some(prepared.uncached.clone());
+                heir.counts = Some(prepared.counts.clone());
                 let version = prepared.version;
                 let keys = prepared.refused.clone();
                 let refused = keys.join("`, `");
@@ -547,7 +547,7 @@ impl Case {
             stands_by: self.absence.is_none(),
         };
         self.patient.care.known().quarantined = false;
-        self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, uncached: None });
+        self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, counts: None });
         let errand = errand::prepare(self.spawner.clone(), self.notes.clone(), job);
         if errand.is_none() {
             let why = NotPrepared { why: no_thread(), restoring: false, remains: None };
@@ -565,12 +565,13 @@ impl Case {
 
     fn play(&mut self, incarnation: u32, now_ns: u64) {
         let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) else { return };
-        let (Some(worker), Some(uncached)) = (heir.worker, heir.uncached) else { return };
+        let (Some(worker), Some(counts)) = (heir.worker, heir.counts) else { return };
         self.snapshots.restored(heir.snapshot.as_ref().map(|snapshot| snapshot.number));
         let mut known = self.patient.care.known();
         known.worker = Arc::clone(&worker);
         known.twin = None;
-        known.uncached.follow(uncached);
+        known.uncached.follow(counts.clone());
+        known.collector.follow(counts);
         drop(known);
         let counts = self.patient.stats.counts();
         self.returned.retain(|line| line.incarnation >= incarnation);

@@ -16,7 +16,7 @@ use crate::plugin::worker::Worker;
 use crate::plugin::{Nature, check_format, latency_frames};
 use crate::supervisor::{Spare, Spawner};
 use shared::format::Format;
-use shared::ring::UncachedBlocks;
+use shared::ring::WorkerCounts;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,7 +45,7 @@ pub(super) struct Replacement {
 pub(super) struct Prepared {
     pub(super) worker: Arc<Worker>,
     pub(super) line: Line,
-    pub(super) uncached: UncachedBlocks,
+    pub(super) counts: WorkerCounts,
     /// The version of the parameters that it was given.
     pub(super) version: u64,
     /// Those that it did not take back.
@@ -100,9 +100,9 @@ fn make(
     let told = notes.clone();
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
     match equip(&worker, &job) {
-        Ok((line, uncached, refused)) => {
+        Ok((line, counts, refused)) => {
             let version = job.parameters.version;
-            Ok(Prepared { worker: Arc::new(worker), line, uncached, version, refused })
+            Ok(Prepared { worker: Arc::new(worker), line, counts, version, refused })
         }
         Err((why, restoring)) => {
             Err(NotPrepared { why, restoring, remains: Some(Box::new(Remains::of(&worker))) })
@@ -111,7 +111,7 @@ fn make(
 }
 
 /// What a worker that is ready gives: its line, its count, the parameters that it does not accept any more.
-type Equipped = (Line, UncachedBlocks, Vec<String>);
+type Equipped = (Line, WorkerCounts, Vec<String>);
 
 /// Makes a worker ready for its first block; why that failed, and whether it had been given a state by then.
 fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (Error, bool)> {
@@ -128,8 +128,8 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
         job.snapshot.as_ref().map_or(Ok(()), |snapshot| restore(worker, snapshot, || job.parameters.clone()));
     restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
     end.let_worker_spin(job.spec.spin);
-    let uncached = end.uncached_blocks();
-    Ok((Line::new(end, worker.gone(), job.incarnation), uncached, configured.refused))
+    let counts = end.worker_counts();
+    Ok((Line::new(end, worker.gone(), job.incarnation), counts, configured.refused))
 }
 
 /// Warms an interpreter up for whoever needs it next.

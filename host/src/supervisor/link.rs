@@ -252,7 +252,7 @@ impl Link {
         let before = state.calls.values().map(|call| call.deadline).max().unwrap_or(now).max(now);
         let from = if matches!(body, Ask::Shutdown) { now } else { before };
         let then = match body {
-            Ask::Start => Some(Phase::Running),
+            Ask::Start { .. } => Some(Phase::Running),
             Ask::Stop => Some(Phase::Quiet),
             _ => None,
         };

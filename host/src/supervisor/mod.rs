@@ -41,6 +41,7 @@ use crate::realtime::RealTime;
 use crate::recovery::Recovery;
 use bell::Bell;
 use event::Reporter;
+use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub struct Supervisor {
     recovery: Recovery,
     realtime: Arc<RealTime>,
     thread: Option<JoinHandle<()>>,
+    /// It has been told that memory can't be locked.
+    told_unlocked: AtomicBool,
     /// What is told reaches its reader for as long as there is a supervisor, not only as long as its thread.
     _reporter: Arc<Reporter>,
 }
@@ -126,7 +129,8 @@ impl Supervisor {
         let thread = thread::Builder::new().name("nda-supervisor".into());
         let thread = Some(thread.spawn(move || watch.run()).map_err(failed)?);
         let recovery = Recovery::start(spawner.clone())?;
-        Ok((Self { spawner, recovery, realtime: RealTime::new(), thread, _reporter: reporter }, received))
+        let (realtime, told_unlocked) = (RealTime::new(), AtomicBool::new(false));
+        Ok((Self { spawner, recovery, realtime, thread, told_unlocked, _reporter: reporter }, received))
     }
 
     /// Starts a worker for the plugin `name`, and waits until the plugin is loaded. May be called by several
@@ -165,6 +169,19 @@ impl Supervisor {
     /// What brings plugins back.
     pub(crate) fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// What to tell of a ring that could not be locked in memory, the first time there is one.
+    pub(crate) fn unlocked(&self) -> Option<String> {
+        let told = self.told_unlocked.swap(true, Ordering::Relaxed);
+        (!told).then(|| {
+            let limit = getrlimit(Resource::Memlock).current.map_or(0, |bytes| bytes / 1024);
+            format!(
+                "memory for blocks can't be locked (limit {limit} KiB): when memory runs short, blocks may wait for the \
+                 disk; raise the limit with `ulimit -l unlimited`, for good with the line `@audio - memlock unlimited` \
+                 in /etc/security/limits.d/audio.conf, for a service with `LimitMEMLOCK=infinity`"
+            )
+        })
     }
 
     /// Asks all workers to go, without waiting; in two seconds they are killed. None can be started any more, and

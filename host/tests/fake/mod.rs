@@ -271,7 +271,7 @@ impl Player {
                     "setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
                 Command::new("/bin/sh").args(["-c", child]).status().unwrap();
             }
-            ("answers its second block before it is asked", Ask::Start) => {
+            ("answers its second block before it is asked", Ask::Start { .. }) => {
                 let mut end = self.end.take().unwrap();
                 std::thread::spawn(move || {
                     let never = std::sync::atomic::AtomicBool::new(false);
@@ -303,7 +303,7 @@ impl Player {
                 self.end = Some(WorkerEnd::map(&Handles::from_fds(fds).unwrap(), layout).unwrap());
                 Answer::Configured(configured(format.rate()))
             }
-            Ask::Attach { .. } | Ask::Start | Ask::Stop | Ask::LoadState { .. } => Answer::Done,
+            Ask::Attach { .. } | Ask::Start { .. } | Ask::Stop | Ask::LoadState { .. } => Answer::Done,
             Ask::SetParameter { value, .. } => {
                 self.value = value;
                 Answer::Set { accepted: true }

@@ -9,6 +9,7 @@ use super::copy::{copy_untrusted, scrub};
 use super::order::{self, EdgeInput, Order};
 use super::{FROM_PEER, Look, Notes, Refused, Scrub, Stamps, Status, Taken, Torn, Waited};
 use crate::clock;
+use crate::collected::Collected;
 use crate::control::Handles;
 use crate::futex;
 use crate::layout::Layout;
@@ -61,16 +62,22 @@ impl HostWaker {
     }
 }
 
-/// Reads how many blocks the plugin got in a buffer made for them, for as long as the ring was used. From any
-/// thread, also when the worker has ended.
+/// Reads what a worker counts beside its blocks, for as long as the ring was used: to be shown, never relied upon.
+/// From any thread, also when the worker has ended.
 #[derive(Debug, Clone)]
-pub struct UncachedBlocks(Arc<PeerSegment>);
+pub struct WorkerCounts(Arc<PeerSegment>);
 
-impl UncachedBlocks {
-    /// How many, as the worker says: to be shown, never relied upon. A block that has been taken is counted.
+impl WorkerCounts {
+    /// Blocks that the plugin got in a buffer made for them. One that has been taken is counted.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub fn uncached_blocks(&self) -> u64 {
         self.0.header().uncached.load(Ordering::Relaxed)
+    }
+
+    /// What Python's collector did.
+    #[must_use]
+    pub fn collected(&self) -> Collected {
+        Collected::load(&self.0.header().collected)
     }
 }
 
@@ -98,10 +105,17 @@ impl HostEnd {
         HostWaker { request: Arc::clone(&self.request), reply: Arc::clone(&self.reply) }
     }
 
-    /// Tells from another thread how many blocks went without the slots' own buffers.
+    /// Whether all of it is locked in memory. If not, a page that was taken away under memory pressure has to come back
+    /// first when it is touched.
     #[must_use]
-    pub fn uncached_blocks(&self) -> UncachedBlocks {
-        UncachedBlocks(Arc::clone(&self.reply))
+    pub fn is_locked(&self) -> bool {
+        self.request.is_locked() && self.reply.is_locked()
+    }
+
+    /// Tells from another thread what the worker counts.
+    #[must_use]
+    pub fn worker_counts(&self) -> WorkerCounts {
+        WorkerCounts(Arc::clone(&self.reply))
     }
 
     /// The sequence that the next block will have.

@@ -63,18 +63,18 @@ fn a_block_comes_back_with_what_the_worker_made_of_it() {
 #[test]
 fn blocks_without_the_slots_own_buffers_are_counted_for_the_host() {
     let (mut host, mut worker) = ends(2);
-    let (count, memory) = (host.uncached_blocks(), worker.memory());
+    let (count, memory) = (host.worker_counts(), worker.memory());
     let counts = [false, true, true].map(|uncached| {
         let seq = publish(&mut host, 1.0).unwrap();
         if uncached {
             memory.count_uncached();
         }
         assert!(answer(&mut worker) && host.is_answered(seq));
-        count.count()
+        count.uncached_blocks()
     });
     assert_eq!(counts, [0, 1, 2]);
     drop((host, worker, memory));
-    assert_eq!(count.count(), 2);
+    assert_eq!(count.uncached_blocks(), 2);
 }
 
 #[test]

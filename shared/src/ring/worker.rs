@@ -11,6 +11,7 @@ use super::host::core;
 use super::order::{self, EdgeInput, Order, Supply, Upstream};
 use super::{FROM_PEER, Notes, Stamps, Status};
 use crate::clock;
+use crate::collected::Collected;
 use crate::control::Handles;
 use crate::futex;
 use crate::layout::Layout;
@@ -170,6 +171,11 @@ impl WorkerEnd {
     #[must_use]
     pub fn memory(&self) -> SlotMemory {
         SlotMemory { reply: Arc::clone(&self.reply), layout: self.layout }
+    }
+
+    /// Tells the host what the collector did so far. To be called by one thread.
+    pub fn tell_collected(&self, collected: Collected) {
+        collected.store(&self.reply.header().collected);
     }
 
     /// The slot of the block that comes next.

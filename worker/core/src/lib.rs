@@ -6,11 +6,13 @@
 //! 2. [`inbox`] receives requests on a thread of its own, which sees the host's end even while the plugin hangs.
 //! 3. [`serve`] answers requests and blocks in order, through the trait [`plugin::Plugin`].
 //! 4. [`toll`] measures what a slow block cost.
-//! 5. [`leave`] ends the process with a reason that the host can read.
+//! 5. [`collector`] decides when Python's collector runs.
+//! 6. [`leave`] ends the process with a reason that the host can read.
 //!
 //! It knows no Python object and never prints for the plugin.
 
 pub mod archive;
+pub mod collector;
 pub mod denormals;
 pub mod handoff;
 pub mod inbox;

@@ -3,8 +3,9 @@
 //! The `worker` crate implements [`Plugin`] for a Python instance, tests for plain structs. The loop calls the
 //! methods in the order of life (`load`, `configure`, `start`, blocks, `stop`, `shutdown`) and from one thread.
 
+use crate::collector::Sweep;
 use crate::toll::Collections;
-use shared::message::{Configured, Failure, Loaded, Notice};
+use shared::message::{Configured, Failure, Gc, Loaded, Notice};
 use shared::ring::{SlotMemory, Status};
 use std::sync::Arc;
 
@@ -22,15 +23,31 @@ pub trait Plugin {
     /// What failed.
     fn configure(&mut self, memory: SlotMemory, set: &[(String, String)]) -> Result<Configured, Failure>;
 
-    /// Gets ready for blocks.
+    /// Gets ready for blocks, and hands its collector over to whom `gc` says.
     ///
     /// # Errors
     /// What failed.
-    fn start(&mut self) -> Result<(), Failure>;
+    fn start(&mut self, gc: Gc) -> Result<(), Failure>;
 
     /// Where it counts what its collector takes, if it has one: asked once, before anything else.
     fn collections(&self) -> Arc<Collections> {
         Arc::default()
+    }
+
+    /// Objects that the collector has set aside for good; asked after a start with [`Gc::Host`].
+    fn frozen(&mut self) -> u64 {
+        0
+    }
+
+    /// Objects made since the last collection and not freed, of those that can be part of a cycle: asked after each
+    /// block.
+    fn made(&mut self) -> u64 {
+        0
+    }
+
+    /// Has the collector do this; how many objects were garbage.
+    fn sweep(&mut self, _sweep: Sweep) -> u64 {
+        0
     }
 
     /// Works in place on the block in slot `slot`.

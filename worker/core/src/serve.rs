@@ -3,6 +3,7 @@
 //! Runs on the process's main thread. A request is answered between two blocks. Nothing here waits for the host
 //! on behalf of a block: what there is to say about blocks is sent only if the socket has room, and kept if not.
 
+use crate::collector::{Done, Rhythm, Schedule};
 use crate::denormals;
 use crate::inbox::{Inbox, Incoming};
 use crate::plugin::{Plugin, Processed};
@@ -12,7 +13,9 @@ use shared::clock;
 use shared::control::{Control, ControlError, Handles};
 use shared::exit::Exit;
 use shared::layout::Layout;
-use shared::message::{Answer, Ask, Configured, DRIVE_MAX, Failure, Notice, PluginKind, Reply, Say, Stage};
+use shared::message::{
+    Answer, Ask, Configured, DRIVE_MAX, Failure, Gc, Notice, PluginKind, Reply, Say, Stage,
+};
 use shared::ring::{Notes, Stamps, Status, Wake, WorkerEnd};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -39,8 +42,21 @@ pub fn serve_looking_around(
     let (phase, kind) = (Phase::Fresh, PluginKind::Processor);
     let (unsent, state) = (VecDeque::new(), State::default());
     let (toll, collections) = (Toll::default(), plugin.collections());
-    let mut server =
-        Server { plugin, inbox, control, every_ns, phase, kind, unsent, state, toll, collections };
+    let (rhythm, schedule) = (Rhythm::new(0), None);
+    let mut server = Server {
+        plugin,
+        inbox,
+        control,
+        every_ns,
+        phase,
+        kind,
+        unsent,
+        state,
+        toll,
+        collections,
+        rhythm,
+        schedule,
+    };
     loop {
         if let ControlFlow::Break(exit) = server.requests() {
             return exit;
@@ -60,6 +76,9 @@ struct Server<'a, P> {
     state: State,
     toll: Toll,
     collections: Arc<Collections>,
+    rhythm: Rhythm,
+    /// When the collector runs, if that is ours to decide.
+    schedule: Option<Schedule>,
 }
 
 /// A request that no host sends that speaks this protocol.
@@ -111,8 +130,23 @@ impl<P: Plugin> Server<'_, P> {
         let done = self.plugin.process(end.next_index());
         let stamps = Stamps { seen_ns, woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns };
         let passage = Passage { left_ns: done.left_ns, ..passage };
+        self.rhythm.hear(passage.published_ns);
+        end.tell_collected(self.collections.all());
         end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
         self.tell();
+        self.collect();
+    }
+
+    /// Has the collector run in the slack after a block, if it is time.
+    fn collect(&mut self) {
+        let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
+        let began_ns = clock::now_ns();
+        let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(began_ns) };
+        let Some(due) = schedule.next(left_ns, || self.plugin.made()) else { return };
+        self.collections.schedule(true);
+        let found = self.plugin.sweep(due.sweep);
+        self.collections.schedule(false);
+        schedule.done(due, Done { found, took_ns: clock::now_ns() - began_ns });
     }
 
     /// Has the plugin process a block that no host gave, if it runs.
@@ -215,7 +249,7 @@ impl<P: Plugin> Server<'_, P> {
                 let [answers] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Nonsense)?;
                 self.attach(&answers, layout, tag)?.map(|()| Answer::Done)
             }
-            Ask::Start => self.start(),
+            Ask::Start { gc } => self.start(gc),
             Ask::Stop => self.stop().map(|()| Answer::Done),
             Ask::SetParameter { key, value } => {
                 self.loaded()?.set_parameter(&key, &value).map(|accepted| Answer::Set { accepted })
@@ -289,12 +323,15 @@ impl<P: Plugin> Server<'_, P> {
         Ok(attached.map_err(|e| failure(Stage::Configure, &format!("it can't follow another worker: {e}"))))
     }
 
-    fn start(&mut self) -> Result<Answer, Failure> {
+    fn start(&mut self, gc: Gc) -> Result<Answer, Failure> {
         match std::mem::replace(&mut self.phase, Phase::Loaded) {
-            Phase::Ready(end) => match self.plugin.start() {
+            Phase::Ready(end) => match self.plugin.start(gc) {
                 Ok(()) => {
                     denormals::flush_to_zero(true);
-                    self.toll = Toll::new(end.layout().format().block_ns());
+                    self.collections.play(true);
+                    let block_ns = end.layout().format().block_ns();
+                    (self.toll, self.rhythm) = (Toll::new(block_ns), Rhythm::new(block_ns));
+                    self.schedule = (gc == Gc::Host).then(|| Schedule::new(self.plugin.frozen()));
                     self.phase = Phase::Running(end);
                     Ok(Answer::Done)
                 }
@@ -316,6 +353,7 @@ impl<P: Plugin> Server<'_, P> {
             Phase::Running(end) => {
                 self.phase = Phase::Ready(end);
                 denormals::flush_to_zero(false);
+                self.collections.play(false);
                 self.plugin.stop()
             }
             other => {

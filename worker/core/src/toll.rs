@@ -10,6 +10,7 @@
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::time::{ClockId, clock_gettime};
 use shared::clock;
+use shared::collected::Collected;
 use shared::ring::Notes;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -143,16 +144,20 @@ fn micros(ns: u64) -> u32 {
     u32::try_from(ns / 1000).unwrap_or(u32::MAX)
 }
 
-/// What the collector took since a block was seen. One collection runs at a time; any thread may run it.
+/// What the collector took, since a block was seen and altogether. One collection runs at a time; any thread may
+/// run it.
 #[derive(Debug, Default)]
-pub struct Collections(Mutex<Collected>);
+pub struct Collections(Mutex<Counted>);
 
 #[derive(Debug, Default)]
-struct Collected {
+struct Counted {
     seen_ns: u64,
     began_ns: u64,
     ns: u64,
     generation: u8,
+    is_playing: bool,
+    is_scheduled: bool,
+    all: Collected,
 }
 
 impl Collections {
@@ -163,28 +168,55 @@ impl Collections {
 
     /// It has ended. What it took before the block was seen is not the block's.
     pub fn end(&self, now_ns: u64, generation: u8) {
-        let mut collected = self.lock();
-        let since_ns = collected.began_ns.max(collected.seen_ns);
-        collected.ns += now_ns.saturating_sub(since_ns);
-        collected.generation = collected.generation.max(generation);
+        let mut counted = self.lock();
+        let since_ns = counted.began_ns.max(counted.seen_ns);
+        counted.ns += now_ns.saturating_sub(since_ns);
+        counted.generation = counted.generation.max(generation);
+        if !counted.is_playing {
+            return;
+        }
+        let took_ns = now_ns.saturating_sub(counted.began_ns);
+        let scheduled = counted.is_scheduled;
+        let all = &mut counted.all;
+        all.ns += took_ns;
+        all.longest_us = all.longest_us.max(micros(took_ns));
+        let count = if generation == 0 { &mut all.young } else { &mut all.older };
+        *count = count.saturating_add(1);
+        all.unscheduled = all.unscheduled.saturating_add(u32::from(!scheduled));
     }
 
-    /// A block has been seen: counting begins.
+    /// The plugin processes blocks from now on, or does no more: until then no collection is anything to tell.
+    pub fn play(&self, on: bool) {
+        self.lock().is_playing = on;
+    }
+
+    /// Those that begin from now on are scheduled, or are not.
+    pub fn schedule(&self, on: bool) {
+        self.lock().is_scheduled = on;
+    }
+
+    /// All of them while it processed blocks.
+    #[must_use]
+    pub fn all(&self) -> Collected {
+        self.lock().all
+    }
+
+    /// A block has been seen: counting of what it is delayed by begins.
     pub fn see(&self, seen_ns: u64) {
-        let mut collected = self.lock();
-        *collected = Collected { seen_ns, began_ns: collected.began_ns, ..Collected::default() };
+        let mut counted = self.lock();
+        (counted.seen_ns, counted.ns, counted.generation) = (seen_ns, 0, 0);
     }
 
     /// Adds what was collected since to what the block cost.
     #[must_use]
     pub fn note(&self, notes: Notes) -> Notes {
-        let collected = self.lock();
-        Notes { collector_us: micros(collected.ns), collector_generation: collected.generation, ..notes }
+        let counted = self.lock();
+        Notes { collector_us: micros(counted.ns), collector_generation: counted.generation, ..notes }
     }
 
     /// Held for a few nanoseconds, and whoever runs a collection holds the interpreter as well, for which the
     /// main thread would have to wait all the same.
-    fn lock(&self) -> MutexGuard<'_, Collected> {
+    fn lock(&self) -> MutexGuard<'_, Counted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -331,5 +363,27 @@ mod tests {
         assert_eq!(noted(&collections), (2005, 1));
         collections.see(8_000_000);
         assert_eq!(noted(&collections), (0, 0));
+    }
+
+    #[test]
+    fn all_collections_are_counted_by_generation_and_by_who_began_them() {
+        let collections = Collections::default();
+        let collect = |took_ns: u64, generation| {
+            collections.begin(1_000_000);
+            collections.see(1_500_000);
+            collections.end(1_000_000 + took_ns, generation);
+        };
+        collect(8_000_000, 2);
+        collections.play(true);
+        collect(2_000_000, 0);
+        collections.schedule(true);
+        collect(5_000_000, 2);
+        collect(1_000_000, 0);
+        collections.schedule(false);
+        collect(1_000_000, 1);
+        collections.play(false);
+        collect(1_000_000, 1);
+        let all = Collected { ns: 9_000_000, longest_us: 5000, young: 2, older: 2, unscheduled: 2 };
+        assert_eq!(collections.all(), all);
     }
 }

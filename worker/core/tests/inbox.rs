@@ -7,7 +7,7 @@ use shared::clock;
 use shared::control::{Control, ControlError};
 use shared::format::Format;
 use shared::layout::Layout;
-use shared::message::{Ask, Request};
+use shared::message::{Ask, Gc, Request};
 use shared::ring::{HostEnd, Wake, WorkerEnd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::scope;
@@ -61,7 +61,7 @@ fn the_flag_is_up_exactly_while_a_request_waits() {
     let (host, worker) = Control::pair().unwrap();
     let inbox = Inbox::default();
     for id in 1..=3 {
-        host.send(&Request { id, body: Ask::Start }).unwrap();
+        host.send(&Request { id, body: Ask::Start { gc: Gc::Host } }).unwrap();
     }
     drop(host);
     assert!(matches!(inbox.listen(&worker), ControlError::Closed));

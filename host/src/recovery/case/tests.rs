@@ -13,7 +13,7 @@ use crate::telemetry::{Figures, plugin_figures};
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, UncachedBlocks};
+use shared::ring::{HostEnd, WorkerCounts};
 use std::sync::mpsc::{Receiver, channel};
 
 const S: u64 = 1_000_000_000;
@@ -82,18 +82,18 @@ impl Scene {
     fn prepare_second(&mut self, version: u64) -> Puppet {
         let puppet = self.stage.puppet();
         let worker = puppet.worker();
-        let (line, uncached) = line_of(&worker, 2);
-        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
+        let (line, counts) = line_of(&worker, 2);
+        let prepared = Prepared { worker: Arc::new(worker), line, counts, version, refused: Vec::new() };
         let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
         self.case.hear(what, &mut self.spares, S);
         puppet
     }
 }
 
-fn line_of(worker: &Worker, incarnation: u32) -> (Line, UncachedBlocks) {
+fn line_of(worker: &Worker, incarnation: u32) -> (Line, WorkerCounts) {
     let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 8).unwrap();
     let (end, _) = HostEnd::create(layout).unwrap();
-    let uncached = end.uncached_blocks();
+    let uncached = end.worker_counts();
     (Line::new(end, worker.gone(), incarnation), uncached)
 }
 

@@ -318,7 +318,7 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
         own_latency_frames: own,
         plan,
     };
-    let uncached = Uncached::new(None, end.uncached_blocks());
+    let uncached = Uncached::new(None, end.worker_counts());
     let line = Line::new(end, worker.gone(), 1);
     let care = Arc::new(Care::new(worker, Vec::new(), uncached, times));
     let remote = Remote::new(number.to_string(), line, Some(relief), terms, figures);

@@ -555,10 +555,10 @@ impl World {
         let (end, theirs, memory) = ring(Layout::new(job.format, job.slots).unwrap());
         let (tape, own) = (Arc::clone(&side.tape), side.own_latency);
         self.actors[number].take_ring(theirs, memory, tape, own);
-        let uncached = end.uncached_blocks();
+        let counts = end.worker_counts();
         let line = Line::new(end, worker.gone(), incarnation);
         let version = job.parameters.version;
-        let prepared = Prepared { worker: Arc::new(worker), line, uncached, version, refused: Vec::new() };
+        let prepared = Prepared { worker: Arc::new(worker), line, counts, version, refused: Vec::new() };
         notes.send(What::Prepared { incarnation, result: Ok(Box::new(prepared)) });
     }
 
