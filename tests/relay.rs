@@ -365,7 +365,7 @@ fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_ot
     assert_eq!((counts[0].late, counts[1].forged), (1, 1), "{counts:?}");
     gate.open();
     row.plugins[0].set_parameter("kind", "").unwrap();
-    row.plugins[1].worker().wait_death(std::time::Duration::from_secs(30));
+    let _ = row.plugins[1].worker().wait_death(std::time::Duration::from_secs(30));
     row.pass(0.5, AMPLE_NS);
     for _ in 0..5 {
         assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + LAST);

@@ -318,6 +318,7 @@ impl Player {
                 return None;
             }
             Ask::GetParameter { .. } => Answer::Value(self.value.clone()),
+            Ask::Drive { .. } => Answer::Driven(Vec::new()),
             Ask::SaveState { .. } => Answer::State(Some(self.state())),
             Ask::Shutdown => Answer::Goodbye,
         }))

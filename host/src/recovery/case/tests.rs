@@ -282,10 +282,10 @@ fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_b
     assert!(care.set_parameter("gain", "2", true).unwrap(), "nobody plays who could refuse it");
     let puppet = scene.stage.puppet();
     let worker = Arc::new(puppet.worker());
-    let (line, uncached) = line_of(&worker, 2);
+    let (line, counts) = line_of(&worker, 2);
     let version = care.known().parameters.version;
     let refused = vec!["gain".to_owned()];
-    let prepared = Prepared { worker, line, uncached, version, refused };
+    let prepared = Prepared { worker, line, counts, version, refused };
     let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
     scene.case.hear(what, &mut scene.spares, S);
     assert_eq!(care.known().parameters.list, [("gain".to_owned(), "1".to_owned())]);
