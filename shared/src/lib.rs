@@ -17,10 +17,17 @@ pub mod clock;
 pub mod control;
 pub mod exit;
 pub mod format;
+#[cfg(not(loom))]
+mod futex;
+#[cfg(loom)]
+#[path = "model/futex.rs"]
 mod futex;
 pub mod layout;
 pub mod message;
+#[cfg(all(test, loom))]
+mod model;
 pub mod ring;
+#[cfg(not(loom))]
 pub mod segment;
 pub mod spin;
 mod sync;
