@@ -32,8 +32,6 @@ pub struct HostEnd {
     reply: Arc<PeerSegment>,
     layout: Layout,
     pub(super) published: Published,
-    /// A block that is all there but for its sequence, which [`HostEnd::notify`] stores.
-    held: Option<u32>,
 }
 
 /// Wakes a [`HostEnd`] that waits for an answer that will never come. For the supervisor.
@@ -74,8 +72,9 @@ impl HostEnd {
     pub fn create(layout: Layout) -> Result<(Self, Handles)> {
         let (request, request_fd) = OwnSegment::create(layout)?;
         let (reply, reply_fd) = PeerSegment::create(layout)?;
-        let (request, reply, published) = (Arc::new(request), Arc::new(reply), Published::new(layout.slots()));
-        let end = Self { request, reply, layout, published, held: None };
+        let (request, reply, published) =
+            (Arc::new(request), Arc::new(reply), Published::new(layout.slots()));
+        let end = Self { request, reply, layout, published };
         Ok((end, Handles { request: request_fd, reply: reply_fd }))
     }
 
@@ -200,24 +199,9 @@ impl HostEnd {
     }
 
     fn order(&mut self, order: Order) -> u32 {
-        self.let_go();
-        let seq = self.published.count_up();
-        let slot = self.request.slot(self.layout.index(seq));
-        order.store(slot, seq);
-        slot.stamps[0].store(clock::now_ns(), Ordering::Relaxed);
         self.request.header().core.store(core(), Ordering::Relaxed);
-        if order.edge.is_none() && order.hands_on {
-            self.held = Some(seq);
-        } else {
-            slot::publish(slot, seq);
-        }
-        seq
-    }
-
-    fn let_go(&mut self) {
-        if let Some(seq) = self.held.take() {
-            slot::publish(self.request.slot(self.layout.index(seq)), seq);
-        }
+        let request = |seq| self.request.slot(self.layout.index(seq));
+        self.published.ask(order, clock::now_ns(), request)
     }
 
     /// The samples of a request that has not been answered and taken yet, as they were published. Nothing of use if
@@ -248,7 +232,7 @@ impl HostEnd {
     /// # Real-time
     /// May be called on the audio thread: at most one futex wake, none if the worker is awake.
     pub fn notify(&mut self) {
-        self.let_go();
+        self.published.let_go(|seq| self.request.slot(self.layout.index(seq)));
         wait::ring(self.request.header(), self.reply.header());
     }
 

@@ -15,11 +15,34 @@ pub(crate) struct Published {
     /// How many blocks, counted up to two rounds of the slots: enough to know what each slot should hold.
     pub(crate) count: u32,
     slots: u32,
+    /// A block that is all there but for its sequence.
+    held: Option<u32>,
 }
 
 impl Published {
     pub(crate) fn new(slots: u32) -> Self {
-        Self { next: 1, count: 0, slots }
+        Self { next: 1, count: 0, slots, held: None }
+    }
+
+    /// Asks for the next block, whose samples are in its slot, if they come from the host; its sequence. The first of
+    /// a chain is held until it is [let go](Published::let_go).
+    pub(crate) fn ask<'a>(
+        &mut self,
+        order: Order,
+        published_ns: u64,
+        request: impl Fn(u32) -> &'a SlotHead,
+    ) -> u32 {
+        self.let_go(&request);
+        let seq = self.count_up();
+        let slot = request(seq);
+        order.store(slot, seq);
+        slot.stamps[0].store(published_ns, Ordering::Relaxed);
+        if order.edge.is_none() && order.hands_on {
+            self.held = Some(seq);
+        } else {
+            publish(slot, seq);
+        }
+        seq
     }
 
     /// One more; its sequence.
@@ -28,6 +51,13 @@ impl Published {
         self.next = seq.wrapping_add(1);
         self.count = (self.count + 1).min(2 * self.slots);
         seq
+    }
+
+    /// Lets the worker see what is held.
+    pub(crate) fn let_go<'a>(&mut self, request: impl Fn(u32) -> &'a SlotHead) {
+        if let Some(seq) = self.held.take() {
+            publish(request(seq), seq);
+        }
     }
 
     /// What the slot of this block says of its answer; `word` reads its [`answer_word`].
@@ -61,8 +91,7 @@ impl Published {
     }
 }
 
-/// Asks for a block whose order and samples are in the slot.
-pub(crate) fn publish(request: &SlotHead, seq: u32) {
+fn publish(request: &SlotHead, seq: u32) {
     // SYNC: request published; Acquire in `is_published`.
     request.seq.store(seq, Ordering::Release);
 }

@@ -237,8 +237,7 @@ impl WorkerEnd {
     pub fn published_ns(&self) -> u64 {
         let published_ns = self.request.slot(self.next_index()).stamps[0].load(Ordering::Relaxed);
         let Supply::Peer(input) = self.supply() else { return published_ns };
-        let left_ns =
-            |edge: &Edge| edge.slot(input.seq).stamps[3].load(Ordering::Relaxed);
+        let left_ns = |edge: &Edge| edge.slot(input.seq).stamps[3].load(Ordering::Relaxed);
         published_ns.max(self.edge.as_ref().map_or(0, left_ns)).min(clock::now_ns())
     }
 
@@ -271,8 +270,7 @@ impl WorkerEnd {
         let Some(edge) = self.edge.take() else { return false };
         let out = self.next_samples();
         copy_untrusted(edge.answers.samples(edge.layout.index(input.seq)), out);
-        let is_whole =
-            order::is_whole(edge.slot(input.seq), edge.slot(input.seq.wrapping_sub(1)), input.seq);
+        let is_whole = order::is_whole(edge.slot(input.seq), edge.slot(input.seq.wrapping_sub(1)), input.seq);
         let (non_finite, too_loud) = scrub(out, input.scrub);
         self.taken = FromEdge { is_from_peer: true, guarded: non_finite + too_loud };
         self.edge = Some(edge);
