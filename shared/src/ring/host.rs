@@ -28,7 +28,7 @@ static ALARM: AtomicU32 = AtomicU32::new(0);
 /// The host's end: publishes requests, takes answers.
 #[derive(Debug)]
 pub struct HostEnd {
-    request: Arc<OwnSegment>,
+    pub(super) request: Arc<OwnSegment>,
     reply: Arc<PeerSegment>,
     layout: Layout,
     pub(super) published: Published,

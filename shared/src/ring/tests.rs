@@ -1,7 +1,10 @@
 //! The ring between two threads, each with its own mapping of both segments, as two processes have them.
 
+mod chain;
+
 use super::*;
 use crate::clock;
+use crate::control::Handles;
 use crate::format::Format;
 use crate::layout::Layout;
 use std::sync::atomic::AtomicBool;

@@ -39,7 +39,7 @@ pub enum Wake {
 #[derive(Debug)]
 pub struct WorkerEnd {
     pub(super) reply: Arc<OwnSegment>,
-    request: Arc<PeerSegment>,
+    pub(super) request: Arc<PeerSegment>,
     pub(super) layout: Layout,
     pub(super) next: u32,
     edge: Option<Edge>,
@@ -84,7 +84,7 @@ impl WorkerWaker {
 /// arrays that alias them and may outlive the end.
 #[derive(Debug, Clone)]
 pub struct SlotMemory {
-    reply: Arc<OwnSegment>,
+    pub(super) reply: Arc<OwnSegment>,
     layout: Layout,
 }
 
