@@ -59,6 +59,8 @@ enum Flaw {
     SuppliesRelaxed,
     /// The host lets the first worker see its block before the next one's order is there.
     FirstFirst,
+    /// The host doesn't ring for the next worker when it has seen the answer of one that is dead.
+    TrustsTheDead,
     /// A worker that hands on wakes one of those who sleep there.
     WakesOne,
     /// A worker whose block comes from another sleeps on the host's bell alone.
@@ -295,26 +297,28 @@ impl Worker {
     }
 
     fn finish(&mut self, status: Status, from_peer: bool) {
-        let (request, reply) = (self.request.slot(self.next), self.reply.slot(self.next));
-        let (stamps, notes) = (Stamps::default(), Notes::default());
-        let answer = Answer { status, stamps, notes, from_peer, guarded: 0 };
-        let hands_on = match self.flaw {
-            Some(Flaw::AnswerRelaxed | Flaw::OverwritesEarly) => {
-                reply.status.store(status as u32, Ordering::Relaxed);
-                let is_late = self.has(Flaw::OverwritesEarly);
-                let order = if is_late { Ordering::Release } else { Ordering::Relaxed };
-                let hands_on = Order::load(request).hands_on;
-                reply.seq.store(self.next, order);
-                hands_on
-            }
-            _ => slot::answer(request, reply, self.next, answer),
-        };
+        let hands_on = self.store_answer(status, from_peer);
         match (hands_on, self.has(Flaw::WakesOne)) {
             (true, false) => wait::hand_on(&self.reply.header),
             (true, true) => hand_on_to_one(&self.reply.header),
             (false, _) => wait::ring(&self.reply.header, &self.request.header),
         }
         self.next = self.next.wrapping_add(1);
+    }
+
+    fn store_answer(&self, status: Status, from_peer: bool) -> bool {
+        let (request, reply) = (self.request.slot(self.next), self.reply.slot(self.next));
+        let (stamps, notes) = (Stamps::default(), Notes::default());
+        let answer = Answer { status, stamps, notes, from_peer, guarded: 0 };
+        let order = match self.flaw {
+            Some(Flaw::AnswerRelaxed) => Ordering::Relaxed,
+            Some(Flaw::OverwritesEarly) => Ordering::Release,
+            _ => return slot::answer(request, reply, self.next, answer),
+        };
+        reply.status.store(status as u32, Ordering::Relaxed);
+        let Order { hands_on, .. } = Order::load(request);
+        reply.seq.store(self.next, order);
+        hands_on
     }
 
     /// The answer of the worker before, if it was that all the time.

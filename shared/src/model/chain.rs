@@ -166,6 +166,27 @@ fn both_asleep(flaw: Option<Flaw>) {
     sleeping.join().unwrap();
 }
 
+/// The first dies when it has answered, before it wakes anybody; the host is told so.
+fn dead_before_it_rings(flaw: Option<Flaw>) {
+    let Chain { first: (mut host_a, a), second: (mut host_b, mut b) } = chain(2, flaw);
+    let (first, seq) = order(&mut host_a, &mut host_b, INPUT);
+    let dying = thread::spawn(move || {
+        a.wait();
+        let input = a.request.read(1);
+        a.reply.write(1, input.map(|sample| sample + 1));
+        a.store_answer(Status::Good, false);
+    });
+    let work_b = thread::spawn(move || b.turn());
+    dying.join().unwrap();
+    assert_eq!(host_a.look(first), Look::Answered);
+    if flaw != Some(Flaw::TrustsTheDead) {
+        host_b.notify();
+    }
+    assert_eq!(host_b.wait(seq), Look::Answered);
+    assert_eq!(host_b.take(seq), Some((Status::Good, true, OUTPUT)));
+    work_b.join().unwrap();
+}
+
 fn assert_seen(found: &str, flaw: Flaw, signs: &[&str]) {
     assert!(signs.iter().any(|sign| found.contains(sign)), "{flaw:?}: {found}");
 }
@@ -178,7 +199,7 @@ fn a_block_goes_through_both_with_the_host_asleep() {
 
 #[test]
 fn whichever_the_second_takes_of_a_late_answer_and_what_is_in_its_place_it_takes_it_whole_and_once() {
-    check(3, || supplied(None));
+    check(2, || supplied(None));
 }
 
 #[test]
@@ -203,7 +224,12 @@ fn a_second_that_is_overtaken_by_the_first_has_nothing_rather_than_a_torn_block(
 
 #[test]
 fn a_host_that_waits_for_the_first_is_woken_beside_the_second() {
-    check(3, || both_asleep(None));
+    check(2, || both_asleep(None));
+}
+
+#[test]
+fn a_second_is_woken_by_the_host_if_the_first_died_before_it_could() {
+    check(3, || dead_before_it_rings(None));
 }
 
 #[test]
@@ -211,6 +237,8 @@ fn a_hand_off_that_wakes_nobody_is_seen() {
     for flaw in [Flaw::FirstFirst, Flaw::OneBell] {
         assert_seen(&broken(3, move || handed_on(1, Some(flaw))), flaw, &["deadlock"]);
     }
+    let flaw = Flaw::TrustsTheDead;
+    assert_seen(&broken(3, move || dead_before_it_rings(Some(flaw))), flaw, &["deadlock"]);
     assert_seen(&broken(3, || both_asleep(Some(Flaw::WakesOne))), Flaw::WakesOne, &["deadlock"]);
 }
 
