@@ -475,13 +475,14 @@ impl Path<'_> {
     }
 }
 
-/// The boundaries to kill at: all of them; in a build without optimisation, whose turn is twenty times as long, each
-/// 128th and all around each change.
+/// The boundaries to kill at: all of them; in a build without optimisation, whose turn is twenty times as long, so many
+/// and all around each change.
 fn swept(looks: &[Left]) -> impl Iterator<Item = usize> {
-    const APART: usize = if cfg!(debug_assertions) { 128 } else { 1 };
+    const UNOPTIMISED: usize = 32;
+    let apart = if cfg!(debug_assertions) { looks.len() / UNOPTIMISED } else { 1 };
     let changes: Vec<usize> = (1..looks.len()).filter(|at| looks[*at] != looks[at - 1]).collect();
     (0..looks.len())
-        .filter(move |at| at.is_multiple_of(APART) || changes.iter().any(|change| at.abs_diff(*change) < 8))
+        .filter(move |at| at.is_multiple_of(apart) || changes.iter().any(|change| at.abs_diff(*change) < 8))
 }
 
 /// The first two cores there are for this test, the same twice if there is but one.

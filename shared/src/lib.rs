@@ -24,7 +24,8 @@ mod futex;
 mod futex;
 pub mod layout;
 pub mod message;
-#[cfg(all(test, loom))]
+#[cfg(loom)]
+#[cfg(test)]
 mod model;
 pub mod ring;
 #[cfg(not(loom))]

@@ -171,5 +171,6 @@ pub enum Waited {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Torn;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests;

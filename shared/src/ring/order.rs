@@ -48,7 +48,7 @@ impl Order {
 
     /// To be stored before the sequence.
     pub(crate) fn store(&self, slot: &SlotHead, seq: u32) {
-        let flags = u32::from(self.edge.is_some()) * FROM_EDGE | u32::from(self.hands_on) * HANDS_ON;
+        let flags = (u32::from(self.edge.is_some()) * FROM_EDGE) | (u32::from(self.hands_on) * HANDS_ON);
         slot.status.store(flags, Ordering::Relaxed);
         let Some(EdgeInput { seq: input, tag, scrub }) = self.edge else { return };
         let ceiling = match scrub {
@@ -140,7 +140,8 @@ pub(crate) fn is_whole(answer: &SlotHead, before: &SlotHead, seq: u32) -> bool {
     slot::is_still(answer, seq) && before.seq.load(Ordering::Relaxed) == seq.wrapping_sub(1)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
