@@ -1,5 +1,6 @@
 # `make run` and `make test` do everything on a fresh Debian or Ubuntu machine with Rust and Python 3.10+.
-# Both first install what is missing and say what they install (.ci/setup).
+# Both first install what is missing and say what they install (.ci/setup). Two tests are built in a way of their own:
+# the sweep as users get it, and the steps of the hand-off for loom, which tries every interleaving of them.
 
 .PHONY: run test lint bench setup setup-bench setup-tests build clean
 
@@ -15,6 +16,7 @@ test: setup-tests
 	@cargo build --locked -p host -p worker -p benches
 	cargo test --locked --workspace --exclude worker
 	cargo test --locked --release -p tests --test sweep
+	RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
 	.venv/bin/python -m pytest -q plugins_py/tests
 
 lint: setup-tests

@@ -1,5 +1,5 @@
 //! A worker killed at every instruction boundary of its turn: its block is missing or whole, never torn, and
-//! whoever waits for it is freed.
+//! whoever waits for it is freed; also in the middle of a chain ([`row`]).
 //!
 //! A worker of this executable's own is stepped with ptrace, one instruction after the other, from before it
 //! copies its request to after its answer has been published and the host woken: `WorkerEnd::begin`, a plugin
@@ -11,6 +11,9 @@
 //! instruction: a kill inside the kernel is not tried.
 //!
 //! `cargo test --release -p tests --test sweep -- --nocapture --test-threads=1` prints what was found.
+
+#[path = "sweep/row.rs"]
+mod row;
 
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, raise};
@@ -24,7 +27,7 @@ use shared::layout::Layout;
 use shared::ring::{HostEnd, Look, Notes, Scrub, Stamps, Status, Waited, WorkerEnd};
 use shared::segment::seal_written;
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -40,6 +43,12 @@ const SEQUENCE_FIRST: &str = "sequence first";
 /// The block before the one that is swept leaves its answer in the same slot.
 const BEFORE: u32 = 1;
 const SWEPT: u32 = 2;
+
+/// The first block that meets what another one has left.
+fn swept_seq(layout: Layout) -> u32 {
+    layout.slots() + 1
+}
+
 const STAMPS_BEFORE: Stamps = Stamps { seen_ns: 10, woken_ns: 11, entered_ns: 12, left_ns: 13 };
 const STAMPS: Stamps = Stamps { seen_ns: 20, woken_ns: 21, entered_ns: 22, left_ns: 23 };
 const NOTES_BEFORE: Notes =
@@ -73,11 +82,18 @@ fn play_the_worker() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let control = Control::from_fd(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
     let (_, fds) = control.receive::<bool>().unwrap();
-    let mut end = WorkerEnd::map(&Handles::from_fds(fds).unwrap(), layout()).unwrap();
+    let layout = if order == row::IN_A_ROW { row::layout() } else { layout() };
+    let mut end = WorkerEnd::map(&Handles::from_fds(fds).unwrap(), layout).unwrap();
+    if order == row::IN_A_ROW {
+        let (_, answers) = control.receive::<bool>().unwrap();
+        end.attach(&answers[0], layout, row::TAG).unwrap();
+    }
     ptrace::traceme().unwrap();
     control.send(&gettid().as_raw()).unwrap();
-    end.begin();
-    end.answer(Status::Failed, STAMPS_BEFORE, NOTES_BEFORE);
+    for _ in 1..swept_seq(layout) {
+        end.begin();
+        end.answer(Status::Failed, STAMPS_BEFORE, NOTES_BEFORE);
+    }
     stop();
     if order == SEQUENCE_FIRST {
         answer_too_early(&mut end)
@@ -112,8 +128,9 @@ struct Worker {
 }
 
 impl Worker {
-    /// A worker that has answered the block before, and stands at its first marker.
-    fn start(handles: &Handles, order: &str) -> Self {
+    /// A worker that has answered the block before, and stands at its first marker. In a chain it gets the memory of
+    /// the worker before it.
+    fn start(handles: &Handles, before: Option<BorrowedFd<'_>>, order: &str) -> Self {
         let (control, theirs) = Control::pair().unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "play_the_worker", "--nocapture", "--test-threads=1"])
@@ -123,6 +140,9 @@ impl Worker {
             .spawn()
             .unwrap();
         assert!(control.try_send_fds(&true, &handles.as_fds()).unwrap());
+        if let Some(before) = before {
+            assert!(control.try_send_fds(&true, &[before]).unwrap());
+        }
         // Not the process's first one: the test harness has that.
         let (thread, _) = control.receive().unwrap();
         let worker = Self { process, thread: Pid::from_raw(thread) };
@@ -200,10 +220,10 @@ enum Host {
     Awake,
 }
 
-/// A thread in [`HostEnd::wait`].
-struct Waiting<'scope> {
+/// A thread that waits for what the worker does, as in [`HostEnd::wait`].
+struct Waiting<'scope, T> {
     tid: rustix::thread::Pid,
-    thread: ScopedJoinHandle<'scope, Freed>,
+    thread: ScopedJoinHandle<'scope, T>,
 }
 
 /// How a wait ended.
@@ -217,25 +237,22 @@ impl Freed {
     const BY_THE_ANSWER: Self = Self { waited: Waited::Answered, by_watchdog: false };
 }
 
-impl<'scope> Waiting<'scope> {
+impl<'scope, T: Send + 'scope> Waiting<'scope, T> {
     fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
-        end: &'env HostEnd,
-        gone: &'env AtomicBool,
         core: usize,
+        wait: impl FnOnce() -> T + Send + 'scope,
     ) -> Self {
         let (tell, told) = mpsc::channel();
         let thread = scope.spawn(move || {
             pin(core);
-            let until = clock::now_ns() + WATCHDOG_NS;
             tell.send(rustix::thread::gettid()).unwrap();
-            let waited = end.wait(SWEPT, until, gone);
-            Freed { waited, by_watchdog: clock::now_ns() >= until }
+            wait()
         });
         Self { tid: told.recv().unwrap(), thread }
     }
 
-    /// Waits until it sleeps on the worker's bell, or has nothing to wait for.
+    /// Waits until it sleeps on a bell, or has nothing to wait for.
     fn settle(&self) {
         let until = clock::now_ns() + WATCHDOG_NS;
         while !self.thread.is_finished() && !self.sleeps() {
@@ -247,12 +264,14 @@ impl<'scope> Waiting<'scope> {
     fn sleeps(&self) -> bool {
         let read = |file| std::fs::read_to_string(format!("/proc/self/task/{}/{file}", self.tid));
         // A shared futex with a deadline: the standard library's own are private.
-        let wait = format!("{} 0x", libc::SYS_futex);
-        let in_wait = |call: String| call.starts_with(&wait) && call.split(' ').nth(2) == Some("0x9");
+        let (one, either) = (format!("{} 0x", libc::SYS_futex), format!("{} 0x", libc::SYS_futex_waitv));
+        let in_wait = |call: String| {
+            call.starts_with(&either) || call.starts_with(&one) && call.split(' ').nth(2) == Some("0x9")
+        };
         read("syscall").is_ok_and(in_wait) && read("stat").is_ok_and(|stat| stat.contains(") S "))
     }
 
-    fn freed(self) -> Freed {
+    fn freed(self) -> T {
         self.thread.join().unwrap()
     }
 }
@@ -267,7 +286,7 @@ fn pin(core: usize) {
 fn ring_and_worker(order: &str) -> (HostEnd, Worker) {
     let (mut end, handles) = HostEnd::create(layout()).unwrap();
     publish(&mut end, BEFORE);
-    let worker = Worker::start(&handles, order);
+    let worker = Worker::start(&handles, None, order);
     let before = Answer::of(BEFORE, |sample| sample, (Status::Failed, STAMPS_BEFORE, NOTES_BEFORE));
     assert_eq!(Answer::taken(&end, BEFORE), Some(before));
     publish(&mut end, SWEPT);
@@ -308,10 +327,11 @@ enum Left {
 }
 
 fn judge(end: &HostEnd) -> Left {
-    let whole = Answer::of(SWEPT, |sample| -sample, (Status::Good, STAMPS, NOTES));
-    match end.look(SWEPT) {
+    let seq = swept_seq(end.layout());
+    let whole = Answer::of(seq, |sample| -sample, (Status::Good, STAMPS, NOTES));
+    match end.look(seq) {
         Look::NotYet => Left::Missing,
-        Look::Answered if Answer::taken(end, SWEPT) == Some(whole) => Left::Whole,
+        Look::Answered if Answer::taken(end, seq) == Some(whole) => Left::Whole,
         // Or under a sequence that is nobody's.
         Look::Answered | Look::Forged => Left::Torn,
     }
@@ -348,13 +368,13 @@ struct Found {
 }
 
 impl Found {
-    fn count(&mut self, left: Left, freed: Freed) {
+    fn count(&mut self, left: Left, is_blocked: bool) {
         match left {
             Left::Missing => self.missing += 1,
             Left::Whole => self.whole += 1,
             Left::Torn => self.torn += 1,
         }
-        self.blocked += usize::from(freed.by_watchdog);
+        self.blocked += usize::from(is_blocked);
     }
 }
 
@@ -373,8 +393,12 @@ impl Path<'_> {
         scope: &'scope Scope<'scope, 'env>,
         end: &'env HostEnd,
         gone: &'env AtomicBool,
-    ) -> Waiting<'scope> {
-        let waiting = Waiting::start(scope, end, gone, self.host_core);
+    ) -> Waiting<'scope, Freed> {
+        let waiting = Waiting::start(scope, self.host_core, move || {
+            let until = clock::now_ns() + WATCHDOG_NS;
+            let waited = end.wait(SWEPT, until, gone);
+            Freed { waited, by_watchdog: clock::now_ns() >= until }
+        });
         waiting.settle();
         waiting
     }
@@ -440,7 +464,7 @@ impl Path<'_> {
         for steps in swept(&looks) {
             let (left, freed) = self.kill_after(steps);
             assert_eq!(left, looks[steps], "the kill has changed something");
-            found.count(left, freed);
+            found.count(left, freed.by_watchdog);
             // Each one that is blocked would take as long.
             if found.blocked > 0 {
                 break;
@@ -451,13 +475,14 @@ impl Path<'_> {
     }
 }
 
-/// The boundaries to kill at: all of them; in a build without optimisation, whose turn is twenty times as long, each
-/// 128th and all around each change.
+/// The boundaries to kill at: all of them; in a build without optimisation, whose turn is twenty times as long, so many
+/// and all around each change.
 fn swept(looks: &[Left]) -> impl Iterator<Item = usize> {
-    const APART: usize = if cfg!(debug_assertions) { 128 } else { 1 };
+    const UNOPTIMISED: usize = 32;
+    let apart = if cfg!(debug_assertions) { looks.len() / UNOPTIMISED } else { 1 };
     let changes: Vec<usize> = (1..looks.len()).filter(|at| looks[*at] != looks[at - 1]).collect();
     (0..looks.len())
-        .filter(move |at| at.is_multiple_of(APART) || changes.iter().any(|change| at.abs_diff(*change) < 8))
+        .filter(move |at| at.is_multiple_of(apart) || changes.iter().any(|change| at.abs_diff(*change) < 8))
 }
 
 /// The first two cores there are for this test, the same twice if there is but one.

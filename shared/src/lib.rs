@@ -18,11 +18,20 @@ pub mod collected;
 pub mod control;
 pub mod exit;
 pub mod format;
+#[cfg(not(loom))]
+mod futex;
+#[cfg(loom)]
+#[path = "model/futex.rs"]
 mod futex;
 pub mod layout;
 pub mod message;
+#[cfg(loom)]
+#[cfg(test)]
+mod model;
 pub mod ring;
+#[cfg(not(loom))]
 pub mod schedule;
+#[cfg(not(loom))]
 pub mod segment;
 pub mod spin;
 mod sync;

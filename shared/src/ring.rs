@@ -12,13 +12,19 @@
 //! about a block that is not there. In a chain a block goes from one worker's answer straight to the next worker:
 //! see [`Order`].
 
+#[cfg(not(loom))]
 mod copy;
+#[cfg(not(loom))]
 mod host;
-mod order;
+pub(crate) mod order;
+pub(crate) mod slot;
+#[cfg(not(loom))]
 mod worker;
 
+#[cfg(not(loom))]
 pub use host::{HostEnd, HostWaker, WorkerCounts};
 pub use order::{EdgeInput, FROM_PEER, Order};
+#[cfg(not(loom))]
 pub use worker::{SlotMemory, Wake, WorkerEnd, WorkerWaker};
 
 use crate::sync::{AtomicU32, Ordering};
@@ -166,5 +172,6 @@ pub enum Waited {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Torn;
 
+#[cfg(not(loom))]
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,12 @@
 use crate::clock;
 use crate::futex::{self, Seen};
 use crate::layout::{Header, PARKED};
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence, yield_now};
 
 /// Wake-ups without cause before a sleeper gives up: far more than happen by chance, few enough to bound it.
 const WAKES_MAX: u32 = 1000;
+/// How often a sleeper that was just falling asleep, and so missed a wake, is woken again.
+const WAKE_AGAIN_MAX: u32 = 1000;
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 8;
 
@@ -118,14 +120,27 @@ fn count_up(bell: &AtomicU32) {
     bell.store(bell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
 }
 
-/// Rings for the worker that takes this one's answers, whose words we don't see: it is woken in any case.
+/// Rings for the worker that takes this one's answers, whose words we don't see: it is woken in any case. So is the
+/// host, which sleeps there beside it if it has given that worker up but can't have ended it yet.
 pub(crate) fn hand_on(own: &Header) {
     count_up(&own.next_bell);
-    futex::wake(&own.next_bell);
+    futex::wake_all(&own.next_bell);
+}
+
+/// Wakes `sleeper`, which may sleep on this bell, though it did not ring: for what was stored before, which it looks
+/// at. It may just be falling asleep and miss a wake, so it is woken until it says that it is awake.
+pub(crate) fn rouse(sleeper: &Header, bell: &Header) {
+    for _ in 0..WAKE_AGAIN_MAX {
+        wake(bell);
+        if !is_parked(sleeper) {
+            return;
+        }
+        yield_now();
+    }
 }
 
 /// Whether the owner of this header sleeps, or is about to.
-pub(crate) fn is_parked(own: &Header) -> bool {
+fn is_parked(own: &Header) -> bool {
     // What the sleeper looks at was stored before: either it sees that, or we see it here.
     fence(Ordering::SeqCst);
     own.parked.load(Ordering::Relaxed) == PARKED

@@ -350,6 +350,10 @@ impl Relay {
 
     /// Waits until something has come of the span, from this stage on, or until the deadline.
     fn wait(&mut self, at: usize, span: Span, deadline_ns: u64) -> Waited {
+        if at > span.first {
+            // The one before has answered, but may have died before it woke this one, or never meant to.
+            self.stages[at].remote.notify();
+        }
         // A dead worker wakes nobody: the one before it hands on to us.
         let dead = (at + 1..=span.last).find(|i| self.stages[*i].is_over());
         let target = dead.map_or(span.last, |dead| dead - 1);

@@ -260,8 +260,8 @@ impl Remote {
     }
 
     /// Wakes the worker.
-    pub(super) fn notify(&self) {
-        if let Some(line) = &self.line {
+    pub(super) fn notify(&mut self) {
+        if let Some(line) = &mut self.line {
             line.end.notify();
         }
     }

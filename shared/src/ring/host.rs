@@ -7,7 +7,8 @@
 
 use super::copy::{copy_untrusted, scrub};
 use super::order::{self, EdgeInput, Order};
-use super::{FROM_PEER, Look, Notes, Refused, Scrub, Stamps, Status, Taken, Torn, Waited};
+use super::slot::{self, Published};
+use super::{Look, Refused, Scrub, Taken, Torn, Waited};
 use crate::clock;
 use crate::collected::Collected;
 use crate::control::Handles;
@@ -19,7 +20,7 @@ use crate::wait::{self, Bells, Unready};
 use nix::sched::sched_getcpu;
 use rustix::io::Result;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Rung when any worker has ended: audio threads that wait for a whole chain of workers look up then. Of this process
 /// alone.
@@ -28,12 +29,10 @@ static ALARM: AtomicU32 = AtomicU32::new(0);
 /// The host's end: publishes requests, takes answers.
 #[derive(Debug)]
 pub struct HostEnd {
-    request: Arc<OwnSegment>,
+    pub(super) request: Arc<OwnSegment>,
     reply: Arc<PeerSegment>,
     layout: Layout,
-    pub(super) next: u32,
-    /// Blocks published, counted up to two rounds of the slots: enough to know what each slot should hold.
-    published: u32,
+    pub(super) published: Published,
 }
 
 /// Wakes a [`HostEnd`] that waits for an answer that will never come. For the supervisor.
@@ -43,22 +42,13 @@ pub struct HostWaker {
     reply: Arc<PeerSegment>,
 }
 
-/// How often a host that was just falling asleep, and so missed a wake, is woken again.
-const WAKE_AGAIN_MAX: u32 = 1000;
-
 impl HostWaker {
     /// Wakes the audio thread if it waits; it then looks for itself whether to go on waiting. For a caller that
     /// may spend a millisecond.
     pub fn wake(&self) {
         ALARM.fetch_add(1, Ordering::Release);
         futex::wake_all(&ALARM);
-        for _ in 0..WAKE_AGAIN_MAX {
-            wait::wake(self.reply.header());
-            if !wait::is_parked(self.request.header()) {
-                return;
-            }
-            std::thread::yield_now();
-        }
+        wait::rouse(self.request.header(), self.reply.header());
     }
 }
 
@@ -89,7 +79,9 @@ impl HostEnd {
     pub fn create(layout: Layout) -> Result<(Self, Handles)> {
         let (request, request_fd) = OwnSegment::create(layout)?;
         let (reply, reply_fd) = PeerSegment::create(layout)?;
-        let end = Self { request: Arc::new(request), reply: Arc::new(reply), layout, next: 1, published: 0 };
+        let (request, reply, published) =
+            (Arc::new(request), Arc::new(reply), Published::new(layout.slots()));
+        let end = Self { request, reply, layout, published };
         Ok((end, Handles { request: request_fd, reply: reply_fd }))
     }
 
@@ -121,13 +113,13 @@ impl HostEnd {
     /// The sequence that the next block will have.
     #[must_use]
     pub fn next_seq(&self) -> u32 {
-        self.next
+        self.published.next
     }
 
     /// The blocks published last whose requests are still in their slots, oldest first.
     pub fn kept(&self) -> impl Iterator<Item = u32> + use<> {
-        let next = self.next;
-        (1..=self.published.min(self.layout.slots())).rev().map(move |back| next.wrapping_sub(back))
+        let Published { next, count, .. } = self.published;
+        (1..=count.min(self.layout.slots())).rev().map(move |back| next.wrapping_sub(back))
     }
 
     /// When a block that is [kept](HostEnd::kept) was published, in [`clock::now_ns`].
@@ -147,18 +139,7 @@ impl HostEnd {
     }
 
     fn room(&self) -> std::result::Result<(), Refused> {
-        let slots = self.layout.slots();
-        let look = if self.published < slots {
-            // Nobody has been asked for an answer in this slot.
-            if self.answer_word(self.next) == 0 { Look::Answered } else { Look::Forged }
-        } else {
-            self.look(self.next.wrapping_sub(slots))
-        };
-        match look {
-            Look::Answered => Ok(()),
-            Look::NotYet => Err(Refused::Full),
-            Look::Forged => Err(Refused::Forged),
-        }
+        self.published.room(|| self.answer_word(self.published.next))
     }
 
     /// Publishes a block that `write` fills (channel after channel); its sequence. The worker is not woken yet:
@@ -173,7 +154,9 @@ impl HostEnd {
         self.publish_first(false, write)
     }
 
-    /// As [`HostEnd::publish`]; whether the answer `hands_on` to the next worker of a chain.
+    /// As [`HostEnd::publish`]; whether the answer `hands_on` to the next worker of a chain. One that does is not there
+    /// for the worker before [`HostEnd::notify`], so that the next worker's order can be published meanwhile: an answer
+    /// that came before that would wake it for nothing, and nothing would wake it again.
     ///
     /// # Errors
     /// As [`HostEnd::publish`].
@@ -186,12 +169,13 @@ impl HostEnd {
         write: impl FnOnce(&mut [f32]),
     ) -> std::result::Result<u32, Refused> {
         self.room()?;
-        write(self.request_samples(self.next));
+        write(self.request_samples(self.published.next));
         Ok(self.order(Order { edge: None, hands_on }))
     }
 
     /// Orders a block that is made of another worker's answer, to which this one was
-    /// [attached](super::WorkerEnd::attach); that answer wakes it, so nobody has to be notified.
+    /// [attached](super::WorkerEnd::attach); that answer wakes it, so nobody has to be notified, if the first of the
+    /// chain is notified after this.
     ///
     /// # Errors
     /// [`Refused`].
@@ -229,16 +213,9 @@ impl HostEnd {
     }
 
     fn order(&mut self, order: Order) -> u32 {
-        let seq = self.next;
-        let slot = self.request.slot(self.layout.index(seq));
-        order.store(slot, seq);
-        slot.stamps[0].store(clock::now_ns(), Ordering::Relaxed);
         self.request.header().core.store(core(), Ordering::Relaxed);
-        // SYNC: request published; Acquire in `WorkerEnd::is_requested`.
-        slot.seq.store(seq, Ordering::Release);
-        self.next = seq.wrapping_add(1);
-        self.published = (self.published + 1).min(2 * self.layout.slots());
-        seq
+        let request = |seq| self.request.slot(self.layout.index(seq));
+        self.published.ask(order, clock::now_ns(), request)
     }
 
     /// The samples of a request that has not been answered and taken yet, as they were published. Nothing of use if
@@ -256,8 +233,7 @@ impl HostEnd {
     /// Whether the samples of a request that is [kept](HostEnd::kept) are here.
     #[must_use]
     pub fn has_samples(&self, seq: u32) -> bool {
-        let slot = self.request.slot(self.layout.index(seq));
-        Order::load(slot).edge.is_none() || slot.notes[1].load(Ordering::Relaxed) == seq
+        order::has_samples(self.request.slot(self.layout.index(seq)), seq)
     }
 
     /// How long the worker may look for a block before it sleeps.
@@ -269,13 +245,13 @@ impl HostEnd {
     ///
     /// # Real-time
     /// May be called on the audio thread: at most one futex wake, none if the worker is awake.
-    pub fn notify(&self) {
+    pub fn notify(&mut self) {
+        self.published.let_go(|seq| self.request.slot(self.layout.index(seq)));
         wait::ring(self.request.header(), self.reply.header());
     }
 
     fn answer_word(&self, seq: u32) -> u32 {
-        // SYNC: reply published; Release in `WorkerEnd::answer`.
-        self.reply.slot(self.layout.index(seq)).seq.load(Ordering::Acquire)
+        slot::answer_word(self.reply.slot(self.layout.index(seq)))
     }
 
     /// What the slot of this block says of its answer.
@@ -284,18 +260,7 @@ impl HostEnd {
     /// May be called on the audio thread: one load.
     #[must_use]
     pub fn look(&self, seq: u32) -> Look {
-        let slots = self.layout.slots();
-        let age = self.next.wrapping_sub(seq);
-        if age == 0 || age > self.published.min(slots) {
-            return Look::NotYet;
-        }
-        let is_first_in_its_slot = self.published - age < slots;
-        let before = if is_first_in_its_slot { 0 } else { seq.wrapping_sub(slots) };
-        match self.answer_word(seq) {
-            word if word == seq => Look::Answered,
-            word if word == before => Look::NotYet,
-            _ => Look::Forged,
-        }
+        self.published.look(seq, || self.answer_word(seq))
     }
 
     /// Whether this block's answer is there.
@@ -380,12 +345,9 @@ impl HostEnd {
     pub fn take(&self, seq: u32, out: &mut [f32], rule: Scrub) -> std::result::Result<Taken, Torn> {
         assert_eq!(out.len(), self.layout.format().samples());
         let index = self.layout.index(seq);
-        let slot = self.reply.slot(index);
         let head = self.head(seq).ok_or(Torn)?;
         copy_untrusted(self.reply.samples(index), out);
-        // The loads of the samples stay before the second look at the sequence.
-        fence(Ordering::Acquire);
-        if slot.seq.load(Ordering::Relaxed) != seq {
+        if !slot::is_still(self.reply.slot(index), seq) {
             return Err(Torn);
         }
         let (non_finite, too_loud) = scrub(out, rule);
@@ -398,21 +360,7 @@ impl HostEnd {
     /// May be called on the audio thread: a few loads.
     #[must_use]
     pub fn head(&self, seq: u32) -> Option<Taken> {
-        if !self.is_answered(seq) {
-            return None;
-        }
-        let slot = self.reply.slot(self.layout.index(seq));
-        let [seen_ns, woken_ns, entered_ns, left_ns] =
-            slot.stamps.each_ref().map(|stamp| stamp.load(Ordering::Relaxed));
-        Some(Taken {
-            status: Status::from_word(slot.status.load(Ordering::Relaxed)),
-            non_finite: 0,
-            too_loud: 0,
-            stamps: Stamps { seen_ns, woken_ns, entered_ns, left_ns },
-            notes: Notes::load(&slot.notes),
-            from_peer: slot.from.load(Ordering::Relaxed) == FROM_PEER,
-            guarded: slot.guarded.load(Ordering::Relaxed),
-        })
+        self.is_answered(seq).then(|| slot::head(self.reply.slot(self.layout.index(seq))))
     }
 }
 

@@ -9,7 +9,7 @@
 //! The worker trusts the words of the host. It trusts no word of the worker before it: that one's sequence is compared
 //! with the one that the host has named, and its samples are copied like a stranger's.
 
-use super::{Scrub, Status};
+use super::{Scrub, Status, slot};
 use crate::layout::SlotHead;
 use crate::sync::Ordering;
 
@@ -73,9 +73,19 @@ impl Order {
     }
 }
 
+/// Whether the samples of this block are in the request's own slot.
+pub(crate) fn has_samples(slot: &SlotHead, seq: u32) -> bool {
+    Order::load(slot).edge.is_none() || is_supplied(slot, seq)
+}
+
+fn is_supplied(slot: &SlotHead, seq: u32) -> bool {
+    // SYNC: supply; with Release in `supply_after_all`.
+    slot.notes[1].load(Ordering::Acquire) == seq
+}
+
 /// Says that the samples of this block are in the request's own slot now, although an edge was named.
 pub(crate) fn supply_after_all(slot: &SlotHead, seq: u32) {
-    // SYNC: supply; with Acquire in `supply`: whoever sees this sees the samples.
+    // SYNC: supply; with Acquire in `is_supplied`: whoever sees this sees the samples.
     slot.notes[1].store(seq, Ordering::Release);
 }
 
@@ -108,13 +118,11 @@ pub(crate) fn supply<'a>(
     upstream: impl FnOnce(&EdgeInput) -> Option<Upstream<'a>>,
 ) -> Supply {
     let Some(input) = Order::load(request).edge else { return Supply::Host };
-    // SYNC: supply; with Release in `supply_after_all`.
-    if request.notes[1].load(Ordering::Acquire) == seq {
+    if is_supplied(request, seq) {
         return Supply::Host;
     }
     let Some(Upstream { slot, slots }) = upstream(&input) else { return Supply::Nothing };
-    // SYNC: reply published; with Release in `WorkerEnd::answer`, as for the host.
-    match slot.seq.load(Ordering::Acquire) {
+    match slot::answer_word(slot) {
         word if word == input.seq => {
             let is_good = Status::from_word(slot.status.load(Ordering::Relaxed)) == Status::Good;
             if is_good { Supply::Peer(input) } else { Supply::Nothing }
@@ -124,6 +132,15 @@ pub(crate) fn supply<'a>(
     }
 }
 
+/// Whether the samples that were read from this answer of the worker before were all its own. That one works on a
+/// later block where this one's answer is, and says so only when it is done; but it begins when it has answered the
+/// block before that. So the answer `before`, in the slot before, has to be there still, too.
+pub(crate) fn is_whole(answer: &SlotHead, before: &SlotHead, seq: u32) -> bool {
+    // SYNC: overwritten; with Release in `slot::answer`: who has read a later sample sees a later answer.
+    slot::is_still(answer, seq) && before.seq.load(Ordering::Relaxed) == seq.wrapping_sub(1)
+}
+
+#[cfg(not(loom))]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,10 @@
 //! The ring between two threads, each with its own mapping of both segments, as two processes have them.
 
+mod chain;
+
 use super::*;
 use crate::clock;
+use crate::control::Handles;
 use crate::format::Format;
 use crate::layout::Layout;
 use std::sync::atomic::AtomicBool;
@@ -117,13 +120,13 @@ fn a_late_answer_is_told_from_a_new_one_by_its_sequence() {
 #[test]
 fn sequences_go_on_past_the_largest_number() {
     let (mut host, mut worker) = ends(4);
-    (host.next, worker.next) = (u32::MAX - 5, u32::MAX - 5);
+    (host.published.next, worker.next) = (u32::MAX - 5, u32::MAX - 5);
     for i in 0..12 {
         let seq = publish(&mut host, i as f32).unwrap();
         assert!(answer(&mut worker));
         assert_eq!(take(&host, seq), [-(i as f32); FRAMES]);
     }
-    assert_eq!(host.next, 6);
+    assert_eq!(host.next_seq(), 6);
 }
 
 #[test]
@@ -198,7 +201,7 @@ fn stamps_and_notes_of_a_block_arrive_with_it() {
 fn a_sequence_that_nobody_could_have_answered_is_forged() {
     for first in [1, u32::MAX - 9] {
         let (mut host, mut worker) = ends(4);
-        (host.next, worker.next) = (first, first);
+        (host.published.next, worker.next) = (first, first);
         for round in 0..4 {
             for _ in 0..4 {
                 let seq = publish(&mut host, 1.0).unwrap();

@@ -8,13 +8,14 @@
 
 use super::copy::{copy_untrusted, scrub};
 use super::host::core;
-use super::order::{self, EdgeInput, Order, Supply, Upstream};
-use super::{FROM_PEER, Notes, Stamps, Status};
+use super::order::{self, EdgeInput, Supply, Upstream};
+use super::slot::{self, Answer};
+use super::{Notes, Stamps, Status};
 use crate::clock;
 use crate::collected::Collected;
 use crate::control::Handles;
 use crate::futex;
-use crate::layout::Layout;
+use crate::layout::{Layout, SlotHead};
 use crate::segment::{OwnSegment, PeerSegment};
 use crate::spin::{Spin, Spinner};
 use crate::wait::{self, Bells};
@@ -22,7 +23,7 @@ use rustix::io::{Errno, Result};
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why [`WorkerEnd::wait`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub enum Wake {
 #[derive(Debug)]
 pub struct WorkerEnd {
     pub(super) reply: Arc<OwnSegment>,
-    request: Arc<PeerSegment>,
+    pub(super) request: Arc<PeerSegment>,
     pub(super) layout: Layout,
     pub(super) next: u32,
     edge: Option<Edge>,
@@ -53,6 +54,12 @@ struct Edge {
     answers: PeerSegment,
     layout: Layout,
     tag: u32,
+}
+
+impl Edge {
+    fn slot(&self, seq: u32) -> &SlotHead {
+        self.answers.slot(self.layout.index(seq))
+    }
 }
 
 /// What was taken from there for the block that is next.
@@ -78,7 +85,7 @@ impl WorkerWaker {
 /// arrays that alias them and may outlive the end.
 #[derive(Debug, Clone)]
 pub struct SlotMemory {
-    reply: Arc<OwnSegment>,
+    pub(super) reply: Arc<OwnSegment>,
     layout: Layout,
 }
 
@@ -124,12 +131,12 @@ impl WorkerEnd {
     ///
     /// # Errors
     /// `ENOSYS` if the kernel can't wait for two at once (it takes Linux 5.16); `EINVAL` if its blocks have another
-    /// format, or its memory another length.
+    /// format, its memory another length, or it has one slot only, where a block can't be told from the next.
     pub fn attach(&mut self, answers: impl AsFd, layout: Layout, tag: u32) -> Result<()> {
         if !futex::can_wait_for_either() {
             return Err(Errno::NOSYS);
         }
-        if layout.format() != self.layout.format() {
+        if layout.format() != self.layout.format() || layout.slots() < 2 {
             return Err(Errno::INVAL);
         }
         self.edge = Some(Edge { answers: PeerSegment::map(answers, layout)?, layout, tag });
@@ -192,14 +199,12 @@ impl WorkerEnd {
 
     fn supply(&self) -> Supply {
         let request = self.request.slot(self.next_index());
-        // SYNC: request published; Release in `HostEnd::order`.
-        if request.seq.load(Ordering::Acquire) != self.next {
+        if !slot::is_published(request, self.next) {
             return Supply::NotYet;
         }
         order::supply(request, self.next, |input| {
             let edge = self.edge.as_ref().filter(|edge| edge.tag == input.tag)?;
-            let slot = edge.answers.slot(edge.layout.index(input.seq));
-            Some(Upstream { slot, slots: edge.layout.slots() })
+            Some(Upstream { slot: edge.slot(input.seq), slots: edge.layout.slots() })
         })
     }
 
@@ -238,8 +243,7 @@ impl WorkerEnd {
     pub fn published_ns(&self) -> u64 {
         let published_ns = self.request.slot(self.next_index()).stamps[0].load(Ordering::Relaxed);
         let Supply::Peer(input) = self.supply() else { return published_ns };
-        let left_ns =
-            |edge: &Edge| edge.answers.slot(edge.layout.index(input.seq)).stamps[3].load(Ordering::Relaxed);
+        let left_ns = |edge: &Edge| edge.slot(input.seq).stamps[3].load(Ordering::Relaxed);
         published_ns.max(self.edge.as_ref().map_or(0, left_ns)).min(clock::now_ns())
     }
 
@@ -270,12 +274,9 @@ impl WorkerEnd {
     /// Copies the answer of the worker before; whether it was that one's all the time.
     fn copy_answer(&mut self, input: EdgeInput) -> bool {
         let Some(edge) = self.edge.take() else { return false };
-        let index = edge.layout.index(input.seq);
         let out = self.next_samples();
-        copy_untrusted(edge.answers.samples(index), out);
-        // The loads of the samples stay before the second look at the sequence.
-        fence(Ordering::Acquire);
-        let is_whole = edge.answers.slot(index).seq.load(Ordering::Relaxed) == input.seq;
+        copy_untrusted(edge.answers.samples(edge.layout.index(input.seq)), out);
+        let is_whole = order::is_whole(edge.slot(input.seq), edge.slot(input.seq.wrapping_sub(1)), input.seq);
         let (non_finite, too_loud) = scrub(out, input.scrub);
         self.taken = FromEdge { is_from_peer: true, guarded: non_finite + too_loud };
         self.edge = Some(edge);
@@ -298,21 +299,11 @@ impl WorkerEnd {
     /// Publishes the answer to the block that is next, and wakes whoever it is for: the host, if it sleeps, or the
     /// next worker.
     pub fn answer(&mut self, status: Status, stamps: Stamps, notes: Notes) {
-        let slot = self.reply.slot(self.next_index());
-        slot.status.store(status as u32, Ordering::Relaxed);
-        let Stamps { seen_ns, woken_ns, entered_ns, left_ns } = stamps;
-        for (word, ns) in slot.stamps.iter().zip([seen_ns, woken_ns, entered_ns, left_ns]) {
-            word.store(ns, Ordering::Relaxed);
-        }
-        notes.store(&slot.notes);
-        slot.from.store(u32::from(self.taken.is_from_peer) * FROM_PEER, Ordering::Relaxed);
-        slot.guarded.store(self.taken.guarded, Ordering::Relaxed);
-        let header = self.reply.header();
+        let (header, index) = (self.reply.header(), self.next_index());
         header.core.store(core(), Ordering::Relaxed);
-        let order = Order::load(self.request.slot(self.next_index()));
-        // SYNC: reply published; Acquire in `HostEnd::answer_word` and in `order::supply`.
-        slot.seq.store(self.next, Ordering::Release);
-        if order.hands_on {
+        let FromEdge { is_from_peer: from_peer, guarded } = self.taken;
+        let answer = Answer { status, stamps, notes, from_peer, guarded };
+        if slot::answer(self.request.slot(index), self.reply.slot(index), self.next, answer) {
             wait::hand_on(header);
         } else {
             wait::ring(header, self.request.header());
