@@ -127,6 +127,30 @@ fn several_pipelines_at_once_have_the_blocks_of_all() {
 }
 
 #[test]
+fn a_run_is_told_shown_as_a_page_and_held_against_one_of_before() {
+    let folder = Folder::new();
+    let [json, html, rubbish] = ["run.json", "run.html", "rubbish.json"].map(|name| folder.file(name));
+    let (json, html) = (json.to_str().expect("UTF-8"), html.to_str().expect("UTF-8"));
+    let python = python();
+    let nda = |words: &[&str]| {
+        let mut nda = command(["bench", "--quick", "--blocks", "20", "--only", "paced", "--python"]);
+        nda.arg(&python).args(words);
+        Running::start(nda).wait()
+    };
+    let told = nda(&["--json", json, "--html", html]);
+    told.ended_with(0);
+    assert!(told.stdout.contains("floor") && told.stdout.contains("passthrough"), "{told}");
+    let page = std::fs::read_to_string(html).expect("a page");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<svg"), "{page}");
+    // So few blocks say nothing: only that two runs were compared is asked for.
+    let compared = nda(&["--check", json]);
+    assert!([Some(0), Some(9)].contains(&compared.code) && compared.stdout.contains("before"), "{compared}");
+    std::fs::write(&rubbish, "{}").expect("a file");
+    nda(&["--check", rubbish.to_str().expect("UTF-8")]).refused(4, &["rubbish.json"]);
+    nda(&["--html", "/nowhere/x.html"]).refused(5, &["/nowhere/x.html"]);
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     bench(["--only", "nothing"]).ended_with(1).and_said("nothing to measure");
     bench(["--set", "x=1"]).ended_with(2).and_said("PLUGIN");

@@ -17,6 +17,7 @@ pub mod turns;
 pub mod watchdog;
 
 use crate::Outcome;
+use crate::report::doubts::{self, Reading};
 use crate::report::model::{Machine, Run, VERSION};
 use host::supervisor::Supervisor;
 use plan::{Wanted, plan};
@@ -25,12 +26,12 @@ use std::time::Instant;
 use turns::{Field, TURNS};
 use watchdog::Watchdog;
 
-/// Measures what is wanted. Of the machine only the Python is filled in, and of the doubts what could not be measured. `tell` hears what is going on.
+/// Measures what is wanted. What could not be measured is among the doubts. `tell` hears what is going on.
 ///
 /// # Errors
 /// If nothing is left to measure, or something that is to be measured does not start, or fails.
 pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Outcome<Run> {
-    let (began, clock) = (jiff::Timestamp::now().to_string(), Instant::now());
+    let (began, clock, before) = (jiff::Timestamp::now().to_string(), Instant::now(), Reading::now());
     let watchdog = Watchdog::watch()?;
     let (supervisor, _events) = Supervisor::new()?;
     let mut field = Field::new(&supervisor, plugins)?;
@@ -44,14 +45,17 @@ pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Ou
         watchdog.pet();
         tell(&format!("turn {} of {TURNS}, {} variants", turn + 1, entries.len()));
     })?;
+    let machine = Machine::here(field.versions()?);
+    let mut doubts = doubts::of(&machine, &series, &before, &Reading::now());
+    doubts.append(&mut field.left_out);
     Ok(Run {
         version: VERSION,
         nda: env!("CARGO_PKG_VERSION").to_owned(),
         began,
         took_s: clock.elapsed().as_secs_f64(),
         quick: wanted.quick,
-        machine: Machine { python: field.versions()?, ..Machine::default() },
-        doubts: std::mem::take(&mut field.left_out),
+        machine,
+        doubts,
         series,
     })
 }

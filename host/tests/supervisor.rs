@@ -348,6 +348,16 @@ fn a_worker_whose_state_is_not_as_long_as_it_says_is_not_asked_again() {
 }
 
 #[test]
+fn a_worker_that_says_more_times_than_it_was_to_drive_blocks_is_not_asked_again() {
+    let fake = Fake::new("good");
+    let (supervisor, _events) = supervisor(PATIENT);
+    let (worker, _end) = running(&supervisor, &fake);
+    let error = worker.drive(3, std::time::Duration::ZERO).unwrap_err();
+    assert_says(&error, Kind::Worker, &["driven"]);
+    assert!(worker.get_parameter("gain").is_err());
+}
+
+#[test]
 fn a_state_too_long_to_restore_is_refused_and_the_worker_lives_on() {
     let fake = Fake::new("good");
     let (supervisor, _events) = supervisor(PATIENT);
