@@ -22,7 +22,7 @@ pub enum Spin {
     Auto,
     /// Never: sleep at once.
     Off,
-    /// For so many nanoseconds, whatever comes of it.
+    /// For so many nanoseconds, whatever comes of it, but never where both share a processor.
     For(u32),
 }
 
@@ -73,8 +73,9 @@ impl Spinner {
     pub fn budget_ns(&mut self, rule: Spin, shares_core: bool) -> u64 {
         match rule {
             Spin::Off => 0,
+            // The peer could not even run: least of all where we have the higher priority.
+            _ if shares_core => 0,
             Spin::For(ns) => ns.into(),
-            Spin::Auto if shares_core => 0,
             Spin::Auto if self.pause > 0 => {
                 self.pause -= 1;
                 0
@@ -125,7 +126,8 @@ mod tests {
     fn nobody_looks_for_a_peer_that_can_only_run_when_he_sleeps() {
         assert_eq!(Spinner::default().budget_ns(Spin::Auto, true), 0);
         assert_eq!(Spinner::default().budget_ns(Spin::Off, false), 0);
-        assert_eq!(Spinner::default().budget_ns(Spin::For(7), true), 7);
+        assert_eq!(Spinner::default().budget_ns(Spin::For(7), true), 0);
+        assert_eq!(Spinner::default().budget_ns(Spin::For(7), false), 7);
     }
 
     #[test]

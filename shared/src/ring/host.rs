@@ -329,7 +329,7 @@ impl HostEnd {
     #[must_use]
     pub fn spin_ns(&self, spinner: &mut Spinner, rule: Spin) -> u64 {
         let shares_core = || self.reply.header().core.load(Ordering::Relaxed) == core();
-        spinner.budget_ns(rule, rule == Spin::Auto && shares_core())
+        spinner.budget_ns(rule, rule != Spin::Off && shares_core())
     }
 
     /// Copies the samples of an answered block out.
