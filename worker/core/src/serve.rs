@@ -179,7 +179,9 @@ impl<P: Plugin> Server<'_, P> {
                 return Err(failure(Stage::Block, &format!("block {i} of {blocks} failed")));
             }
             times.push(u32::try_from(took_ns).unwrap_or(u32::MAX));
+            self.rhythm.hear(began_ns);
             self.tell();
+            self.collect();
         }
         Ok(times)
     }
