@@ -4,6 +4,7 @@ use super::*;
 use crate::layout::PARKED;
 use crate::spin::Spin;
 use rustix::io::Errno;
+use std::sync::Arc;
 
 const TAG: u32 = 9;
 const LONG: u64 = 10 * SECOND;
@@ -301,11 +302,14 @@ fn a_worker_looks_for_a_block_for_as_long_as_the_host_says() {
     let (mut host, mut worker) = ends(2);
     // Four seconds are the longest there are.
     host.let_worker_spin(Spin::For(u32::MAX - 1));
-    let reply = worker.memory().reply;
+    host.publish_first(true, |samples| samples.fill(1.0)).unwrap();
+    let (request, layout, reply) = (Arc::clone(&host.request), host.layout(), worker.memory().reply);
+    // As from another processor.
+    request.header().core.store(0, Ordering::Relaxed);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| worker.wait(clock::now_ns() + LONG, &NEVER));
         // Nobody rings.
-        host.publish(|samples| samples.fill(1.0)).unwrap();
+        host.published.let_go(|seq| request.slot(layout.index(seq)));
         while !waiting.is_finished() {
             assert!(!is_parked(reply.header()), "it does not look, but sleeps");
             thread::yield_now();
