@@ -13,6 +13,7 @@ pub mod parts;
 pub mod place;
 pub mod plan;
 pub mod plugins;
+pub mod rank;
 pub mod turns;
 pub mod watchdog;
 

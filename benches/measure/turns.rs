@@ -11,6 +11,7 @@ use super::parts;
 use super::place::{Processors, Surroundings, bind_process, bind_thread};
 use super::plan::{Entry, words};
 use super::plugins::Plugins;
+use super::rank;
 use crate::Outcome;
 use crate::report::model::{Cores, Figures, Pace, Series, Variant, What};
 use host::supervisor::Supervisor;
@@ -167,17 +168,19 @@ impl<'a> Field<'a> {
                 let pipeline = self.pipelines.get_mut(&workers_of(variant)).and_then(|all| all.first_mut());
                 let pipeline = pipeline.ok_or("no worker was started")?;
                 pipeline.bind(&sides.worker)?;
-                pipeline.drive(turn)
+                rank::as_audio(|| pipeline.drive(turn))
             }
             What::NoOp | What::PlainNumpy | What::Pedalboard => {
                 let python = self.python()?;
                 bind_process(python.pid(), &sides.worker)?;
-                python.turn(variant, turn)
+                rank::answer(python.pid());
+                rank::as_audio(|| python.turn(variant, turn))
             }
             _ => {
                 let bare = self.bare.get_mut(&processes_of(variant)).ok_or("no process was started")?;
                 bare.pids().try_for_each(|pid| bind_process(pid, &sides.worker))?;
-                bare.turn(turn)
+                bare.pids().for_each(rank::answer);
+                rank::as_audio(|| bare.turn(turn))
             }
         }
     }
@@ -190,12 +193,12 @@ impl<'a> Field<'a> {
             pipeline.bind(&self.processors.sides(variant.cores, lane).worker)?;
         }
         if let [only] = pipelines {
-            return only.turn(turn);
+            return rank::as_audio(|| only.turn(turn));
         }
         let processors = &self.processors;
         let one = |lane: u32, pipeline: &mut Pipeline| {
             bind_thread(&processors.sides(variant.cores, lane).host)?;
-            pipeline.turn(turn)
+            rank::as_audio(|| pipeline.turn(turn))
         };
         // An error of any kind does not pass from thread to thread; its words do.
         let one = |lane, pipeline: &mut Pipeline| one(lane, pipeline).map_err(|e| e.to_string());

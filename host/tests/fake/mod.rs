@@ -318,7 +318,6 @@ impl Player {
                 return None;
             }
             Ask::GetParameter { .. } => Answer::Value(self.value.clone()),
-            Ask::Drive { .. } => Answer::Driven(Vec::new()),
             Ask::SaveState { .. } => Answer::State(Some(self.state())),
             // One too many.
             Ask::Drive { blocks, .. } => Answer::Driven(vec![1; blocks as usize + 1]),

@@ -6,7 +6,7 @@
 use crate::collector::{Done, Rhythm, Schedule};
 use crate::denormals;
 use crate::inbox::{Inbox, Incoming};
-use crate::plugin::{Plugin, Processed};
+use crate::plugin::Plugin;
 use crate::state::State;
 use crate::toll::{Collections, Passage, Toll};
 use shared::clock;
@@ -149,18 +149,19 @@ impl<P: Plugin> Server<'_, P> {
         schedule.done(due, Done { found, took_ns: clock::now_ns() - began_ns });
     }
 
-    /// Has the plugin process a block that no host gave, if it runs.
-    fn process_unordered(&mut self) -> Option<Processed> {
+    /// Puts a block that no host gave into the slot that is next, if the plugin runs.
+    fn begin_unordered(&mut self) -> Option<usize> {
         let Phase::Running(end) = &mut self.phase else { return None };
         if self.kind == PluginKind::Source {
             end.begin_silent();
         } else {
             end.begin_unordered();
         }
-        Some(self.plugin.process(end.next_index()))
+        Some(end.next_index())
     }
 
-    /// Processes blocks that no host gave, and answers none of them. How long each took, in nanoseconds.
+    /// Processes blocks that no host gave, and answers none of them. How long each took, in nanoseconds: without
+    /// putting it there, which who has the plugin in his own process need not do.
     fn drive(&mut self, blocks: u32, every_ns: u64) -> Result<Vec<u32>, Failure> {
         let mut times = Vec::with_capacity(blocks as usize);
         let mut due_ns = clock::now_ns();
@@ -170,10 +171,11 @@ impl<P: Plugin> Server<'_, P> {
                 due_ns = due_ns.saturating_add(every_ns).max(clock::now_ns());
                 self.plugin.released(|| clock::sleep_until(due_ns));
             }
-            let began_ns = clock::now_ns();
-            let done = self
-                .process_unordered()
+            let slot = self
+                .begin_unordered()
                 .ok_or_else(|| failure(Stage::Block, "a plugin that doesn't run can't be driven"))?;
+            let began_ns = clock::now_ns();
+            let done = self.plugin.process(slot);
             let took_ns = clock::now_ns() - began_ns;
             if done.status != Status::Good {
                 return Err(failure(Stage::Block, &format!("block {i} of {blocks} failed")));
