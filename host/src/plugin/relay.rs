@@ -18,6 +18,8 @@ use super::spec::Mode;
 use crate::block::Block;
 use crate::clock::now_ns;
 use crate::processor::{Processor, Seals, Turn};
+#[cfg(test)]
+use crate::recovery::simulation::time as simulation;
 use crate::telemetry::Loss;
 use shared::format::Format;
 use shared::message::PluginKind;
@@ -361,11 +363,14 @@ impl Relay {
         let Some(line) = &remote.line else { return Waited::GivenUp };
         let mut spinner = remote.spinner;
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), now_ns());
+        self.stages[at].remote.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
         let over = || {
             let is_answered = self.stages[target].look() != Look::NotYet;
             let is_over = || self.stages[at..=target].iter().any(Stage::is_over);
             (is_answered || is_over()).then_some(Waited::Answered)
         };
+        #[cfg(test)]
+        let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
         let waited = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
         spinner.learn(spin_ns, now_ns() - from_ns);
         self.stages[target].remote.spinner = spinner;
@@ -464,6 +469,8 @@ impl Relay {
         block: &mut Block<'_>,
         turn: &Turn,
     ) -> bool {
+        #[cfg(test)]
+        simulation::preempted();
         self.catch_up(at);
         if !self.stages[at].has_heard {
             self.count_guarded(at - 1);

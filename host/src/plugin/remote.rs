@@ -250,6 +250,8 @@ impl Remote {
         let at_ns = now_ns();
         match publish(&mut line.end) {
             Ok(seq) => {
+                #[cfg(test)]
+                simulation::ordered(&self.name, line.incarnation, seq);
                 let asked = Asked { seq, at_ns, written_ns: line.end.published_ns(seq) };
                 self.open.push_back(Open { asked, missed: None });
                 Ok(asked)
@@ -321,6 +323,8 @@ impl Remote {
     }
 
     fn settle(&mut self, result: Result<(), Loss>, block: &mut Block<'_>) {
+        #[cfg(test)]
+        simulation::settled(&self.name);
         match result {
             Ok(()) => self.figures.stats.count_good(),
             Err(loss) => self.figures.stats.count_lost(loss),
@@ -428,6 +432,8 @@ impl Remote {
 
     /// Its block is good and goes on to the next worker.
     pub(super) fn pass_by(&mut self, asked: Asked, input_ns: u64, head: &Taken) {
+        #[cfg(test)]
+        simulation::settled(&self.name);
         // Nobody but the next worker waits for it.
         time(&mut self.figures, Asked { at_ns: input_ns, ..asked }, head, head.stamps.left_ns);
         self.figures.stats.count_good();

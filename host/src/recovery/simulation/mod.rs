@@ -11,6 +11,7 @@
 mod actor;
 pub(crate) mod errands;
 mod judge;
+mod row;
 mod run;
 mod seed;
 mod tape;

@@ -22,7 +22,8 @@ pub(super) struct Tape {
 /// A block as it came out.
 #[derive(Debug, Clone)]
 pub(super) struct Heard {
-    pub(super) samples: Vec<f32>,
+    /// None if it went by unheard.
+    pub(super) samples: Option<Vec<f32>>,
     pub(super) counts: Counts,
     pub(super) incarnation: u32,
     pub(super) added_frames: u32,
@@ -67,10 +68,9 @@ impl Processor for Before {
     }
 }
 
-/// Records what came out of a plugin.
+/// Records what came out of a plugin, or of the last one of a row; of the others, what was counted meanwhile.
 pub(super) struct After {
-    pub(super) tape: Shared,
-    pub(super) stats: Arc<PluginStats>,
+    pub(super) plugins: Vec<(Shared, Arc<PluginStats>)>,
 }
 
 impl Processor for After {
@@ -79,14 +79,24 @@ impl Processor for After {
     }
 
     fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
-        let progress = self.stats.progress();
-        self.tape.lock().unwrap().heard.push(Heard {
-            samples: block.samples().to_vec(),
-            counts: self.stats.counts(),
+        let last = self.plugins.len() - 1;
+        for (at, (tape, stats)) in self.plugins.iter().enumerate() {
+            let samples = (at == last).then(|| block.samples().to_vec());
+            tape.lock().unwrap().heard.push(Heard::now(stats, samples));
+        }
+    }
+}
+
+impl Heard {
+    fn now(stats: &PluginStats, samples: Option<Vec<f32>>) -> Self {
+        let progress = stats.progress();
+        Self {
+            samples,
+            counts: stats.counts(),
             incarnation: progress.incarnation.load(Ordering::Relaxed),
             added_frames: progress.added_frames.load(Ordering::Relaxed),
             moves: progress.moves.load(Ordering::Relaxed),
             at_ns: now_ns(),
-        });
+        }
     }
 }
