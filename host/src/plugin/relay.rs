@@ -13,7 +13,7 @@
 //! What passes by unheard is looked up when it is needed: inputs and outputs of the last blocks still lie in the rings.
 
 use super::edge::Edge;
-use super::remote::{Asked, Remote};
+use super::remote::{Asked, Remote, is_stale};
 use super::spec::Mode;
 use crate::block::Block;
 use crate::clock::now_ns;
@@ -139,6 +139,10 @@ impl Stage {
     fn head(&self) -> Option<Taken> {
         let line = self.remote.line.as_ref().filter(|line| !line.cut)?;
         line.end.head(self.asked?.seq)
+    }
+
+    fn is_cut(&self) -> bool {
+        self.remote.line.as_ref().is_some_and(|line| line.cut)
     }
 
     fn is_over(&self) -> bool {
@@ -313,6 +317,7 @@ impl Relay {
         match self.stages[at].look() {
             Look::Answered => self.judge(at, *span),
             Look::Forged => Standing::Lost(self.stages[at].remote.cut()),
+            Look::NotYet if self.stages[at].is_cut() => Standing::Lost(Loss::Forged),
             Look::NotYet if self.stages[at].is_over() => Standing::Lost(Loss::Gone),
             Look::NotYet => {
                 if at < span.last && self.stages[span.last].look() == Look::Answered {
@@ -322,7 +327,6 @@ impl Relay {
                         && let Some(liar) = (at + 1..=span.last).find(has_answered)
                     {
                         self.stages[liar].remote.cut();
-                        span.last = liar - 1;
                     }
                 }
                 Standing::Pending
@@ -334,8 +338,13 @@ impl Relay {
     fn judge(&mut self, at: usize, span: Span) -> Standing {
         let Some(head) = self.stages[at].head() else { return Standing::Pending };
         let is_supplied = span.supplied == Some(at);
+        if self.stages[at].asked.is_some_and(|asked| is_stale(asked, &head)) {
+            return Standing::Lost(self.stages[at].remote.cut());
+        }
         if at > span.first {
-            let had_input = self.stages[at - 1].has_answered().is_some();
+            // Who has been cut off may have answered all the same.
+            let before = &self.stages[at - 1];
+            let had_input = before.is_cut() || before.has_answered().is_some();
             // Either from the one before, or from us, if we have given it something: nothing else can be.
             let is_possible =
                 if head.from_peer { had_input } else { is_supplied || head.status != Status::Good };
@@ -391,9 +400,6 @@ impl Relay {
     ) -> Result<(), Loss> {
         let input_ns = self.input_ns(at, span);
         let patience_ns = self.deadline_ns(at, turn).saturating_sub(input_ns);
-        if at > span.first {
-            self.settle_input(at, span, head, block);
-        }
         let input = if at > span.first { self.stages[at - 1].asked } else { None };
         let stage = &mut self.stages[at];
         let Some(asked) = stage.asked else { return Ok(()) };
@@ -411,6 +417,9 @@ impl Relay {
             stage.remote.figures.stats.count_direct();
         }
         stage.remote.adapt_to(stage.was_slow, Some(took_ns), patience_ns);
+        if at > span.first {
+            self.settle_input(at, span, head, block);
+        }
         Ok(())
     }
 
@@ -418,12 +427,12 @@ impl Relay {
     fn settle_input(&mut self, at: usize, span: Span, head: &Taken, block: &mut Block<'_>) {
         if head.guarded > 0 {
             self.count_guarded(at - 1);
-        } else {
+        } else if head.from_peer {
             self.stages[at - 1].remote.figures.stats.count_guarded(0, 0);
         }
         if span.supplied == Some(at) && head.from_peer {
             // It has taken the late block of the one before after all: what was put in its place was not heard.
-            self.take_back(at - 1);
+            self.take_back(at);
         }
         if at == span.last && self.stages[at].remote.terms.kind == PluginKind::Sink {
             // It gives nothing back: what comes after it gets what it got.
@@ -440,14 +449,16 @@ impl Relay {
         }
     }
 
-    /// What was heard of this stage is its answer, not what was put in its place.
+    /// This stage has heard the answer of the one before it, not what was put in its place.
     fn take_back(&mut self, at: usize) {
-        let Stage { remote, asked, .. } = &mut self.stages[at];
+        let [.., before, stage] = &mut self.stages[..=at] else { return };
         let mut block = Block::new(&mut self.scratch, self.block_frames);
-        if let Some(asked) = asked
-            && remote.copy_answer(asked.seq, block.samples_mut())
+        if let Some(asked) = before.asked
+            && before.remote.copy_answer(asked.seq, block.samples_mut())
         {
-            remote.concealer.heard(&block);
+            before.remote.concealer.heard(&block);
+            stage.remote.concealer.hear_again();
+            stage.remote.concealer.hear(&block);
         }
     }
 

@@ -403,10 +403,9 @@ impl Remote {
         })
     }
 
-    /// Copies an answer that is still in its slot; false if it isn't.
+    /// Copies an answer that was heard and is still in its slot; false if it isn't. A worker may have been cut off since.
     pub(super) fn copy_answer(&self, seq: u32, out: &mut [f32]) -> bool {
-        let line = self.line.as_ref().filter(|line| !line.cut);
-        line.is_some_and(|line| line.end.take(seq, out, self.terms.scrub).is_ok())
+        self.line.as_ref().is_some_and(|line| line.end.take(seq, out, self.terms.scrub).is_ok())
     }
 
     /// Copies the samples that this one's worker was given for a block.
@@ -580,7 +579,7 @@ fn can_adapt(terms: &Terms) -> bool {
 
 /// Whether an answer was finished, by the worker's own word, before it was asked for: it is an older one, under a
 /// sequence that is owed and was not processed.
-fn is_stale(asked: Asked, head: &Taken) -> bool {
+pub(super) fn is_stale(asked: Asked, head: &Taken) -> bool {
     head.stamps.left_ns < asked.at_ns
 }
 

@@ -195,6 +195,18 @@ impl Judge {
         self.out = samples;
     }
 
+    /// The block that was judged last was not what it had to be, and need not have been: that was heard.
+    pub(super) fn take_for(&mut self, samples: Vec<f32>) {
+        let frames = self.deal.format.block_frames();
+        self.last = samples.chunks_exact(frames).map(|channel| channel[frames - 1]).collect();
+        self.out = samples;
+    }
+
+    /// Whether no ramp is under way.
+    pub(super) fn is_over(&self) -> bool {
+        self.was_good && !self.broken && self.ramp_at >= self.frames_of(2_000_000)
+    }
+
     /// Whether there was silence, as there has to be.
     fn silent(&mut self, heard: &Heard) -> bool {
         self.out = vec![0.0; self.deal.format.samples()];

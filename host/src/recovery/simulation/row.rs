@@ -134,6 +134,9 @@ struct Stage {
     /// What it was asked for and what was heard, as is found out.
     tape: Tape,
     outs: Vec<Vec<f32>>,
+    /// A worker that broke the protocol may have taken away what was heard of it: what its blocks are joined to is not
+    /// known until they are good again.
+    is_unsure: bool,
 }
 
 impl Row {
@@ -144,6 +147,7 @@ impl Row {
             counted,
             tape: Tape::default(),
             outs: Vec::new(),
+            is_unsure: false,
         };
         Self { first, stages: plugins.into_iter().map(stage).collect(), judged: 0, taken_back: 0 }
     }
@@ -180,42 +184,59 @@ impl Row {
         if self.stages[at].deal.healthy && !world.sides[at].calls.contains_key(&block) {
             return Err("it was never called".into());
         }
-        let next_is_good = !is_last && self.is_good(at + 1);
+        let is_good = |at: usize| at < self.stages.len() && self.is_good(at);
+        let (good, next_is_good) = (is_good(at), is_good(at + 1));
+        let unsure_before = self.stages[..at].iter().any(|stage| stage.is_unsure);
         let liar = self.is_liar(at, &heard, world);
-        let Stage { judge, tape, .. } = &mut self.stages[at];
+        let Stage { judge, tape, is_unsure, deal, .. } = &mut self.stages[at];
         tape.asked.push(input);
         let (before, after) = world.sides.split_at_mut(at + 1);
-        let call = after.first_mut().and_then(|next| next.calls.get_mut(&block));
         let truths = &before[at].truths;
-        let mut as_called = judge.clone();
-        let known = heard.samples.clone().or_else(|| call.as_ref().map(|call| call.samples.clone()));
-        tape.heard.push(Heard { samples: known, ..heard });
-        match as_called.judge(tape, truths) {
-            Ok(()) => {
-                *judge = as_called;
-                call.into_iter().for_each(|call| call.is_checked = true);
+        let call = after.first_mut().and_then(|next| next.calls.get_mut(&block));
+        let call = call.filter(|_| !is_last).map(|call| {
+            call.is_checked = true;
+            &call.samples
+        });
+        let known = heard.samples.clone().or_else(|| call.cloned());
+        let was = judge.clone();
+        tape.heard.push(Heard { samples: known.clone(), ..heard });
+        let Err(why) = judge.judge(tape, truths) else {
+            *is_unsure &= !(good && was.is_over());
+            return Ok(self.out(at));
+        };
+        // Nothing of it was heard, or something else than it should.
+        *judge = was;
+        tape.unhear();
+        judge.judge(tape, truths)?;
+        let answer = truths.get(&block).filter(|truth| truth.good).map(|truth| judge.guarded(truth));
+        let was_taken =
+            |call: &Vec<f32>| !good && answer.as_ref().is_some_and(|answer| is_near(answer, call));
+        if liar || *is_unsure || unsure_before {
+            let known = known.unwrap_or_default();
+            if deal.plan.closed
+                && !good
+                && !call.is_some_and(was_taken)
+                && known.iter().any(|sample| *sample != 0.0)
+            {
+                return Err(why);
             }
-            Err(why) => {
-                let Some(call) = call else { return Err(why) };
-                if let Some(heard) = tape.heard.last_mut() {
-                    heard.samples = None;
-                }
-                judge.judge(tape, truths)?;
-                let was_taken =
-                    judge.good_in_a_row == 0 && is_answer(judge, truths.get(&block), &call.samples);
-                if !was_taken && !liar {
-                    return Err(format!("the next one was called with something else: {why}"));
-                }
-                if was_taken && !liar && next_is_good {
-                    judge.take_back(call.samples.clone());
-                    self.taken_back += 1;
-                }
-                call.is_checked = true;
+            *is_unsure = true;
+            judge.take_for(known);
+        } else if call.is_some_and(was_taken) {
+            if next_is_good {
+                judge.take_back(known.unwrap_or_default());
+                self.taken_back += 1;
             }
+        } else {
+            return Err(why);
         }
+        Ok(self.out(at))
+    }
+
+    fn out(&mut self, at: usize) -> Vec<f32> {
         let out = self.stages[at].judge.out.clone();
         self.stages[at].outs.push(out.clone());
-        Ok(out)
+        out
     }
 
     /// Whether the block that is judged was counted as good.
@@ -241,6 +262,7 @@ impl Row {
                 call.is_checked = true;
                 let is_right = is_near(out, &call.samples)
                     || is_answer(judge, before[at - 1].truths.get(block), &call.samples)
+                    || self.stages[..at].iter().any(|stage| stage.is_unsure)
                     || world.liars.contains(&(at - 1, tape.heard[*block].incarnation))
                     || *block > 0 && world.liars.contains(&(at - 1, tape.heard[*block - 1].incarnation));
                 if !is_right {

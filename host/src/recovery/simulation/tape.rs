@@ -34,6 +34,13 @@ pub(super) struct Heard {
 pub(super) type Shared = Arc<Mutex<Tape>>;
 
 impl Tape {
+    /// Nobody knows what the last block was.
+    pub(super) fn unhear(&mut self) {
+        if let Some(heard) = self.heard.last_mut() {
+            heard.samples = None;
+        }
+    }
+
     /// The number of the block that holds these samples.
     pub(super) fn find(&self, samples: &[f32]) -> Option<usize> {
         let oldest = self.asked.len().saturating_sub(BACK);
