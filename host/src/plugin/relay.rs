@@ -16,7 +16,7 @@ use super::edge::Edge;
 use super::remote::{Asked, Remote, is_stale};
 use super::spec::Mode;
 use crate::block::Block;
-use crate::clock::now_ns;
+use crate::clock::now_ns as clock;
 use crate::processor::{Processor, Seals, Turn};
 #[cfg(test)]
 use crate::recovery::simulation::time as simulation;
@@ -212,9 +212,9 @@ impl Relay {
         self.catch_up(at);
         let turn = self.turn(at, turn);
         let Stage { remote, was_slow, .. } = &mut self.stages[at];
-        let began_ns = now_ns();
+        let began_ns = clock();
         remote.run(block, &turn, *was_slow);
-        remote.figures.stats.note_held(now_ns() - began_ns);
+        remote.figures.stats.note_held(clock() - began_ns);
         at + 1
     }
 
@@ -246,13 +246,14 @@ impl Relay {
             self.catch_up(first);
         }
         let mut span = self.order(Span { first, last, supplied: None }, block);
-        let (mut at, mut since_ns, mut is_flooded) = (first, now_ns(), false);
+        // The time is looked at where it passes, not at each stage.
+        let (mut at, mut since_ns, mut now_ns, mut is_flooded) = (first, clock(), clock(), false);
         while at <= span.last {
-            let deadline_ns = self.deadline_ns(at, turn);
             let lost = match self.standing(at, &mut span) {
-                Standing::Good(head) => self.finish(at, span, &head, block, turn).err(),
-                Standing::Pending if !is_flooded && now_ns() < deadline_ns => {
-                    is_flooded = self.wait(at, span, deadline_ns) == Waited::Flooded;
+                Standing::Good(head) => self.finish(at, span, &head, now_ns, block, turn).err(),
+                Standing::Pending if !is_flooded && now_ns < self.deadline_ns(at, turn) => {
+                    is_flooded = self.wait(at, span, self.deadline_ns(at, turn)) == Waited::Flooded;
+                    now_ns = clock();
                     continue;
                 }
                 Standing::Pending => Some(Loss::Late),
@@ -264,18 +265,27 @@ impl Relay {
                     return at;
                 }
             };
-            let now_ns = now_ns();
-            self.stages[at].remote.figures.stats.note_held(now_ns.saturating_sub(since_ns));
-            since_ns = now_ns;
-            if let Some(loss) = lost
-                && !self.replace(at, &mut span, loss, block, turn)
-            {
-                return at + 1;
+            let until_ns = self.held_until_ns(at, lost, since_ns, now_ns);
+            self.stages[at].remote.figures.stats.note_held(until_ns - since_ns);
+            since_ns = until_ns;
+            if let Some(loss) = lost {
+                let goes_on = self.replace(at, &mut span, loss, block, turn);
+                now_ns = clock();
+                if !goes_on {
+                    return at + 1;
+                }
             }
             at += 1;
             is_flooded = false;
         }
         at
+    }
+
+    /// Until when a stage held the audio thread, which waits for many at once: one that is good, until it had answered by
+    /// its worker's word.
+    fn held_until_ns(&self, at: usize, lost: Option<Loss>, since_ns: u64, now_ns: u64) -> u64 {
+        let head = if lost.is_none() { self.stages[at].head() } else { None };
+        head.map_or(now_ns, |head| head.stamps.left_ns.min(now_ns)).max(since_ns)
     }
 
     fn deadline_ns(&self, at: usize, turn: &Turn) -> u64 {
@@ -371,7 +381,7 @@ impl Relay {
         let Stage { remote, hands_on, .. } = &self.stages[target];
         let Some(line) = &remote.line else { return Waited::GivenUp };
         let mut spinner = remote.spinner;
-        let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), now_ns());
+        let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), clock());
         self.stages[at].remote.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
         let over = || {
             let is_answered = self.stages[target].look() != Look::NotYet;
@@ -381,7 +391,7 @@ impl Relay {
         #[cfg(test)]
         let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
         let waited = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
-        spinner.learn(spin_ns, now_ns() - from_ns);
+        spinner.learn(spin_ns, clock() - from_ns);
         self.stages[target].remote.spinner = spinner;
         if waited == Waited::Flooded {
             self.stages[target].remote.figures.stats.count_flooded();
@@ -395,10 +405,11 @@ impl Relay {
         at: usize,
         span: Span,
         head: &Taken,
+        now_ns: u64,
         block: &mut Block<'_>,
         turn: &Turn,
     ) -> Result<(), Loss> {
-        let input_ns = self.input_ns(at, span);
+        let input_ns = self.input_ns(at, span, now_ns);
         let patience_ns = self.deadline_ns(at, turn).saturating_sub(input_ns);
         let input = if at > span.first { self.stages[at - 1].asked } else { None };
         let stage = &mut self.stages[at];
@@ -464,10 +475,10 @@ impl Relay {
 
     /// When the input of a stage was there: by the word of the worker before it, which is only used for statistics and
     /// for this stage's own mode.
-    fn input_ns(&self, at: usize, span: Span) -> u64 {
+    fn input_ns(&self, at: usize, span: Span, now_ns: u64) -> u64 {
         let published_ns = self.stages[at].asked.map_or(0, |asked| asked.at_ns);
         let before = (at > span.first).then(|| self.stages[at - 1].head()).flatten();
-        before.map_or(0, |head| head.stamps.left_ns).clamp(published_ns, now_ns().max(published_ns))
+        before.map_or(0, |head| head.stamps.left_ns).clamp(published_ns, now_ns.max(published_ns))
     }
 
     /// Puts what its policy says in the place of a lost block and supplies the next stage with it; false if that one
@@ -496,7 +507,7 @@ impl Relay {
             remote.copy_request(*asked, block);
         }
         let (turn, deadline_ns) = (self.turn(at, turn), self.deadline_ns(at, turn));
-        let input_ns = self.input_ns(at, *span);
+        let input_ns = self.input_ns(at, *span, clock());
         let stage = &mut self.stages[at];
         stage.remote.lose(stage.asked, loss, input_ns, &turn, deadline_ns, block);
         stage.remote.adapt_to(stage.was_slow, None, deadline_ns.saturating_sub(input_ns));

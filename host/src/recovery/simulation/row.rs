@@ -9,6 +9,7 @@ use super::tape::{Heard, Shared, Tape};
 use super::time;
 use super::world::{Happening, World};
 use crate::plugin::edge::Edge;
+use crate::processor::Turn;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -121,6 +122,8 @@ pub(super) struct Row {
     /// What came in.
     first: Shared,
     stages: Vec<Stage>,
+    /// The part of a block that there is for waiting, unless that depends on the section's thread.
+    deadline: Option<f32>,
     judged: usize,
     /// Answers that were given up, and taken all the same.
     pub(super) taken_back: u64,
@@ -140,7 +143,7 @@ struct Stage {
 }
 
 impl Row {
-    pub(super) fn new(first: Shared, plugins: Vec<(Shared, Deal)>) -> Self {
+    pub(super) fn new(first: Shared, plugins: Vec<(Shared, Deal)>, deadline: Option<f32>) -> Self {
         let stage = |(counted, deal)| Stage {
             judge: Judge::new(deal),
             deal,
@@ -149,7 +152,7 @@ impl Row {
             outs: Vec::new(),
             is_unsure: false,
         };
-        Self { first, stages: plugins.into_iter().map(stage).collect(), judged: 0, taken_back: 0 }
+        Self { first, stages: plugins.into_iter().map(stage).collect(), deadline, judged: 0, taken_back: 0 }
     }
 
     pub(super) fn judged(&self) -> usize {
@@ -183,6 +186,9 @@ impl Row {
         heard.at_ns = *world.sides[at].settled.get(&block).ok_or("nobody has settled it")?;
         if self.stages[at].deal.healthy && !world.sides[at].calls.contains_key(&block) {
             return Err("it was never called".into());
+        }
+        if self.deadline_ns(at).is_some_and(|deadline_ns| heard.at_ns > deadline_ns) {
+            return Err(format!("it was waited for until {}", heard.at_ns));
         }
         let is_good = |at: usize| at < self.stages.len() && self.is_good(at);
         let (good, next_is_good) = (is_good(at), is_good(at + 1));
@@ -231,6 +237,22 @@ impl Row {
             return Err(why);
         }
         Ok(self.out(at))
+    }
+
+    /// Until when a plugin may be waited for: those that have moved to pipelined take no time.
+    fn deadline_ns(&self, at: usize) -> Option<u64> {
+        let block = self.judged;
+        let waits = |stage: &Stage| {
+            let counted = stage.counted.lock().unwrap();
+            u32::from(block == 0 || counted.heard[block - 1].added_frames == 0)
+        };
+        let turn = Turn {
+            start_ns: self.first.lock().unwrap().began_ns[block],
+            budget_ns: self.stages[at].deal.format.block_ns(),
+            waiting: self.stages.iter().map(waits).sum(),
+            waiting_after: self.stages[at + 1..].iter().map(waits).sum(),
+        };
+        self.deadline.map(|fraction| turn.deadline_ns(fraction))
     }
 
     fn out(&mut self, at: usize) -> Vec<f32> {

@@ -12,7 +12,7 @@ use crate::plugin::care::Care;
 use crate::plugin::conceal::Plan;
 use crate::plugin::line::{self, Line};
 use crate::plugin::remote::{Remote, Terms};
-use crate::plugin::spec::{Mode, PluginSpec, Spin, Standby};
+use crate::plugin::spec::{DEADLINE_DEFAULT, Mode, PluginSpec, Spin, Standby};
 use crate::plugin::uncached::Uncached;
 use crate::plugin::{Nature, Place};
 use crate::processor::Processor;
@@ -350,9 +350,10 @@ fn in_a_row(world: &Rc<RefCell<World>>, plot: &Plot) -> Plugins {
         stages.push((counted, deal));
         processors.push(Box::new(remote));
     }
+    let deadline = (!plot.shape.is_section()).then_some(DEADLINE_DEFAULT);
     let last = Arc::clone(&stages[stages.len() - 1].0);
     processors.push(Box::new(After { plugins: after }));
-    let row = Some(Row::new(Arc::clone(&first), stages));
+    let row = Some(Row::new(Arc::clone(&first), stages, deadline));
     Plugins { processors, judged: Vec::new(), row, ends: [first, last] }
 }
 

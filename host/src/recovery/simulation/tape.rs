@@ -14,6 +14,8 @@ const BACK: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Tape {
     pub(super) asked: Vec<Vec<f32>>,
+    /// When each of these began.
+    pub(super) began_ns: Vec<u64>,
     pub(super) heard: Vec<Heard>,
     /// What came in before the plugin's own signal was put in its place.
     pub(super) original: Vec<f32>,
@@ -72,6 +74,7 @@ impl Processor for Before {
             }
         }
         tape.asked.push(block.samples().to_vec());
+        tape.began_ns.push(now_ns());
     }
 }
 
