@@ -274,7 +274,9 @@ impl World {
     fn answer_on_the_edge(&mut self, fault: Option<Fault>) {
         for number in std::mem::take(&mut self.on_the_edge) {
             if !self.actors[number].stuck {
-                self.trace(|| format!("answers on the edge, {fault:?}"));
+                // It may have nothing to hand on, and the next one just seen that.
+                let fault = if self.rng.once_in(3) { Some(Fault::Fail) } else { fault };
+                self.trace(|| format!("worker answers on the edge, {fault:?}"));
                 self.answer(number, fault);
             }
         }
@@ -631,15 +633,9 @@ impl World {
         }
         let side = &self.sides[self.actors[number].plugin.unwrap()];
         let (end, theirs, memory) = ring(Layout::new(job.format, job.slots).unwrap());
-<<<<<<< HEAD
-        let (tape, own) = (Arc::clone(&side.tape), side.own_latency);
-        self.actors[number].take_ring(theirs, memory, tape, own);
-        let counts = end.worker_counts();
-=======
         let own = side.own_latency;
         self.actors[number].take_ring(theirs, memory, own);
-        let uncached = end.uncached_blocks();
->>>>>>> c5b40f7 (Simulate rows of workers that hand blocks on to each other)
+        let counts = end.worker_counts();
         let line = Line::new(end, worker.gone(), incarnation);
         let version = job.parameters.version;
         let prepared = Prepared { worker: Arc::new(worker), line, counts, version, refused: Vec::new() };
