@@ -330,14 +330,14 @@ impl Relay {
             Look::NotYet if self.stages[at].is_cut() => Standing::Lost(Loss::Forged),
             Look::NotYet if self.stages[at].is_over() => Standing::Lost(Loss::Gone),
             Look::NotYet => {
-                if at < span.last && self.stages[span.last].look() == Look::Answered {
-                    let has_answered = |i: &usize| self.stages[*i].look() == Look::Answered;
-                    // Between the two looks this one may have answered, and all after it.
-                    if self.stages[at].look() == Look::NotYet
-                        && let Some(liar) = (at + 1..=span.last).find(has_answered)
-                    {
-                        self.stages[liar].remote.cut();
-                    }
+                let has_spoken = |i: &usize| self.stages[*i].look() != Look::NotYet;
+                // Who stands behind one that has been cut off may have believed it.
+                let mut others = (at + 1..=span.last).take_while(|i| !self.stages[*i].is_cut());
+                // Between the two looks this one may have answered, and all after it.
+                if let Some(liar) = others.find(has_spoken)
+                    && !has_spoken(&at)
+                {
+                    self.stages[liar].remote.cut();
                 }
                 Standing::Pending
             }

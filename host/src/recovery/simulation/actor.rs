@@ -179,14 +179,25 @@ impl Actor {
         ring.forge(slot, word);
     }
 
-    /// Answers the next block, that is there for nobody yet, with noise; whether it does.
-    pub(super) fn answer_in_haste(&mut self, block: usize, now_ns: u64, truths: &mut Truths) -> bool {
+    /// Answers the next block, that is there for nobody yet, with noise or with no answer at all; whether it does.
+    pub(super) fn answer_in_haste(
+        &mut self,
+        block: usize,
+        now_ns: u64,
+        rng: &mut Rng,
+        truths: &mut Truths,
+    ) -> bool {
         let is_idle = self.lives && self.busy_ns.is_none() && !self.stuck && !self.is_asked();
         let Some(ring) = self.ring.as_mut().filter(|ring| is_idle && self.hasty == Some(Some(ring.next)))
         else {
             return false;
         };
         (self.hasty, self.lied) = (None, true);
+        if rng.once_in(2) {
+            // A word that sends the one behind it away.
+            ring.forge(ring.next, 0x5555_5555);
+            return true;
+        }
         let samples = ring.end.next_samples();
         samples.iter_mut().enumerate().for_each(|(i, sample)| *sample = 0.3 + 0.001 * (i % 13) as f32);
         let samples = samples.to_vec();

@@ -77,7 +77,7 @@ impl World {
         let (Some(Some(seq)), Some(plugin)) = (actor.hasty, actor.plugin) else { return };
         let Some(block) = self.orders_of.get(&(plugin, actor.incarnation, seq)).copied() else { return };
         let truths = &mut self.sides[plugin].truths;
-        if actor.answer_in_haste(block, time::now_ns(), truths) {
+        if actor.answer_in_haste(block, time::now_ns(), &mut self.rng, truths) {
             self.trace(|| format!("a worker of plugin {plugin} answers block {block} in haste"));
             self.has_lied(number);
         }
@@ -136,7 +136,7 @@ struct Stage {
     counted: Shared,
     /// What it was asked for and what was heard, as is found out.
     tape: Tape,
-    outs: Vec<Vec<f32>>,
+    outs: Vec<Option<Vec<f32>>>,
     /// A worker that broke the protocol may have taken away what was heard of it: what its blocks are joined to is not
     /// known until they are good again.
     is_unsure: bool,
@@ -192,6 +192,9 @@ impl Row {
         }
         let is_good = |at: usize| at < self.stages.len() && self.is_good(at);
         let (good, next_is_good) = (is_good(at), is_good(at + 1));
+        if good && at > 0 && self.is_from_nowhere(at, world) {
+            return Err("an answer to nothing was taken".into());
+        }
         let unsure_before = self.stages[..at].iter().any(|stage| stage.is_unsure);
         let liar = self.is_liar(at, &heard, world);
         let Stage { judge, tape, is_unsure, deal, .. } = &mut self.stages[at];
@@ -207,7 +210,7 @@ impl Row {
         let was = judge.clone();
         tape.heard.push(Heard { samples: known.clone(), ..heard });
         let Err(why) = judge.judge(tape, truths) else {
-            *is_unsure &= !(good && was.is_over());
+            *is_unsure = (*is_unsure && !(good && was.is_over())) || liar && known.is_none();
             return Ok(self.out(at));
         };
         // Nothing of it was heard, or something else than it should.
@@ -239,6 +242,16 @@ impl Row {
         Ok(self.out(at))
     }
 
+    /// Whether a worker's good answer can't be one: it has not been called, and had nothing that it could have worked on.
+    fn is_from_nowhere(&self, at: usize, world: &World) -> bool {
+        let block = self.judged;
+        let in_time =
+            self.stages[at].counted.lock().unwrap().heard[block.saturating_sub(1)].added_frames == 0;
+        let before = self.stages[at - 1].tape.heard.iter().rev().take(2).map(|heard| heard.incarnation);
+        let liar = before.into_iter().any(|incarnation| world.liars.contains(&(at - 1, incarnation)));
+        in_time && !liar && !self.is_good(at - 1) && !world.sides[at].calls.contains_key(&block)
+    }
+
     /// Until when a plugin may be waited for: those that have moved to pipelined take no time.
     fn deadline_ns(&self, at: usize) -> Option<u64> {
         let block = self.judged;
@@ -257,7 +270,8 @@ impl Row {
 
     fn out(&mut self, at: usize) -> Vec<f32> {
         let out = self.stages[at].judge.out.clone();
-        self.stages[at].outs.push(out.clone());
+        let is_sure = !self.stages[..=at].iter().any(|stage| stage.is_unsure);
+        self.stages[at].outs.push(is_sure.then(|| out.clone()));
         out
     }
 
@@ -282,6 +296,7 @@ impl Row {
             {
                 let Some(out) = outs.get(*block) else { continue };
                 call.is_checked = true;
+                let Some(out) = out else { continue };
                 let is_right = is_near(out, &call.samples)
                     || is_answer(judge, before[at - 1].truths.get(block), &call.samples)
                     || self.stages[..at].iter().any(|stage| stage.is_unsure)
