@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// How often one tries again who can't take something yet.
 const AGAIN_NS: u64 = 200_000;
 
+/// Blocks after which nothing is left of what a liar took away: more than are looked up in a ring.
+const UNSURE: u32 = 12;
+
 /// What a worker was called with.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -137,9 +140,9 @@ struct Stage {
     /// What it was asked for and what was heard, as is found out.
     tape: Tape,
     outs: Vec<Option<Vec<f32>>>,
-    /// A worker that broke the protocol may have taken away what was heard of it: what its blocks are joined to is not
-    /// known until they are good again.
-    is_unsure: bool,
+    /// A worker that broke the protocol may have taken away what was heard of it: what its blocks are joined to, and what
+    /// those behind it remember, is not known until so many are good again.
+    unsure: u32,
 }
 
 impl Row {
@@ -150,7 +153,7 @@ impl Row {
             counted,
             tape: Tape::default(),
             outs: Vec::new(),
-            is_unsure: false,
+            unsure: 0,
         };
         Self { first, stages: plugins.into_iter().map(stage).collect(), deadline, judged: 0, taken_back: 0 }
     }
@@ -195,9 +198,9 @@ impl Row {
         if good && at > 0 && self.is_from_nowhere(at, world) {
             return Err("an answer to nothing was taken".into());
         }
-        let unsure_before = self.stages[..at].iter().any(|stage| stage.is_unsure);
+        let unsure_before = self.stages[..at].iter().any(|stage| stage.unsure > 0);
         let liar = self.is_liar(at, &heard, world);
-        let Stage { judge, tape, is_unsure, deal, .. } = &mut self.stages[at];
+        let Stage { judge, tape, unsure, deal, .. } = &mut self.stages[at];
         tape.asked.push(input);
         let (before, after) = world.sides.split_at_mut(at + 1);
         let truths = &before[at].truths;
@@ -210,7 +213,11 @@ impl Row {
         let was = judge.clone();
         tape.heard.push(Heard { samples: known.clone(), ..heard });
         let Err(why) = judge.judge(tape, truths) else {
-            *is_unsure = (*is_unsure && !(good && was.is_over())) || liar && known.is_none();
+            *unsure = match (liar, good && was.is_over()) {
+                (true, _) => UNSURE,
+                (_, true) => unsure.saturating_sub(1),
+                _ => *unsure,
+            };
             return Ok(self.out(at));
         };
         // Nothing of it was heard, or something else than it should.
@@ -220,7 +227,7 @@ impl Row {
         let answer = truths.get(&block).filter(|truth| truth.good).map(|truth| judge.guarded(truth));
         let was_taken =
             |call: &Vec<f32>| !good && answer.as_ref().is_some_and(|answer| is_near(answer, call));
-        if liar || *is_unsure || unsure_before {
+        if liar || *unsure > 0 || unsure_before {
             let known = known.unwrap_or_default();
             if deal.plan.closed
                 && !good
@@ -229,7 +236,7 @@ impl Row {
             {
                 return Err(why);
             }
-            *is_unsure = true;
+            *unsure = UNSURE;
             judge.take_for(known);
         } else if call.is_some_and(was_taken) {
             if next_is_good {
@@ -270,7 +277,7 @@ impl Row {
 
     fn out(&mut self, at: usize) -> Vec<f32> {
         let out = self.stages[at].judge.out.clone();
-        let is_sure = !self.stages[..=at].iter().any(|stage| stage.is_unsure);
+        let is_sure = !self.stages[..=at].iter().any(|stage| stage.unsure > 0);
         self.stages[at].outs.push(is_sure.then(|| out.clone()));
         out
     }
@@ -299,7 +306,7 @@ impl Row {
                 let Some(out) = out else { continue };
                 let is_right = is_near(out, &call.samples)
                     || is_answer(judge, before[at - 1].truths.get(block), &call.samples)
-                    || self.stages[..at].iter().any(|stage| stage.is_unsure)
+                    || self.stages[..at].iter().any(|stage| stage.unsure > 0)
                     || world.liars.contains(&(at - 1, tape.heard[*block].incarnation))
                     || *block > 0 && world.liars.contains(&(at - 1, tape.heard[*block - 1].incarnation));
                 if !is_right {
