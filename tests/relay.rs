@@ -373,4 +373,5 @@ fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_ot
     let death = row.plugins[1].worker().death().expect("it was ended");
     assert!(death.to_string().contains("nobody had asked for"), "{death}");
     assert_eq!(row.plugins[2].status().counts.lost(), 0);
+    row.assert_called_once_a_block(1);
 }

@@ -13,11 +13,13 @@
 //! What passes by unheard is looked up when it is needed: inputs and outputs of the last blocks still lie in the rings.
 
 use super::edge::Edge;
-use super::remote::{Asked, Remote};
+use super::remote::{Asked, Remote, is_stale};
 use super::spec::Mode;
 use crate::block::Block;
-use crate::clock::now_ns;
+use crate::clock::now_ns as clock;
 use crate::processor::{Processor, Seals, Turn};
+#[cfg(test)]
+use crate::recovery::simulation::time as simulation;
 use crate::telemetry::Loss;
 use shared::format::Format;
 use shared::message::PluginKind;
@@ -139,6 +141,10 @@ impl Stage {
         line.end.head(self.asked?.seq)
     }
 
+    fn is_cut(&self) -> bool {
+        self.remote.line.as_ref().is_some_and(|line| line.cut)
+    }
+
     fn is_over(&self) -> bool {
         self.remote.line.as_ref().is_none_or(|line| line.is_over())
     }
@@ -206,9 +212,9 @@ impl Relay {
         self.catch_up(at);
         let turn = self.turn(at, turn);
         let Stage { remote, was_slow, .. } = &mut self.stages[at];
-        let began_ns = now_ns();
+        let began_ns = clock();
         remote.run(block, &turn, *was_slow);
-        remote.figures.stats.note_held(now_ns() - began_ns);
+        remote.figures.stats.note_held(clock() - began_ns);
         at + 1
     }
 
@@ -240,13 +246,14 @@ impl Relay {
             self.catch_up(first);
         }
         let mut span = self.order(Span { first, last, supplied: None }, block);
-        let (mut at, mut since_ns, mut is_flooded) = (first, now_ns(), false);
+        // The time is looked at where it passes, not at each stage.
+        let (mut at, mut since_ns, mut now_ns, mut is_flooded) = (first, clock(), clock(), false);
         while at <= span.last {
-            let deadline_ns = self.deadline_ns(at, turn);
             let lost = match self.standing(at, &mut span) {
-                Standing::Good(head) => self.finish(at, span, &head, block, turn).err(),
-                Standing::Pending if !is_flooded && now_ns() < deadline_ns => {
-                    is_flooded = self.wait(at, span, deadline_ns) == Waited::Flooded;
+                Standing::Good(head) => self.finish(at, span, &head, now_ns, block, turn).err(),
+                Standing::Pending if !is_flooded && now_ns < self.deadline_ns(at, turn) => {
+                    is_flooded = self.wait(at, span, self.deadline_ns(at, turn)) == Waited::Flooded;
+                    now_ns = clock();
                     continue;
                 }
                 Standing::Pending => Some(Loss::Late),
@@ -258,18 +265,27 @@ impl Relay {
                     return at;
                 }
             };
-            let now_ns = now_ns();
-            self.stages[at].remote.figures.stats.note_held(now_ns.saturating_sub(since_ns));
-            since_ns = now_ns;
-            if let Some(loss) = lost
-                && !self.replace(at, &mut span, loss, block, turn)
-            {
-                return at + 1;
+            let until_ns = self.held_until_ns(at, lost, since_ns, now_ns);
+            self.stages[at].remote.figures.stats.note_held(until_ns - since_ns);
+            since_ns = until_ns;
+            if let Some(loss) = lost {
+                let goes_on = self.replace(at, &mut span, loss, block, turn);
+                now_ns = clock();
+                if !goes_on {
+                    return at + 1;
+                }
             }
             at += 1;
             is_flooded = false;
         }
         at
+    }
+
+    /// Until when a stage held the audio thread, which waits for many at once: one that is good, until it had answered by
+    /// its worker's word.
+    fn held_until_ns(&self, at: usize, lost: Option<Loss>, since_ns: u64, now_ns: u64) -> u64 {
+        let head = if lost.is_none() { self.stages[at].head() } else { None };
+        head.map_or(now_ns, |head| head.stamps.left_ns.min(now_ns)).max(since_ns)
     }
 
     fn deadline_ns(&self, at: usize, turn: &Turn) -> u64 {
@@ -311,17 +327,17 @@ impl Relay {
         match self.stages[at].look() {
             Look::Answered => self.judge(at, *span),
             Look::Forged => Standing::Lost(self.stages[at].remote.cut()),
+            Look::NotYet if self.stages[at].is_cut() => Standing::Lost(Loss::Forged),
             Look::NotYet if self.stages[at].is_over() => Standing::Lost(Loss::Gone),
             Look::NotYet => {
-                if at < span.last && self.stages[span.last].look() == Look::Answered {
-                    let has_answered = |i: &usize| self.stages[*i].look() == Look::Answered;
-                    // Between the two looks this one may have answered, and all after it.
-                    if self.stages[at].look() == Look::NotYet
-                        && let Some(liar) = (at + 1..=span.last).find(has_answered)
-                    {
-                        self.stages[liar].remote.cut();
-                        span.last = liar - 1;
-                    }
+                let has_spoken = |i: &usize| self.stages[*i].look() != Look::NotYet;
+                // Who stands behind one that has been cut off may have believed it.
+                let mut others = (at + 1..=span.last).take_while(|i| !self.stages[*i].is_cut());
+                // Between the two looks this one may have answered, and all after it.
+                if let Some(liar) = others.find(has_spoken)
+                    && !has_spoken(&at)
+                {
+                    self.stages[liar].remote.cut();
                 }
                 Standing::Pending
             }
@@ -332,8 +348,13 @@ impl Relay {
     fn judge(&mut self, at: usize, span: Span) -> Standing {
         let Some(head) = self.stages[at].head() else { return Standing::Pending };
         let is_supplied = span.supplied == Some(at);
+        if self.stages[at].asked.is_some_and(|asked| is_stale(asked, &head)) {
+            return Standing::Lost(self.stages[at].remote.cut());
+        }
         if at > span.first {
-            let had_input = self.stages[at - 1].has_answered().is_some();
+            // Who has been cut off may have answered all the same.
+            let before = &self.stages[at - 1];
+            let had_input = before.is_cut() || before.has_answered().is_some();
             // Either from the one before, or from us, if we have given it something: nothing else can be.
             let is_possible =
                 if head.from_peer { had_input } else { is_supplied || head.status != Status::Good };
@@ -360,14 +381,17 @@ impl Relay {
         let Stage { remote, hands_on, .. } = &self.stages[target];
         let Some(line) = &remote.line else { return Waited::GivenUp };
         let mut spinner = remote.spinner;
-        let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), now_ns());
+        let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), clock());
+        self.stages[at].remote.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
         let over = || {
             let is_answered = self.stages[target].look() != Look::NotYet;
             let is_over = || self.stages[at..=target].iter().any(Stage::is_over);
             (is_answered || is_over()).then_some(Waited::Answered)
         };
+        #[cfg(test)]
+        let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
         let waited = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
-        spinner.learn(spin_ns, now_ns() - from_ns);
+        spinner.learn(spin_ns, clock() - from_ns);
         self.stages[target].remote.spinner = spinner;
         if waited == Waited::Flooded {
             self.stages[target].remote.figures.stats.count_flooded();
@@ -381,14 +405,12 @@ impl Relay {
         at: usize,
         span: Span,
         head: &Taken,
+        now_ns: u64,
         block: &mut Block<'_>,
         turn: &Turn,
     ) -> Result<(), Loss> {
-        let input_ns = self.input_ns(at, span);
+        let input_ns = self.input_ns(at, span, now_ns);
         let patience_ns = self.deadline_ns(at, turn).saturating_sub(input_ns);
-        if at > span.first {
-            self.settle_input(at, span, head, block);
-        }
         let input = if at > span.first { self.stages[at - 1].asked } else { None };
         let stage = &mut self.stages[at];
         let Some(asked) = stage.asked else { return Ok(()) };
@@ -406,6 +428,9 @@ impl Relay {
             stage.remote.figures.stats.count_direct();
         }
         stage.remote.adapt_to(stage.was_slow, Some(took_ns), patience_ns);
+        if at > span.first {
+            self.settle_input(at, span, head, block);
+        }
         Ok(())
     }
 
@@ -413,12 +438,12 @@ impl Relay {
     fn settle_input(&mut self, at: usize, span: Span, head: &Taken, block: &mut Block<'_>) {
         if head.guarded > 0 {
             self.count_guarded(at - 1);
-        } else {
+        } else if head.from_peer {
             self.stages[at - 1].remote.figures.stats.count_guarded(0, 0);
         }
         if span.supplied == Some(at) && head.from_peer {
             // It has taken the late block of the one before after all: what was put in its place was not heard.
-            self.take_back(at - 1);
+            self.take_back(at);
         }
         if at == span.last && self.stages[at].remote.terms.kind == PluginKind::Sink {
             // It gives nothing back: what comes after it gets what it got.
@@ -435,23 +460,25 @@ impl Relay {
         }
     }
 
-    /// What was heard of this stage is its answer, not what was put in its place.
+    /// This stage has heard the answer of the one before it, not what was put in its place.
     fn take_back(&mut self, at: usize) {
-        let Stage { remote, asked, .. } = &mut self.stages[at];
+        let [.., before, stage] = &mut self.stages[..=at] else { return };
         let mut block = Block::new(&mut self.scratch, self.block_frames);
-        if let Some(asked) = asked
-            && remote.copy_answer(asked.seq, block.samples_mut())
+        if let Some(asked) = before.asked
+            && before.remote.copy_answer(asked.seq, block.samples_mut())
         {
-            remote.concealer.heard(&block);
+            before.remote.concealer.heard(&block);
+            stage.remote.concealer.hear_again();
+            stage.remote.concealer.hear(&block);
         }
     }
 
     /// When the input of a stage was there: by the word of the worker before it, which is only used for statistics and
     /// for this stage's own mode.
-    fn input_ns(&self, at: usize, span: Span) -> u64 {
+    fn input_ns(&self, at: usize, span: Span, now_ns: u64) -> u64 {
         let published_ns = self.stages[at].asked.map_or(0, |asked| asked.at_ns);
         let before = (at > span.first).then(|| self.stages[at - 1].head()).flatten();
-        before.map_or(0, |head| head.stamps.left_ns).clamp(published_ns, now_ns().max(published_ns))
+        before.map_or(0, |head| head.stamps.left_ns).clamp(published_ns, now_ns.max(published_ns))
     }
 
     /// Puts what its policy says in the place of a lost block and supplies the next stage with it; false if that one
@@ -464,6 +491,8 @@ impl Relay {
         block: &mut Block<'_>,
         turn: &Turn,
     ) -> bool {
+        #[cfg(test)]
+        simulation::preempted();
         self.catch_up(at);
         if !self.stages[at].has_heard {
             self.count_guarded(at - 1);
@@ -478,7 +507,7 @@ impl Relay {
             remote.copy_request(*asked, block);
         }
         let (turn, deadline_ns) = (self.turn(at, turn), self.deadline_ns(at, turn));
-        let input_ns = self.input_ns(at, *span);
+        let input_ns = self.input_ns(at, *span, clock());
         let stage = &mut self.stages[at];
         stage.remote.lose(stage.asked, loss, input_ns, &turn, deadline_ns, block);
         stage.remote.adapt_to(stage.was_slow, None, deadline_ns.saturating_sub(input_ns));

@@ -250,6 +250,8 @@ impl Remote {
         let at_ns = now_ns();
         match publish(&mut line.end) {
             Ok(seq) => {
+                #[cfg(test)]
+                simulation::ordered(&self.name, line.incarnation, seq);
                 let asked = Asked { seq, at_ns, written_ns: line.end.published_ns(seq) };
                 self.open.push_back(Open { asked, missed: None });
                 Ok(asked)
@@ -321,6 +323,8 @@ impl Remote {
     }
 
     fn settle(&mut self, result: Result<(), Loss>, block: &mut Block<'_>) {
+        #[cfg(test)]
+        simulation::settled(&self.name);
         match result {
             Ok(()) => self.figures.stats.count_good(),
             Err(loss) => self.figures.stats.count_lost(loss),
@@ -399,10 +403,9 @@ impl Remote {
         })
     }
 
-    /// Copies an answer that is still in its slot; false if it isn't.
+    /// Copies an answer that was heard and is still in its slot; false if it isn't. A worker may have been cut off since.
     pub(super) fn copy_answer(&self, seq: u32, out: &mut [f32]) -> bool {
-        let line = self.line.as_ref().filter(|line| !line.cut);
-        line.is_some_and(|line| line.end.take(seq, out, self.terms.scrub).is_ok())
+        self.line.as_ref().is_some_and(|line| line.end.take(seq, out, self.terms.scrub).is_ok())
     }
 
     /// Copies the samples that this one's worker was given for a block.
@@ -428,6 +431,8 @@ impl Remote {
 
     /// Its block is good and goes on to the next worker.
     pub(super) fn pass_by(&mut self, asked: Asked, input_ns: u64, head: &Taken) {
+        #[cfg(test)]
+        simulation::settled(&self.name);
         // Nobody but the next worker waits for it.
         time(&mut self.figures, Asked { at_ns: input_ns, ..asked }, head, head.stamps.left_ns);
         self.figures.stats.count_good();
@@ -574,7 +579,7 @@ fn can_adapt(terms: &Terms) -> bool {
 
 /// Whether an answer was finished, by the worker's own word, before it was asked for: it is an older one, under a
 /// sequence that is owed and was not processed.
-fn is_stale(asked: Asked, head: &Taken) -> bool {
+pub(super) fn is_stale(asked: Asked, head: &Taken) -> bool {
     head.stamps.left_ns < asked.at_ns
 }
 

@@ -4,6 +4,8 @@
 //! joined, by a thread of its own since the second one has to be asked. Until then, and where that fails, the host
 //! stands between them: nothing is lost by it but time.
 
+#[cfg(test)]
+use super::simulation;
 use crate::plugin::edge::Edge;
 use crate::plugin::worker::Worker;
 use std::sync::Arc;
@@ -40,6 +42,11 @@ impl Joint {
         }
         self.tried = (up, down);
         let edge = Arc::clone(&self.edge);
+        #[cfg(test)]
+        if simulation::time::is_on() {
+            let (up, down) = ((self.up, up), (self.down, down));
+            return simulation::errands::send(simulation::errands::Errand::Join { up, down, edge });
+        }
         let join = move || {
             // Whoever can't has told why, or is dying, which others tell.
             if first.hand_on_to(&second, up).is_ok() {

@@ -2,12 +2,12 @@
 
 use super::judge::{Truth, Truths};
 use super::seed::{Fault, Rng};
-use super::tape::Shared;
 use crate::supervisor::simulated::Puppet;
+use rustix::io::Errno;
 use rustix::io::pwrite;
 use shared::layout::{Header, Layout, SlotHead};
 use shared::ring::{Notes, Stamps, Status, WorkerEnd};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// One worker, from its start to its end.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub(super) struct Actor {
     pub(super) gone_ns: Option<u64>,
     /// Since when it is at a block.
     pub(super) busy_ns: Option<u64>,
+    /// The block that this is, if somebody asked for it.
+    pub(super) block: Option<usize>,
+    /// It answers the block of this sequence, or the next that it is asked for, before it has been given anything.
+    pub(super) hasty: Option<Option<u32>>,
     /// It will not answer.
     pub(super) stuck: bool,
     pub(super) lied: bool,
@@ -42,7 +46,7 @@ pub(super) struct Ring {
     /// The memory that it answers in, to be written as no worker should.
     pub(super) memory: OwnedFd,
     pub(super) next: u32,
-    pub(super) tape: Shared,
+    is_starved: bool,
     delayed: Vec<Vec<f32>>,
 }
 
@@ -57,6 +61,8 @@ impl Actor {
             doomed: false,
             gone_ns: None,
             busy_ns: None,
+            block: None,
+            hasty: None,
             stuck: false,
             lied: false,
             was_unfit: false,
@@ -77,6 +83,18 @@ impl Actor {
         self.lives && !self.doomed && self.slow + self.not_finite + self.too_loud > 0
     }
 
+    /// Takes what it is given for the block that comes next; nothing if the one before it has nothing to hand on.
+    pub(super) fn take(&mut self) -> Option<Vec<f32>> {
+        let ring = self.ring.as_mut()?;
+        ring.is_starved = !ring.end.begin();
+        (!ring.is_starved).then(|| ring.end.next_samples().to_vec())
+    }
+
+    /// Takes blocks from this other one from now on.
+    pub(super) fn attach(&mut self, memory: BorrowedFd<'_>, layout: Layout, tag: u32) -> Result<(), Errno> {
+        self.ring.as_mut().map_or(Ok(()), |ring| ring.end.attach(memory, layout, tag))
+    }
+
     /// How long the block takes; `None` if it is never answered.
     pub(super) fn begin(&mut self, fault: Option<Fault>, block_ns: u64, rng: &mut Rng) -> Option<u64> {
         match fault {
@@ -89,10 +107,14 @@ impl Actor {
             Some(Fault::SlowFor) => self.slow = rng.within(5, 200),
             Some(Fault::NotFinite) => self.not_finite = rng.within(1, 60),
             Some(Fault::TooLoud) => self.too_loud = rng.within(1, 60),
+            Some(Fault::Hasty) => self.hasty = Some(None),
             _ => {}
         }
         if self.stuck {
             return None;
+        }
+        if self.ring.as_ref().is_some_and(|ring| ring.is_starved) {
+            return Some(1_000);
         }
         if self.slow > 0 {
             self.slow -= 1;
@@ -110,12 +132,12 @@ impl Actor {
         truths: &mut Truths,
     ) {
         let Some(ring) = &mut self.ring else { return };
-        ring.end.begin();
+        if ring.is_starved {
+            self.busy_ns = None;
+            return ring.answer(Status::Starved, now_ns, now_ns);
+        }
         let frames = ring.end.layout().format().block_frames();
-        let tape = ring.tape.lock().unwrap();
         let samples = ring.end.next_samples();
-        let block = tape.find(samples);
-        drop(tape);
         delay(&mut ring.delayed, samples, frames, own_latency);
         if self.not_finite > 0 {
             self.not_finite -= 1;
@@ -131,12 +153,10 @@ impl Actor {
         let samples = samples.to_vec();
         let status = if good { Status::Good } else { Status::Failed };
         let began_ns = self.busy_ns.take().unwrap_or(now_ns);
-        let stamps = Stamps { seen_ns: began_ns, woken_ns: began_ns, entered_ns: began_ns, left_ns: now_ns };
-        ring.end.answer(status, stamps, Notes::default());
-        ring.next = ring.next.wrapping_add(1);
+        ring.answer(status, began_ns, now_ns);
         // A block that nobody asked for has no truth: whoever takes it for good is found out.
-        if let Some(block) = block {
-            let spoilt = self.lied;
+        if let Some(block) = self.block.take() {
+            let spoilt = self.lied || fault == Some(Fault::OnTheEdge);
             let truth = Truth { incarnation: self.incarnation, at_ns: now_ns, good, spoilt, samples };
             truths.insert(block, truth);
         }
@@ -159,10 +179,38 @@ impl Actor {
         ring.forge(slot, word);
     }
 
+    /// Answers the next block, that is there for nobody yet, with noise or with no answer at all; whether it does.
+    pub(super) fn answer_in_haste(
+        &mut self,
+        block: usize,
+        now_ns: u64,
+        rng: &mut Rng,
+        truths: &mut Truths,
+    ) -> bool {
+        let is_idle = self.lives && self.busy_ns.is_none() && !self.stuck && !self.is_asked();
+        let Some(ring) = self.ring.as_mut().filter(|ring| is_idle && self.hasty == Some(Some(ring.next)))
+        else {
+            return false;
+        };
+        (self.hasty, self.lied) = (None, true);
+        if rng.once_in(2) {
+            // A word that sends the one behind it away.
+            ring.forge(ring.next, 0x5555_5555);
+            return true;
+        }
+        let samples = ring.end.next_samples();
+        samples.iter_mut().enumerate().for_each(|(i, sample)| *sample = 0.3 + 0.001 * (i % 13) as f32);
+        let samples = samples.to_vec();
+        ring.answer(Status::Good, now_ns, now_ns);
+        let (incarnation, at_ns) = (self.incarnation, now_ns);
+        truths.insert(block, Truth { incarnation, at_ns, good: true, spoilt: true, samples });
+        true
+    }
+
     /// The delay and the loss of its plugin: `-0.8` of what came `own_latency` frames before.
-    pub(super) fn take_ring(&mut self, end: WorkerEnd, memory: OwnedFd, tape: Shared, own_latency: usize) {
+    pub(super) fn take_ring(&mut self, end: WorkerEnd, memory: OwnedFd, own_latency: usize) {
         let delayed = vec![vec![0.0; own_latency]; end.layout().format().channels()];
-        self.ring = Some(Ring { end, memory, next: 1, tape, delayed });
+        self.ring = Some(Ring { end, memory, next: 1, is_starved: false, delayed });
     }
 }
 
@@ -175,6 +223,12 @@ fn delay(lines: &mut [Vec<f32>], samples: &mut [f32], frames: usize, own_latency
 }
 
 impl Ring {
+    fn answer(&mut self, status: Status, began_ns: u64, left_ns: u64) {
+        let stamps = Stamps { seen_ns: began_ns, woken_ns: began_ns, entered_ns: began_ns, left_ns };
+        self.end.answer(status, stamps, Notes::default());
+        self.next = self.next.wrapping_add(1);
+    }
+
     /// Puts this word where the sequence of a slot's answer stands.
     pub(super) fn forge(&self, slot: u32, word: u32) {
         let layout: Layout = self.end.layout();

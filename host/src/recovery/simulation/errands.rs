@@ -2,6 +2,7 @@
 
 use super::super::Notes;
 use super::super::errand::Replacement;
+use crate::plugin::edge::Edge;
 use crate::plugin::worker::Worker;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -11,12 +12,40 @@ use std::thread::JoinHandle;
 /// What somebody was sent for.
 #[derive(Debug)]
 pub(in super::super) enum Errand {
-    Prepare { notes: Notes, job: Box<Replacement> },
-    Warm { notes: Notes, python: PathBuf },
-    CatchUp { notes: Notes, incarnation: u32, twin: Arc<Worker>, version: u64 },
-    Save { notes: Notes, incarnation: u32, worker: Arc<Worker> },
-    Give { notes: Notes, twin: Arc<Worker>, number: u64 },
-    LookAtFile { notes: Notes, file: PathBuf },
+    Prepare {
+        notes: Notes,
+        job: Box<Replacement>,
+    },
+    Warm {
+        notes: Notes,
+        python: PathBuf,
+    },
+    CatchUp {
+        notes: Notes,
+        incarnation: u32,
+        twin: Arc<Worker>,
+        version: u64,
+    },
+    Save {
+        notes: Notes,
+        incarnation: u32,
+        worker: Arc<Worker>,
+    },
+    Give {
+        notes: Notes,
+        twin: Arc<Worker>,
+        number: u64,
+    },
+    LookAtFile {
+        notes: Notes,
+        file: PathBuf,
+    },
+    /// Two incarnations, each with whose they are.
+    Join {
+        up: (u64, u32),
+        down: (u64, u32),
+        edge: Arc<Edge>,
+    },
 }
 
 thread_local! {

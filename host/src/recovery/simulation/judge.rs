@@ -16,7 +16,7 @@ pub(super) struct Truth {
     pub(super) incarnation: u32,
     pub(super) at_ns: u64,
     pub(super) good: bool,
-    /// The worker has broken the protocol by then: what it says may be refused.
+    /// The worker has broken the protocol by then, or this came while the host gave it up: what it says may be refused.
     pub(super) spoilt: bool,
     pub(super) samples: Vec<f32>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Deal {
 }
 
 /// Follows one plugin's tape.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Judge {
     deal: Deal,
     lost: Lost,
@@ -55,15 +55,17 @@ pub(super) struct Judge {
     offset: Vec<f32>,
     ramp_at: usize,
     broken: bool,
+    /// What was heard last, as far as it is known without having been heard.
+    pub(super) out: Vec<f32>,
 }
 
-type Verdict<T> = Result<T, String>;
+pub(super) type Verdict<T> = Result<T, String>;
 
 impl Judge {
     pub(super) fn new(deal: Deal) -> Self {
         let channels = deal.format.channels();
         let before = Heard {
-            samples: Vec::new(),
+            samples: None,
             counts: Default::default(),
             incarnation: 1,
             added_frames: 0,
@@ -84,6 +86,7 @@ impl Judge {
             offset: vec![0.0; channels],
             ramp_at: usize::MAX,
             broken: false,
+            out: Vec::new(),
             deal,
         }
     }
@@ -106,7 +109,7 @@ impl Judge {
         let behind = if self.deal.pipelined || self.before.added_frames > 0 { self.deal.burst } else { 0 };
         let (good, lost) = self.claimed(heard)?;
         if block < behind && self.deal.pipelined {
-            let silent = heard.samples.iter().all(|sample| *sample == 0.0);
+            let silent = self.silent(heard);
             return verdict(silent && good + lost == 0, || "the first burst is not silent".into());
         }
         verdict(good + lost == 1, || format!("{good} good and {lost} lost in one block"))?;
@@ -143,10 +146,7 @@ impl Judge {
         let Some(truth) = truth.filter(|truth| truth.good) else {
             return Err("called good, but nobody had made it".into());
         };
-        let spoilt = |sample: f32| {
-            if sample.is_finite() { sample.clamp(-self.deal.ceiling, self.deal.ceiling) } else { 0.0 }
-        };
-        let made: Vec<f32> = truth.samples.iter().map(|sample| spoilt(*sample)).collect();
+        let made = self.guarded(truth);
         self.held.clone_from(&made);
         self.faded = 0;
         let begins = !self.was_good;
@@ -159,7 +159,7 @@ impl Judge {
         let repeats = self.lost == Lost::Hold && self.faded < fade;
         let frames = self.deal.format.block_frames();
         let expected = match self.lost {
-            Lost::Mute => vec![0.0; heard.samples.len()],
+            Lost::Mute => vec![0.0; self.deal.format.samples()],
             Lost::Bypass => self.dry(block, tape),
             Lost::Hold => {
                 let weight = |i: usize| fade.saturating_sub(self.faded + i % frames) as f32 / fade as f32;
@@ -170,12 +170,47 @@ impl Judge {
         let begins = self.was_good || repeats;
         self.was_good = false;
         if self.deal.plan.closed {
-            let silent = heard.samples.iter().all(|sample| *sample == 0.0);
+            let silent = self.silent(heard);
             (self.ramp_at, self.broken) = (usize::MAX, false);
             self.last.fill(0.0);
             return verdict(silent, || "one that fails closed is heard".into());
         }
         self.joined(&expected, begins, heard)
+    }
+
+    /// What is heard of an answer.
+    pub(super) fn guarded(&self, truth: &Truth) -> Vec<f32> {
+        let ceiling = self.deal.ceiling;
+        let guard = |sample: &f32| if sample.is_finite() { sample.clamp(-ceiling, ceiling) } else { 0.0 };
+        truth.samples.iter().map(guard).collect()
+    }
+
+    /// The block that was judged last was lost, but the plugin behind it had taken the answer: that was heard.
+    pub(super) fn take_back(&mut self, samples: Vec<f32>) {
+        self.held.clone_from(&samples);
+        (self.faded, self.ramp_at) = (0, usize::MAX);
+        (self.was_good, self.broken) = (true, false);
+        let frames = self.deal.format.block_frames();
+        self.last = samples.chunks_exact(frames).map(|channel| channel[frames - 1]).collect();
+        self.out = samples;
+    }
+
+    /// The block that was judged last was not what it had to be, and need not have been: that was heard.
+    pub(super) fn take_for(&mut self, samples: Vec<f32>) {
+        let frames = self.deal.format.block_frames();
+        self.last = samples.chunks_exact(frames).map(|channel| channel[frames - 1]).collect();
+        self.out = samples;
+    }
+
+    /// Whether no ramp is under way.
+    pub(super) fn is_over(&self) -> bool {
+        self.was_good && !self.broken && self.ramp_at >= self.frames_of(2_000_000)
+    }
+
+    /// Whether there was silence, as there has to be.
+    fn silent(&mut self, heard: &Heard) -> bool {
+        self.out = vec![0.0; self.deal.format.samples()];
+        heard.samples.iter().flatten().all(|sample| *sample == 0.0)
     }
 
     /// The input as late as the output is.
@@ -201,34 +236,36 @@ impl Judge {
         if is_joint {
             self.ramp_at = 0;
         }
-        for (channel, (heard, expected)) in
-            heard.samples.chunks_exact(frames).zip(expected.chunks_exact(frames)).enumerate()
-        {
+        let mut out = Vec::with_capacity(expected.len());
+        for (channel, expected) in expected.chunks_exact(frames).enumerate() {
+            let heard = heard.samples.as_ref().map(|heard| &heard[channel * frames..][..frames]);
             if is_joint {
-                let step = (heard[0] - self.last[channel]).abs();
+                let step = heard.map_or(0.0, |heard| (heard[0] - self.last[channel]).abs());
                 verdict(step < 1e-6, || format!("a joint with a step of {step}"))?;
                 self.from[channel] = self.last[channel];
                 self.offset[channel] = self.last[channel] - expected[0];
             }
-            for (i, (heard, expected)) in heard.iter().zip(expected).enumerate() {
+            for (i, expected) in expected.iter().enumerate() {
                 let at = self.ramp_at.saturating_add(i);
-                let right = if at < ramp {
+                let (due, most) = if at < ramp {
                     let weight = 0.5 + 0.5 * (std::f32::consts::PI * at as f32 / ramp as f32).cos();
                     let loudest = self.from[channel].abs().max(expected.abs());
-                    let joined = (expected + self.offset[channel] * weight).clamp(-loudest, loudest);
-                    (joined - heard).abs() < 1e-5
+                    ((expected + self.offset[channel] * weight).clamp(-loudest, loudest), 1e-5)
                 } else {
-                    heard == expected
+                    (*expected, 0.0)
                 };
-                verdict(right, || {
+                let heard = heard.map_or(due, |heard| heard[i]);
+                verdict((due - heard).abs() <= most, || {
                     let what = if self.was_good { "result" } else { "replacement" };
                     format!(
                         "frame {i}: heard {heard}, but the {what} is {expected}, {at} frames into a ramp of {ramp}"
                     )
                 })?;
+                out.push(heard);
             }
-            self.last[channel] = heard[frames - 1];
+            self.last[channel] = out[out.len() - 1];
         }
+        self.out = out;
         self.ramp_at = self.ramp_at.saturating_add(frames);
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! A simulation of host, chain and supervisor: virtual time, seeded faults, and a judge of every block.
 //!
-//! What is real: the chain, the section's processing, [`Remote`] with its concealment and change of modes, the rings,
-//! the queues of lines, the recovery thread's code with all its decisions, and the supervisor's record of each worker.
+//! What is real: the chain, the section's processing, [`Remote`] with its concealment and change of modes, the relay, the
+//! rings, the edges between workers, the queues of lines, the recovery thread's code with all its decisions, and the
+//! supervisor's record of each worker.
 //! What is simulated: time, the device's callback, processes, Python, and how long each errand takes. All of it runs on
 //! the test's thread, one thing after the other, so that a seed always tells the same story.
 //!
@@ -11,6 +12,7 @@
 mod actor;
 pub(crate) mod errands;
 mod judge;
+mod row;
 mod run;
 mod seed;
 mod tape;

@@ -1,22 +1,23 @@
 //! One seed from its first callback to its last: builds the chain, calls it as a device would, has all of it judged.
 
-use super::super::Patient;
+use super::super::{Neighbour, Patient};
 use super::judge::{Deal, Judge, Truth, Truths};
+use super::row::Row;
 use super::seed::{Blow, Plot, Rng, Shape};
 use super::tape::{After, Before, Shared};
 use super::time::{self, now_ns};
-use super::world::{MS, World};
+use super::world::{MS, Side, World};
 use crate::chain::Chain;
 use crate::plugin::care::Care;
 use crate::plugin::conceal::Plan;
 use crate::plugin::line::{self, Line};
 use crate::plugin::remote::{Remote, Terms};
-use crate::plugin::spec::{Mode, PluginSpec, Spin, Standby};
+use crate::plugin::spec::{DEADLINE_DEFAULT, Mode, PluginSpec, Spin, Standby};
 use crate::plugin::uncached::Uncached;
 use crate::plugin::{Nature, Place};
 use crate::processor::Processor;
 use crate::section::{self, Section};
-use crate::telemetry;
+use crate::telemetry::{self, PluginStats};
 use shared::layout::Layout;
 use shared::message::PluginKind;
 use std::cell::RefCell;
@@ -36,6 +37,9 @@ const WELL: u32 = 30;
 pub(super) struct Sums {
     pub(super) blocks: u64,
     pub(super) lost: u64,
+    /// Blocks that went from worker to worker, and those whose answer was given up and taken all the same.
+    pub(super) direct: u64,
+    pub(super) taken_back: u64,
     pub(super) faults: u64,
     pub(super) blows: u64,
     pub(super) deaths: u64,
@@ -49,6 +53,8 @@ impl Sums {
     pub(super) fn add(&mut self, other: &Self) {
         self.blocks += other.blocks;
         self.lost += other.lost;
+        self.direct += other.direct;
+        self.taken_back += other.taken_back;
         self.faults += other.faults;
         self.blows += other.blows;
         self.deaths += other.deaths;
@@ -74,8 +80,13 @@ pub(super) struct Run {
     chain: Chain,
     /// The section that no thread runs, and when its blocks were published.
     section: Option<Section>,
-    /// The faulty plugin, its neighbour, and the section around them if there is one.
+    /// The plugins that have recorders around them, and the section around those, if there is one.
     judged: Vec<Judged>,
+    /// Those that have none between them.
+    row: Option<Row>,
+    section_judged: Option<Judged>,
+    /// What goes into the first plugin, and what comes out of the last.
+    ends: [Shared; 2],
     outer: Truths,
     blows: u64,
     given_up: u64,
@@ -89,22 +100,24 @@ impl Run {
         let world = Rc::new(RefCell::new(World::new(plot.clone(), Rng::new(rng.next()), traces)));
         let guard = time::enter(&world);
         world.borrow().trace(|| format!("{plot:?}"));
-        let (inner, mut judged) = plugins(&world, &plot);
-        let (chain, section) = match plot.shape {
-            Shape::Section => {
+        let Plugins { processors: inner, judged, row, ends } = plugins(&world, &plot);
+        let mut section_judged = None;
+        let (chain, section) = match plot.shape.is_section() {
+            true => {
                 let burst = plot.burst;
                 let (remote, section) = section::halves(plot.format, burst, inner).unwrap();
                 let tape = Shared::default();
                 let plan = remote.plan();
-                judged.push(Judged { tape: Arc::clone(&tape), judge: Judge::new(outer_deal(&plot, plan)) });
-                let after = After { tape: Arc::clone(&tape), stats: remote.stats() };
+                section_judged =
+                    Some(Judged { tape: Arc::clone(&tape), judge: Judge::new(outer_deal(&plot, plan)) });
+                let after = After { plugins: vec![(Arc::clone(&tape), remote.stats())] };
                 let before = Before { tape, pitch: 0.0437 };
                 (
                     Chain::new(plot.format, vec![Box::new(before), Box::new(remote), Box::new(after)]),
                     Some(section),
                 )
             }
-            _ => (Chain::new(plot.format, inner), None),
+            false => (Chain::new(plot.format, inner), None),
         };
         Self {
             world,
@@ -114,6 +127,9 @@ impl Run {
             chain: chain.unwrap(),
             section,
             judged,
+            row,
+            section_judged,
+            ends,
             outer: Truths::new(),
             blows: 0,
             given_up: 0,
@@ -130,8 +146,8 @@ impl Run {
         self.heal()?;
         self.come_back()?;
         let sums = self.sums();
-        let Self { world, chain, section, judged, .. } = self;
-        drop((chain, section, judged));
+        let Self { world, chain, section, judged, row, .. } = self;
+        drop((chain, section, judged, row));
         let left = world.borrow_mut().end();
         if left.is_empty() { Ok(sums) } else { Err(left.join("\n")) }
     }
@@ -189,39 +205,50 @@ impl Run {
 
     fn run_section(&mut self, published_ns: u64) {
         let Some(section) = &mut self.section else { return };
-        let [first, last, outer] = [0, 1, 2].map(|at| Arc::clone(&self.judged[at].tape));
+        let Some(outer) = self.section_judged.as_ref().map(|judged| Arc::clone(&judged.tape)) else { return };
+        let [first, last] = &self.ends;
         while section.is_due() {
             let began_ns = now_ns();
             section.process(published_ns);
             self.world.borrow_mut().look_after_takeovers(began_ns);
             let original = first.lock().unwrap().original.clone();
             let block = outer.lock().unwrap().find(&original).expect("a block that was asked for");
-            let samples = last.lock().unwrap().heard.last().expect("a block").samples.clone();
-            let truth = Truth { incarnation: 1, at_ns: now_ns(), good: true, spoilt: false, samples };
+            let samples = last.lock().unwrap().heard.last().and_then(|heard| heard.samples.clone());
+            let samples = samples.expect("a block");
+            // It may have taken no time at all, but the audio thread was here before.
+            let truth = Truth { incarnation: 1, at_ns: now_ns() + 1, good: true, spoilt: false, samples };
             self.outer.insert(block, truth);
         }
     }
 
     fn judge(&mut self) -> Result<(), String> {
-        let world = self.world.borrow();
+        let mut world = self.world.borrow_mut();
         let mut wrong = world.wrong.clone();
         for (number, judged) in self.judged.iter_mut().enumerate() {
-            let truths = world.sides.get(number).map_or(&self.outer, |side| &side.truths);
-            let verdict = judged.judge.judge(&judged.tape.lock().unwrap(), truths);
+            let verdict = judged.judge.judge(&judged.tape.lock().unwrap(), &world.sides[number].truths);
             wrong.extend(verdict.err().map(|why| format!("plugin {number}, {why}")));
         }
+        if let Some(Judged { tape, judge }) = &mut self.section_judged {
+            let verdict = judge.judge(&tape.lock().unwrap(), &self.outer);
+            wrong.extend(verdict.err().map(|why| format!("section, {why}")));
+        }
+        wrong.extend(self.row.as_mut().and_then(|row| row.judge(&mut world).err()));
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
 
     /// Without faults it is well again within a bound; one that was given up, when its user says so.
     fn heal(&mut self) -> Result<(), String> {
         let (mut since_ns, mut restarts) = (now_ns(), 0);
-        while self.judged.iter().any(|judged| judged.judge.good_in_a_row < WELL) {
+        while self.good_in_a_row() < WELL {
             // Starts that were bad before may go wrong yet, and have it given up again.
-            if self.world.borrow().is_given_up(0) && now_ns() >= since_ns && restarts < 3 {
+            let given_up = || (0..self.plot.faulty.len()).find(|at| self.world.borrow().is_given_up(*at));
+            if now_ns() >= since_ns
+                && restarts < 3 * self.plot.faulty().len()
+                && let Some(plugin) = given_up()
+            {
                 (restarts, self.given_up) = (restarts + 1, self.given_up + 1);
                 since_ns = now_ns() + 1000 * MS;
-                self.world.borrow_mut().strike(Blow::UserRestart);
+                self.world.borrow_mut().restart(plugin);
             }
             self.callback(true)?;
             if now_ns() > since_ns + WELL_WITHIN_NS {
@@ -231,17 +258,22 @@ impl Run {
         Ok(())
     }
 
+    fn good_in_a_row(&self) -> u32 {
+        let judges = self.judged.iter().chain(&self.section_judged).map(|judged| judged.judge.good_in_a_row);
+        judges.chain(self.row.iter().map(Row::good_in_a_row)).min().unwrap_or(0)
+    }
+
     /// One that was moved to pipelined once is same-block again when it has been fast for long enough.
     fn come_back(&mut self) -> Result<(), String> {
         let block_ns = self.plot.format.block_ns();
         // A fault that lasts for many blocks may be under way: pipelined, its blocks are good and it is slow all the same.
-        while self.world.borrow().is_at_fault(0) {
+        while self.plot.faulty().iter().any(|plugin| self.world.borrow().is_at_fault(*plugin)) {
             self.callback(true)?;
         }
         let until_ns = now_ns() + (3010 * block_ns).max(4_000 * MS + 10 * block_ns);
-        let progress = self.world.borrow().sides[0].stats.clone();
-        let moves = || progress.progress().moves.load(Ordering::Relaxed);
-        while moves() == 1 {
+        let stats: Vec<_> = self.world.borrow().sides.iter().map(|side| side.stats.clone()).collect();
+        let moved = |stats: &Arc<PluginStats>| stats.progress().moves.load(Ordering::Relaxed) == 1;
+        while stats.iter().any(moved) {
             if now_ns() > until_ns {
                 return Err("fast for long, but still pipelined".into());
             }
@@ -253,45 +285,85 @@ impl Run {
 
     fn sums(&self) -> Sums {
         let world = self.world.borrow();
-        let counts = world.sides[0].stats.counts();
-        let heard = self.judged[0].tape.lock().unwrap().heard.last().cloned();
+        let counts = world.sides.iter().map(|side| side.stats.counts());
+        let moves = |side: &Side| u64::from(side.stats.progress().moves.load(Ordering::Relaxed));
+        let judged = self.judged.iter().chain(&self.section_judged).map(|judged| judged.judge.judged);
+        let blocks: usize = judged.chain(self.row.iter().map(Row::judged)).sum();
         Sums {
-            blocks: self.judged.iter().map(|judged| judged.judge.judged as u64).sum(),
-            lost: counts.lost(),
+            blocks: blocks as u64,
+            lost: counts.clone().map(|counts| counts.lost()).sum(),
+            direct: counts.map(|counts| counts.direct).sum(),
+            taken_back: self.row.as_ref().map_or(0, |row| row.taken_back),
             faults: world.faults_dealt,
             blows: self.blows,
             deaths: world.deaths,
             takeovers: world.takeovers,
-            moves: heard.map_or(0, |heard| heard.moves.into()),
+            moves: world.sides.iter().map(moves).sum(),
             given_up: self.given_up,
             virtual_s: now_ns() / (1000 * MS),
         }
     }
 }
 
-/// The faulty plugin and its neighbour, each between its recorders.
-fn plugins(world: &Rc<RefCell<World>>, plot: &Plot) -> (Vec<Box<dyn Processor>>, Vec<Judged>) {
+/// The plugins as they stand in the chain.
+struct Plugins {
+    processors: Vec<Box<dyn Processor>>,
+    judged: Vec<Judged>,
+    row: Option<Row>,
+    ends: [Shared; 2],
+}
+
+fn plugins(world: &Rc<RefCell<World>>, plot: &Plot) -> Plugins {
+    if plot.shape.is_row() { in_a_row(world, plot) } else { apart(world, plot) }
+}
+
+/// Each between its recorders.
+fn apart(world: &Rc<RefCell<World>>, plot: &Plot) -> Plugins {
     let mut processors: Vec<Box<dyn Processor>> = Vec::new();
     let mut judged = Vec::new();
-    for faulty in [true, false] {
+    for (number, pitch) in [0.0311, 0.0259].into_iter().enumerate() {
         let tape = Shared::default();
-        let (remote, deal) = plugin(world, plot, faulty, &tape);
-        let pitch = if faulty { 0.0311 } else { 0.0259 };
+        let (remote, deal) = plugin(world, plot, number, &tape);
         let stats = remote.stats();
         processors.push(Box::new(Before { tape: Arc::clone(&tape), pitch }));
         processors.push(Box::new(remote));
-        processors.push(Box::new(After { tape: Arc::clone(&tape), stats }));
+        processors.push(Box::new(After { plugins: vec![(Arc::clone(&tape), stats)] }));
         judged.push(Judged { tape, judge: Judge::new(deal) });
     }
-    (processors, judged)
+    let ends = [0, 1].map(|at: usize| Arc::clone(&judged[at].tape));
+    Plugins { processors, judged, row: None, ends }
+}
+
+/// Side by side, with recorders at both ends.
+fn in_a_row(world: &Rc<RefCell<World>>, plot: &Plot) -> Plugins {
+    let first = Shared::default();
+    let before = Before { tape: Arc::clone(&first), pitch: 0.0311 };
+    let mut processors: Vec<Box<dyn Processor>> = vec![Box::new(before)];
+    let (mut after, mut stages) = (Vec::new(), Vec::new());
+    let recovery = Arc::default();
+    for number in 0..plot.faulty.len() {
+        let counted = Shared::default();
+        let (mut remote, deal) = plugin(world, plot, number, &first);
+        let (orders, id) = (world.borrow().orders.clone(), number as u64 + 1);
+        remote.stand_beside(Neighbour { orders, recovery: Arc::clone(&recovery), id });
+        after.push((Arc::clone(&counted), remote.stats()));
+        stages.push((counted, deal));
+        processors.push(Box::new(remote));
+    }
+    let deadline = (!plot.shape.is_section()).then_some(DEADLINE_DEFAULT);
+    let last = Arc::clone(&stages[stages.len() - 1].0);
+    processors.push(Box::new(After { plugins: after }));
+    let row = Some(Row::new(Arc::clone(&first), stages, deadline));
+    Plugins { processors, judged: Vec::new(), row, ends: [first, last] }
 }
 
 /// One plugin, loaded and put under watch as `Plugin::load_as` does.
-fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) -> (Remote, Deal) {
+fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, number: usize, tape: &Shared) -> (Remote, Deal) {
     let format = plot.format;
-    let number = usize::from(!faulty);
+    let faulty = plot.faulty[number];
     let burst = plot.burst;
-    let pipelined = plot.shape == Shape::Section || (plot.shape == Shape::Pipelined && faulty);
+    let is_in_section = plot.shape.is_section();
+    let pipelined = is_in_section || (plot.shape == Shape::Pipelined && faulty);
     let mode = if pipelined { Mode::Pipelined } else { Mode::SameBlock };
     let own = if faulty { plot.own_latency } else { 0 };
     let spec = spec_of(plot, faulty, world.borrow().file.path());
@@ -303,7 +375,7 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
     let slots = (burst + 4).next_power_of_two().max(8);
     let layout = Layout::new(format, slots).unwrap();
     let mut world = world.borrow_mut();
-    let (worker, end) = world.first_worker(number, layout, tape, own as usize);
+    let (worker, end) = world.first_worker(number, layout, own as usize);
     let (relief, depot) = line::queues();
     let (figures, times, misses) = telemetry::plugin_figures();
     let stats = Arc::clone(&figures.stats);
@@ -322,7 +394,6 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, faulty: bool, tape: &Shared) 
     let line = Line::new(end, worker.gone(), 1);
     let care = Arc::new(Care::new(worker, Vec::new(), uncached, times));
     let remote = Remote::new(number.to_string(), line, Some(relief), terms, figures);
-    let is_in_section = plot.shape == Shape::Section;
     let deal = Deal {
         format,
         plan: if is_in_section { Plan { latency_frames: own as usize, ..plan } } else { plan },
@@ -359,7 +430,7 @@ fn spec_of(plot: &Plot, faulty: bool, file: &Path) -> PluginSpec {
     PluginSpec {
         lost: plot.lost,
         fail_closed: Some(plot.closed),
-        adapt: plot.shape == (Shape::SameBlock { adapt: true }),
+        adapt: plot.shape.adapts(),
         restart: plot.restart,
         standby: plot.standby,
         ..spec
@@ -370,7 +441,7 @@ fn outer_deal(plot: &Plot, plan: Plan) -> Deal {
     Deal {
         format: plot.format,
         plan,
-        own_latency: plot.own_latency as usize,
+        own_latency: plot.own_latency as usize * plot.faulty().len(),
         burst: plot.burst as usize,
         pipelined: true,
         ceiling: f32::INFINITY,

@@ -34,7 +34,7 @@ impl Rng {
     }
 }
 
-/// Where the two plugins stand.
+/// Where the plugins stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// Each waits within the block.
@@ -43,6 +43,10 @@ pub(super) enum Shape {
     Pipelined,
     /// Both are pipelined, in a section.
     Section,
+    /// Each waits within the block, with nothing between them: they hand blocks on to each other.
+    Row { adapt: bool },
+    /// The same in a section.
+    RowInSection,
 }
 
 /// What can befall a worker at a block.
@@ -60,6 +64,10 @@ pub(super) enum Fault {
     Fail,
     NotFinite,
     TooLoud,
+    /// Answers at the deadline, or just after it.
+    OnTheEdge,
+    /// Answers the next block before it has been given anything.
+    Hasty,
 }
 
 /// What can befall everything else between two callbacks.
@@ -82,7 +90,7 @@ pub(super) enum Blow {
     SectionLate,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 14] = [
     Fault::DieBefore,
     Fault::DieWithin,
     Fault::DieAfter,
@@ -95,6 +103,8 @@ const FAULTS: [Fault; 12] = [
     Fault::Fail,
     Fault::NotFinite,
     Fault::TooLoud,
+    Fault::OnTheEdge,
+    Fault::Hasty,
 ];
 
 const BLOWS: [Blow; 9] = [
@@ -114,6 +124,8 @@ const BLOWS: [Blow; 9] = [
 pub(super) struct Plot {
     pub(super) format: Format,
     pub(super) shape: Shape,
+    /// For each plugin: whether it has faults. The first has, unless it is one of a row.
+    pub(super) faulty: Vec<bool>,
     pub(super) burst: u32,
     pub(super) lost: Lost,
     pub(super) closed: bool,
@@ -132,7 +144,36 @@ pub(super) struct Plot {
     pub(super) bad_start_in: u64,
 }
 
+impl Shape {
+    pub(super) fn is_row(self) -> bool {
+        matches!(self, Self::Row { .. } | Self::RowInSection)
+    }
+
+    pub(super) fn is_section(self) -> bool {
+        matches!(self, Self::Section | Self::RowInSection)
+    }
+
+    pub(super) fn adapts(self) -> bool {
+        matches!(self, Self::SameBlock { adapt: true } | Self::Row { adapt: true })
+    }
+}
+
+fn faulty(rng: &mut Rng, shape: Shape) -> Vec<bool> {
+    if !shape.is_row() {
+        return vec![true, false];
+    }
+    let mut faulty: Vec<bool> = (0..rng.within(2, 6)).map(|_| rng.once_in(3)).collect();
+    let one = usize::try_from(rng.within(0, faulty.len() as u64)).unwrap();
+    faulty[one] = true;
+    faulty
+}
+
 impl Plot {
+    /// Numbers of the plugins that have faults.
+    pub(super) fn faulty(&self) -> Vec<usize> {
+        (0..self.faulty.len()).filter(|plugin| self.faulty[*plugin]).collect()
+    }
+
     pub(super) fn of(rng: &mut Rng) -> Self {
         let (frames, rate) =
             rng.one_of(&[(32, 48_000), (64, 8_000), (64, 8_000), (128, 48_000), (128, 16_000)]);
@@ -142,13 +183,20 @@ impl Plot {
             Shape::SameBlock { adapt: false },
             Shape::Pipelined,
             Shape::Section,
+            Shape::Row { adapt: false },
+            Shape::Row { adapt: false },
+            Shape::Row { adapt: true },
+            Shape::RowInSection,
+            Shape::RowInSection,
         ]);
+        let faulty = faulty(rng, shape);
         let burst = u32::try_from(rng.one_of(&[1, 1, 2, 3, 4])).unwrap();
         let keep = |rng: &mut Rng| rng.next() | rng.next();
         let (faults, blows) = (keep(rng), keep(rng));
         Self {
             format: Format::new(2, frames, rate).unwrap(),
             shape,
+            faulty,
             burst,
             lost: rng.one_of(&[Lost::Bypass, Lost::Bypass, Lost::Mute, Lost::Hold]),
             closed: rng.once_in(4),

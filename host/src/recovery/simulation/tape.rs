@@ -14,6 +14,8 @@ const BACK: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Tape {
     pub(super) asked: Vec<Vec<f32>>,
+    /// When each of these began.
+    pub(super) began_ns: Vec<u64>,
     pub(super) heard: Vec<Heard>,
     /// What came in before the plugin's own signal was put in its place.
     pub(super) original: Vec<f32>,
@@ -22,7 +24,8 @@ pub(super) struct Tape {
 /// A block as it came out.
 #[derive(Debug, Clone)]
 pub(super) struct Heard {
-    pub(super) samples: Vec<f32>,
+    /// None if it went by unheard.
+    pub(super) samples: Option<Vec<f32>>,
     pub(super) counts: Counts,
     pub(super) incarnation: u32,
     pub(super) added_frames: u32,
@@ -33,6 +36,13 @@ pub(super) struct Heard {
 pub(super) type Shared = Arc<Mutex<Tape>>;
 
 impl Tape {
+    /// Nobody knows what the last block was.
+    pub(super) fn unhear(&mut self) {
+        if let Some(heard) = self.heard.last_mut() {
+            heard.samples = None;
+        }
+    }
+
     /// The number of the block that holds these samples.
     pub(super) fn find(&self, samples: &[f32]) -> Option<usize> {
         let oldest = self.asked.len().saturating_sub(BACK);
@@ -64,13 +74,13 @@ impl Processor for Before {
             }
         }
         tape.asked.push(block.samples().to_vec());
+        tape.began_ns.push(now_ns());
     }
 }
 
-/// Records what came out of a plugin.
+/// Records what came out of a plugin, or of the last one of a row; of the others, what was counted meanwhile.
 pub(super) struct After {
-    pub(super) tape: Shared,
-    pub(super) stats: Arc<PluginStats>,
+    pub(super) plugins: Vec<(Shared, Arc<PluginStats>)>,
 }
 
 impl Processor for After {
@@ -79,14 +89,24 @@ impl Processor for After {
     }
 
     fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
-        let progress = self.stats.progress();
-        self.tape.lock().unwrap().heard.push(Heard {
-            samples: block.samples().to_vec(),
-            counts: self.stats.counts(),
+        let last = self.plugins.len() - 1;
+        for (at, (tape, stats)) in self.plugins.iter().enumerate() {
+            let samples = (at == last).then(|| block.samples().to_vec());
+            tape.lock().unwrap().heard.push(Heard::now(stats, samples));
+        }
+    }
+}
+
+impl Heard {
+    fn now(stats: &PluginStats, samples: Option<Vec<f32>>) -> Self {
+        let progress = stats.progress();
+        Self {
+            samples,
+            counts: stats.counts(),
             incarnation: progress.incarnation.load(Ordering::Relaxed),
             added_frames: progress.added_frames.load(Ordering::Relaxed),
             moves: progress.moves.load(Ordering::Relaxed),
             at_ns: now_ns(),
-        });
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn is_on() -> bool {
 /// deadline until which there is still to be waited: the one given if nothing is simulated, a past one if so.
 pub(crate) fn wait(deadline_ns: u64, over: impl Fn() -> bool) -> u64 {
     let Some(world) = WORLD.with_borrow(Clone::clone) else { return deadline_ns };
-    world.borrow_mut().run(deadline_ns, over);
+    world.borrow_mut().wait(deadline_ns, over);
     0
 }
 
@@ -33,6 +33,29 @@ pub(crate) fn wait(deadline_ns: u64, over: impl Fn() -> bool) -> u64 {
 pub(crate) fn meddle() {
     if let Some(world) = WORLD.with_borrow(Clone::clone) {
         world.borrow_mut().meddle();
+    }
+}
+
+/// The audio thread has ordered a block of the plugin of this name, if it is one of the world's.
+pub(crate) fn ordered(name: &str, incarnation: u32, seq: u32) {
+    with_plugin(name, |world, plugin| world.ordered(plugin, incarnation, seq));
+}
+
+/// The audio thread has made up its mind about the present block of this plugin.
+pub(crate) fn settled(name: &str) {
+    with_plugin(name, World::settled);
+}
+
+fn with_plugin(name: &str, tell: impl FnOnce(&mut World, usize)) {
+    if let (Some(world), Ok(plugin)) = (WORLD.with_borrow(Clone::clone), name.parse()) {
+        tell(&mut world.borrow_mut(), plugin);
+    }
+}
+
+/// The moment between the audio thread's decision that an answer is late and what it does about that.
+pub(crate) fn preempted() {
+    if let Some(world) = WORLD.with_borrow(Clone::clone) {
+        world.borrow_mut().preempt();
     }
 }
 

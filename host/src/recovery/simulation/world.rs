@@ -7,11 +7,13 @@ use super::super::{Notes, Order, Patient, Watch, What};
 use super::actor::Actor;
 use super::errands::{self, Errand};
 use super::judge::Truths;
+use super::row::Call;
 use super::seed::{Blow, Fault, Plot, Rng};
 use super::tape::Shared;
 use super::time;
 use crate::error::{Error, Kind};
 use crate::plugin::care::Care;
+use crate::plugin::edge::Edge;
 use crate::plugin::line::Line;
 use crate::plugin::worker::{Held, Origin, Worker};
 use crate::supervisor::simulated::{Stage, hello};
@@ -20,7 +22,7 @@ use crate::telemetry::PluginStats;
 use shared::layout::Layout;
 use shared::message::{Loaded, PluginKind};
 use shared::ring::{HostEnd, WorkerEnd};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -35,7 +37,7 @@ const REAPED_NS: u64 = 200_000;
 
 /// What stands in the calendar, for the actor of this number.
 #[derive(Debug)]
-enum Happening {
+pub(super) enum Happening {
     Answer(usize, Option<Fault>),
     Die(usize),
     Hooks(usize),
@@ -72,13 +74,24 @@ enum Happening {
         notes: Notes,
         mark: Mark,
     },
+    /// A worker can take blocks from another, unless it is at one; and some time later others know.
+    Attached {
+        up: (u64, u32),
+        down: (u64, u32),
+        edge: Arc<Edge>,
+    },
+    Joined {
+        up: u32,
+        down: u32,
+        edge: Arc<Edge>,
+    },
     /// The recovery thread runs, unless it was put off.
     Recovery,
 }
 
 /// How a start ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Good,
     Fails,
     Dies,
@@ -91,7 +104,13 @@ pub(super) struct Side {
     pub(super) faulty: bool,
     pub(super) own_latency: usize,
     pub(super) tape: Shared,
+    /// Whether what comes in is what lies on the tape, not what the plugin before it makes of that.
+    pub(super) is_first: bool,
     pub(super) truths: Truths,
+    /// What its workers were called with.
+    pub(super) calls: BTreeMap<usize, Call>,
+    /// When the audio thread made up its mind about each block.
+    pub(super) settled: BTreeMap<usize, u64>,
     pub(super) care: Arc<Care>,
     pub(super) stats: Arc<PluginStats>,
     /// When its workers died while they played, since its user or a new file forgave.
@@ -116,7 +135,13 @@ pub(super) struct World {
     recovery_at: u64,
     /// Nobody runs the recovery thread before.
     recovery_not_before: u64,
-    actors: Vec<Actor>,
+    pub(super) actors: Vec<Actor>,
+    /// Blocks that each incarnation was asked for, by plugin, incarnation and sequence.
+    pub(super) orders_of: BTreeMap<(usize, u32, u32), usize>,
+    /// Incarnations that broke the protocol, with whose they are.
+    pub(super) liars: BTreeSet<(usize, u32)>,
+    /// Actors that answer at the deadline.
+    on_the_edge: Vec<usize>,
     meddling: Option<usize>,
     /// The faulty plugin's file, of which nobody reads more than its length.
     pub(super) file: NamedTempFile,
@@ -147,6 +172,9 @@ impl World {
             recovery_at: 0,
             recovery_not_before: 0,
             actors: Vec::new(),
+            orders_of: BTreeMap::new(),
+            liars: BTreeSet::new(),
+            on_the_edge: Vec::new(),
             meddling: None,
             file: NamedTempFile::new().unwrap(),
             faults: true,
@@ -161,18 +189,13 @@ impl World {
     // --- plugins ---
 
     /// A worker that has been loaded and configured, and its ring.
-    pub(super) fn first_worker(
-        &mut self,
-        plugin: usize,
-        layout: Layout,
-        tape: &Shared,
-        own: usize,
-    ) -> (Worker, HostEnd) {
+    pub(super) fn first_worker(&mut self, plugin: usize, layout: Layout, own: usize) -> (Worker, HostEnd) {
         let puppet = self.stage.puppet();
-        let worker = self.worker(Held(Arc::clone(&puppet.link)), plugin == 0 && self.plot.keeps_state);
+        let worker =
+            self.worker(Held(Arc::clone(&puppet.link)), self.plot.faulty[plugin] && self.plot.keeps_state);
         let mut actor = Actor::new(Some(plugin), 1, puppet);
         let (end, theirs, memory) = ring(layout);
-        actor.take_ring(theirs, memory, Arc::clone(tape), own);
+        actor.take_ring(theirs, memory, own);
         self.actors.push(actor);
         (worker, end)
     }
@@ -201,7 +224,10 @@ impl World {
             faulty,
             own_latency,
             tape,
+            is_first: !self.plot.shape.is_row() || id == 1,
             truths: Truths::new(),
+            calls: BTreeMap::new(),
+            settled: BTreeMap::new(),
             care: Arc::clone(&patient.care),
             stats: Arc::clone(&patient.stats),
             deaths: VecDeque::new(),
@@ -224,6 +250,38 @@ impl World {
     }
 
     // --- time ---
+
+    /// The audio thread waits until this time, or until it is `over`. Somebody may answer in the last moment.
+    pub(super) fn wait(&mut self, until_ns: u64, over: impl Fn() -> bool) {
+        self.run(until_ns, &over);
+        if !self.on_the_edge.is_empty() && !over() && self.rng.once_in(2) {
+            self.answer_on_the_edge(None);
+            self.notice();
+        }
+    }
+
+    /// The audio thread has seen that somebody is late, and is interrupted.
+    pub(super) fn preempt(&mut self) {
+        if self.on_the_edge.is_empty() {
+            return;
+        }
+        self.answer_on_the_edge(Some(Fault::OnTheEdge));
+        if self.rng.once_in(2) {
+            self.notice();
+        }
+    }
+
+    fn answer_on_the_edge(&mut self, fault: Option<Fault>) {
+        for number in std::mem::take(&mut self.on_the_edge) {
+            if !self.actors[number].stuck {
+                // It may have nothing to hand on, and the next one just seen that.
+                let fault = if self.rng.once_in(3) { Some(Fault::Fail) } else { fault };
+                self.trace(|| format!("worker answers on the edge, {fault:?}"));
+                self.answer(number, fault);
+            }
+        }
+        self.after();
+    }
 
     /// Goes on until this time, or until it is `over`.
     pub(super) fn run(&mut self, until_ns: u64, over: impl Fn() -> bool) {
@@ -252,7 +310,7 @@ impl World {
         self.calendar.insert((at_ns, self.entries), happening);
     }
 
-    fn after_ns(&mut self, ns: u64, happening: Happening) {
+    pub(super) fn after_ns(&mut self, ns: u64, happening: Happening) {
         self.at(time::now_ns() + ns, happening);
     }
 
@@ -272,6 +330,8 @@ impl World {
         for number in 0..self.actors.len() {
             if self.actors[number].is_asked() {
                 self.begin(number);
+            } else {
+                self.answer_in_haste(number);
             }
         }
     }
@@ -285,7 +345,9 @@ impl World {
             let incarnation = self.actors[number].incarnation;
             self.wrong.push(format!("incarnation {incarnation} was asked while {playing} plays"));
         }
-        let fault = self.draw(plugin);
+        let samples = self.actors[number].take();
+        self.actors[number].block = None;
+        let fault = if samples.is_some() { self.draw(plugin) } else { None };
         let (rng, now_ns) = (&mut self.rng, time::now_ns());
         let takes_ns = self.actors[number].begin(fault, block_ns, rng);
         self.actors[number].busy_ns = Some(now_ns);
@@ -293,18 +355,23 @@ impl World {
             let incarnation = self.actors[number].incarnation;
             self.trace(|| format!("worker {incarnation} of plugin {plugin}: {fault:?}, {takes_ns:?} ns"));
         }
+        match (fault, samples) {
+            (Some(Fault::DieBefore), _) => return self.die(number),
+            (_, Some(samples)) => self.called(number, samples),
+            _ => {}
+        }
         match fault {
-            Some(Fault::DieBefore) => return self.die(number),
             Some(Fault::DieWithin) => {
                 let after_ns = self.rng.within(0, 2 * block_ns);
                 return self.after_ns(after_ns, Happening::Die(number));
             }
             Some(Fault::Lie) => {
                 self.actors[number].lie(&mut self.rng);
-                let incarnation = self.actors[number].incarnation;
-                let its =
-                    self.sides[plugin].truths.values_mut().filter(|truth| truth.incarnation == incarnation);
-                its.for_each(|truth| truth.spoilt = true);
+                self.has_lied(number);
+            }
+            Some(Fault::OnTheEdge) => {
+                self.on_the_edge.push(number);
+                return self.after_ns(2 * block_ns, Happening::Answer(number, fault));
             }
             _ => {}
         }
@@ -324,13 +391,14 @@ impl World {
 
     fn answer(&mut self, number: usize, fault: Option<Fault>) {
         let actor = &mut self.actors[number];
-        if !actor.lives {
+        if !actor.lives || actor.busy_ns.is_none() {
             return;
         }
         let side = &mut self.sides[actor.plugin.unwrap_or(0)];
         if fault == Some(Fault::Tear) {
             actor.lied = true;
             self.meddling = Some(number);
+            self.liars.insert((actor.plugin.unwrap_or(0), actor.incarnation));
         }
         actor.answer(fault, side.own_latency, time::now_ns(), &mut side.truths);
         if fault == Some(Fault::DieAfter) {
@@ -401,6 +469,12 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
+            Happening::Answer(number, Some(Fault::OnTheEdge)) => {
+                if let Some(at) = self.on_the_edge.iter().position(|other| *other == number) {
+                    self.on_the_edge.remove(at);
+                    self.answer(number, Some(Fault::Late));
+                }
+            }
             Happening::Answer(number, fault) => self.answer(number, fault),
             Happening::Die(number) => self.die(number),
             Happening::Hooks(number) => self.actors[number].puppet.run_hooks(),
@@ -424,6 +498,8 @@ impl World {
                 notes.send(What::Given { number, result });
             }
             Happening::Seen { notes, mark } => notes.send(What::Seen(mark)),
+            Happening::Attached { up, down, edge } => self.attached(up, down, edge),
+            Happening::Joined { up, down, edge } => edge.join(up, down),
             Happening::Recovery => self.recover(),
         }
     }
@@ -509,6 +585,10 @@ impl World {
                 let after_ns = self.rng.within(MS / 10, 5 * MS);
                 self.after_ns(after_ns, Happening::Seen { notes, mark });
             }
+            Errand::Join { up, down, edge } => {
+                let after_ns = self.rng.within(MS / 10, 5 * MS) * self.rng.one_of(&[1, 1, 20]);
+                self.after_ns(after_ns, Happening::Attached { up, down, edge });
+            }
         }
     }
 
@@ -553,8 +633,8 @@ impl World {
         }
         let side = &self.sides[self.actors[number].plugin.unwrap()];
         let (end, theirs, memory) = ring(Layout::new(job.format, job.slots).unwrap());
-        let (tape, own) = (Arc::clone(&side.tape), side.own_latency);
-        self.actors[number].take_ring(theirs, memory, tape, own);
+        let own = side.own_latency;
+        self.actors[number].take_ring(theirs, memory, own);
         let counts = end.worker_counts();
         let line = Line::new(end, worker.gone(), incarnation);
         let version = job.parameters.version;
@@ -567,12 +647,14 @@ impl World {
     pub(super) fn strike(&mut self, blow: Blow) {
         self.trace(|| format!("{blow:?}"));
         let now_ns = time::now_ns();
+        let victim = self.victim();
         match blow {
             Blow::StandbyDies => {
-                let playing = self.sides[0].incarnation_now();
+                let playing = self.sides[victim].incarnation_now();
                 let stands_by = |actor: &Actor| {
                     actor.lives
-                        && (actor.plugin.is_none() || actor.plugin == Some(0) && actor.incarnation > playing)
+                        && (actor.plugin.is_none()
+                            || actor.plugin == Some(victim) && actor.incarnation > playing)
                 };
                 if let Some(number) = self.actors.iter().position(stands_by) {
                     self.die(number);
@@ -583,19 +665,31 @@ impl World {
                 self.delay_recovery(until_ns);
             }
             Blow::UserRestart => {
-                let _ = self.orders.send(Order::Restart(self.sides[0].id));
-                self.after();
+                self.restart(victim);
             }
-            Blow::ParameterSet => self.sides[0].care.known().parameters.set("gain", &now_ns.to_string()),
+            Blow::ParameterSet => self.sides[victim].care.known().parameters.set("gain", &now_ns.to_string()),
             Blow::FileChanged => {
-                if self.is_given_up(0) {
-                    self.sides[0].forgive();
+                for plugin in self.plot.faulty() {
+                    if self.is_given_up(plugin) {
+                        self.sides[plugin].forgive();
+                    }
+                    self.sides[plugin].file_changed = true;
                 }
-                self.sides[0].file_changed = true;
                 self.file.write_all(b"#").unwrap();
             }
             Blow::HostFrozen | Blow::Suspended | Blow::Paused | Blow::SectionLate => {}
         }
+    }
+
+    /// Its user has it restarted.
+    pub(super) fn restart(&mut self, plugin: usize) {
+        let _ = self.orders.send(Order::Restart(self.sides[plugin].id));
+        self.after();
+    }
+
+    fn victim(&mut self) -> usize {
+        let faulty = self.plot.faulty();
+        if faulty.len() == 1 { faulty[0] } else { self.rng.one_of(&faulty) }
     }
 
     /// Everything stands still for so long; nobody is to blame for more than a tick of it.
