@@ -259,9 +259,7 @@ impl Relay {
                 Standing::Pending => Some(Loss::Late),
                 Standing::Lost(loss) => Some(loss),
                 Standing::Passed => {
-                    let Stage { remote, asked, .. } = &mut self.stages[at];
-                    remote.copy_request(*asked, block);
-                    remote.concealer.hear_again();
+                    self.ask_again(at, block);
                     return at;
                 }
             };
@@ -279,6 +277,17 @@ impl Relay {
             is_flooded = false;
         }
         at
+    }
+
+    /// Puts the input of a stage into the block that has been passed over: the one before had nothing when it looked, or
+    /// took its answer away while it did.
+    fn ask_again(&mut self, at: usize, block: &mut Block<'_>) {
+        if !self.stages[at].has_heard {
+            return self.copy_input(at, block);
+        }
+        let Stage { remote, asked, .. } = &mut self.stages[at];
+        remote.copy_request(*asked, block);
+        remote.concealer.hear_again();
     }
 
     /// Until when a stage held the audio thread, which waits for many at once: one that is good, until it had answered by
@@ -364,7 +373,7 @@ impl Relay {
         }
         match head.status {
             Status::Good => Standing::Good(head),
-            Status::Starved if is_supplied => Standing::Passed,
+            Status::Starved if at > span.first => Standing::Passed,
             Status::Failed | Status::Starved => Standing::Lost(Loss::Failed),
         }
     }
