@@ -2,7 +2,7 @@
 # Both first install what is missing and say what they install (.ci/setup). Two tests are built in a way of their own:
 # the sweep as users get it, and the steps of the hand-off for loom, which tries every interleaving of them.
 
-.PHONY: run test lint bench setup setup-bench setup-tests build clean
+.PHONY: run test lint bench check-bench setup setup-bench setup-tests build clean
 
 run: setup build
 	@target/release/nda run examples/demo.toml
@@ -26,6 +26,10 @@ lint: setup-tests
 	.venv/bin/ruff check --line-length 110 examples benches host
 	.venv/bin/ruff format --check plugins_py
 	.venv/bin/ruff format --line-length 110 --check examples benches host
+
+# Ratios against those of a run that is kept, with a tolerance for busy machines.
+check-bench: setup build
+	target/release/nda bench --quick --check benches/baseline.json
 
 bench: setup-bench build
 	cargo bench --locked -p benches

@@ -150,11 +150,12 @@ class BasePlugin(ABC):
     in its place, such as an encryptor, sets ``fail_closed = True`` and silence is passed on instead: from
     the first sample, whatever the host's configuration says.
 
-    ``silent_warm_up`` is optional too. The first calls of a method are slow: ten times as long as later ones in
-    plain Python, seconds where a compiler has to run first. ``silent_warm_up = True`` says that between ``start``
-    and the first block of audio the method may be called with silence, some dozens of times, and that nobody will
-    hear or see anything of it later. A gain or a filter may say so; not what counts blocks, keeps a phase, writes
-    a file or uses up a nonce. Nothing that changes state is called without it.
+    ``silent_warm_up`` is optional too. The first calls of a method are slow: ten times as long as later
+    ones in plain Python, seconds where a compiler has to run first. ``silent_warm_up = True`` says that
+    between ``start`` and the first block of audio the method may be called with silence, some dozens of
+    times, and that nobody will hear or see anything of it later. A gain or a filter may say so; not what
+    counts blocks, keeps a phase, writes a file or uses up a nonce. Nothing that changes state is called
+    without it.
 
     A plugin whose process ends is started again with the parameters it had. One that knows more than those
     (what it has learned, a position, a delay line) may define two optional methods; it needs both:
