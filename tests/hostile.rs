@@ -4,6 +4,7 @@ use host::plugin::spec::{PluginSpec, Standby};
 use shared::layout::{Header, SlotHead};
 use std::path::PathBuf;
 use tests::chain::{AMPLE_NS, Rack, same_block};
+use tests::plugins::MEMORY;
 use tests::scene::{Scene, tunable};
 use tests::workspace::Folder;
 
@@ -13,17 +14,6 @@ fn rack() -> Rack {
 
 /// So long that an honest answer is in time, and that the end of the wait for another one can be awaited.
 const ENOUGH_NS: u64 = 500_000_000;
-
-/// What a plugin needs to get at the memory that it shares with the host.
-const MEMORY: &str = "
-def memory(self, name, rights):
-    import ctypes
-    for line in open('/proc/self/maps').read().splitlines():
-        words = line.split(maxsplit=5)
-        if len(words) == 6 and name in words[5] and words[1].startswith(rights):
-            start, end = (int(word, 16) for word in words[0].split('-'))
-            return np.frombuffer((ctypes.c_ubyte * (end - start)).from_address(start), dtype=np.uint32)
-";
 
 /// Does this from its fourth block on, if it is the first worker.
 fn wicked(folder: &Folder, deed: &str) -> PathBuf {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use tests::audio::largest_step;
 use tests::chain::{AMPLE_NS, Rack, same_block, wait_answered};
 use tests::gate::Gate;
-use tests::plugins::{processor, processor_with};
+use tests::plugins::{MEMORY, processor, processor_with};
 use tests::scene::kill;
 use tests::until::until;
 use tests::wav::Wav;
@@ -322,14 +322,6 @@ def start(self):
     threading.Thread(target=self.lie, daemon=True).start()
     return True
 
-def memory(self, name, rights):
-    import ctypes
-    for line in open('/proc/self/maps').read().splitlines():
-        words = line.split(maxsplit=5)
-        if len(words) == 6 and name in words[5] and words[1].startswith(rights):
-            start, end = (int(word, 16) for word in words[0].split('-'))
-            return np.frombuffer((ctypes.c_ubyte * (end - start)).from_address(start), dtype=np.uint32)
-
 def lie(self):
     request, reply = self.memory('memfd:nda-request', 'r'), self.memory('memfd:nda-reply', 'rw')
     while self.kind != 'lie':
@@ -352,7 +344,7 @@ fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_ot
     let gate = Gate::new(&folder);
     let first = "if getattr(self, 'kind', '') == 'late':\n    os.read(self.gate, 1)";
     let first = same_block(&adder(&folder, "first", -2, first)).set("gate", gate.path());
-    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head);
+    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head) + MEMORY;
     let liar = same_block(&processor_with(&folder, "liar", "buffer.data += 0.125\nreturn True", &methods));
     let last = same_block(&adder(&folder, "last", -4, ""));
     let mut row = Row::joined(vec![first, PluginSpec { restart: false, ..liar }, last]);
