@@ -428,7 +428,10 @@ impl Rig {
         let told = patient.flag(&format!("over-{seed}"));
         let next_dies =
             matches!(kind.injection(), Injection::KillAfterFlag(_) | Injection::KillAfterSnapshot(_));
-        self.until(self.patience, |_| told.exists() || !next_dies && !lives(pid))
+        // Where the next one dies, that may be over before the end of this one, which was killed as well.
+        self.until(self.patience, |_| {
+            if next_dies { told.exists() && !lives(pid) } else { told.exists() || !lives(pid) }
+        })
     }
 
     fn is_good_again(&mut self) -> bool {
