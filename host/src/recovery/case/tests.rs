@@ -137,6 +137,18 @@ fn a_twin_that_does_not_take_the_parameters_as_they_are_now_makes_room_for_anoth
 }
 
 #[test]
+fn a_twin_that_is_not_wanted_any_more_ends_though_it_is_just_being_given_the_parameters() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    scene.case.patient.care.known().parameters.set("gain", "2");
+    // It never says whether it takes them, and is held until then.
+    let twin = scene.prepare_second(0);
+    assert!(!twin.is_gone());
+    scene.case.carry_out(vec![Step::End(2)], &mut scene.spares, S);
+    assert!(twin.is_gone());
+}
+
+#[test]
 fn that_a_worker_died_while_it_saved_its_state_is_no_fault_of_the_next_ones_state() {
     let mut scene = Scene::new(Standby::Twin);
     scene.look(0);
