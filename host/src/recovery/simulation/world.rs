@@ -542,6 +542,8 @@ impl World {
         }
         while let Some(order) = self.inbox.pop_front() {
             if let Order::Restart(id) = order {
+                // Those that were told before it are forgiven too.
+                self.look_after_deaths();
                 self.sides.iter_mut().filter(|side| side.id == id).for_each(Side::forgive);
             }
             self.watch.obey(order);
