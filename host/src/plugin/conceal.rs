@@ -90,7 +90,7 @@ impl Concealer {
 
     /// Whether a good block would pass as it is: no ramp is under way, and none begins.
     pub(crate) fn is_settled(&self) -> bool {
-        self.good && self.joint.is_over()
+        self.good && (!self.plan.ramp || self.joint.is_over())
     }
 
     /// This block was heard as it is, before the next one; it was good.
@@ -451,5 +451,16 @@ mod tests {
             let expected = if frame / FRAMES == 3 { 0.0 } else { -(frame as f32 * 0.01).sin() };
             assert_eq!(*sample, expected);
         }
+    }
+    #[test]
+    fn what_is_never_ramped_passes_as_it_is_from_the_first_good_block_of_a_successor_on() {
+        let plan =
+            Plan { lost: Lost::Mute, closed: false, ramp: false, latency_frames: 0, latency_max_frames: 0 };
+        let mut concealer = Concealer::new(format(), plan);
+        run(&mut concealer, 2, |_| true);
+        concealer.succeed();
+        assert!(!concealer.is_settled());
+        run(&mut concealer, 1, |_| false);
+        assert!(concealer.is_settled());
     }
 }
