@@ -93,7 +93,8 @@ impl Concealer {
         self.good && (!self.plan.ramp || self.joint.is_over())
     }
 
-    /// This block was heard as it is, before the next one; it was good.
+    /// This block was heard as it is, before the next one; it was good. What has broken the joint since is still to be
+    /// joined.
     pub(crate) fn heard(&mut self, block: &Block<'_>) {
         self.held.keep(block);
         self.joint.cut(block);
@@ -277,7 +278,6 @@ impl Joint {
     /// No ramp: what the block holds is what is heard.
     fn cut(&mut self, block: &Block<'_>) {
         self.at = self.ramp.len();
-        self.broken = false;
         self.remember(block);
     }
 

@@ -112,3 +112,18 @@ fn what_takes_the_place_of_a_lost_block_is_joined_to_what_was_heard_last_and_not
     let heard = scene.play(|_| 0.3);
     assert!((heard[0] - 0.2).abs() < 1e-6 && heard[FRAMES - 1] == 0.0, "{heard:?}");
 }
+
+#[test]
+fn the_first_block_after_a_move_is_joined_to_one_that_went_by_unheard() {
+    let mut scene = Scene::new(2);
+    let rising = |i: usize| i as f32 / FRAMES as f32;
+    scene.play(rising);
+    assert_eq!(scene.direct(), 1);
+    let first = &mut scene.relay.stages[0].remote;
+    while first.terms.mode == Mode::SameBlock {
+        first.adapt_to(true, None, 0);
+    }
+    // The same block a second time, which begins far from its end.
+    let heard = scene.play(|_| 0.0);
+    assert!((heard[0] - rising(FRAMES - 1)).abs() < 1e-6, "{heard:?}");
+}
