@@ -90,10 +90,11 @@ impl Concealer {
 
     /// Whether a good block would pass as it is: no ramp is under way, and none begins.
     pub(crate) fn is_settled(&self) -> bool {
-        self.good && self.joint.is_over()
+        self.good && (!self.plan.ramp || self.joint.is_over())
     }
 
-    /// This block was heard as it is, before the next one; it was good.
+    /// This block was heard as it is, before the next one; it was good. What has broken the joint since is still to be
+    /// joined.
     pub(crate) fn heard(&mut self, block: &Block<'_>) {
         self.held.keep(block);
         self.joint.cut(block);
@@ -277,7 +278,6 @@ impl Joint {
     /// No ramp: what the block holds is what is heard.
     fn cut(&mut self, block: &Block<'_>) {
         self.at = self.ramp.len();
-        self.broken = false;
         self.remember(block);
     }
 
@@ -451,5 +451,16 @@ mod tests {
             let expected = if frame / FRAMES == 3 { 0.0 } else { -(frame as f32 * 0.01).sin() };
             assert_eq!(*sample, expected);
         }
+    }
+    #[test]
+    fn what_is_never_ramped_passes_as_it_is_from_the_first_good_block_of_a_successor_on() {
+        let plan =
+            Plan { lost: Lost::Mute, closed: false, ramp: false, latency_frames: 0, latency_max_frames: 0 };
+        let mut concealer = Concealer::new(format(), plan);
+        run(&mut concealer, 2, |_| true);
+        concealer.succeed();
+        assert!(!concealer.is_settled());
+        run(&mut concealer, 1, |_| false);
+        assert!(concealer.is_settled());
     }
 }

@@ -426,6 +426,8 @@ impl Relay {
         let took_ns = head.stamps.left_ns.saturating_sub(input_ns);
         if at == span.last {
             stage.remote.take_last(asked, input_ns, block)?;
+            // What was heard last is this, not what went by before it.
+            stage.unheard_answer = None;
         } else {
             stage.remote.pass_by(asked, input_ns, head);
             stage.unheard_answer = Some(asked.seq);
@@ -598,3 +600,6 @@ impl Processor for Relay {
         self.stages.iter().map(|stage| stage.remote.seals()).fold(Seals::default(), Seals::with)
     }
 }
+
+#[cfg(test)]
+mod tests;

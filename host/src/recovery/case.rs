@@ -605,8 +605,16 @@ impl Case {
             let done = "its user had it started again".to_owned();
             self.bury(over, good_blocks, Some(done), now_ns);
         }
-        if self.heir.take_if(|heir| heir.incarnation == incarnation).is_some() {
-            self.patient.care.known().twin = None;
+        if let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) {
+            self.dismiss(&heir);
+        }
+    }
+
+    /// Ends one that stands by, at once: somebody may just be giving it something, and hold it as long as that takes.
+    fn dismiss(&self, heir: &Heir) {
+        self.patient.care.known().twin = None;
+        if let Some(worker) = &heir.worker {
+            worker.abandon(Because::Unwanted);
         }
     }
 

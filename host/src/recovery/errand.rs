@@ -14,7 +14,7 @@ use crate::plugin::line::Line;
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
 use crate::plugin::{Nature, check_format, latency_frames};
-use crate::supervisor::{Spare, Spawner};
+use crate::supervisor::{Because, Spare, Spawner};
 use shared::format::Format;
 use shared::ring::WorkerCounts;
 use std::path::{Path, PathBuf};
@@ -209,8 +209,13 @@ pub(super) fn give(
     let now = move || care.known().parameters.clone();
     run(notes, move |_| {
         let result = twin.aside(|twin| restore(twin, &snapshot, now));
-        What::Given { number: snapshot.number, result }
+        What::Given { number: snapshot.number, result: said_of_state(&twin, result) }
     })
+}
+
+/// What it says of a state how a worker took it: nothing, if the host has ended that meanwhile as nobody needs it.
+pub(super) fn said_of_state(worker: &Worker, result: Result<()>) -> Result<()> {
+    if worker.because() == Some(Because::Unwanted) { Ok(()) } else { result }
 }
 
 /// Gives a worker a state, and then what was set since that was saved, which it would undo. Until nothing was set

@@ -100,7 +100,7 @@ impl Case {
     pub(super) fn disown(&mut self, number: u64, spares: &mut Spares, now_ns: u64) {
         let has_it = |heir: &mut Heir| heir.snapshot.as_ref().is_some_and(|it| it.number == number);
         if let Some(heir) = self.heir.take_if(has_it) {
-            self.patient.care.known().twin = None;
+            self.dismiss(&heir);
             let steps = self.succession.failed(heir.incarnation, now_ns);
             self.carry_out(steps, spares, now_ns);
         }

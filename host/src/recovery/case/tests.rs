@@ -7,7 +7,8 @@ use crate::plugin::line::{Relief, queues};
 use crate::plugin::spec::{Mode, PluginSpec};
 use crate::plugin::uncached::Uncached;
 use crate::plugin::{Nature, Place};
-use crate::recovery::Order;
+use crate::recovery::restart::PROVEN_BLOCKS;
+use crate::recovery::{Note, Order};
 use crate::supervisor::simulated::{Puppet, Stage};
 use crate::telemetry::{Figures, plugin_figures};
 use shared::format::Format;
@@ -134,6 +135,37 @@ fn a_twin_that_does_not_take_the_parameters_as_they_are_now_makes_room_for_anoth
     scene.look(4 * S);
     assert!(scene.case.succession.expects(3), "another one is made");
     assert_eq!(scene.case.failed_starts[0].why.to_string(), "it raised");
+}
+
+#[test]
+fn a_twin_that_is_not_wanted_any_more_ends_though_it_is_just_being_given_the_parameters() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    scene.case.patient.care.known().parameters.set("gain", "2");
+    // It never says whether it takes them, and is held until then.
+    let twin = scene.prepare_second(0);
+    assert!(!twin.is_gone());
+    scene.case.carry_out(vec![Step::End(2)], &mut scene.spares, S);
+    assert!(twin.is_gone());
+}
+
+#[test]
+fn that_a_twin_was_ended_while_it_was_given_a_state_is_no_fault_of_the_state() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::ZERO };
+    scene.case.hear(saved, &mut scene.spares, S);
+    assert!(scene.case.saving.is_under_way, "the twin is being given it");
+    scene.case.carry_out(vec![Step::End(2)], &mut scene.spares, S);
+    twin.end();
+    let given = scene.orders.iter().find_map(|order| match order {
+        Order::Note(Note { what: what @ What::Given { .. }, .. }) => Some(what),
+        _ => None,
+    });
+    scene.case.hear(given.unwrap(), &mut scene.spares, S);
+    assert!(scene.case.snapshots.latest().is_some());
 }
 
 #[test]

@@ -188,8 +188,7 @@ impl Judge {
     /// The block that was judged last was lost, but the plugin behind it had taken the answer: that was heard.
     pub(super) fn take_back(&mut self, samples: Vec<f32>) {
         self.held.clone_from(&samples);
-        (self.faded, self.ramp_at) = (0, usize::MAX);
-        (self.was_good, self.broken) = (true, false);
+        (self.faded, self.ramp_at, self.was_good) = (0, usize::MAX, true);
         let frames = self.deal.format.block_frames();
         self.last = samples.chunks_exact(frames).map(|channel| channel[frames - 1]).collect();
         self.out = samples;

@@ -1,7 +1,7 @@
 //! Everything but the audio thread: workers, the kernel and the supervisor's thread, simulated; and the real recovery
 //! thread's code. Things happen one after the other, each at its time.
 
-use super::super::errand::{CaughtUp, Mark, NotPrepared, Prepared, Replacement, mark_of};
+use super::super::errand::{CaughtUp, Mark, NotPrepared, Prepared, Replacement, mark_of, said_of_state};
 use super::super::hang;
 use super::super::{Notes, Order, Patient, Watch, What};
 use super::actor::Actor;
@@ -495,7 +495,7 @@ impl World {
             }
             Happening::Given { notes, twin, number } => {
                 let result = if twin.is_gone() { Err(failed()) } else { Ok(()) };
-                notes.send(What::Given { number, result });
+                notes.send(What::Given { number, result: said_of_state(&twin, result) });
             }
             Happening::Seen { notes, mark } => notes.send(What::Seen(mark)),
             Happening::Attached { up, down, edge } => self.attached(up, down, edge),
@@ -542,6 +542,8 @@ impl World {
         }
         while let Some(order) = self.inbox.pop_front() {
             if let Order::Restart(id) = order {
+                // Those that were told before it are forgiven too.
+                self.look_after_deaths();
                 self.sides.iter_mut().filter(|side| side.id == id).for_each(Side::forgive);
             }
             self.watch.obey(order);

@@ -1,0 +1,129 @@
+//! A row whose workers are the other ends of its rings, answered by a thread beside: the test decides who is joined, and
+//! who dies, between two blocks.
+
+use super::*;
+use crate::plugin::conceal::Plan;
+use crate::plugin::line::Line;
+use crate::plugin::remote::Terms;
+use crate::plugin::spec::{Lost, Spin};
+use crate::telemetry::{PluginTimes, plugin_figures};
+use shared::layout::Layout;
+use shared::ring::{HostEnd, Notes, Scrub, Stamps, WorkerEnd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// More than a ramp takes.
+const FRAMES: usize = 128;
+
+/// Plugins that give back what they are given.
+struct Scene {
+    relay: Relay,
+    workers: Vec<WorkerEnd>,
+    gone: Vec<Arc<AtomicBool>>,
+    _times: Vec<PluginTimes>,
+}
+
+impl Scene {
+    /// So many, each joined to the next.
+    fn new(plugins: usize) -> Self {
+        let format = Format::new(1, u32::try_from(FRAMES).unwrap(), 48_000).unwrap();
+        let layout = Layout::new(format, 8).unwrap();
+        let (mut row, mut workers, mut gone, mut times) = (vec![], vec![], vec![], vec![]);
+        let mut before = None;
+        for _ in 0..plugins {
+            let (end, handles) = HostEnd::create(layout).unwrap();
+            let mut worker = WorkerEnd::map(&handles, layout).unwrap();
+            if let Some(answers) = before.replace(handles.reply) {
+                worker.attach(answers, layout, 1).unwrap();
+            }
+            let (figures, its_times, _) = plugin_figures();
+            let is_gone = Arc::new(AtomicBool::new(false));
+            let line = Line::new(end, Arc::clone(&is_gone), 1);
+            row.push(Remote::new("made".into(), line, None, terms(), figures));
+            workers.push(worker);
+            gone.push(is_gone);
+            times.push(its_times);
+        }
+        let relay = Relay::new(format, row);
+        relay.edges.iter().for_each(|edge| edge.join(1, 1));
+        Self { relay, workers, gone, _times: times }
+    }
+
+    /// One block that is answered by all who live; what is heard.
+    fn play(&mut self, sample: impl Fn(usize) -> f32) -> Vec<f32> {
+        let mut samples: Vec<f32> = (0..FRAMES).map(sample).collect();
+        let (is_over, workers, gone) = (AtomicBool::new(false), &mut self.workers, &self.gone);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let alive =
+                        workers.iter_mut().zip(gone).filter(|(_, gone)| !gone.load(Ordering::Relaxed));
+                    alive.for_each(|(worker, _)| answer_if_asked(worker));
+                    thread::yield_now();
+                }
+            });
+            let minute = Turn { waiting: self.relay.waits(), ..Turn::new(clock(), 60_000_000_000) };
+            self.relay.process(&mut Block::new(&mut samples, FRAMES), &minute);
+            is_over.store(true, Ordering::Relaxed);
+        });
+        samples
+    }
+
+    /// Blocks that went to the last one from the worker before it.
+    fn direct(&self) -> u64 {
+        self.relay.stages.last().unwrap().remote.stats().counts().direct
+    }
+}
+
+fn terms() -> Terms {
+    let plan =
+        Plan { lost: Lost::Mute, closed: false, ramp: true, latency_frames: 0, latency_max_frames: FRAMES };
+    Terms {
+        kind: PluginKind::Processor,
+        mode: Mode::SameBlock,
+        burst: 1,
+        deadline: 0.5,
+        scrub: Scrub::Nothing,
+        spin: Spin::Off,
+        adapt: true,
+        own_latency_frames: 0,
+        plan,
+    }
+}
+
+fn answer_if_asked(worker: &mut WorkerEnd) {
+    if worker.is_requested() {
+        let status = if worker.begin() { Status::Good } else { Status::Starved };
+        let stamps = Stamps { left_ns: clock(), ..Stamps::default() };
+        worker.answer(status, stamps, Notes::default());
+    }
+}
+
+#[test]
+fn what_takes_the_place_of_a_lost_block_is_joined_to_what_was_heard_last_and_not_to_what_went_by_before() {
+    let mut scene = Scene::new(3);
+    scene.play(|_| 0.1);
+    assert_eq!(scene.direct(), 1, "the first went by unheard");
+    // From here on the second gives its answers to the host.
+    scene.relay.edges[1].join(1, 2);
+    scene.play(|_| 0.2);
+    assert_eq!(scene.direct(), 1, "the second was heard");
+    scene.gone[1].store(true, Ordering::Relaxed);
+    let heard = scene.play(|_| 0.3);
+    assert!((heard[0] - 0.2).abs() < 1e-6 && heard[FRAMES - 1] == 0.0, "{heard:?}");
+}
+
+#[test]
+fn the_first_block_after_a_move_is_joined_to_one_that_went_by_unheard() {
+    let mut scene = Scene::new(2);
+    let rising = |i: usize| i as f32 / FRAMES as f32;
+    scene.play(rising);
+    assert_eq!(scene.direct(), 1);
+    let first = &mut scene.relay.stages[0].remote;
+    while first.terms.mode == Mode::SameBlock {
+        first.adapt_to(true, None, 0);
+    }
+    // The same block a second time, which begins far from its end.
+    let heard = scene.play(|_| 0.0);
+    assert!((heard[0] - rising(FRAMES - 1)).abs() < 1e-6, "{heard:?}");
+}
