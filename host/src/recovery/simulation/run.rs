@@ -296,7 +296,7 @@ impl Run {
             taken_back: self.row.as_ref().map_or(0, |row| row.taken_back),
             faults: world.faults_dealt,
             blows: self.blows,
-            deaths: world.deaths,
+            deaths: world.sides.iter().map(|side| side.care.known().deaths).sum(),
             takeovers: world.takeovers,
             moves: world.sides.iter().map(moves).sum(),
             given_up: self.given_up,

@@ -3,7 +3,7 @@
 
 use super::super::errand::{CaughtUp, Mark, NotPrepared, Prepared, Replacement, mark_of, said_of_state};
 use super::super::hang;
-use super::super::{Notes, Order, Patient, Watch, What};
+use super::super::{Note, Notes, Order, Patient, Watch, What};
 use super::actor::Actor;
 use super::errands::{self, Errand};
 use super::judge::Truths;
@@ -115,7 +115,6 @@ pub(super) struct Side {
     pub(super) stats: Arc<PluginStats>,
     /// When its workers died while they played, since its user or a new file forgave.
     pub(super) deaths: VecDeque<u64>,
-    deaths_seen: u64,
     incarnation_seen: u32,
     /// Its file has changed since that one took over: the next one may come at once.
     file_changed: bool,
@@ -150,7 +149,6 @@ pub(super) struct World {
     /// What must not have happened, but did.
     pub(super) wrong: Vec<String>,
     pub(super) faults_dealt: u64,
-    pub(super) deaths: u64,
     pub(super) takeovers: u64,
 }
 
@@ -181,7 +179,6 @@ impl World {
             traces,
             wrong: Vec::new(),
             faults_dealt: 0,
-            deaths: 0,
             takeovers: 0,
         }
     }
@@ -231,7 +228,6 @@ impl World {
             care: Arc::clone(&patient.care),
             stats: Arc::clone(&patient.stats),
             deaths: VecDeque::new(),
-            deaths_seen: 0,
             incarnation_seen: 1,
             file_changed: false,
         });
@@ -541,17 +537,12 @@ impl World {
             self.watch.look();
         }
         while let Some(order) = self.inbox.pop_front() {
-            if let Order::Restart(id) = order {
-                // Those that were told before it are forgiven too.
-                self.look_after_deaths();
-                self.sides.iter_mut().filter(|side| side.id == id).for_each(Side::forgive);
-            }
+            self.look_after_deaths(&order);
             self.watch.obey(order);
         }
         for told in self.stage.told() {
             self.trace(|| told);
         }
-        self.look_after_deaths();
         self.look_for_strangers();
         let rest_ns = u64::try_from(self.watch.rest().as_nanos()).unwrap();
         self.recovery_at = 0;
@@ -705,15 +696,20 @@ impl World {
 
     // --- what must be so ---
 
-    fn look_after_deaths(&mut self) {
-        let now_ns = time::now_ns();
-        for side in &mut self.sides {
-            let deaths = side.care.known().deaths;
-            if deaths != side.deaths_seen {
-                self.deaths += deaths - side.deaths_seen;
-                side.deaths_seen = deaths;
-                side.deaths.push_back(now_ns);
+    /// Deaths of one that plays count until its user restarts it: also if the process had ended by itself before that,
+    /// but nobody had heard of it.
+    fn look_after_deaths(&mut self, order: &Order) {
+        match order {
+            Order::Restart(id) => self.sides.iter_mut().filter(|side| side.id == *id).for_each(Side::forgive),
+            Order::Note(Note { patient, what: What::Gone { incarnation } }) => {
+                let playing = self.watch.cases[patient].succession().playing();
+                if playing == Some(*incarnation)
+                    && let Some(side) = self.sides.iter_mut().find(|side| side.id == *patient)
+                {
+                    side.deaths.push_back(time::now_ns());
+                }
             }
+            _ => {}
         }
     }
 
