@@ -5,7 +5,8 @@
 //! than before by more than a limit, which is the larger of two:
 //!
 //! - 1.6. Below it lies what two runs of the same code were seen to differ by on a shared machine: the memory, the
-//!   core and the neighbours that a process happens to get stay with it for the whole run, and no turn shows them.
+//!   core and the neighbours that a process happens to get stay with it for the whole run, and no turn shows them. 2.5 where
+//!   the baseline is of another processor or of other rights, since what a switch costs beside a call differs with them.
 //! - What the turns show. Each of the four medians (the series and its partner, then and now) has a wobble: how far
 //!   its turns' medians went from it, as a factor. They go their ways independently, so their logarithms add up by
 //!   their squares. Where that is more than 3 the run was too restless to say anything, and the ratio is told but
@@ -23,6 +24,8 @@ use std::fmt;
 
 /// No ratio has regressed by less.
 const LIMIT_MIN: f64 = 1.6;
+/// On another machine.
+const LIMIT_MIN_ELSEWHERE: f64 = 2.5;
 /// So many ratios that one run lacks are told one by one.
 const TOLD_MAX: usize = 8;
 /// Where the turns ask for more, nothing can be said.
@@ -87,7 +90,8 @@ pub fn against(baseline: &Run, run: &Run) -> Comparison {
     let twin = |of: &Ratio<'_>, among: &[Ratio<'_>]| -> Option<usize> {
         among.iter().position(|it| it.against == of.against && it.of.variant == of.of.variant)
     };
-    let both = new.iter().filter_map(|new| Some(compare(&old[twin(new, &old)?], new)));
+    let least = if is_alike(&baseline.machine, &run.machine) { LIMIT_MIN } else { LIMIT_MIN_ELSEWHERE };
+    let both = new.iter().filter_map(|new| Some(compare(&old[twin(new, &old)?], new, least)));
     let mut notes = differences(baseline, run);
     let missing = |from: &[Ratio<'_>], among: &[Ratio<'_>], which: &'static str| -> Vec<String> {
         let alone: Vec<_> = from.iter().filter(|it| twin(it, among).is_none()).collect();
@@ -113,10 +117,10 @@ fn all_ratios(series: &[Series]) -> Vec<Ratio<'_>> {
     series.iter().flat_map(|it| ratios::of(series, it)).collect()
 }
 
-fn compare(old: &Ratio<'_>, new: &Ratio<'_>) -> Compared {
+fn compare(old: &Ratio<'_>, new: &Ratio<'_>, least: f64) -> Compared {
     let wobbles = [old.of, old.partner, new.of, new.partner].map(wobble);
     let spread = wobbles.iter().map(|wobble| wobble.ln().powi(2)).sum::<f64>().sqrt().exp();
-    let limit = old.value * spread.clamp(LIMIT_MIN, LIMIT_MAX);
+    let limit = old.value * spread.clamp(least, LIMIT_MAX);
     let standing = match () {
         () if !is_judged(new) => Standing::Told,
         () if spread > LIMIT_MAX => Standing::Restless,
@@ -151,6 +155,11 @@ fn is_judged(ratio: &Ratio<'_>) -> bool {
         What::InProcess => !it.loaded,
         _ => false,
     }
+}
+
+/// Whether a switch and a call cost about the same on both.
+fn is_alike(old: &Machine, new: &Machine) -> bool {
+    old.cpu == new.cpu && old.rights == new.rights
 }
 
 /// What else is different: told, so that nobody takes a new machine for a regression or the other way round.
@@ -288,6 +297,17 @@ mod tests {
         assert!(text.contains("2.33 x floor after 1.17, limit 1.87: isolated echo"), "{text}");
         assert_eq!(against(&pair(6_000, 6_000), &pair(9_500, 6_000)).outcome(), Outcome::Kept);
         assert_eq!(against(&pair(14_000, 6_000), &pair(7_000, 6_000)).outcome(), Outcome::Kept);
+    }
+
+    #[test]
+    fn another_machine_is_allowed_more() {
+        let (old, mut new) = (pair(6_000, 6_000), pair(14_000, 6_000));
+        assert_eq!(against(&old, &new).outcome(), Outcome::Regressed);
+        new.machine.cpu = "another".to_owned();
+        assert_eq!(against(&old, &new).outcome(), Outcome::Kept);
+        new.series[0].times.p50_ns = 16_000;
+        new.series[0].turns_p50_ns = vec![16_000];
+        assert_eq!(against(&old, &new).outcome(), Outcome::Regressed);
     }
 
     #[test]
