@@ -24,7 +24,6 @@ use shared::message::PluginKind;
 use shared::ring::{HostEnd, Scrub, Status, Taken, Waited};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -568,15 +567,14 @@ impl Line {
 
 /// The supervisor says how the worker died, a moment after it has let us know that it did.
 fn died(plugin: &Plugin, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) -> Error {
-    let mut how = None;
-    while let Ok(e) = events.recv_timeout(Duration::from_secs(1)) {
+    // It may have been told already.
+    let mut how = plugin.worker().death();
+    events.try_iter().for_each(|e| event(&e.to_string()));
+    while how.is_none()
+        && let Ok(e) = events.recv_timeout(Duration::from_secs(1))
+    {
         event(&e.to_string());
-        if let Event::Died { plugin: name, how: words, .. } = &e
-            && **name == *plugin.name()
-        {
-            how = Some(Arc::clone(words));
-            break;
-        }
+        how = plugin.worker().death();
     }
     let kind = how.as_ref().map_or(Kind::Worker, |how| how.kind());
     let how = how.map_or_else(|| "its worker ended".to_owned(), |how| how.to_string());
