@@ -14,7 +14,7 @@
 
 use super::edge::Edge;
 use super::remote::{Asked, Remote, is_stale};
-use super::spec::Mode;
+use super::spec::{Mode, Spin};
 use crate::block::Block;
 use crate::clock::now_ns as clock;
 use crate::processor::{Processor, Seals, Turn};
@@ -247,12 +247,14 @@ impl Relay {
         }
         let mut span = self.order(Span { first, last, supplied: None }, block);
         // The time is looked at where it passes, not at each stage.
-        let (mut at, mut since_ns, mut now_ns, mut is_flooded) = (first, clock(), clock(), false);
+        let (mut at, mut since_ns, mut now_ns, mut floods) = (first, clock(), clock(), 0);
         while at <= span.last {
             let lost = match self.standing(at, &mut span) {
                 Standing::Good(head) => self.finish(at, span, &head, now_ns, block, turn).err(),
-                Standing::Pending if !is_flooded && now_ns < self.deadline_ns(at, turn) => {
-                    is_flooded = self.wait(at, span, self.deadline_ns(at, turn)) == Waited::Flooded;
+                // Flooded by the last one, it is still this one's time.
+                Standing::Pending if floods < 2 && now_ns < self.deadline_ns(at, turn) => {
+                    let waited = self.wait(at, span, floods > 0, self.deadline_ns(at, turn));
+                    floods += u32::from(waited == Waited::Flooded);
                     now_ns = clock();
                     continue;
                 }
@@ -274,7 +276,7 @@ impl Relay {
                 }
             }
             at += 1;
-            is_flooded = false;
+            floods = 0;
         }
         at
     }
@@ -316,7 +318,6 @@ impl Relay {
                 }
                 Some(input) => stage.remote.ask_next(input, hands_on),
             };
-            stage.remote.keep_for_later(asked);
             stage.asked = asked.ok();
             let Ok(asked) = asked else {
                 // Its worker has just been found to lie: it is driven on its own, without one.
@@ -340,10 +341,13 @@ impl Relay {
             Look::NotYet if self.stages[at].is_over() => Standing::Lost(Loss::Gone),
             Look::NotYet => {
                 let has_spoken = |i: &usize| self.stages[*i].look() != Look::NotYet;
-                // Who stands behind one that has been cut off may have believed it.
+                let is_starved =
+                    |i: &usize| self.stages[*i].head().is_some_and(|head| head.status == Status::Starved);
+                // Who stands behind one that has been cut off may have believed it; and who has found nothing to work
+                // on may have seen a word that was taken back: it is asked again.
                 let mut others = (at + 1..=span.last).take_while(|i| !self.stages[*i].is_cut());
                 // Between the two looks this one may have answered, and all after it.
-                if let Some(liar) = others.find(has_spoken)
+                if let Some(liar) = others.find(|i| has_spoken(i) && !is_starved(i))
                     && !has_spoken(&at)
                 {
                     self.stages[liar].remote.cut();
@@ -363,7 +367,8 @@ impl Relay {
         if at > span.first {
             // Who has been cut off may have answered all the same.
             let before = &self.stages[at - 1];
-            let had_input = before.is_cut() || before.has_answered().is_some();
+            // And who has answered may have taken it back since, or said then that it failed.
+            let had_input = before.is_cut() || before.head().is_some();
             // Either from the one before, or from us, if we have given it something: nothing else can be.
             let is_possible =
                 if head.from_peer { had_input } else { is_supplied || head.status != Status::Good };
@@ -378,19 +383,23 @@ impl Relay {
         }
     }
 
-    /// Waits until something has come of the span, from this stage on, or until the deadline.
-    fn wait(&mut self, at: usize, span: Span, deadline_ns: u64) -> Waited {
+    /// Waits until something has come of the span, from this stage on or of it `alone`, or until the deadline.
+    fn wait(&mut self, at: usize, span: Span, alone: bool, deadline_ns: u64) -> Waited {
         if at > span.first {
             // The one before has answered, but may have died before it woke this one, or never meant to.
             self.stages[at].remote.notify();
         }
-        // A dead worker wakes nobody: the one before it hands on to us.
-        let dead = (at + 1..=span.last).find(|i| self.stages[*i].is_over());
-        let target = dead.map_or(span.last, |dead| dead - 1);
+        // A dead worker wakes nobody, nor does one that has spoken: the one before it hands on to us.
+        let is_silent = |i: &usize| self.stages[*i].is_over() || self.stages[*i].look() != Look::NotYet;
+        let silent = (at + 1..=span.last).find(is_silent);
+        let target = if alone { at } else { silent.map_or(span.last, |silent| silent - 1) };
         let Stage { remote, hands_on, .. } = &self.stages[target];
         let Some(line) = &remote.line else { return Waited::GivenUp };
         let mut spinner = remote.spinner;
-        let (spin_ns, from_ns) = (line.end.spin_ns(&mut spinner, remote.terms.spin), clock());
+        let is_here = |stage: &Stage| stage.remote.line.as_ref().is_some_and(|line| line.end.shares_core());
+        let may_spin = remote.terms.spin != Spin::Off && !self.stages[at..=target].iter().any(is_here);
+        let spin_ns = if may_spin { line.end.spin_ns(&mut spinner, remote.terms.spin) } else { 0 };
+        let from_ns = clock();
         self.stages[at].remote.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
         let over = || {
             let is_answered = self.stages[target].look() != Look::NotYet;
@@ -432,6 +441,7 @@ impl Relay {
             stage.remote.pass_by(asked, input_ns, head);
             stage.unheard_answer = Some(asked.seq);
         }
+        stage.remote.keep_for_later(Ok(asked));
         if let Some(input) = input.filter(|_| !stage.has_heard) {
             stage.note_unheard(asked.seq, input.seq);
         }
@@ -475,7 +485,7 @@ impl Relay {
     fn take_back(&mut self, at: usize) {
         let [.., before, stage] = &mut self.stages[..=at] else { return };
         let mut block = Block::new(&mut self.scratch, self.block_frames);
-        if let Some(asked) = before.asked
+        if let Some(asked) = before.asked.filter(|_| before.has_answered().is_some())
             && before.remote.copy_answer(asked.seq, block.samples_mut())
         {
             before.remote.concealer.heard(&block);
@@ -521,6 +531,7 @@ impl Relay {
         let input_ns = self.input_ns(at, *span, clock());
         let stage = &mut self.stages[at];
         stage.remote.lose(stage.asked, loss, input_ns, &turn, deadline_ns, block);
+        stage.remote.keep_for_later(stage.asked.ok_or(loss));
         stage.remote.adapt_to(stage.was_slow, None, deadline_ns.saturating_sub(input_ns));
         if at == span.last {
             return true;

@@ -296,7 +296,7 @@ impl HostEnd {
             let bells = Bells::one(&self.reply.header().bell);
             waited(wait::park(self.request.header(), bells, deadline_ns, over))
         };
-        wait::spin(spin_ns, over).unwrap_or_else(parked)
+        wait::spin(spin_ns, deadline_ns, over).unwrap_or_else(parked)
     }
 
     /// As [`HostEnd::wait`], for a chain of workers of which this is the last, or the last that lives and `hands_on` to
@@ -313,7 +313,7 @@ impl HostEnd {
         spin_ns: u64,
         mut over: impl FnMut() -> Option<Waited>,
     ) -> Waited {
-        if let Some(over) = wait::spin(spin_ns, &mut over) {
+        if let Some(over) = wait::spin(spin_ns, deadline_ns, &mut over) {
             return over;
         }
         let header = self.reply.header();
@@ -328,8 +328,16 @@ impl HostEnd {
     /// May be called on the audio thread: no system call.
     #[must_use]
     pub fn spin_ns(&self, spinner: &mut Spinner, rule: Spin) -> u64 {
-        let shares_core = || self.reply.header().core.load(Ordering::Relaxed) == core();
-        spinner.budget_ns(rule, rule != Spin::Off && shares_core())
+        spinner.budget_ns(rule, rule != Spin::Off && self.shares_core())
+    }
+
+    /// Whether the worker, by its own word, was last on the processor that this thread is on.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: no system call.
+    #[must_use]
+    pub fn shares_core(&self) -> bool {
+        self.reply.header().core.load(Ordering::Relaxed) == core()
     }
 
     /// Copies the samples of an answered block out.

@@ -208,6 +208,13 @@ impl WorkerEnd {
         })
     }
 
+    /// Whether anybody that the next block may come from was last on the processor that this thread is on.
+    fn shares_core(&self) -> bool {
+        let here = core();
+        let is_here = |peer: &PeerSegment| peer.header().core.load(Ordering::Relaxed) == here;
+        is_here(&self.request) || self.edge.as_ref().is_some_and(|edge| is_here(&edge.answers))
+    }
+
     /// Waits for the next block, until the deadline or until `interrupt` is up: looks for a while, where that has been
     /// seen to pay, then sleeps.
     #[must_use]
@@ -218,9 +225,9 @@ impl WorkerEnd {
             let header = self.request.header();
             let rule = Spin::from_word(header.spin.load(Ordering::Relaxed));
             let mut spinner = self.spinner;
-            let budget_ns = spinner.budget_ns(rule, header.core.load(Ordering::Relaxed) == core());
+            let budget_ns = spinner.budget_ns(rule, rule != Spin::Off && self.shares_core());
             let from_ns = if budget_ns > 0 { clock::now_ns() } else { 0 };
-            if wait::spin(budget_ns, ready).is_none() {
+            if wait::spin(budget_ns, deadline_ns, ready).is_none() {
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
                 let bells = Bells { first: &header.bell, second };
                 let _ = wait::park(self.reply.header(), bells, deadline_ns, ready);
@@ -297,17 +304,19 @@ impl WorkerEnd {
     }
 
     /// Publishes the answer to the block that is next, and wakes whoever it is for: the host, if it sleeps, or the
-    /// next worker.
-    pub fn answer(&mut self, status: Status, stamps: Stamps, notes: Notes) {
+    /// next worker. Whether it is the latter: that one may be waiting for this processor.
+    pub fn answer(&mut self, status: Status, stamps: Stamps, notes: Notes) -> bool {
         let (header, index) = (self.reply.header(), self.next_index());
         header.core.store(core(), Ordering::Relaxed);
         let FromEdge { is_from_peer: from_peer, guarded } = self.taken;
         let answer = Answer { status, stamps, notes, from_peer, guarded };
-        if slot::answer(self.request.slot(index), self.reply.slot(index), self.next, answer) {
+        let hands_on = slot::answer(self.request.slot(index), self.reply.slot(index), self.next, answer);
+        if hands_on {
             wait::hand_on(header);
         } else {
             wait::ring(header, self.request.header());
         }
         self.next = self.next.wrapping_add(1);
+        hands_on
     }
 }

@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 /// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
 const LOOK_AROUND_NS: u64 = 1_000_000_000;
+/// What part of the slack a worker may use for itself that has handed its block on.
+const SHARED_SLACK: u64 = 16;
 /// Notices kept while the socket is full; the oldest say most.
 const UNSENT_MAX: usize = 16;
 
@@ -125,23 +127,26 @@ impl<P: Plugin> Server<'_, P> {
             end.begin_silent();
         } else if !end.begin() {
             let stamps = Stamps { seen_ns, woken_ns, entered_ns: woken_ns, left_ns: woken_ns };
-            return end.answer(Status::Starved, stamps, Notes::default());
+            end.answer(Status::Starved, stamps, Notes::default());
+            return;
         }
         let done = self.plugin.process(end.next_index());
         let stamps = Stamps { seen_ns, woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns };
         let passage = Passage { left_ns: done.left_ns, ..passage };
         self.rhythm.hear(passage.published_ns);
         end.tell_collected(self.collections.all());
-        end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
+        let hands_on = end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
         self.tell();
-        self.collect();
+        self.collect(hands_on);
     }
 
-    /// Has the collector run in the slack after a block, if it is time.
-    fn collect(&mut self) {
+    /// Has the collector run in the slack after a block, if it is time. Where the block goes on to the next worker,
+    /// which may wait for this processor, little of the slack is its.
+    fn collect(&mut self, hands_on: bool) {
         let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
         let began_ns = clock::now_ns();
         let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(began_ns) };
+        let left_ns = if hands_on { left_ns / SHARED_SLACK } else { left_ns };
         let Some(due) = schedule.next(left_ns, || self.plugin.made()) else { return };
         self.collections.schedule(true);
         let found = self.plugin.sweep(due.sweep);
@@ -183,7 +188,7 @@ impl<P: Plugin> Server<'_, P> {
             times.push(u32::try_from(took_ns).unwrap_or(u32::MAX));
             self.rhythm.hear(began_ns);
             self.tell();
-            self.collect();
+            self.collect(false);
         }
         Ok(times)
     }
