@@ -314,7 +314,8 @@ fn the_report_of_one_in_the_middle_holds_what_it_got_from_the_one_before() {
     assert!(blocks.ends_with(&expected), "{blocks:?}");
 }
 
-/// A thread that answers for the plugin as soon as a block is ordered, while nobody has given it anything.
+/// A thread that answers for the plugin as soon as a block is ordered, while nobody has given it anything; with a stamp
+/// that is as new as the answer.
 const LIAR: &str = "
 def start(self):
     import threading
@@ -329,6 +330,8 @@ def lie(self):
     while True:
         for slot in range(HEADER, HEADER + 8 * HEAD, HEAD):
             if reply[slot] != request[slot]:
+                now = __import__('time').monotonic_ns()
+                reply[slot + 8], reply[slot + 9] = now & 0xffffffff, now >> 32
                 reply[slot + 1] = 1
                 reply[slot] = request[slot]
 
