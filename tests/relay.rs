@@ -303,10 +303,18 @@ fn the_report_of_one_in_the_middle_holds_what_it_got_from_the_one_before() {
     }
     row.plugins[1].set_parameter("kind", "die").unwrap();
     row.pass(0.5, AMPLE_NS);
-    let report = || std::fs::read_dir(&reports).into_iter().flatten().flatten().next();
+    // One that is being written has a name of its own.
+    let is_finished = |name: &std::ffi::OsStr| !name.to_string_lossy().starts_with('.');
+    let report = || {
+        std::fs::read_dir(&reports)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find(|report| is_finished(&report.file_name()))
+    };
     until("a report", || {
         row.pass(0.0, AMPLE_NS);
-        report().is_some_and(|report| report.path().join("in.wav").exists())
+        report().is_some()
     });
     let input = Wav::read(&report().unwrap().path().join("in.wav"));
     let blocks: Vec<_> = input.channels[0].chunks_exact(BLOCK).map(|block| block[0]).collect();
