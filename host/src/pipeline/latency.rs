@@ -1,0 +1,44 @@
+//! What a pipeline adds between source and sink, added up when it is opened.
+//!
+//! For the status and the reports. Nothing is measured here: it is what device, adaptation, mode and plugins say.
+
+use crate::backend::Stream;
+use crate::reblock::adaptation_frames;
+use crate::report::Latency;
+use shared::format::Format;
+
+pub(super) fn latency(
+    format: Format,
+    plugin_frames: u32,
+    chain_latency: u32,
+    fifo_frames: usize,
+    streams: &[Stream],
+    has_real_device: bool,
+    is_captured: bool,
+) -> Latency {
+    let buffer = streams.first().and_then(Stream::buffer_frames);
+    let adaptation = match (fifo_frames, is_captured) {
+        (0, true) => adaptation_frames(format.block_frames(), buffer),
+        (frames, _) => frames,
+    };
+    let adaptation_frames = u32::try_from(adaptation).unwrap_or(u32::MAX);
+    // The virtual device has no converter and no cable behind its buffer.
+    let buffers = streams.iter().filter_map(Stream::buffer_frames).sum();
+    let device_frames = if has_real_device { buffers } else { 0 };
+    let total = u64::from(chain_latency) + u64::from(adaptation_frames) + u64::from(device_frames);
+    Latency {
+        mode_frames: chain_latency - plugin_frames,
+        plugin_frames,
+        adaptation_frames,
+        device_frames,
+        total_ms: total as f64 * 1e3 / f64::from(format.rate()),
+    }
+}
+
+pub(super) fn clock_words(streams: &[Stream], device: &str, format: Format) -> String {
+    let buffer = streams.first().and_then(Stream::buffer_frames);
+    match buffer {
+        Some(frames) => format!("{device}, {frames} frames at {} Hz", format.rate()),
+        None => format!("{device} at {} Hz", format.rate()),
+    }
+}

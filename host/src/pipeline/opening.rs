@@ -1,0 +1,236 @@
+//! A pipeline being put together: source, elements, meter, recorders and sink, in the order in which blocks go.
+//!
+//! For opening. Once the streams are there it is done; nothing of it runs while the pipeline plays.
+
+use super::capture::CaptureSource;
+use super::devices::{Devices, Settled};
+use super::latency::{clock_words, latency};
+use super::plugins::Remotes;
+use super::streams::{Fifo, open_streams};
+use super::{Around, Pipeline, Words};
+use crate::audio_file::{AudioReader, WavWriter};
+use crate::builtin::{Gain, Meter};
+use crate::chain::{self, Chain};
+use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
+use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::Remote;
+use crate::processor::Processor;
+use crate::realtime::Seat;
+use crate::reblock;
+use crate::report::shown;
+use crate::telemetry::PluginStats;
+use shared::format::Format;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
+
+/// Rate and channels where neither the user nor a file says them.
+const RATE: u32 = 48_000;
+const CHANNELS: u32 = 2;
+
+pub(super) fn source_file(spec: &PipelineSpec, note: &mut dyn FnMut(String)) -> Result<Option<AudioReader>> {
+    let SourceSpec::File(file) = &spec.source else { return Ok(None) };
+    let reader = AudioReader::open(&file.file)?;
+    if let Some(warning) = reader.warning() {
+        note(format!("{}: {warning}", file.file.display()));
+    }
+    Ok(Some(reader))
+}
+
+pub(super) fn format_of(spec: &PipelineSpec, file: Option<&AudioReader>) -> Result<Format> {
+    let file_rate = file.map(AudioReader::rate);
+    if let (Some(wanted), Some(is), SourceSpec::File(source)) = (spec.rate, file_rate, &spec.source)
+        && wanted != is
+    {
+        let what = format!("{} is at {is} Hz, pipeline {} at {wanted} Hz", source.file.display(), spec.name);
+        return Err(Error::new(Kind::Config, what).remedy(format!("set `rate = {is}`, or leave it out")));
+    }
+    let file_channels = file.map(AudioReader::channels);
+    let channels = spec.channels.or(file_channels).unwrap_or(CHANNELS);
+    let rate = spec.rate.or(file_rate).unwrap_or(RATE);
+    Format::new(channels, spec.block_frames, rate)
+        .map_err(|e| Error::new(Kind::Config, format!("pipeline {} can't run: {e}", spec.name)))
+}
+
+/// A pipeline being put together.
+pub(super) struct Opening<'a> {
+    spec: &'a PipelineSpec,
+    format: Format,
+    devices: Devices,
+    processors: Vec<Box<dyn Processor>>,
+    progress: Option<Arc<Progress>>,
+    player: Option<PlayerThread>,
+    fifo: Fifo,
+    fifo_frames: usize,
+}
+
+impl<'a> Opening<'a> {
+    pub(super) fn new(spec: &'a PipelineSpec, format: Format, devices: Devices) -> Self {
+        let processors = Vec::new();
+        Self { spec, format, devices, processors, progress: None, player: None, fifo: None, fifo_frames: 0 }
+    }
+
+    pub(super) fn build(
+        mut self,
+        reader: Option<AudioReader>,
+        mut started: Remotes,
+        around: Around,
+        seat: Seat,
+    ) -> Result<Pipeline> {
+        self.add_source(reader, &mut started.remotes)?;
+        self.processors.extend(around.before);
+        self.add_elements(&mut started.remotes);
+        self.processors.extend(around.behind);
+        let meter = Meter::new(self.format.channels());
+        let meter_handle = meter.handle();
+        self.processors.push(Box::new(meter));
+        let plugin_frames = self.processors.iter().map(|p| p.latency_frames()).sum();
+        let chain_latency = chain::latency_frames(&self.processors, self.format);
+        let plugins = started.plugins.iter().map(|plugin| Arc::clone(plugin.stats())).collect();
+        let recorders = self.add_recorders(chain_latency, plugins)?;
+        if let SinkSpec::Plugin { .. } = self.spec.sink
+            && let Some(remote) = started.remotes.next()
+        {
+            self.processors.push(Box::new(remote));
+        }
+        let chain = Chain::new(self.format, std::mem::take(&mut self.processors))?;
+        let section = chain.section_stats();
+        if let Some(thread) = chain.section_thread() {
+            seat.rank().give(Some(thread));
+        }
+        let frames = Arc::new(AtomicU64::new(0));
+        let (sender, events) = mpsc::channel();
+        let words = self.words();
+        let fifo = self.fifo.as_ref().map(|(_, counts)| Arc::clone(counts));
+        let has_real_device = self.devices.has_a_real_one();
+        let is_captured = matches!(self.spec.source, SourceSpec::Device(_));
+        let streams = open_streams(self.devices, chain, &frames, &sender, self.fifo, seat.rank())?;
+        let latency = latency(
+            self.format,
+            plugin_frames,
+            chain_latency,
+            self.fifo_frames,
+            &streams,
+            has_real_device,
+            is_captured,
+        );
+        let clock = clock_words(&streams, &words.clock, self.format);
+        Ok(Pipeline {
+            name: self.spec.name.clone(),
+            format: self.format,
+            words: Words { clock, ..words },
+            latency,
+            chain_latency_frames: chain_latency.into(),
+            plugins: started.plugins,
+            section,
+            progress: self.progress,
+            player: self.player,
+            recorders,
+            meter: meter_handle,
+            frames,
+            fifo,
+            streams,
+            events,
+            device_lost: false,
+            highest: vec![0.0; self.format.channels()],
+            xruns: 0,
+            told: Vec::new(),
+            seat,
+        })
+    }
+
+    fn add_source(
+        &mut self,
+        reader: Option<AudioReader>,
+        remotes: &mut impl Iterator<Item = Remote>,
+    ) -> Result<()> {
+        match (&self.spec.source, reader) {
+            (SourceSpec::File(file), Some(reader)) => {
+                let (player, thread, progress) = disk::play(reader, file.repeat)?;
+                self.processors.push(Box::new(player));
+                (self.player, self.progress) = (Some(thread), Some(progress));
+            }
+            (SourceSpec::Plugin { .. }, _) => {
+                self.processors.extend(remotes.next().map(|r| Box::new(r) as Box<dyn Processor>));
+            }
+            _ if self.devices.output.is_some() => self.add_capture(),
+            // The input device's callback brings the block itself.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Input and output are two devices' callbacks: frames go from one to the other through a queue.
+    ///
+    /// After `k` output callbacks of `F` frames the chain has taken at most `kF + B` frames in blocks of `B`; the
+    /// input, with buffers of `G`, has brought at least `(k - 1)F - G` when the `k`th begins. What is missing is
+    /// `F + G + B`: so much silence goes ahead.
+    fn add_capture(&mut self) {
+        let buffer = |settled: &Option<Settled>| settled.as_ref().map_or(0, |s| s.buffer_frames as usize);
+        let buffers = buffer(&self.devices.input) + buffer(&self.devices.output);
+        self.fifo_frames = buffers + self.format.block_frames();
+        let capacity = self.format.rate() as usize + self.fifo_frames + buffers;
+        let (writer, reader) = reblock::frame_fifo(self.format.channels(), capacity, self.fifo_frames);
+        let counts = reader.counts();
+        self.processors.push(Box::new(CaptureSource { frames: reader, ahead: Some(self.fifo_frames) }));
+        self.fifo = Some((writer, counts));
+    }
+
+    fn add_elements(&mut self, remotes: &mut impl Iterator<Item = Remote>) {
+        for element in &self.spec.elements {
+            let processor: Option<Box<dyn Processor>> = match element {
+                ElementSpec::Plugin { .. } => remotes.next().map(|r| Box::new(r) as _),
+                ElementSpec::Gain { db } => Some(Box::new(Gain::new(*db))),
+                ElementSpec::Meter => Some(Box::new(Meter::new(self.format.channels()))),
+            };
+            self.processors.extend(processor);
+        }
+    }
+
+    fn add_recorders(
+        &mut self,
+        latency_frames: u32,
+        plugins: Vec<Arc<PluginStats>>,
+    ) -> Result<Vec<(PathBuf, RecorderThread)>> {
+        let sink = match &self.spec.sink {
+            SinkSpec::File(file) => Some(file),
+            _ => None,
+        };
+        let until = Until { source: self.progress.clone(), latency_frames: latency_frames.into(), plugins };
+        let files = sink.into_iter().chain(&self.spec.record);
+        files.map(|file| self.add_recorder(file, until.clone())).collect()
+    }
+
+    fn add_recorder(&mut self, spec: &FileSinkSpec, until: Until) -> Result<(PathBuf, RecorderThread)> {
+        let (channels, rate) = (self.format.channels(), self.format.rate());
+        let writer =
+            WavWriter::create(&spec.file, u32::try_from(channels).unwrap_or(u32::MAX), rate, spec.bits)?;
+        let (recorder, thread) = disk::record(writer, rate, channels, until)?;
+        self.processors.push(Box::new(recorder));
+        Ok((spec.file.clone(), thread))
+    }
+
+    fn words(&self) -> Words {
+        let device = |settled: &Option<Settled>| {
+            settled.as_ref().map_or_else(String::new, |s| s.device.name().to_owned())
+        };
+        let source = match &self.spec.source {
+            SourceSpec::File(file) => shown(&file.file),
+            SourceSpec::Device(_) => device(&self.devices.input),
+            SourceSpec::Plugin { name, .. } => name.clone(),
+        };
+        let sink = match &self.spec.sink {
+            SinkSpec::File(file) => shown(&file.file),
+            SinkSpec::Device(_) => device(&self.devices.output),
+            SinkSpec::Plugin { name, .. } => name.clone(),
+        };
+        let sink = match &self.spec.record {
+            Some(record) => format!("{sink} and {}", shown(&record.file)),
+            None => sink,
+        };
+        let clock = if self.devices.output.is_some() { &self.devices.output } else { &self.devices.input };
+        Words { source, sink, clock: device(clock) }
+    }
+}
