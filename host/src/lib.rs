@@ -50,6 +50,7 @@ pub mod crash;
 pub mod disk;
 pub mod error;
 pub mod faults;
+pub mod level;
 pub mod pipeline;
 pub mod plugin;
 pub mod processor;

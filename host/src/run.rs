@@ -7,6 +7,7 @@
 use crate::config::{Config, PipelineSpec};
 use crate::crash;
 use crate::error::{Error, Result};
+use crate::level::Level;
 use crate::pipeline::{Closed, Pipeline};
 use crate::report::{EndedBy, PipelineStatus, RealTimeStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
@@ -25,7 +26,7 @@ const LINES_MAX: usize = 1000;
 /// Is told how a run goes; for screens. Called about ten times a second, never on the audio thread.
 pub trait Observer {
     /// Something happened: one line, in words.
-    fn event(&mut self, line: &str);
+    fn event(&mut self, level: Level, line: &str);
     /// How every pipeline is doing.
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]);
 }
@@ -54,7 +55,7 @@ pub fn run(
     let real_time = pipelines.first().map(Pipeline::real_time);
     if let Some(real_time) = &real_time {
         // How it is, not something that happened: it does not count among the events.
-        told.observer.event(&real_time.to_string());
+        told.observer.event(Level::Info, &real_time.to_string());
     }
     if let Err(error) = opened.and_then(|()| pipelines.iter().try_for_each(Pipeline::play)) {
         give_up(pipelines, &mut told);
@@ -72,8 +73,8 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
-    fn line(&mut self, line: String) {
-        self.observer.event(&line);
+    fn line(&mut self, level: Level, line: String) {
+        self.observer.event(level, &line);
         self.lines.push_back(line);
         if self.lines.len() > LINES_MAX {
             self.lines.pop_front();
@@ -92,7 +93,7 @@ fn open_all(
     let several = config.pipelines.len() > 1;
     let mut open = |spec: &PipelineSpec| {
         let prefix = if several { format!("{}/", spec.name) } else { String::new() };
-        Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(line))
+        Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(Level::Info, line))
     };
     // Who is bound to a core has it before those that can choose.
     let reserve = |spec: &PipelineSpec| supervisor.realtime().reserve(&spec.affinity);
@@ -107,7 +108,7 @@ fn open_all(
 fn give_up(opened: Vec<Pipeline>, told: &mut Told<'_>) {
     let closed: Vec<_> = opened.into_iter().map(Pipeline::close).collect();
     let errors = closed.iter().flat_map(|closed| closed.files.iter().chain(&closed.plugins));
-    errors.for_each(|error| told.line(error.to_string()));
+    errors.for_each(|error| told.line(Level::Error, error.to_string()));
 }
 
 /// What is told of a run that did not begin: its pipelines have not played and are closed again.
@@ -115,7 +116,7 @@ fn interrupted(opened: Vec<Pipeline>, mut told: Told<'_>) -> RunReport {
     // All plugins have been asked to go already: what theirs say of it is not worth a word.
     let closed: Vec<_> = opened.into_iter().map(Pipeline::close).collect();
     let damaged: Vec<_> = closed.iter().flat_map(|closed| &closed.files).map(ToString::to_string).collect();
-    damaged.iter().for_each(|line| told.line(line.clone()));
+    damaged.iter().for_each(|line| told.line(Level::Error, line.clone()));
     RunReport {
         ended_by: EndedBy::Signal,
         seconds: 0.0,
@@ -176,13 +177,13 @@ impl Run<'_> {
         }
         for pipeline in &mut self.pipelines {
             for line in pipeline.news() {
-                self.told.line(line);
+                self.told.line(Level::Warning, line);
             }
         }
     }
 
     fn take_event(&mut self, event: &Event) {
-        self.told.line(event.to_string());
+        self.told.line(event.level(), event.to_string());
     }
 
     fn close(mut self, ended_by: EndedBy) -> RunReport {
@@ -198,7 +199,7 @@ impl Run<'_> {
         };
         let damaged = words(|closed| &closed.files);
         let unwilling = words(|closed| &closed.plugins);
-        damaged.iter().chain(&unwilling).for_each(|line| self.told.line(line.clone()));
+        damaged.iter().chain(&unwilling).for_each(|line| self.told.line(Level::Error, line.clone()));
         let (real_time, events) = (self.real_time, self.told.lines.into());
         RunReport { ended_by, seconds, real_time, pipelines, events, damaged, unwilling }
     }

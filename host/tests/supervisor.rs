@@ -13,6 +13,7 @@ use fake::{Fake, LONG, PATIENT, SHORT, TAKEN, exists};
 use host::chain::Chain;
 use host::crash;
 use host::error::{Error, Kind};
+use host::level::Level;
 use host::plugin::Plugin;
 use host::plugin::spec::PluginSpec;
 use host::plugin::worker::Worker;
@@ -597,7 +598,7 @@ fn a_death_that_somebody_else_tells_of_is_no_event() {
         kill(worker.pid());
         worker.wait_death(LONG).unwrap();
     }
-    let told = Event::Told { plugin: "gain".into(), text: "plugin gain is back".into() };
+    let told = Event::Told { level: Level::Info, plugin: "gain".into(), text: "plugin gain is back".into() };
     supervisor.teller().tell(told.clone());
     drop(supervisor);
     let events: Vec<_> = events.iter().collect();
@@ -770,7 +771,7 @@ fn a_worker_that_takes_all_cores_is_told_of_once_and_starves_nobody_else() {
     let (main, _) = nice(worker.pid());
     worker.set_parameter("x", "1").unwrap();
     let is_told = |event: Event| match event {
-        Event::Told { plugin, text } => Some((plugin, text)),
+        Event::Told { plugin, text, .. } => Some((plugin, text)),
         _ => None,
     };
     let next = || events.recv_timeout(LONG).expect("it to be told");

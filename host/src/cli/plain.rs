@@ -5,6 +5,7 @@
 use super::levels::Peaks;
 use super::out::Out;
 use super::words;
+use crate::level::Level;
 use crate::report::{PipelineStatus, PluginStatus};
 use crate::run::Observer;
 use std::time::Duration;
@@ -34,7 +35,7 @@ impl<'a> Plain<'a> {
 }
 
 impl Observer for Plain<'_> {
-    fn event(&mut self, line: &str) {
+    fn event(&mut self, _level: Level, line: &str) {
         self.line(&format!("{} {line}", words::clock(self.elapsed)));
     }
 
@@ -169,13 +170,13 @@ mod tests {
         let mut out = Out::catching(output.clone(), std::io::sink());
         let mut plain = Plain::new(&mut out);
         let mut pipeline = PipelineStatus { plugins: Vec::new(), ..fabricated::pipeline() };
-        plain.event("loud.py: starting");
+        plain.event(Level::Info, "loud.py: starting");
         for tenth in 0..=21 {
             let loud = if tenth == 5 { -1.0 } else { -20.0 };
             pipeline.peaks_db = vec![Some(loud), None];
             plain.status(Duration::from_millis(100 * tenth), &[pipeline.clone()]);
         }
-        plain.event("loud.py: done");
+        plain.event(Level::Info, "loud.py: done");
         let expected = "00:00 loud.py: starting\n\
                         00:01 main  L -1.0 R -inf dB\n\
                         00:02 main  L -20.0 R -inf dB\n\

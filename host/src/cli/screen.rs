@@ -8,6 +8,7 @@ use super::out::{Out, clean};
 use super::panel::Panel;
 use super::plain::Plain;
 use super::{echo, view, words};
+use crate::level::Level;
 use crate::report::PipelineStatus;
 use crate::run::Observer;
 use ratatui::backend::CrosstermBackend;
@@ -110,9 +111,9 @@ impl<'a> Screen<'a> {
 }
 
 impl Observer for Screen<'_> {
-    fn event(&mut self, line: &str) {
+    fn event(&mut self, level: Level, line: &str) {
         if self.given_up || !self.begun {
-            self.plain.event(line);
+            self.plain.event(level, line);
         } else if self.waiting.len() < WAITING_MAX {
             self.waiting.push(format!("{} {}", words::clock(self.elapsed), clean(line)));
         }

@@ -5,6 +5,7 @@
 
 use crate::crash::{self, CrashReport};
 use crate::error::{Result, plain};
+use crate::level::Level;
 use crate::supervisor::{Event, Teller};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -63,7 +64,7 @@ impl News {
         let said = if detail == Detail::Told { indented(&said) } else { String::new() };
         let text = format!("{sentence}{report}{said}");
         let text = if remedy.is_empty() { text } else { format!("{text}\n{remedy}") };
-        teller.tell(Event::Told { plugin, text });
+        teller.tell(Event::Told { level: Level::Error, plugin, text });
     }
 }
 

@@ -9,6 +9,7 @@ use super::absence::Return;
 use super::news::{News, Telling};
 use crate::crash::{BlockStamps, CrashReport, LastBlock, LogLine, Timestamp};
 use crate::error::plain;
+use crate::level::Level;
 use crate::plugin::cause::Cause;
 use crate::plugin::line::Line;
 use crate::plugin::spec::Mode;
@@ -109,7 +110,7 @@ impl Obituary {
         let done = std::mem::take(done);
         let text = format!("plugin {} {}; {done}", patient.name, self.how());
         self.done = Some(done);
-        teller.tell(Event::Told { plugin: Arc::clone(&patient.name), text });
+        teller.tell(Event::Told { level: Level::Error, plugin: Arc::clone(&patient.name), text });
     }
 
     /// Tells it if it has ended, with a report if there is a folder for it; gives what waits for that.

@@ -4,6 +4,7 @@
 
 use super::{Notes, errand};
 use crate::error::{Error, Result};
+use crate::level::Level;
 use crate::supervisor::{Event, Spare, Spawner};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,11 @@ impl Spares {
                 Err(why) => {
                     kept.is_told = true;
                     let text = missing(&python, why);
-                    self.spawner.teller().tell(Event::Told { plugin: "".into(), text });
+                    self.spawner.teller().tell(Event::Told {
+                        level: Level::Warning,
+                        plugin: "".into(),
+                        text,
+                    });
                 }
             }
             kept.spare = spare.ok();

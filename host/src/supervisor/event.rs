@@ -5,6 +5,7 @@
 
 use super::death::Death;
 use crate::error::plain;
+use crate::level::Level;
 use shared::message::{Failure, LogSource};
 use std::collections::VecDeque;
 use std::fmt;
@@ -61,11 +62,26 @@ pub enum Event {
     },
     /// Something happened to a plugin, in words.
     Told {
+        /// How much it matters.
+        level: Level,
         /// Which plugin.
         plugin: Arc<str>,
         /// One sentence for people, and more lines if there is more to say. It names the plugin.
         text: String,
     },
+}
+
+impl Event {
+    /// How much it matters.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Log { .. } => Level::Info,
+            Self::BlockFailed { .. } | Self::Unraisable { .. } | Self::Dropped { .. } => Level::Warning,
+            Self::Died { .. } => Level::Error,
+            Self::Told { level, .. } => *level,
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -163,7 +179,7 @@ impl Reporter {
 
 fn left_out(count: u64) -> Event {
     let text = format!("{count} reports were left out: more happened than was read");
-    Event::Told { plugin: "".into(), text }
+    Event::Told { level: Level::Warning, plugin: "".into(), text }
 }
 
 /// Tells events among the supervisor's own. Any thread may; when the supervisor is gone, nobody hears it.
@@ -220,7 +236,7 @@ mod tests {
         let (send, receive) = sync_channel(1);
         let reporter = Arc::new(Reporter::new(send));
         let teller = Teller::new(&reporter);
-        let told = |text: String| Event::Told { plugin: "p".into(), text };
+        let told = |text: String| Event::Told { level: Level::Info, plugin: "p".into(), text };
         (0..QUEUE + 3).for_each(|n| teller.tell(told(n.to_string())));
         for n in 0..=QUEUE {
             assert_eq!(receive.try_recv().unwrap(), told(n.to_string()));
@@ -237,7 +253,7 @@ mod tests {
         let reporter = Arc::new(Reporter::new(send));
         let teller = Teller::new(&reporter);
         drop(reporter);
-        teller.tell(Event::Told { plugin: "p".into(), text: "nobody hears it".into() });
+        teller.tell(Event::Told { level: Level::Info, plugin: "p".into(), text: "nobody hears it".into() });
         assert_eq!(receive.iter().count(), 0);
     }
 }

@@ -17,6 +17,7 @@ use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
 use super::sweep::{self, Sweep};
 use super::warden::{self, Warden};
+use crate::level::Level;
 use crate::realtime::priority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shared::control::ControlError;
@@ -277,7 +278,7 @@ impl Watch {
 
     /// Tells something that is about no plugin.
     fn tell(&self, text: String) {
-        self.reporter.owe(Event::Told { plugin: "".into(), text });
+        self.reporter.owe(Event::Told { level: Level::Warning, plugin: "".into(), text });
     }
 
     fn launch(&mut self, launch: Launch) {
@@ -479,7 +480,7 @@ impl Watched {
                 "plugin {plugin} took {cores:.1} processor cores for two seconds: its threads and processes but the \
                  one for its blocks have the lowest priority from now on"
             );
-            reporter.owe(Event::Told { plugin, text });
+            reporter.owe(Event::Told { level: Level::Warning, plugin, text });
         }
     }
 

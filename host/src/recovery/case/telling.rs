@@ -4,6 +4,7 @@
 
 use super::Case;
 use crate::error::Error;
+use crate::level::Level;
 use crate::plugin::cause::Cause;
 use crate::recovery::obituary::Obituary;
 use crate::supervisor::Event;
@@ -159,6 +160,7 @@ impl Case {
     }
 
     pub(super) fn tell(&self, text: String) {
-        self.spawner.teller().tell(Event::Told { plugin: Arc::clone(&self.patient.name), text });
+        let plugin = Arc::clone(&self.patient.name);
+        self.spawner.teller().tell(Event::Told { level: Level::Warning, plugin, text });
     }
 }
