@@ -48,6 +48,7 @@ mod clock;
 pub mod config;
 pub mod crash;
 pub mod disk;
+pub mod doctor;
 pub mod error;
 pub mod faults;
 pub mod level;

@@ -8,6 +8,7 @@ use super::plugin_args::PluginArgs;
 use crate::audio_file::Bits;
 use crate::config::BLOCK_DEFAULT;
 use crate::faults::{EACH_DEFAULT, FaultsSpec, Kind};
+use crate::level::Level;
 use crate::plugin::spec::Standby;
 use crate::render::RenderSpec;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -34,6 +35,7 @@ pub(super) enum Command {
     Run(RunArgs),
     Render(RenderArgs),
     Devices(DevicesArgs),
+    Doctor(DoctorArgs),
     Faults(FaultsArgs),
     Replay(ReplayArgs),
     Bench(BenchArgs),
@@ -73,6 +75,12 @@ pub(super) struct RunArgs {
     /// Write the report as JSON into this file; - is standard output
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Also write what happens into this file, with dates and levels; it never takes more than 40 MiB
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// What goes into the log, or into systemd's journal: this and worse
+    #[arg(long, value_name = "error|warning|info|debug", default_value_t, value_parser = str::parse::<Level>)]
+    pub(super) log_level: Level,
 }
 
 /// Render a file through plugins into a file, as fast as it goes
@@ -111,6 +119,22 @@ pub(super) struct RenderArgs {
   nda devices --json")]
 pub(super) struct DevicesArgs {
     /// Print them as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Look what this machine lacks for real-time audio, and say how to get it
+///
+/// Tries what pipelines would be given: real-time priority, processors that stay awake, memory that stays in place; starts
+/// an interpreter with numpy; looks for devices. It changes nothing. Ends with 0 unless nothing could play here.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  nda doctor --python .venv/bin/python")]
+pub(super) struct DoctorArgs {
+    /// The interpreter to try; else .venv here or above, $VIRTUAL_ENV or python3 on the path
+    #[arg(long, value_name = "FILE")]
+    pub(super) python: Option<PathBuf>,
+    /// Print the findings as JSON
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -327,7 +351,7 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example_in_its_help() {
-        for name in ["run", "render", "devices", "faults", "replay", "completions"] {
+        for name in ["run", "render", "devices", "doctor", "faults", "replay", "completions"] {
             assert!(told(&format!("nda {name} --help")).contains(&format!("\n  nda {name} ")), "{name}");
         }
         assert_eq!(told("nda --help").matches("\n  nda ").count(), 2);

@@ -7,12 +7,16 @@ mod args;
 mod bar;
 mod bench;
 pub mod devices;
+mod doctor;
 mod echo;
 mod exit;
 mod faults;
+mod journal;
 mod json;
 mod known_cursor;
 mod levels;
+mod log;
+mod observers;
 mod out;
 mod panel;
 mod plain;
@@ -24,6 +28,7 @@ mod replay;
 mod run;
 mod run_report;
 mod screen;
+mod service;
 mod signals;
 mod table;
 mod view;
@@ -58,6 +63,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
         Command::Run(args) => run::run(&args, out),
         Command::Render(args) => render::render(&args, out),
         Command::Devices(args) => devices(&args, out),
+        Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Faults(args) => faults::faults(&args, out),
         Command::Replay(args) => replay::replay(&args, out),
         Command::Bench(args) => bench::bench(&args).map(|never| match never {}),

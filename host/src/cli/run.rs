@@ -3,37 +3,47 @@
 //! Chooses who is told how it goes, the live screen or plain lines; the running itself is [`crate::run`].
 
 use super::args::RunArgs;
+use super::journal::{self, Journal};
 use super::json::JsonTarget;
+use super::log::Log;
+use super::observers::Observers;
 use super::out::Out;
 use super::plain::Plain;
 use super::screen::Screen;
+use super::service::Service;
 use super::signals::{self, Flags};
 use super::{exit, run_report};
-use crate::config::{self, Config};
+use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::report::{EndedBy, RunReport};
+use crate::run::Observer;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Runs what the configuration asks for and tells how it went.
 pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<ExitCode> {
     let config = config::load(&args.config)?;
     let json = JsonTarget::open(args.json.as_deref(), &args.inputs(), out)?;
+    let log = args.log.as_deref().map(|file| Log::open(file, args.log_level)).transpose()?;
     let flags = signals::watch(out.is_screen())?;
-    let report = watched(&config, args.limit, &flags, out)?;
+    let report = crate::run::run(&config, args.limit, &flags.stop, &mut observers(args, log, &flags, out))?;
     out.text(&run_report::text(&report, &config));
     json.write(&report, out)?;
     Ok(ended(&report, out))
 }
 
-fn watched(config: &Config, limit: Option<Duration>, flags: &Flags, out: &mut Out) -> Result<RunReport> {
-    if out.is_screen() {
-        let resumed = Arc::clone(&flags.resumed);
-        crate::run::run(config, limit, &flags.stop, &mut Screen::new(out, resumed))
+/// Who is told how it goes: whoever looks at the output, the log, the service manager.
+fn observers<'a>(args: &RunArgs, log: Option<Log>, flags: &Flags, out: &'a mut Out) -> Observers<'a> {
+    let first: Box<dyn Observer + 'a> = if out.is_screen() {
+        Box::new(Screen::new(out, Arc::clone(&flags.resumed)))
+    } else if journal::is_ours() {
+        Box::new(Journal::new(out, args.log_level))
     } else {
-        crate::run::run(config, limit, &flags.stop, &mut Plain::new(out))
-    }
+        Box::new(Plain::new(out))
+    };
+    let log = log.map(|log| Box::new(log) as Box<dyn Observer>);
+    let service = Service::found().map(|service| Box::new(service) as Box<dyn Observer>);
+    Observers(std::iter::once(first).chain(log).chain(service).collect())
 }
 
 /// The exit code, with an error if the run could not go on.

@@ -44,6 +44,12 @@ impl Spare {
         self.held
     }
 
+    /// What it said of itself.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
     /// The interpreter that runs it.
     #[must_use]
     pub fn python(&self) -> &Path {

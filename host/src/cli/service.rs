@@ -1,0 +1,125 @@
+//! What a service manager is told: that the audio plays, and that it still does.
+//!
+//! For `nda run` under systemd (`Type=notify`, `WatchdogSec=`). The watchdog is fed when every pipeline has processed
+//! blocks since it was fed last, by their own counts, not because time has passed: when audio stands still, though
+//! every thread may be alive, the manager starts `nda` again. A pipeline that has ended, or that was stopped, owes nothing.
+
+use crate::level::Level;
+use crate::report::PipelineStatus;
+use crate::run::Observer;
+use sd_notify::NotifyState;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How many times within its limit the watchdog is fed.
+const FEEDS: u32 = 4;
+
+/// The service manager, if one started this process.
+pub(super) struct Service {
+    watchdog: Option<Duration>,
+    progress: Progress,
+    is_ready: bool,
+}
+
+impl Service {
+    /// The one that the environment names; `None` if nobody wants to know.
+    pub(super) fn found() -> Option<Self> {
+        std::env::var_os("NOTIFY_SOCKET")?;
+        let watchdog = sd_notify::watchdog_enabled();
+        Some(Self { watchdog, progress: Progress::default(), is_ready: false })
+    }
+}
+
+impl Observer for Service {
+    fn event(&mut self, _level: Level, _line: &str) {}
+
+    fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {
+        if !std::mem::replace(&mut self.is_ready, true) {
+            tell(&[NotifyState::Ready, NotifyState::Status("playing")]);
+        }
+        if let Some(limit) = self.watchdog
+            && self.progress.is_due(elapsed, limit / FEEDS)
+            && self.progress.has_moved(elapsed, pipelines)
+        {
+            tell(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        tell(&[NotifyState::Stopping, NotifyState::Status("ending")]);
+    }
+}
+
+/// A manager that does not listen misses it; there is nobody else to tell.
+fn tell(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
+}
+
+/// How far each pipeline had come when it was last seen to move.
+#[derive(Debug, Default)]
+struct Progress {
+    frames: BTreeMap<String, u64>,
+    moved_at: Option<Duration>,
+}
+
+impl Progress {
+    fn is_due(&self, now: Duration, every: Duration) -> bool {
+        self.moved_at.is_none_or(|at| now >= at + every)
+    }
+
+    /// Whether all that still play have processed blocks since they all had.
+    fn has_moved(&mut self, now: Duration, pipelines: &[PipelineStatus]) -> bool {
+        let playing = || pipelines.iter().filter(|pipeline| !pipeline.ended);
+        let moved = |p: &PipelineStatus| self.frames.get(&p.name).is_none_or(|frames| p.frames != *frames);
+        if !playing().all(moved) {
+            return false;
+        }
+        self.frames = playing().map(|pipeline| (pipeline.name.clone(), pipeline.frames)).collect();
+        self.moved_at = Some(now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fabricated;
+
+    fn at(name: &str, frames: u64) -> PipelineStatus {
+        PipelineStatus { name: name.into(), frames, ..fabricated::pipeline() }
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_while_every_pipeline_moves_and_not_when_one_stands_still() {
+        let mut progress = Progress::default();
+        let second = Duration::from_secs;
+        assert!(progress.has_moved(second(0), &[at("tx", 0), at("rx", 0)]));
+        assert!(progress.has_moved(second(1), &[at("tx", 128), at("rx", 128)]));
+        for later in 2..100 {
+            assert!(!progress.has_moved(second(later), &[at("tx", 128 * later), at("rx", 128)]));
+        }
+        assert!(progress.has_moved(second(100), &[at("tx", 12_800), at("rx", 256)]));
+    }
+
+    #[test]
+    fn a_pipeline_that_has_ended_or_is_gone_owes_nothing_and_a_new_one_is_given_time() {
+        let mut progress = Progress::default();
+        let ended = || PipelineStatus { ended: true, ..at("song", 500) };
+        assert!(progress.has_moved(Duration::ZERO, &[at("tx", 1), ended(), at("rx", 1)]));
+        assert!(progress.has_moved(Duration::ZERO, &[at("tx", 2), ended(), at("new", 0)]));
+        assert!(!progress.has_moved(Duration::ZERO, &[at("tx", 3), at("new", 0)]));
+    }
+
+    #[test]
+    fn it_is_fed_no_more_often_than_it_needs() {
+        let mut progress = Progress::default();
+        let every = Duration::from_secs(5);
+        assert!(progress.is_due(Duration::ZERO, every));
+        assert!(progress.has_moved(Duration::from_secs(1), &[at("tx", 1)]));
+        assert!(
+            !progress.is_due(Duration::from_secs(5), every) && progress.is_due(Duration::from_secs(6), every)
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! `nda run` as a service that nobody watches: what a service manager and a log are told.
+//!
+//! The manager is a socket of the test's own, where systemd's would be.
+
+use rustix::process::Signal;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::Duration;
+use tests::nda::{Running, command};
+use tests::workspace::{Folder, python, shipped};
+
+/// A service manager that listens.
+struct Manager {
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    fn new(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Self { socket }
+    }
+
+    /// Waits until it is told this.
+    fn hears(&self, words: &str) {
+        let mut message = [0; 4096];
+        loop {
+            let length = self.socket.recv(&mut message).unwrap_or_else(|e| panic!("no {words}: {e}"));
+            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == words) {
+                return;
+            }
+        }
+    }
+}
+
+fn run(folder: &Folder, text: &str, options: &[&str]) -> std::process::Command {
+    let config = folder.write("service.toml", text);
+    let mut arguments = vec!["run".to_owned(), config.display().to_string()];
+    arguments.extend(options.iter().map(|option| (*option).to_owned()));
+    command(arguments)
+}
+
+/// A pipeline without an end.
+fn endless() -> String {
+    let (sine, null, python) = (shipped("sine_wave_source.py"), shipped("null_sink.py"), python());
+    format!(
+        "[[pipeline]]\nsource = {{ plugin = {sine:?}, python = {python:?} }}\n\
+         sink = {{ plugin = {null:?}, python = {python:?} }}"
+    )
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_plays_that_it_goes_on_playing_and_when_it_ends() {
+    let folder = Folder::new();
+    let path = folder.file("notify");
+    let manager = Manager::new(&path);
+    let mut command = run(&folder, &endless(), &[]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let running = Running::start(command);
+    manager.hears("READY=1");
+    (0..5).for_each(|_| manager.hears("WATCHDOG=1"));
+    running.signal(Signal::TERM);
+    manager.hears("STOPPING=1");
+    let _ = running.wait().ended_with(0);
+}
+
+#[test]
+fn a_log_is_written_with_dates_and_levels_while_people_see_what_they_always_see() {
+    let folder = Folder::new();
+    let log = folder.file("nda.log");
+    let options = ["--for", "1.5", "--log", log.to_str().unwrap(), "--log-level", "debug"];
+    let done = Running::start(run(&folder, &endless(), &options)).wait();
+    done.ended_with(0);
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.lines().any(|line| line.contains("Z info    real time: ")), "{text}");
+    assert!(text.lines().any(|line| line.contains("Z debug   main  ")), "{text}");
+    assert!(done.stdout.lines().any(|line| line.starts_with("00:01 main  ")), "{done}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_told_before_anything_plays() {
+    let folder = Folder::new();
+    let done = Running::start(run(&folder, &endless(), &["--log", "/no/folder/nda.log"])).wait();
+    done.refused(5, &["/no/folder/nda.log", "try: name a file in a folder that you may write to"]);
+}
+
+#[test]
+fn the_unit_of_the_examples_is_one_that_systemd_understands() {
+    let unit = std::fs::read_to_string(tests::workspace::root().join("examples/nda.service")).unwrap();
+    for needed in ["Type=notify", "WatchdogSec=", "User=", "LimitRTPRIO=", "ExecStart=", "KillMode=mixed"] {
+        assert!(unit.lines().any(|line| line.starts_with(needed)), "{needed}");
+    }
+}
