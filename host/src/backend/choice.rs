@@ -17,6 +17,13 @@ pub enum DeviceChoice {
     Default,
     /// The built-in one that needs no sound card.
     Virtual,
+    /// The built-in one as a cable, or with a clock that is off.
+    VirtualWith {
+        /// The cable's name: what an output of that name plays, an input of that name hears.
+        cable: Option<String>,
+        /// By how many millionths its clock is fast; see [`virtual_device::PPM`].
+        ppm: i32,
+    },
     /// The only one with this in its name or id, in capitals or not; one with just this name or id comes first.
     Named(String),
 }
@@ -26,7 +33,10 @@ impl From<&str> for DeviceChoice {
         match name {
             "default" => Self::Default,
             virtual_device::NAME => Self::Virtual,
-            other => Self::Named(other.to_owned()),
+            other => match virtual_device::cable_name(other) {
+                Some(cable) => Self::VirtualWith { cable: Some(cable.to_owned()), ppm: 0 },
+                None => Self::Named(other.to_owned()),
+            },
         }
     }
 }
@@ -143,5 +153,7 @@ mod tests {
         assert_eq!(DeviceChoice::from("default"), DeviceChoice::Default);
         assert_eq!(DeviceChoice::from("virtual"), DeviceChoice::Virtual);
         assert_eq!(DeviceChoice::from("Scarlett"), DeviceChoice::Named("Scarlett".into()));
+        let radio = DeviceChoice::VirtualWith { cable: Some("radio".into()), ppm: 0 };
+        assert_eq!(DeviceChoice::from("virtual:radio"), radio);
     }
 }

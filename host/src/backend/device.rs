@@ -26,6 +26,7 @@ pub struct Device {
     device: cpal::Device,
     chosen: Chosen,
     is_default: bool,
+    virtual_host: Option<VirtualHost>,
 }
 
 impl fmt::Debug for Device {
@@ -68,7 +69,11 @@ pub fn open_input(
 fn find(which: &DeviceChoice, want: StreamFormat, direction: Direction) -> Result<Device> {
     let which = which.clone();
     within(OPEN_LIMIT, move || match which {
-        DeviceChoice::Virtual => default_of(&VirtualHost::new().into(), want, direction, false),
+        DeviceChoice::Virtual => VirtualHost::new().device(want, direction),
+        DeviceChoice::VirtualWith { cable, ppm } => {
+            let host = VirtualHost::new().off_by(ppm);
+            cable.iter().fold(host, |host, name| host.cable(name)).device(want, direction)
+        }
         DeviceChoice::Default => default_of(&cpal::default_host(), want, direction, true),
         DeviceChoice::Named(name) => {
             settle(pick(candidates(direction), &name, direction)?.device, want, direction, false)
@@ -95,7 +100,7 @@ fn settle(
     let name = device.description().map_or_else(|_| "the device".to_owned(), |d| d.name().to_owned());
     let offers = direction.configs(&device).map_err(|e| refused(&name, direction, is_default, e))?;
     let chosen = choose(&name, &offers, want)?;
-    Ok(Device { direction, name, device, chosen, is_default })
+    Ok(Device { direction, name, device, chosen, is_default, virtual_host: None })
 }
 
 fn no_card(direction: Direction) -> Error {
@@ -123,12 +128,17 @@ fn refused(name: &str, direction: Direction, is_default: bool, error: cpal::Erro
 impl VirtualHost {
     /// This host's output device. Tests can so have what is played through it.
     pub fn output_device(&self, want: StreamFormat) -> Result<Device> {
-        default_of(&self.clone().into(), want, Direction::Output, false)
+        self.clone().device(want, Direction::Output)
     }
 
     /// This host's input device.
     pub fn input_device(&self, want: StreamFormat) -> Result<Device> {
-        default_of(&self.clone().into(), want, Direction::Input, false)
+        self.clone().device(want, Direction::Input)
+    }
+
+    fn device(self, want: StreamFormat, direction: Direction) -> Result<Device> {
+        let device = default_of(&self.clone().into(), want, direction, false)?;
+        Ok(Device { virtual_host: Some(self), ..device })
     }
 }
 
@@ -137,6 +147,26 @@ impl Device {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is the built-in one, or a cable.
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        self.virtual_host.is_some()
+    }
+
+    /// Whether it is a virtual cable: its input hears what is played one buffer of its own later.
+    #[must_use]
+    pub fn is_cable(&self) -> bool {
+        self.virtual_host.as_ref().is_some_and(VirtualHost::is_cable)
+    }
+
+    /// Whether its clock and the other's are one, so that they can't drift apart. Virtual devices that are off by
+    /// as much are; two directions of a sound card may be, but don't tell.
+    #[must_use]
+    pub fn shares_clock_with(&self, other: &Self) -> bool {
+        let ppm = |device: &Self| device.virtual_host.as_ref().map(VirtualHost::ppm);
+        ppm(self).is_some() && ppm(self) == ppm(other)
     }
 
     /// Channels that the stream will have: the wanted number, or the device's nearest.
@@ -285,7 +315,7 @@ mod tests {
             let buffer = cpal::BufferSize::Fixed(256);
             let chosen = Chosen { channels: 2, rate: 48_000, buffer, samples };
             let (direction, name, device) = (Direction::Output, "null".to_owned(), device.clone());
-            let device = Device { direction, name, device, chosen, is_default: false };
+            let device = Device { direction, name, device, chosen, is_default: false, virtual_host: None };
             let stream = device.open_output(callback, |_| ()).unwrap();
             stream.play().unwrap();
             assert_eq!(calls.recv_timeout(PATIENCE).unwrap(), (2, 2), "{samples}");

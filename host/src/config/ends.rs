@@ -7,13 +7,14 @@ use super::plugin::{self, End, Names};
 use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span};
 use super::spec::{DeviceName, DeviceSpec, FileSinkSpec, FileSourceSpec, SinkSpec, SourceSpec};
 use crate::audio_file::Bits;
+use crate::backend::virtual_device::PPM;
 use std::ops::RangeInclusive;
 use toml::de::{DeTable, DeValue};
 
 /// Frames that a device's own buffer may be asked to have.
 const DEVICE_BUFFER: RangeInclusive<u32> = 16..=65_536;
 
-const DEVICE: Form = Form { key: "device", what: "a device", keys: &["buffer", "fallback"] };
+const DEVICE: Form = Form { key: "device", what: "a device", keys: &["buffer", "fallback", "ppm"] };
 const PLUGIN: Form = Form { key: "plugin", what: "a plugin", keys: PLUGIN_KEYS };
 const SOURCE: [Form; 3] =
     [Form { key: "file", what: "an audio file to read", keys: &["loop"] }, DEVICE, PLUGIN];
@@ -174,7 +175,13 @@ fn short_device(reader: &mut Reader<'_>, text: &str, at: &Span) -> Option<Short>
             None
         }
         Some(name) => Some(Short::Device(DeviceSpec::new(name))),
-        None if text == "default" || text == "virtual" => Some(Short::Device(DeviceSpec::new(text))),
+        None if text == "default" || DeviceName::new(text).is_virtual() => {
+            Some(Short::Device(DeviceSpec::new(text)))
+        }
+        None if text == "virtual:" => {
+            reader.fault(at, "\"virtual:\" names no cable; write \"virtual\" or \"virtual:NAME\"");
+            None
+        }
         None => Some(Short::Other),
     }
 }
@@ -185,9 +192,18 @@ fn device(reader: &mut Reader<'_>, table: &DeTable<'_>, node: &Node<'_>) -> Opti
     let fallback = table.get("fallback");
     let fallback_virtual =
         fallback.and_then(|node| reader.choice("fallback", node, &[("virtual", true)])).unwrap_or(false);
+    let ppm = table.get("ppm").and_then(|node| ppm(reader, node));
     let name = DeviceName::new(&name?);
-    if let (DeviceName::Virtual, true, Some(node)) = (&name, fallback_virtual, fallback) {
+    if let (true, true, Some(node)) = (name.is_virtual(), fallback_virtual, fallback) {
         reader.fault(&node.span(), "the virtual device is always there; remove `fallback`");
     }
-    Some(DeviceSpec { name, buffer_frames, fallback_virtual })
+    if let (false, Some(node)) = (name.is_virtual(), table.get("ppm")) {
+        reader.fault(&node.span(), "only a virtual device's clock can be set; remove `ppm`");
+    }
+    Some(DeviceSpec { name, buffer_frames, fallback_virtual, ppm: ppm.unwrap_or(0) })
+}
+
+fn ppm(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<i32> {
+    let right = format!("a whole number from {} to {}", PPM.start(), PPM.end());
+    reader.number_that("ppm", node, &right, false, |ppm| PPM.contains(ppm))
 }

@@ -4,6 +4,7 @@
 //! public and every type has a constructor with defaults. It holds wishes, not open files or devices.
 
 use crate::audio_file::Bits;
+use crate::backend::virtual_device;
 use crate::plugin::spec::{Lost, PluginSpec};
 use crate::realtime::{Affinity, Power};
 use std::fmt;
@@ -238,13 +239,15 @@ pub struct DeviceSpec {
     pub buffer_frames: Option<u32>,
     /// Whether the virtual device stands in if this one isn't there.
     pub fallback_virtual: bool,
+    /// By how many millionths the clock of a virtual device is fast.
+    pub ppm: i32,
 }
 
 impl DeviceSpec {
     /// A device with every default.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: DeviceName::new(name), buffer_frames: None, fallback_virtual: false }
+        Self { name: DeviceName::new(name), buffer_frames: None, fallback_virtual: false, ppm: 0 }
     }
 }
 
@@ -255,29 +258,41 @@ pub enum DeviceName {
     Default,
     /// The built-in device that needs no sound card.
     Virtual,
+    /// The virtual cable of this name: what its output plays, its inputs hear, within this process.
+    Cable(String),
     /// The device of this name.
     Named(String),
 }
 
 impl DeviceName {
-    /// `default`, `virtual`, or the name of a device.
+    /// `default`, `virtual`, `virtual:NAME`, or the name of a device.
     #[must_use]
     pub fn new(name: &str) -> Self {
         match name {
             "default" => Self::Default,
             "virtual" => Self::Virtual,
-            _ => Self::Named(name.to_owned()),
+            _ => match virtual_device::cable_name(name) {
+                Some(cable) => Self::Cable(cable.to_owned()),
+                None => Self::Named(name.to_owned()),
+            },
         }
+    }
+
+    /// Whether it is the built-in device, or a cable of it.
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        matches!(self, Self::Virtual | Self::Cable(_))
     }
 }
 
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Default => "default",
-            Self::Virtual => "virtual",
-            Self::Named(name) => name,
-        })
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Virtual => f.write_str(virtual_device::NAME),
+            Self::Cable(name) => write!(f, "{}:{name}", virtual_device::NAME),
+            Self::Named(name) => f.write_str(name),
+        }
     }
 }
 

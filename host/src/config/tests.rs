@@ -113,8 +113,19 @@ mod what_may_be_said {
             source("device:hw:0,0"),
             SourceSpec::Device(DeviceSpec { name: named, ..DeviceSpec::new("default") })
         );
+        let cable = DeviceSpec { name: DeviceName::Cable("radio".into()), ..DeviceSpec::new("virtual") };
+        assert_eq!(source("virtual:radio"), SourceSpec::Device(cable));
         assert_eq!(source("take 1"), SourceSpec::file("/base/take 1"));
         assert_eq!(source("/abs/x.wav"), SourceSpec::file("/abs/x.wav"));
+    }
+
+    #[test]
+    fn a_virtual_device_may_be_a_cable_and_have_a_clock_that_is_off() {
+        let sink = |text: &str| pipeline(&format!("source = \"in.wav\"\nsink = {text}")).sink;
+        let radio = DeviceSpec { ppm: -200, ..DeviceSpec::new("virtual:radio") };
+        assert_eq!(radio.name.to_string(), "virtual:radio");
+        assert_eq!(sink("\"virtual:radio\""), SinkSpec::device("virtual:radio"));
+        assert_eq!(sink("{ device = \"virtual:radio\", ppm = -200 }"), SinkSpec::Device(radio));
     }
 
     #[test]
@@ -502,6 +513,14 @@ mod what_is_said_about_faults {
             fault("sink = { device = \"default\", bits = 16 }").contains("`bits` is for a file to write")
         );
         assert!(fault("sink = { device = \"virtual\", fallback = \"virtual\" }").contains("is always there"));
+        let cable = "sink = { device = \"virtual:a\", fallback = \"virtual\" }";
+        assert!(fault(cable).contains("is always there"));
+        assert!(fault("sink = { device = \"default\", ppm = 1 }").contains("only a virtual device's clock"));
+        assert!(
+            fault("sink = { device = \"virtual\", ppm = 10001 }")
+                .contains("a whole number from -10000 to 10000")
+        );
+        assert!(fault("sink = \"virtual:\"").contains("\"virtual:NAME\""));
         assert!(fault("plugins = [{ builtin = \"meter\", set = { db = 1 } }]").contains("has no parameters"));
         assert!(
             fault("plugins = [{ builtin = \"meter\", deadline = 0.5 }]")

@@ -3,7 +3,7 @@
 //! For opening a pipeline. The buffer has to be known first, because it decides how many blocks one callback
 //! runs in a row, and so how far behind a pipelined plugin is. It opens no stream that is kept.
 
-use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat, virtual_device};
+use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
 use crate::config::{DeviceName, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::error::Result;
 use shared::format::Format;
@@ -39,9 +39,14 @@ impl Devices {
         Ok(Self { input, output })
     }
 
-    pub(super) fn has_a_real_one(&self) -> bool {
-        let both = [&self.input, &self.output];
-        both.into_iter().flatten().any(|settled| settled.device.name() != virtual_device::NAME)
+    /// Frames that lie in the devices. A virtual device has no converter and nothing behind its buffer; what is
+    /// played into a cable is heard one buffer of its input later.
+    pub(super) fn latency_frames(&self) -> u32 {
+        let counts =
+            |end: &&Settled, is_input| !end.device.is_virtual() || (is_input && end.device.is_cable());
+        let input = self.input.as_ref().filter(|end| counts(end, true));
+        let output = self.output.as_ref().filter(|end| counts(end, false));
+        input.into_iter().chain(output).map(|end| end.buffer_frames).sum()
     }
 
     /// How many blocks a callback of the device that paces the pipeline runs in a row, at most.
@@ -60,13 +65,15 @@ fn settle(
 ) -> Result<Settled> {
     let choice = match &spec.name {
         DeviceName::Default => DeviceChoice::Default,
-        DeviceName::Virtual => DeviceChoice::Virtual,
+        DeviceName::Virtual if spec.ppm == 0 => DeviceChoice::Virtual,
+        DeviceName::Virtual => DeviceChoice::VirtualWith { cable: None, ppm: spec.ppm },
+        DeviceName::Cable(name) => DeviceChoice::VirtualWith { cable: Some(name.clone()), ppm: spec.ppm },
         DeviceName::Named(name) => DeviceChoice::Named(name.clone()),
     };
     let [channels, block] =
         [format.channels(), format.block_frames()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     // The virtual device takes any buffer: the block's size needs no adapting.
-    let buffer_frames = spec.buffer_frames.or((choice == DeviceChoice::Virtual).then_some(block));
+    let buffer_frames = spec.buffer_frames.or(spec.name.is_virtual().then_some(block));
     let want = StreamFormat { rate: format.rate(), channels, buffer_frames };
     match find(&choice, want, is_input) {
         Err(why) if spec.fallback_virtual => {

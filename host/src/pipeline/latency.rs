@@ -13,7 +13,7 @@ pub(super) fn latency(
     chain_latency: u32,
     fifo_frames: usize,
     streams: &[Stream],
-    has_real_device: bool,
+    device_frames: u32,
     is_captured: bool,
 ) -> Latency {
     let buffer = streams.first().and_then(Stream::buffer_frames);
@@ -22,9 +22,6 @@ pub(super) fn latency(
         (frames, _) => frames,
     };
     let adaptation_frames = u32::try_from(adaptation).unwrap_or(u32::MAX);
-    // The virtual device has no converter and no cable behind its buffer.
-    let buffers = streams.iter().filter_map(Stream::buffer_frames).sum();
-    let device_frames = if has_real_device { buffers } else { 0 };
     let total = u64::from(chain_latency) + u64::from(adaptation_frames) + u64::from(device_frames);
     Latency {
         mode_frames: chain_latency - plugin_frames,

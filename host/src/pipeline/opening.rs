@@ -104,7 +104,7 @@ impl<'a> Opening<'a> {
         let (sender, events) = mpsc::channel();
         let words = self.words();
         let fifo = self.fifo.as_ref().map(|(_, counts)| Arc::clone(counts));
-        let has_real_device = self.devices.has_a_real_one();
+        let device_frames = self.devices.latency_frames();
         let is_captured = matches!(self.spec.source, SourceSpec::Device(_));
         let streams = open_streams(self.devices, chain, &frames, &sender, self.fifo, seat.rank())?;
         let latency = latency(
@@ -113,7 +113,7 @@ impl<'a> Opening<'a> {
             chain_latency,
             self.fifo_frames,
             &streams,
-            has_real_device,
+            device_frames,
             is_captured,
         );
         let clock = clock_words(&streams, &words.clock, self.format);

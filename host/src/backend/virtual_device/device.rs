@@ -1,10 +1,13 @@
 //! The virtual device as cpal asks for it: its name, its offers, and streams to and from it.
 //!
 //! One device with two directions, as a sound card is. An output and an input run on threads of their own and
-//! know nothing of each other.
+//! know nothing of each other, unless there is a [cable](super::cable) between them.
 
-use super::stream::{Control, VirtualStream};
-use super::{DEFAULT_BUFFER, NAME, VirtualHost, data};
+use super::cable::{Listener, Plug};
+use super::capture::Lent;
+use super::metronome::Metronome;
+use super::stream::{Callback, Control, VirtualStream};
+use super::{DEFAULT_BUFFER, VirtualHost, data};
 use cpal::traits::DeviceTrait;
 use cpal::{
     BufferSize, Data, DeviceDescription, DeviceDescriptionBuilder, DeviceDirection, DeviceId, DeviceType,
@@ -31,24 +34,48 @@ impl VirtualDevice {
     pub(super) fn of(host: &VirtualHost) -> Self {
         Self { host: host.clone() }
     }
-}
 
-/// All that [`shared::format`] allows; cpal wants each channel count told apart.
-fn offers() -> std::vec::IntoIter<SupportedStreamConfigRange> {
-    let offer = |channels| {
-        let (slowest, fastest) = RATE.into_inner();
-        SupportedStreamConfigRange::new(channels, slowest, fastest, buffers(), SampleFormat::F32)
-    };
-    let offers: Vec<_> = CHANNELS.filter_map(|channels| u16::try_from(channels).ok()).map(offer).collect();
-    offers.into_iter()
+    /// The channels and rate that it has because its cable is in use.
+    fn carried(&self) -> Option<(u16, u32)> {
+        self.host.cable.as_deref().and_then(|name| self.host.cables.carried(name))
+    }
+
+    /// All that [`shared::format`] allows, or what its cable carries; cpal wants each channel count told apart.
+    fn offers(&self) -> std::vec::IntoIter<SupportedStreamConfigRange> {
+        let offer = |channels, slowest, fastest| {
+            SupportedStreamConfigRange::new(channels, slowest, fastest, buffers(), SampleFormat::F32)
+        };
+        let offers: Vec<_> = match self.carried() {
+            Some((channels, rate)) => vec![offer(channels, rate, rate)],
+            None => {
+                let (slowest, fastest) = RATE.into_inner();
+                let channels = CHANNELS.filter_map(|channels| u16::try_from(channels).ok());
+                channels.map(|channels| offer(channels, slowest, fastest)).collect()
+            }
+        };
+        offers.into_iter()
+    }
+
+    fn default_config(&self) -> SupportedStreamConfig {
+        let (channels, rate) = self.carried().unwrap_or((DEFAULT_CHANNELS, DEFAULT_RATE));
+        SupportedStreamConfig::new(channels, rate, buffers(), SampleFormat::F32)
+    }
+
+    fn open(
+        &self,
+        format: Format,
+        callback: impl Callback + 'static,
+        on_error: impl FnMut(cpal::Error) + Send + 'static,
+    ) -> Result<VirtualStream, cpal::Error> {
+        let host = &self.host;
+        let metronome = Metronome::new(format, host.ppm, host.sizes);
+        let buffer_frames = u32::try_from(format.block_frames()).unwrap_or(u32::MAX);
+        VirtualStream::open(metronome, buffer_frames, &host.pace, callback, on_error)
+    }
 }
 
 fn buffers() -> SupportedBufferSize {
     SupportedBufferSize::Range { min: *BLOCK_FRAMES.start(), max: *BLOCK_FRAMES.end() }
-}
-
-fn default_config() -> SupportedStreamConfig {
-    SupportedStreamConfig::new(DEFAULT_CHANNELS, DEFAULT_RATE, buffers(), SampleFormat::F32)
 }
 
 /// The format of a stream, its block the device's buffer, or an error that says what there is.
@@ -67,42 +94,108 @@ fn settle(config: StreamConfig, samples: SampleFormat) -> Result<Format, cpal::E
     })
 }
 
+/// What an input stream's thread does.
+struct Recording<D> {
+    buffer: Vec<f32>,
+    channels: usize,
+    heard: Option<Listener>,
+    patient: bool,
+    callback: D,
+    length: Duration,
+}
+
+impl<D: FnMut(&Data, &InputCallbackInfo) + Send> Callback for Recording<D> {
+    /// What was heard ends with the callback, so it began a buffer earlier; the first can't tell times before 0.
+    fn call(&mut self, at: Duration, frames: usize, control: &Control) -> bool {
+        let now = StreamInstant::ZERO + at;
+        let capture = now.checked_sub(self.length).unwrap_or(StreamInstant::ZERO);
+        let info = InputCallbackInfo::new(InputStreamTimestamp { callback: now, capture });
+        let samples = &mut self.buffer[..frames * self.channels];
+        let whole = match &mut self.heard {
+            Some(heard) => heard.hear(samples, self.patient.then_some(control)),
+            None => true,
+        };
+        data::lend(samples, |data| (self.callback)(data, &info));
+        whole
+    }
+
+    fn hold(&mut self) {
+        if let Some(heard) = &mut self.heard {
+            heard.hold();
+        }
+    }
+}
+
+/// What an output stream's thread does.
+struct Playing<D> {
+    buffer: Vec<f32>,
+    channels: usize,
+    plug: Option<Plug>,
+    lent: Lent,
+    lossless: bool,
+    callback: D,
+    length: Duration,
+}
+
+impl<D: FnMut(&mut Data, &OutputCallbackInfo) + Send> Callback for Playing<D> {
+    /// What is played would be heard when the callback after it is due.
+    fn call(&mut self, at: Duration, frames: usize, control: &Control) -> bool {
+        let now = StreamInstant::ZERO + at;
+        let playback = now + self.length;
+        let info = OutputCallbackInfo::new(OutputStreamTimestamp { callback: now, playback });
+        let samples = &mut self.buffer[..frames * self.channels];
+        samples.fill(0.0);
+        data::lend(samples, |data| (self.callback)(data, &info));
+        if let Some(plug) = &mut self.plug {
+            plug.play(samples);
+        }
+        self.lent.play(samples, self.lossless.then_some(control));
+        true
+    }
+
+    fn hold(&mut self) {
+        if let Some(plug) = &self.plug {
+            plug.hold();
+        }
+    }
+}
+
 impl DeviceTrait for VirtualDevice {
     type SupportedInputConfigs = std::vec::IntoIter<SupportedStreamConfigRange>;
     type SupportedOutputConfigs = std::vec::IntoIter<SupportedStreamConfigRange>;
     type Stream = VirtualStream;
 
     fn description(&self) -> Result<DeviceDescription, cpal::Error> {
-        let description = DeviceDescriptionBuilder::new(NAME).device_type(DeviceType::Virtual);
+        let description =
+            DeviceDescriptionBuilder::new(self.host.device_name()).device_type(DeviceType::Virtual);
         Ok(description.direction(DeviceDirection::Duplex).build())
     }
 
     fn id(&self) -> Result<DeviceId, cpal::Error> {
-        Ok(DeviceId::new(HostId::Custom, NAME))
+        Ok(DeviceId::new(HostId::Custom, self.host.device_name()))
     }
 
     fn supported_input_configs(&self) -> Result<Self::SupportedInputConfigs, cpal::Error> {
-        Ok(offers())
+        Ok(self.offers())
     }
 
     fn supported_output_configs(&self) -> Result<Self::SupportedOutputConfigs, cpal::Error> {
-        Ok(offers())
+        Ok(self.offers())
     }
 
     fn default_input_config(&self) -> Result<SupportedStreamConfig, cpal::Error> {
-        Ok(default_config())
+        Ok(self.default_config())
     }
 
     fn default_output_config(&self) -> Result<SupportedStreamConfig, cpal::Error> {
-        Ok(default_config())
+        Ok(self.default_config())
     }
 
-    /// What was heard ends with the callback, so it began a buffer earlier; the first can't tell times before 0.
     fn build_input_stream_raw<D, E>(
         &self,
         config: StreamConfig,
         samples: SampleFormat,
-        mut callback: D,
+        callback: D,
         on_error: E,
         _timeout: Option<Duration>,
     ) -> Result<VirtualStream, cpal::Error>
@@ -111,23 +204,27 @@ impl DeviceTrait for VirtualDevice {
         E: FnMut(cpal::Error) + Send + 'static,
     {
         let format = settle(config, samples)?;
-        let length = Duration::from_nanos(format.block_ns());
-        let mut silence = vec![0.0; format.samples()];
-        let record = move |at, _: &Control| {
-            let now = StreamInstant::ZERO + at;
-            let capture = now.checked_sub(length).unwrap_or(StreamInstant::ZERO);
-            let info = InputCallbackInfo::new(InputStreamTimestamp { callback: now, capture });
-            data::lend(&mut silence, |data| callback(data, &info));
+        let heard = match &self.host.cable {
+            Some(name) => Some(self.host.cables.listen(name, config.channels, config.sample_rate)?),
+            None => None,
         };
-        VirtualStream::open(format, self.host.free_running, record, on_error)
+        let beginning = heard.as_ref().map(Listener::beginning);
+        let recording = Recording {
+            buffer: vec![0.0; self.host.sizes.most(format) * format.channels()],
+            channels: format.channels(),
+            heard,
+            patient: self.host.pace.is_the_clock(),
+            callback,
+            length: Duration::from_nanos(format.block_ns()),
+        };
+        Ok(self.open(format, recording, on_error)?.hearing(beginning))
     }
 
-    /// What is played would be heard when the callback after it is due.
     fn build_output_stream_raw<D, E>(
         &self,
         config: StreamConfig,
         samples: SampleFormat,
-        mut callback: D,
+        callback: D,
         on_error: E,
         _timeout: Option<Duration>,
     ) -> Result<VirtualStream, cpal::Error>
@@ -136,26 +233,27 @@ impl DeviceTrait for VirtualDevice {
         E: FnMut(cpal::Error) + Send + 'static,
     {
         let format = settle(config, samples)?;
-        let length = Duration::from_nanos(format.block_ns());
-        let mut buffer = vec![0.0; format.samples()];
-        let mut lent = self.host.lender.lend();
-        let lossless = self.host.free_running;
-        let play = move |at, control: &Control| {
-            let now = StreamInstant::ZERO + at;
-            let info =
-                OutputCallbackInfo::new(OutputStreamTimestamp { callback: now, playback: now + length });
-            buffer.fill(0.0);
-            data::lend(&mut buffer, |data| callback(data, &info));
-            lent.play(&buffer, lossless.then_some(control));
+        let plug = match &self.host.cable {
+            Some(name) => Some(self.host.cables.plug(name, config.channels, config.sample_rate)?),
+            None => None,
         };
-        VirtualStream::open(format, self.host.free_running, play, on_error)
+        let playing = Playing {
+            buffer: vec![0.0; self.host.sizes.most(format) * format.channels()],
+            channels: format.channels(),
+            plug,
+            lent: self.host.lender.lend(),
+            lossless: self.host.pace.is_free(),
+            callback,
+            length: Duration::from_nanos(format.block_ns()),
+        };
+        self.open(format, playing, on_error)
     }
 }
 
-// cpal tells a custom host's devices apart by their ids, and there is only one.
+// cpal tells a custom host's devices apart by this.
 impl PartialEq for VirtualDevice {
-    fn eq(&self, _: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        self.host.cable == other.host.cable
     }
 }
 
@@ -163,13 +261,13 @@ impl Eq for VirtualDevice {}
 
 impl Hash for VirtualDevice {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        NAME.hash(state);
+        self.host.cable.hash(state);
     }
 }
 
 impl fmt::Display for VirtualDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAME)
+        f.write_str(&self.host.device_name())
     }
 }
 

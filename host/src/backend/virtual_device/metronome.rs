@@ -1,4 +1,4 @@
-//! When the virtual device's callbacks are due.
+//! When the virtual device's callbacks are due, and of how many frames.
 //!
 //! Arithmetic alone: a metronome knows no clock, it is told the time.
 
@@ -7,36 +7,62 @@ use std::time::Duration;
 
 /// A stream further behind than this skips callbacks: a burst longer than that helps nobody.
 const MOST_BEHIND: Duration = Duration::from_secs(1);
+/// Nanoseconds per second, times a million, since rates are counted in millionths because of `ppm`.
+const NANOS: u128 = 1_000_000_000_000_000;
+
+/// How many frames the callbacks bring or take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Sizes {
+    /// All as many: the buffer's.
+    #[default]
+    Even,
+    /// For tests: as PulseAudio has them, some more and some fewer than the buffer, by at most so many frames.
+    Jittered(u32),
+}
+
+impl Sizes {
+    /// The most frames that a callback of a stream of this format gets.
+    pub(super) fn most(self, format: Format) -> usize {
+        let by = match self {
+            Self::Even => 0,
+            Self::Jittered(by) => by as usize,
+        };
+        format.block_frames() + by.min(format.block_frames() - 1)
+    }
+}
 
 /// Callback after callback, each at its exact time.
 #[derive(Debug)]
 pub(super) struct Metronome {
-    rate: u64,
+    /// Millionths of a frame per second.
+    rate: u128,
     buffer: u64,
-    /// When callback 0 was due, or would have been, but for the pauses.
+    sizes: Sizes,
+    random: u64,
+    /// When frame 0 was due, or would have been, but for the pauses.
     epoch: Duration,
+    /// The first frame of the next callback.
     next: u64,
 }
 
 impl Metronome {
-    /// For a stream of this format, whose block is the device's buffer.
-    pub(super) fn new(format: Format) -> Self {
+    /// For a stream of this format, whose block is the device's buffer, and whose clock is so much too fast.
+    pub(super) fn new(format: Format, ppm: i32, sizes: Sizes) -> Self {
         let buffer = format.block_frames() as u64;
-        Self { rate: u64::from(format.rate()), buffer, epoch: Duration::ZERO, next: 0 }
+        let pace = u128::from(1_000_000_i32.saturating_add(ppm).max(1).unsigned_abs());
+        let rate = u128::from(format.rate()) * pace;
+        Self { rate, buffer, sizes, random: 1, epoch: Duration::ZERO, next: 0 }
     }
 
     /// After the epoch, rounded down to the nanosecond, whatever came before.
-    fn time_of(&self, index: u64) -> Duration {
-        let frames = index.saturating_mul(self.buffer);
-        let nanos = frames % self.rate * 1_000_000_000 / self.rate;
-        Duration::from_secs(frames / self.rate) + Duration::from_nanos(nanos)
+    fn time_of(&self, frame: u64) -> Duration {
+        nanos(u128::from(frame) * NANOS / self.rate)
     }
 
-    /// How many callbacks are due before this long after the epoch, the one due right then not counted.
+    /// How many whole buffers of frames are due before this long after the epoch.
     fn due_before(&self, elapsed: Duration) -> u64 {
-        let frames = elapsed.as_secs().saturating_mul(self.rate)
-            + u64::from(elapsed.subsec_nanos()) * self.rate / 1_000_000_000;
-        frames / self.buffer
+        let frames = u64::try_from(elapsed.as_nanos() * self.rate / NANOS).unwrap_or(u64::MAX);
+        frames - frames % self.buffer
     }
 
     /// Makes the next callback due now.
@@ -58,12 +84,27 @@ impl Metronome {
         true
     }
 
-    /// Goes on to the next callback: when it is due, after the start of the stream, pauses not counted.
-    pub(super) fn tick(&mut self) -> Duration {
+    /// Goes on to the next callback: when it is due, after the start of the stream, pauses not counted, and its
+    /// frames.
+    pub(super) fn tick(&mut self) -> (Duration, usize) {
         let at = self.time_of(self.next);
-        self.next += 1;
-        at
+        let frames = self.size();
+        self.next += frames;
+        (at, usize::try_from(frames).unwrap_or(usize::MAX))
     }
+
+    fn size(&mut self) -> u64 {
+        let Sizes::Jittered(by) = self.sizes else { return self.buffer };
+        // Knuth's MMIX generator: the same in every run.
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let by = u64::from(by).min(self.buffer - 1);
+        self.buffer - by + (self.random >> 33) % (2 * by + 1)
+    }
+}
+
+fn nanos(all: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(all).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -71,7 +112,7 @@ mod tests {
     use super::*;
 
     fn metronome(buffer: u32, rate: u32) -> Metronome {
-        Metronome::new(Format::new(1, buffer, rate).unwrap())
+        Metronome::new(Format::new(1, buffer, rate).unwrap(), 0, Sizes::Even)
     }
 
     fn exact(index: u64, buffer: u32, rate: u32) -> Duration {
@@ -85,9 +126,32 @@ mod tests {
             let metronome = metronome(buffer, rate);
             let day = u64::from(rate) * 86_400 / u64::from(buffer);
             for index in [0, 1, 2, 3, 1_000, day - 1, day] {
-                assert_eq!(metronome.time_of(index), exact(index, buffer, rate));
+                assert_eq!(metronome.time_of(index * u64::from(buffer)), exact(index, buffer, rate));
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_off_by_just_so_much() {
+        for (ppm, millionths) in [(200, 1_000_200), (-200, 999_800), (-2_000_000, 1)] {
+            let metronome = Metronome::new(Format::new(1, 480, 48_000).unwrap(), ppm, Sizes::Even);
+            // In the time of so many seconds of its own, a million pass.
+            assert_eq!(metronome.time_of(48_000 * millionths), Duration::from_secs(1_000_000));
+        }
+    }
+
+    #[test]
+    fn jittered_callbacks_vary_within_their_bounds_and_keep_the_pace() {
+        let mut metronome = Metronome::new(Format::new(1, 262, 48_000).unwrap(), 0, Sizes::Jittered(7));
+        let mut frames = 0;
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1000 {
+            let (at, size) = metronome.tick();
+            assert_eq!(at, exact(frames, 1, 48_000));
+            frames += size as u64;
+            seen.insert(size);
+        }
+        assert_eq!(seen, (255..=269).collect());
     }
 
     #[test]
@@ -98,7 +162,7 @@ mod tests {
         let mut caught_up = 0;
         while metronome.due() <= late {
             assert!(!metronome.skip(late));
-            assert_eq!(metronome.tick(), exact(caught_up, 480, 48_000));
+            assert_eq!(metronome.tick(), (exact(caught_up, 480, 48_000), 480));
             caught_up += 1;
         }
         assert_eq!(caught_up, 91);
@@ -110,7 +174,7 @@ mod tests {
         metronome.resume(Duration::from_secs(5));
         assert!(metronome.skip(Duration::from_millis(8_004)));
         assert_eq!(metronome.due(), Duration::from_secs(8));
-        assert_eq!(metronome.tick(), Duration::from_secs(3));
+        assert_eq!(metronome.tick().0, Duration::from_secs(3));
         assert!(!metronome.skip(Duration::from_millis(8_004)));
     }
 
@@ -121,7 +185,7 @@ mod tests {
         metronome.tick();
         metronome.resume(Duration::from_secs(100));
         assert_eq!(metronome.due(), Duration::from_secs(100));
-        assert_eq!(metronome.tick(), Duration::from_millis(10));
+        assert_eq!(metronome.tick().0, Duration::from_millis(10));
         assert_eq!(metronome.due(), Duration::from_millis(100_010));
     }
 }

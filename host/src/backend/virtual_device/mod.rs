@@ -7,55 +7,124 @@
 //! rounding adds up: an hour of callbacks takes an hour. A late callback is followed at once by those that fell
 //! due meanwhile.
 //!
-//! Tests can let it run free of the clock, and have what it plays ([`VirtualHost::capturing`]).
+//! `virtual:NAME` is a cable ([`cable`]): what its output plays, its inputs hear, in the same process, bit by bit.
+//! A device whose clock is to be off by so many `ppm` tells how the rest stands that.
+//!
+//! Tests can let it run free of the clock or in simulated time ([`VirtualHost::simulated`]), and have what it
+//! plays ([`VirtualHost::capturing`]).
 
+mod cable;
 mod capture;
 mod data;
 mod device;
 mod metronome;
+mod simulation;
 mod stream;
 mod wait;
 
 pub use capture::Played;
 pub use device::VirtualDevice;
+pub use simulation::Simulation;
 pub use stream::VirtualStream;
 
+use cable::Cables;
 use capture::Lender;
 use cpal::platform::CustomHost;
 use cpal::traits::HostTrait;
+use metronome::Sizes;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use stream::Pace;
 
 /// The name and the stable id of the virtual device.
 pub const NAME: &str = "virtual";
 /// Frames per callback where none are asked for.
 pub const DEFAULT_BUFFER: u32 = 512;
+/// By how many millionths its clock may be off.
+pub const PPM: RangeInclusive<i32> = -10_000..=10_000;
+
+/// The name of the cable that a device of this name is, if it is one.
+#[must_use]
+pub fn cable_name(device: &str) -> Option<&str> {
+    let name = device.strip_prefix(NAME)?.strip_prefix(':')?.trim();
+    (!name.is_empty()).then_some(name)
+}
 
 /// The audio system that has the virtual device.
 #[derive(Debug, Clone, Default)]
 pub struct VirtualHost {
-    free_running: bool,
+    pace: Pace,
+    sizes: Sizes,
+    ppm: i32,
+    cable: Option<Arc<str>>,
+    cables: Cables,
     lender: Lender,
 }
 
 impl VirtualHost {
-    /// A host whose device keeps the pace of the clock, as a sound card does.
+    /// A host whose device keeps the pace of the clock, as a sound card does, and whose cables reach all of this
+    /// process.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { cables: Cables::of_the_process(), ..Self::default() }
     }
 
     /// A host for tests, and what its output plays. Samples are kept for the first output stream at a time.
     #[must_use]
     pub fn capturing() -> (Self, Played) {
         let (lender, played) = capture::capture();
-        (Self { free_running: false, lender }, played)
+        (Self { lender, ..Self::default() }, played)
+    }
+
+    /// A host for tests in simulated time: its streams call back only while the simulation is run, in the order in
+    /// which they are due, on the thread that runs it. Its cables are its own; an input never waits for an output.
+    #[must_use]
+    pub fn simulated() -> (Self, Simulation) {
+        let simulation = Simulation::default();
+        (Self { pace: Pace::Simulated(simulation.clone()), ..Self::default() }, simulation)
     }
 
     /// For tests: callbacks follow each other at once. A capture then loses nothing, as the stream waits for
-    /// its reader.
+    /// its reader; a cable does.
     #[must_use]
     pub fn free_running(mut self) -> Self {
-        self.free_running = true;
+        self.pace = Pace::Free;
         self
+    }
+
+    /// For tests: callbacks have up to so many frames more or fewer than the buffer, as PulseAudio's do.
+    #[must_use]
+    pub fn jittered(mut self, frames: u32) -> Self {
+        self.sizes = Sizes::Jittered(frames);
+        self
+    }
+
+    /// The same host, its device's clock fast by so many millionths, or slow. See [`PPM`].
+    #[must_use]
+    pub fn off_by(mut self, ppm: i32) -> Self {
+        self.ppm = ppm;
+        self
+    }
+
+    /// The same host, its device being the cable of this name.
+    #[must_use]
+    pub fn cable(mut self, name: &str) -> Self {
+        self.cable = Some(name.into());
+        self
+    }
+
+    /// By how many millionths its device's clock is off.
+    pub(super) fn ppm(&self) -> i32 {
+        self.ppm
+    }
+
+    /// Whether its device hears what is played.
+    pub(super) fn is_cable(&self) -> bool {
+        self.cable.is_some()
+    }
+
+    fn device_name(&self) -> String {
+        self.cable.as_deref().map_or_else(|| NAME.to_owned(), |cable| format!("{NAME}:{cable}"))
     }
 }
 
@@ -117,6 +186,103 @@ mod tests {
             assert_eq!(time.callback, StreamInstant::from_millis(10 * index));
             assert_eq!(time.playback, StreamInstant::from_millis(10 * (index + 1)));
         }
+    }
+
+    const MONO: StreamConfig =
+        StreamConfig { channels: 1, sample_rate: 48_000, buffer_size: BufferSize::Fixed(480) };
+
+    fn hearing(host: &VirtualHost) -> (VirtualStream, mpsc::Receiver<Vec<f32>>) {
+        let (sender, heard) = mpsc::channel();
+        let hear = move |samples: &[f32], _: &cpal::InputCallbackInfo| {
+            let _ = sender.send(samples.to_vec());
+        };
+        let device = host.default_input_device().unwrap();
+        let stream = device.build_input_stream(MONO, hear, |e| panic!("{e}"), None).unwrap();
+        stream.play().unwrap();
+        (stream, heard)
+    }
+
+    /// Plays 1, 2, 3, ...
+    fn counting(host: &VirtualHost) -> VirtualStream {
+        let mut next = 0.0;
+        let write = move |samples: &mut [f32], _: &cpal::OutputCallbackInfo| {
+            samples.iter_mut().for_each(|sample| {
+                next += 1.0;
+                *sample = next;
+            });
+        };
+        let device = host.default_output_device().unwrap();
+        let stream = device.build_output_stream(MONO, write, |e| panic!("{e}"), None).unwrap();
+        stream.play().unwrap();
+        stream
+    }
+
+    #[test]
+    fn what_is_played_into_a_cable_is_heard_by_each_of_its_inputs_without_a_frame_lost() {
+        let host = VirtualHost::new().cable("a test's");
+        let inputs = [hearing(&host), hearing(&host)];
+        let output = counting(&host);
+        for (_, heard) in &inputs {
+            let mut next = 1.0;
+            while next < 9600.0 {
+                for sample in heard.recv_timeout(PATIENCE).unwrap() {
+                    assert!(sample == next || (next == 1.0 && sample == 0.0), "{sample} in place of {next}");
+                    next += f32::from(sample == next);
+                }
+            }
+        }
+        drop(output);
+        while inputs[0].1.recv_timeout(PATIENCE).unwrap() != vec![0.0; 480] {}
+    }
+
+    #[test]
+    fn in_simulated_time_a_cable_is_one_buffer_long_and_callbacks_come_when_they_are_due() {
+        let (host, simulation) = VirtualHost::simulated();
+        let host = host.cable("loop");
+        let (_input, heard) = hearing(&host);
+        let _output = counting(&host);
+        assert!(heard.try_recv().is_err(), "time has passed by itself");
+        simulation.run(Duration::from_millis(50));
+        let heard = heard.try_iter().flatten().collect::<Vec<_>>();
+        // Both are due at once; the input was opened first, so it hears nothing yet when it is called first.
+        let silence = 2 * 480;
+        let expected = (0..5 * 480).map(|n: u32| n.saturating_sub(silence - 1) as f32);
+        assert_eq!(heard, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_hour_of_a_clock_that_is_off_has_so_many_callbacks_more() {
+        let (host, simulation) = VirtualHost::simulated();
+        let hosts = [host.clone(), host.clone().off_by(200), host.off_by(-200)];
+        let inputs: Vec<_> = hosts.iter().map(hearing).collect();
+        simulation.run(Duration::from_secs(3600));
+        let callbacks = inputs.iter().map(|(_, heard)| heard.try_iter().count()).collect::<Vec<_>>();
+        assert_eq!(callbacks, [360_000, 360_072, 359_928]);
+    }
+
+    #[test]
+    fn a_paused_stream_of_a_simulation_stands_still() {
+        let (host, simulation) = VirtualHost::simulated();
+        let (input, heard) = hearing(&host);
+        input.pause().unwrap();
+        simulation.run(Duration::from_secs(1));
+        assert_eq!(heard.try_iter().count(), 0);
+        input.play().unwrap();
+        simulation.run(Duration::from_secs(1));
+        assert_eq!(heard.try_iter().count(), 100);
+    }
+
+    #[test]
+    fn a_cable_offers_what_it_carries_while_it_is_in_use() {
+        let (host, _simulation) = VirtualHost::simulated();
+        let host = host.cable("a");
+        let device = host.default_input_device().unwrap();
+        assert!(device.supported_input_configs().unwrap().count() > 1);
+        let _output = counting(&host);
+        let offers: Vec<_> = device.supported_input_configs().unwrap().collect();
+        assert_eq!(offers.len(), 1);
+        assert_eq!((offers[0].channels(), offers[0].min_sample_rate()), (1, 48_000));
+        assert_eq!(device.description().unwrap().name(), "virtual:a");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! A virtual stream: the thread that calls back, and what its owner wants of it.
 //!
 //! Once it plays, its thread does three things: it waits on a futex until a callback is due, reads the clock,
-//! and calls back. Nothing there allocates, locks or frees.
+//! and calls back. Nothing there allocates, locks or frees. In simulated time a stream has no thread: see
+//! [`super::simulation`].
 
+use super::cable::Beginning;
 use super::metronome::Metronome;
+use super::simulation::{Player, Simulation};
 use super::wait::{Woken, now, wait, wake};
 use cpal::traits::StreamTrait;
 use cpal::{ErrorKind, StreamInstant};
-use shared::format::Format;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -18,39 +20,97 @@ const PAUSED: u32 = 0;
 const PLAYING: u32 = 1;
 const STOPPED: u32 = 2;
 
+/// What a stream calls when it is due.
+pub(super) trait Callback: Send {
+    /// The callback that was due at this time after the start, with so many frames. False if frames were lost.
+    fn call(&mut self, at: Duration, frames: usize, control: &Control) -> bool;
+
+    /// The stream plays no longer, until the next call.
+    fn hold(&mut self) {}
+}
+
+/// What makes the time of a stream.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Pace {
+    /// CLOCK_MONOTONIC.
+    #[default]
+    Clock,
+    /// Callbacks follow each other at once.
+    Free,
+    /// Whoever runs the simulation.
+    Simulated(Simulation),
+}
+
+impl Pace {
+    /// Whether streams wait for the time.
+    pub(super) fn is_the_clock(&self) -> bool {
+        matches!(self, Self::Clock)
+    }
+
+    /// Whether nothing but the machine's speed limits it.
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+}
+
 /// A virtual stream, paused at first; dropping it stops its thread and waits for it to end.
 #[derive(Debug)]
 pub struct VirtualStream {
     control: Arc<Control>,
-    thread: Option<JoinHandle<()>>,
-    buffer_frames: usize,
+    runner: Runner,
+    buffer_frames: u32,
+    beginning: Option<Beginning>,
+}
+
+#[derive(Debug)]
+enum Runner {
+    Thread(Option<JoinHandle<()>>),
+    Simulation(Simulation, u64),
 }
 
 cpal::assert_stream_send!(VirtualStream);
 cpal::assert_stream_sync!(VirtualStream);
 
 impl VirtualStream {
-    /// A paused stream of this format, whose block is the device's buffer. `callback` gets its time after the
-    /// start; `on_error` is told of an xrun when callbacks are skipped.
+    /// A paused stream; `buffer_frames` is the device's buffer. `on_error` is told of an xrun when callbacks are
+    /// skipped or lose frames.
     pub(super) fn open(
-        format: Format,
-        free_running: bool,
-        callback: impl FnMut(Duration, &Control) + Send + 'static,
+        metronome: Metronome,
+        buffer_frames: u32,
+        pace: &Pace,
+        callback: impl Callback + 'static,
         on_error: impl FnMut(cpal::Error) + Send + 'static,
     ) -> Result<Self, cpal::Error> {
         let control = Arc::new(Control::default());
-        let metronome = Metronome::new(format);
-        let clock = Clock { control: Arc::clone(&control), metronome, free_running, callback, on_error };
-        let thread = std::thread::Builder::new()
-            .name("virtual-device".into())
-            .spawn(move || clock.run())
-            .map_err(|e| cpal::Error::with_message(ErrorKind::ResourceExhausted, e.to_string()))?;
-        Ok(Self { control, thread: Some(thread), buffer_frames: format.block_frames() })
+        let runner = if let Pace::Simulated(simulation) = pace {
+            let (callback, on_error) = (Box::new(callback), Box::new(on_error));
+            let control = Arc::clone(&control);
+            let player = Player { control, metronome, callback, on_error, runs: false, id: 0 };
+            Runner::Simulation(simulation.clone(), simulation.add(player))
+        } else {
+            let (control, free_running) = (Arc::clone(&control), pace.is_free());
+            let clock = Clock { control, metronome, free_running, callback, on_error };
+            let thread = std::thread::Builder::new()
+                .name("virtual-device".into())
+                .spawn(move || clock.run())
+                .map_err(|e| cpal::Error::with_message(ErrorKind::ResourceExhausted, e.to_string()))?;
+            Runner::Thread(Some(thread))
+        };
+        Ok(Self { control, runner, buffer_frames, beginning: None })
+    }
+
+    /// The same stream; it hears its cable from when it is told to play.
+    pub(super) fn hearing(mut self, beginning: Option<Beginning>) -> Self {
+        self.beginning = beginning;
+        self
     }
 }
 
 impl StreamTrait for VirtualStream {
     fn play(&self) -> Result<(), cpal::Error> {
+        if let Some(beginning) = self.beginning.as_ref().filter(|_| !self.control.plays()) {
+            beginning.mark();
+        }
         self.control.tell(PLAYING);
         Ok(())
     }
@@ -67,16 +127,21 @@ impl StreamTrait for VirtualStream {
     }
 
     fn buffer_size(&self) -> Result<cpal::FrameCount, cpal::Error> {
-        u32::try_from(self.buffer_frames).map_err(|_| ErrorKind::UnsupportedOperation.into())
+        Ok(self.buffer_frames)
     }
 }
 
 impl Drop for VirtualStream {
     fn drop(&mut self) {
         self.control.tell(STOPPED);
-        if let Some(thread) = self.thread.take() {
-            // An error means that the callback panicked: it has told so on stderr, and the stream is over.
-            let _ = thread.join();
+        match &mut self.runner {
+            Runner::Thread(thread) => {
+                if let Some(thread) = thread.take() {
+                    // An error means that the callback panicked: it has told so on stderr, and the stream is over.
+                    let _ = thread.join();
+                }
+            }
+            Runner::Simulation(simulation, id) => simulation.remove(*id),
         }
     }
 }
@@ -97,6 +162,12 @@ impl Control {
     /// Whether the stream is neither paused nor stopped.
     pub(super) fn plays(&self) -> bool {
         self.is(PLAYING)
+    }
+
+    /// Tells the time of a callback.
+    pub(super) fn is_at(&self, at: Duration) {
+        let ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        self.time_ns.store(ns, Ordering::Release);
     }
 
     fn is(&self, state: u32) -> bool {
@@ -131,23 +202,25 @@ struct Clock<C, E> {
     on_error: E,
 }
 
-impl<C: FnMut(Duration, &Control), E: FnMut(cpal::Error)> Clock<C, E> {
+impl<C: Callback, E: FnMut(cpal::Error)> Clock<C, E> {
     fn run(mut self) {
         // By default Linux wakes a thread up to 50 us late to save power.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         while self.control.wait_for_play() {
             self.metronome.resume(now());
             self.play();
+            self.callback.hold();
         }
     }
 
     /// Callback after callback, until paused or stopped.
     fn play(&mut self) {
         while self.wait_for_next() {
-            let at = self.metronome.tick();
-            let ns = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-            self.control.time_ns.store(ns, Ordering::Release);
-            (self.callback)(at, &self.control);
+            let (at, frames) = self.metronome.tick();
+            self.control.is_at(at);
+            if !self.callback.call(at, frames, &self.control) {
+                (self.on_error)(ErrorKind::Xrun.into());
+            }
         }
     }
 
@@ -165,28 +238,42 @@ impl<C: FnMut(Duration, &Control), E: FnMut(cpal::Error)> Clock<C, E> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::metronome::Sizes;
     use super::*;
+    use shared::format::Format;
     use std::sync::mpsc;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn format(buffer: u32, rate: u32) -> Format {
-        Format::new(1, buffer, rate).unwrap()
+    /// Calls a function with the time.
+    struct Calls<F>(F);
+
+    impl<F: FnMut(Duration) + Send> Callback for Calls<F> {
+        fn call(&mut self, at: Duration, _frames: usize, _control: &Control) -> bool {
+            (self.0)(at);
+            true
+        }
+    }
+
+    fn metronome(buffer: u32, rate: u32) -> Metronome {
+        Metronome::new(Format::new(1, buffer, rate).unwrap(), 0, Sizes::Even)
+    }
+
+    fn open(buffer: u32, rate: u32, callback: impl FnMut(Duration) + Send + 'static) -> VirtualStream {
+        VirtualStream::open(metronome(buffer, rate), buffer, &Pace::Clock, Calls(callback), |_| ()).unwrap()
     }
 
     /// A stream and the times of its callbacks.
-    fn stream(format: Format) -> (VirtualStream, mpsc::Receiver<Duration>) {
+    fn stream(buffer: u32, rate: u32) -> (VirtualStream, mpsc::Receiver<Duration>) {
         let (sender, times) = mpsc::channel();
-        let callback = move |at, _: &Control| sender.send(at).unwrap_or(());
-        (VirtualStream::open(format, false, callback, |_| ()).unwrap(), times)
+        (open(buffer, rate, move |at| sender.send(at).unwrap_or(())), times)
     }
 
     #[test]
     fn half_a_second_of_callbacks_comes_when_due_and_not_before() {
         let (sender, calls) = mpsc::channel();
         let started = now();
-        let callback = move |at, _: &Control| sender.send((at, now())).unwrap_or(());
-        let stream = VirtualStream::open(format(441, 44_100), false, callback, |_| ()).unwrap();
+        let stream = open(441, 44_100, move |at| sender.send((at, now())).unwrap_or(()));
         stream.play().unwrap();
         for index in 0..=50 {
             let (at, called) = calls.recv_timeout(PATIENCE).unwrap();
@@ -197,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_stream_waits_for_play_and_goes_on_after_a_pause_where_it_was() {
-        let (stream, times) = stream(format(8192, 8_192));
+        let (stream, times) = stream(8192, 8_192);
         assert_eq!(times.try_recv(), Err(mpsc::TryRecvError::Empty));
         for second in 0..5 {
             stream.play().unwrap();
@@ -208,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_clock_of_a_stream_is_never_behind_a_callback() {
-        let (stream, times) = stream(format(480, 48_000));
+        let (stream, times) = stream(480, 48_000);
         assert_eq!(stream.now(), StreamInstant::ZERO);
         stream.play().unwrap();
         for _ in 0..10 {
@@ -221,20 +308,20 @@ mod tests {
     fn a_hopelessly_late_stream_tells_cpal_of_one_xrun_and_goes_on() {
         let control = Arc::new(Control::default());
         control.tell(PLAYING);
-        let mut metronome = Metronome::new(format(480, 48_000));
+        let mut metronome = metronome(480, 48_000);
         metronome.resume(now().saturating_sub(Duration::from_secs(5)));
         let mut errors = Vec::new();
-        let (callback, on_error) = (|_, _: &Control| (), |error| errors.push(error));
+        let (callback, on_error) = (Calls(|_| ()), |error| errors.push(error));
         let mut clock = Clock { control, metronome, free_running: false, callback, on_error };
         assert!(clock.wait_for_next());
-        assert!(clock.metronome.tick() >= Duration::from_secs(4));
+        assert!(clock.metronome.tick().0 >= Duration::from_secs(4));
         assert_eq!(errors, [cpal::Error::new(ErrorKind::Xrun)]);
     }
 
     #[test]
     fn dropping_a_stream_ends_its_thread_however_long_its_buffer() {
         for state in [PAUSED, PLAYING] {
-            let (stream, times) = stream(format(8192, 8_000));
+            let (stream, times) = stream(8192, 8_000);
             stream.control.tell(state);
             drop(stream);
             // The thread owned the sender: it is gone by the time the drop returns.

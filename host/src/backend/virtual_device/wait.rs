@@ -31,8 +31,14 @@ pub(super) fn wait(word: &AtomicU32, value: u32, deadline: Option<Duration>) -> 
     }
 }
 
-/// Wakes whoever waits for the word.
+/// Wakes one that waits for the word.
 pub(super) fn wake(word: &AtomicU32) {
     // Fails only for a bad address.
     let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
+}
+
+/// Wakes all that wait for the word.
+pub(super) fn wake_all(word: &AtomicU32) {
+    // The kernel counts them in a signed word.
+    let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX.unsigned_abs());
 }
