@@ -52,6 +52,7 @@ pub mod doctor;
 pub mod error;
 pub mod faults;
 pub mod level;
+pub mod loopback;
 pub mod pipeline;
 pub mod plugin;
 pub mod processor;

@@ -12,7 +12,7 @@ use crate::level::Level;
 use crate::plugin::spec::Standby;
 use crate::render::RenderSpec;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use shared::format::BLOCK_FRAMES;
+use shared::format::{BLOCK_FRAMES, RATE};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub(super) enum Command {
     Render(RenderArgs),
     Devices(DevicesArgs),
     Doctor(DoctorArgs),
+    Latency(LatencyArgs),
     Faults(FaultsArgs),
     Replay(ReplayArgs),
     Bench(BenchArgs),
@@ -135,6 +136,44 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) python: Option<PathBuf>,
     /// Print the findings as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Measure what a pipeline adds between source and sink
+///
+/// Sends impulses through the output, which has to be joined with the input by a cable, and counts the frames until they
+/// have come back through the input and every plugin. Without devices it goes through a virtual cable. With a
+/// configuration its pipelines are measured, one after the other, in place of their own sources and sinks.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nda latency --plugin gain.py --block 128
+  nda latency live.toml --output \"Scarlett\" --input \"Scarlett\"")]
+pub(super) struct LatencyArgs {
+    /// The configuration; or else one pipeline of the plugins below
+    #[arg(value_name = "CONFIG.toml", conflicts_with_all = ["rate", "block"])]
+    pub(super) config: Option<PathBuf>,
+    /// The output device, as in a configuration
+    #[arg(long, value_name = "DEVICE", requires = "input")]
+    pub(super) output: Option<String>,
+    /// The input device, as in a configuration
+    #[arg(long, value_name = "DEVICE", requires = "output")]
+    pub(super) input: Option<String>,
+    /// Frames in the devices' own buffers
+    #[arg(long, value_name = "FRAMES", value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(super) buffer: Option<u32>,
+    /// Frames per second [default: 48000]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(i64::from(*RATE.start())..=i64::from(*RATE.end())))]
+    pub(super) rate: Option<u32>,
+    /// Frames per block, 16 to 8192
+    #[arg(long, value_name = "FRAMES", default_value_t = BLOCK_DEFAULT, value_parser = block_frames)]
+    pub(super) block: u32,
+    #[command(flatten)]
+    pub(super) plugins: PluginArgs,
+    /// How many impulses
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) times: u32,
+    /// Print the figures as JSON
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -351,7 +390,7 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example_in_its_help() {
-        for name in ["run", "render", "devices", "doctor", "faults", "replay", "completions"] {
+        for name in ["run", "render", "devices", "doctor", "latency", "faults", "replay", "completions"] {
             assert!(told(&format!("nda {name} --help")).contains(&format!("\n  nda {name} ")), "{name}");
         }
         assert_eq!(told("nda --help").matches("\n  nda ").count(), 2);

@@ -14,6 +14,7 @@ mod faults;
 mod journal;
 mod json;
 mod known_cursor;
+mod latency;
 mod levels;
 mod log;
 mod observers;
@@ -64,6 +65,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
         Command::Render(args) => render::render(&args, out),
         Command::Devices(args) => devices(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
+        Command::Latency(args) => latency::latency(&args, out),
         Command::Faults(args) => faults::faults(&args, out),
         Command::Replay(args) => replay::replay(&args, out),
         Command::Bench(args) => bench::bench(&args).map(|never| match never {}),
