@@ -28,8 +28,9 @@ fn moved(folder: &Folder, spec: PluginSpec) -> Scene {
     let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![spec]);
     scene.play_answered(10);
     folder.write("slow", "");
-    // With four late blocks of the last hundred it stays, with the fifth it goes: seen one block later.
-    scene.play_answered_within(SHORT_NS, 5);
+    // With four late blocks of the last hundred it stays, with the fifth it goes: seen one block later, and done with
+    // the next one.
+    scene.play_answered_within(SHORT_NS, 6);
     assert_eq!((scene.latency_frames(), scene.plugins[0].status().moves), (0, 0));
     scene.play_answered_within(SHORT_NS, 1);
     let status = scene.plugins[0].status();
@@ -49,8 +50,10 @@ fn a_plugin_late_too_often_is_pipelined_until_it_has_been_fast_for_long() {
     let folder = Folder::new();
     let mut scene = moved(&folder, same_block(&slow_at_will(&folder)));
     let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
-    // Dry while it was late, processed before and after. The move itself loses no block.
-    assert_eq!(found, [[-1.0; 10].to_vec(), vec![1.0; 6], vec![-1.0; 20]].concat());
+    // Dry while it was late, processed before and after. The move itself loses no block. There is nothing to fade from:
+    // the results of the old mode did not come.
+    assert_eq!(found, [[-1.0; 10].to_vec(), vec![1.0; 7], vec![-1.0; 20]].concat());
+    assert_eq!(scene.faded(), [0; 0]);
     scene.wait_told(&["plugin laggard missed its deadline too often (", "pipelined now", "128 frames later"]);
 
     std::fs::remove_file(folder.file("slow")).unwrap();
@@ -60,14 +63,35 @@ fn a_plugin_late_too_often_is_pipelined_until_it_has_been_fast_for_long() {
         scene.play_answered(1);
         fast += 1;
     }
-    assert!(fast >= STRETCH, "back after {fast} blocks");
+    assert!(fast > STRETCH, "back after {fast} blocks");
+    let back = 37 + fast - 1;
     scene.play_answered(10);
     let status = scene.plugins[0].status();
     assert_eq!((status.mode, status.moves, status.added_frames), ("same-block", 2, 0));
     let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
-    assert_eq!(found[36..], vec![-1.0; fast + 10], "no block is lost on the way back");
+    assert_eq!(found[37..], vec![-1.0; fast + 10], "no block is lost on the way back");
+    assert_eq!(scene.faded(), [back]);
     assert_smooth(&scene);
     scene.wait_told(&["plugin laggard was fast enough for long: it is same-block again"]);
+}
+
+#[test]
+fn a_plugin_that_is_in_time_again_when_it_moves_fades_from_one_mode_into_the_other() {
+    let folder = Folder::new();
+    let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![same_block(&slow_at_will(&folder))]);
+    scene.play_answered(10);
+    folder.write("slow", "");
+    scene.play_answered_within(SHORT_NS, 5);
+    std::fs::remove_file(folder.file("slow")).unwrap();
+    // The fifth late block is seen with the first of these, and the second is the last one in its mode.
+    scene.play_answered(1);
+    assert_eq!(scene.plugins[0].status().moves, 0);
+    scene.play_answered(10);
+    assert_eq!(scene.latency_frames(), BLOCK);
+    let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
+    assert_eq!(found, [[-1.0; 10].to_vec(), vec![1.0; 5], vec![-1.0; 11]].concat());
+    assert_eq!(scene.faded(), [16]);
+    assert_smooth(&scene);
 }
 
 #[test]
@@ -82,7 +106,7 @@ fn the_dry_signal_of_a_plugin_that_has_moved_is_as_late_as_its_own() {
     scene.play_answered(5);
     assert_eq!(scene.latency_frames(), BLOCK, "the next one plays where the one before did");
     let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
-    assert!(found[36..].contains(&1.0), "{found:?}");
+    assert!(found[37..].contains(&1.0), "{found:?}");
     assert_eq!(found[found.len() - 5..], [-1.0; 5]);
     assert_smooth(&scene);
 }

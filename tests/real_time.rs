@@ -28,11 +28,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tests::scene::kill;
-use tests::until::until;
+use tests::until::{DEADLINE, until};
 use tests::worker_process::python;
 use tests::workspace;
 
@@ -316,6 +316,63 @@ fn moving_to_pipelined_costs_no_more_than_any_block() {
     confined(Wait::Bounded, work);
     let status = plugins[0].status();
     assert_eq!((status.moves, status.mode), (1, "pipelined"), "{status:?}");
+}
+
+/// Runs until the plugin has moved to pipelined and back; in how many of these two blocks it has gone from one result
+/// over into the other. Each block of the plugin is its number throughout; `answered` says how many it has answered.
+fn move_there_and_back(mut chain: Chain, answered: Arc<AtomicU64>) -> impl FnMut() -> u32 + Send {
+    let mut samples = vec![0.25; format().samples()];
+    move || {
+        let (mut blocks, mut last, mut moves, mut faded) = (0, 0.0, 0, 0);
+        while moves < 2 {
+            let before = chain.latency_frames();
+            // The slow ones are late, but answered before the next.
+            let is_late = blocks % 2 == 1 && blocks < 10;
+            chain.process_within(&mut samples, if is_late { 0 } else { 60_000_000_000 });
+            blocks += 1;
+            while answered.load(Ordering::Relaxed) < blocks {
+                std::hint::spin_loop();
+            }
+            let (begins, ends) = (samples[0], samples[format().block_frames() - 1]);
+            if chain.latency_frames() != before {
+                moves += 1;
+                // Neither joined to the block before, nor one number.
+                faded += u32::from(begins != last && ends != begins);
+            }
+            last = ends;
+        }
+        faded
+    }
+}
+
+/// The last block in one mode, with what would be heard in the other, in both directions.
+#[test]
+fn fading_from_one_mode_into_the_other_costs_no_more_than_any_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    let numbered = "if self.n % 2 == 0 and self.n <= 10: __import__('time').sleep(0.02)
+        buffer.data[:] = 1 / self.n; return True
+    def get_parameter(self, key): return str(self.n)";
+    let (mut plugins, processors) =
+        loaded(&supervisor, vec![written(folder.path(), "numbered.py", numbered)]);
+    let chain = Chain::new(format(), processors).unwrap();
+    let (answered, is_over, worker) = (Arc::default(), AtomicBool::new(false), plugins[0].worker());
+    let work = move_there_and_back(chain, Arc::clone(&answered));
+    let faded = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let deadline = Instant::now() + DEADLINE;
+            while !is_over.load(Ordering::Relaxed) && Instant::now() < deadline {
+                // It answers a question only between two blocks.
+                let blocks = worker.get_parameter("blocks").unwrap();
+                answered.store(blocks.parse().unwrap(), Ordering::Relaxed);
+            }
+        });
+        let faded = confined(Wait::Bounded, work);
+        is_over.store(true, Ordering::Relaxed);
+        faded
+    });
+    let status = plugins[0].status();
+    assert_eq!((status.moves, status.mode, faded), (2, "same-block", 2), "{status:?}");
 }
 
 #[test]

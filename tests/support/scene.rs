@@ -152,8 +152,9 @@ impl Scene {
     }
 
     /// Each block is the sine times one of `factors`, this many frames late, and each change is a ramp from where
-    /// the block before left off; but not from one negative factor to another, as these are the plugin's own. Gives
-    /// the factors, block by block.
+    /// the block before left off; but not from one negative factor to another, as these are the plugin's own. Where it
+    /// is to be later or earlier from a block on, such a ramp leads there, unless the block before has
+    /// [faded](Scene::faded) into that. Gives the factors, block by block.
     ///
     /// # Panics
     /// If a frame is anything else.
@@ -167,7 +168,7 @@ impl Scene {
         let mut found: Vec<f32> = Vec::new();
         for (number, block) in self.heard.chunks_exact(frames).enumerate() {
             let (from, latency) = (number * frames, latencies[number]);
-            let has_moved = number > 0 && latencies[number - 1] != latency;
+            let has_moved = number > 0 && latencies[number - 1] != latency && !self.fades(number - 1);
             let dry = |i: usize| (from + i).checked_sub(latency).map_or(0.0, sine);
             let last = from.checked_sub(1).map_or(0.0, |at| self.heard[at]);
             let before = found.last().copied();
@@ -182,7 +183,11 @@ impl Scene {
             };
             let may_step =
                 |factor: f32| !has_moved && before.is_none_or(|b| b == factor || b.max(factor) < 0.0);
-            let fits = |factor: f32| (may_step(factor) && fits_as(factor, false)) || fits_as(factor, true);
+            let fits = |factor: f32| {
+                (may_step(factor) && fits_as(factor, false))
+                    || fits_as(factor, true)
+                    || factor < 0.0 && may_step(factor) && self.fades(number)
+            };
             let first = before.into_iter().chain(factors.iter().copied()).find(|factor| fits(*factor));
             let all = &found;
             found.push(first.unwrap_or_else(|| {
@@ -193,6 +198,28 @@ impl Scene {
             }));
         }
         found
+    }
+
+    /// The blocks that go over from the sine, inverted, as late as the chain said before them, into the same as late as
+    /// it said behind them: frame by frame in a straight line, over a ramp's time.
+    #[must_use]
+    pub fn faded(&self) -> Vec<usize> {
+        (0..self.latencies.len()).filter(|number| self.fades(*number)).collect()
+    }
+
+    fn fades(&self, number: usize) -> bool {
+        let frames = self.rack.format.block_frames();
+        let ramp = (self.rack.format.rate() as usize * RAMP_MS / 1000).min(frames);
+        let (before, behind) = (self.latencies[number], self.latencies.get(number + 1).copied());
+        let Some(behind) = behind.filter(|behind| *behind != before) else { return false };
+        let inverted = |frame: usize, late: usize| -frame.checked_sub(late).map_or(0.0, sine);
+        let block = self.heard[number * frames..][..frames].iter().enumerate();
+        let mut fits = block.map(|(i, heard)| {
+            let (part, frame) = (ramp.min(i) as f32 / ramp as f32, number * frames + i);
+            let expected = (1.0 - part) * inverted(frame, before) + part * inverted(frame, behind);
+            (heard - expected).abs() < 1e-5
+        });
+        fits.all(|fits| fits)
     }
 
     /// How much of the difference is left in this frame of a ramp.

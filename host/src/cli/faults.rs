@@ -195,6 +195,8 @@ mod tests {
             to_end_ms: None,
             held_max_ms: 1.357,
             overslept_max_ms: 0.2,
+            control_held_max_ms: Some(0.3),
+            control_computed_max_ms: Some(0.04),
             neighbour_blocks: 30_000,
             neighbour_lost: 3,
             control_lost: Some(5),

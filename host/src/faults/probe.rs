@@ -32,6 +32,8 @@ pub(super) struct Passage {
     /// asked to. Not the time in which it was ready to run and the machine ran something else, nor how late the machine
     /// woke it.
     pub(super) held_ns: u64,
+    /// What of it the audio thread computed; on a virtual machine also what others did meanwhile on its processor.
+    pub(super) computed_ns: u64,
     /// How late the machine woke the same thread for this block, by its timer alone: as late it may wake it at a
     /// deadline.
     pub(super) overslept_ns: u64,
@@ -213,7 +215,13 @@ impl Ear {
         let ready_ns = delayed_ns.saturating_sub(load(&self.shared.delayed_ns));
         let asked_ns = self.shared.plugin.get().map_or(0, |plugin| plugin.take_asked_wait_ns());
         let held_ns = held_ns(at_ns.saturating_sub(entered_ns), ready_ns, cpu_ns, asked_ns);
-        Passage { entered_ns, at_ns, held_ns, overslept_ns: load(&self.shared.overslept_ns) }
+        Passage {
+            entered_ns,
+            at_ns,
+            held_ns,
+            computed_ns: cpu_ns,
+            overslept_ns: load(&self.shared.overslept_ns),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) struct Tally {
     /// Samples that tell the plugin's input.
     pub(super) plain: u64,
     pub(super) held_max_ns: u64,
+    pub(super) computed_max_ns: u64,
     pub(super) overslept_max_ns: u64,
     pub(super) good_in_a_row: u64,
     /// When the first bad block began, how many there were in a row, and when a good one came.
@@ -32,9 +33,10 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn count(&mut self, sound: Sound, plain: u64, passage: Passage) {
-        let Passage { entered_ns, at_ns, held_ns, overslept_ns } = passage;
+        let Passage { entered_ns, at_ns, held_ns, computed_ns, overslept_ns } = passage;
         self.blocks += 1;
         self.held_max_ns = self.held_max_ns.max(held_ns);
+        self.computed_max_ns = self.computed_max_ns.max(computed_ns);
         self.overslept_max_ns = self.overslept_max_ns.max(overslept_ns);
         self.wrong += u64::from(sound == Sound::Wrong);
         self.plain += plain;
@@ -76,7 +78,9 @@ mod tests {
         let mut tally = Tally::default();
         for (n, sound) in sounds.iter().enumerate() {
             let at_ns = 1000 * (n as u64 + 1);
-            tally.count(*sound, 0, Passage { entered_ns: at_ns - 100, at_ns, held_ns: 100, overslept_ns: 0 });
+            let entered_ns = at_ns - 100;
+            let passage = Passage { entered_ns, at_ns, held_ns: 100, computed_ns: 30, overslept_ns: 0 };
+            tally.count(*sound, 0, passage);
         }
         tally
     }

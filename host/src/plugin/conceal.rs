@@ -6,11 +6,14 @@
 //! largest step is that of the audio itself plus `difference * pi / (2 * ramp frames)`. A plugin that fails
 //! closed, or whose samples are not audio, is cut to zero at once instead.
 //!
-//! A move between modes is such a joint as well: a cross-fade from the last sample heard, not from how the old stream
-//! would have gone on. To pipelined, that is not there: it is the result which the plugin has not made yet, and for
-//! which the move is to end the waiting. Where it is there, it is the same audio as the new stream, some blocks apart:
-//! the sum of both is a comb filter as long as they fade, with nulls from `rate / (2 * frames apart)` on. The new
-//! stream at its full level and one offset that fades has no nulls, and its largest step has the same bound.
+//! A move between modes goes over from the old stream of results into the new one, where both are there: see
+//! [`Concealer::fade`]. Both are the same signal, some blocks apart. Where they are alike, as at low frequencies, equal
+//! power would make them up to 3 dB louder in the middle, above what the level guard has let pass; so the gains add up to
+//! one, and no sample is louder than the louder of the two. Where they are not alike it is 3 dB quieter there, for a
+//! millisecond. The combs that the sum of both is, with nulls from `rate / (2 * frames apart)` on, last as long. A line is
+//! the fade with the smallest step: that of the audio plus `difference / fade frames`, of which there are as many as a
+//! block has at most. Where one of the two isn't there, because the worker is what is too slow, or dead, or fails,
+//! the new stream is joined to the last sample heard as any other audio is.
 
 use super::spec::Lost;
 use crate::block::Block;
@@ -70,15 +73,28 @@ impl Concealer {
     }
 
     /// From the next block on the output comes this many frames late, no more than was planned for: the dry signal
-    /// goes with it, and the next block is joined to the last one.
+    /// goes with it.
     pub(crate) fn realign(&mut self, latency_frames: usize) {
         self.plan.latency_frames = latency_frames.min(self.plan.latency_max_frames);
         self.dry.frames = self.plan.latency_frames;
-        self.succeed();
     }
 
-    /// From the next block on somebody else makes the results, who knows nothing of those before: the next block is
-    /// joined to the last one.
+    /// The block, which has passed, goes over into the `other` result, that the next block follows from: within a
+    /// ramp's time, but within the block. A ramp that is still under way ends with what it leads to.
+    pub(crate) fn fade(&mut self, block: &mut Block<'_>, other: &Block<'_>) {
+        let frames = self.joint.ramp.len().min(block.frames());
+        for (channel, other) in block.iter_mut().zip(other.iter()) {
+            for (i, (sample, other)) in channel.iter_mut().zip(other).enumerate() {
+                let left = frames.saturating_sub(i) as f32 / frames as f32;
+                *sample = mix(*sample, *other, left);
+            }
+        }
+        self.held.keep(other);
+        self.joint.cut(block);
+    }
+
+    /// From the next block on the results follow from nothing that was heard, or somebody else makes them, who knows
+    /// nothing of those before: the next block is joined to the last one.
     pub(crate) fn succeed(&mut self) {
         self.joint.broken = true;
     }
@@ -131,6 +147,14 @@ impl Concealer {
         }
         self.good = false;
     }
+}
+
+/// So much of the one, the rest of the other; never louder than the louder of them.
+fn mix(from: f32, to: f32, left: f32) -> f32 {
+    let mixed = from * left + to * (1.0 - left);
+    let loudest = from.abs().max(to.abs());
+    // What is not finite must not be made here.
+    if left > 0.0 && mixed.is_finite() { mixed.clamp(-loudest, loudest) } else { to }
 }
 
 /// The dry signal, some frames late.
@@ -382,6 +406,7 @@ mod tests {
         let mut concealer = Concealer::new(format(), plan);
         let before = run(&mut concealer, 6, |_| true);
         concealer.realign(64);
+        concealer.succeed();
         let after = run_from(&mut concealer, 6..12, |_| true);
         let heard = [before, after].concat();
         for (frame, sample) in heard.iter().enumerate().skip(8 * FRAMES) {
@@ -439,6 +464,24 @@ mod tests {
             }
             let made = |s: &f32| !s.is_finite() && good.is_finite();
             assert!(!block.samples().iter().any(made), "block {b} of {good}: {:?}", block.samples());
+        }
+    }
+
+    #[test]
+    fn a_fade_is_never_louder_than_the_louder_of_both_and_ends_the_ramp_under_way() {
+        for (from, into) in
+            [(0.7, 0.7), (4.0, -4.0), (f32::MAX, f32::MAX), (-0.25, 0.5), (f32::INFINITY, 0.5)]
+        {
+            let mut concealer = concealer(Lost::Hold, false, 0);
+            let (mut samples, mut other) = ([from; 2 * FRAMES], [into; 2 * FRAMES]);
+            let mut block = Block::new(&mut samples, FRAMES);
+            concealer.succeed();
+            concealer.pass(&mut block);
+            concealer.fade(&mut block, &Block::new(&mut other, FRAMES));
+            let loudest = f32::max(from.abs(), into.abs());
+            assert!(block.samples().iter().all(|s| s.abs() <= loudest), "{from} into {into}");
+            assert!(concealer.is_settled(), "{from} into {into}");
+            assert_eq!(concealer.held.samples, [into; 2 * FRAMES]);
         }
     }
 

@@ -124,7 +124,7 @@ impl Stage {
     }
 
     fn can_be_ordered(&self) -> bool {
-        self.remote.terms.mode == Mode::SameBlock && self.remote.can_be_asked()
+        self.remote.terms.mode == Mode::SameBlock && !self.remote.is_moving() && self.remote.can_be_asked()
     }
 
     fn incarnation(&self) -> u32 {

@@ -57,6 +57,10 @@ pub struct Remote {
     pub(super) terms: Terms,
     pub(super) concealer: Concealer,
     adapt: Adapt,
+    /// The move that the next block completes.
+    moving: Option<Switch>,
+    /// What would be heard of that block in the other mode.
+    other: Vec<f32>,
     pub(super) spinner: Spinner,
     /// Who is told that it stands beside another, if anybody replaces its worker.
     pub(super) ward: Option<Neighbour>,
@@ -116,6 +120,8 @@ impl Remote {
             format,
             concealer: Concealer::new(format, terms.plan),
             adapt: Adapt::new(format.block_ns(), terms.adapt),
+            moving: None,
+            other: vec![0.0; if terms.adapt { format.samples() } else { 0 }],
             spinner: Spinner::default(),
             ward: None,
             // Full when the results of a burst and of one block more are due.
@@ -341,6 +347,7 @@ impl Remote {
     fn same_block(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
         let deadline_ns = turn.deadline_ns(self.terms.deadline);
         let asked = self.ask(block);
+        let other = self.due_if_pipelined();
         self.keep_for_later(asked);
         let result = asked.and_then(|asked| {
             self.wait(asked, deadline_ns);
@@ -351,8 +358,12 @@ impl Remote {
         }
         let round_trip_ns = asked.ok().filter(|_| result.is_ok()).map(|asked| now_ns() - asked.at_ns);
         let patience_ns = asked.map_or(0, |asked| deadline_ns.saturating_sub(asked.at_ns));
+        let other_is_there = result.is_ok() && other.is_some_and(|other| self.copy_other(other));
         self.settle(result.map(|_| ()), block);
-        self.adapt_to(was_slow, round_trip_ns, patience_ns);
+        match self.moving.take() {
+            Some(switch) => self.complete_move(switch, other_is_there, block),
+            None => self.adapt_to(was_slow, round_trip_ns, patience_ns),
+        }
     }
 
     fn pipelined(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
@@ -377,9 +388,14 @@ impl Remote {
             .ok()
             .zip(result.as_ref().ok())
             .map(|(due, taken)| taken.stamps.left_ns.saturating_sub(begins_ns(due, taken.stamps.seen_ns)));
+        let deadline_ns = turn.deadline_ns(self.terms.deadline);
+        let other = asked.ok().filter(|_| self.is_moving() && result.is_ok());
+        let other_is_there = other.is_some_and(|other| self.wait_for_other(other, deadline_ns));
         self.settle(result.map(|_| ()), block);
-        let patience_ns = turn.deadline_ns(self.terms.deadline) - turn.start_ns;
-        self.adapt_to(was_slow, round_trip_ns, patience_ns);
+        match self.moving.take() {
+            Some(switch) => self.complete_move(switch, other_is_there, block),
+            None => self.adapt_to(was_slow, round_trip_ns, deadline_ns - turn.start_ns),
+        }
     }
 
     /// Hands over to a sink without waiting. An answer that comes late is as good: the audio has arrived.
@@ -540,35 +556,6 @@ impl Remote {
             notes: head.map(|head| head.notes).filter(|notes| *notes != Notes::default()),
         });
     }
-
-    // --- changing the mode by itself ---
-
-    /// Keeps the last burst of blocks in case it is pipelined from the next one on.
-    pub(super) fn keep_for_later(&mut self, asked: Result<Asked, Loss>) {
-        if self.terms.adapt {
-            if self.under_way.len() == self.terms.burst as usize {
-                self.under_way.pop_front();
-            }
-            self.under_way.push_back(asked);
-        }
-    }
-
-    /// Another mode from the next block on, if it is time for it. The dry signal goes with it, and a ramp joins what
-    /// was heard to what will be.
-    pub(super) fn adapt_to(&mut self, was_slow: bool, round_trip_ns: Option<u64>, patience_ns: u64) {
-        let Some(switch) = self.adapt.note(was_slow, round_trip_ns, patience_ns) else { return };
-        let burst_frames = self.terms.burst * u32::try_from(self.format.block_frames()).unwrap_or(u32::MAX);
-        let added_frames = match switch {
-            Switch::ToPipelined => burst_frames,
-            Switch::ToSameBlock => 0,
-        };
-        self.terms.mode = if added_frames > 0 { Mode::Pipelined } else { Mode::SameBlock };
-        self.concealer.realign(self.terms.own_latency_frames as usize + added_frames as usize);
-        let progress = self.figures.stats.progress();
-        progress.added_frames.store(added_frames, Ordering::Relaxed);
-        // SYNC: moves; with Acquire in `recovery::case`: whoever sees the move sees where to.
-        progress.moves.store(progress.moves.load(Ordering::Relaxed) + 1, Ordering::Release);
-    }
 }
 
 /// Whether there is another mode to go to: a sink gives nothing back that could come later.
@@ -628,7 +615,7 @@ impl Processor for Remote {
     }
 
     fn waits(&self) -> u32 {
-        u32::from(self.terms.mode == Mode::SameBlock)
+        u32::from(self.terms.mode == Mode::SameBlock || self.is_moving())
     }
 
     fn blocks_behind(&self) -> u32 {
@@ -661,5 +648,6 @@ impl Processor for Remote {
     }
 }
 
+mod moving;
 #[cfg(test)]
 mod tests;

@@ -114,16 +114,22 @@ fn what_takes_the_place_of_a_lost_block_is_joined_to_what_was_heard_last_and_not
 }
 
 #[test]
-fn the_first_block_after_a_move_is_joined_to_one_that_went_by_unheard() {
+fn one_that_moves_is_driven_on_its_own_and_fades_into_what_went_by_unheard() {
     let mut scene = Scene::new(2);
     let rising = |i: usize| i as f32 / FRAMES as f32;
     scene.play(rising);
     assert_eq!(scene.direct(), 1);
     let first = &mut scene.relay.stages[0].remote;
-    while first.terms.mode == Mode::SameBlock {
+    while !first.is_moving() {
         first.adapt_to(true, None, 0);
     }
-    // The same block a second time, which begins far from its end.
-    let heard = scene.play(|_| 0.0);
-    assert!((heard[0] - rising(FRAMES - 1)).abs() < 1e-6, "{heard:?}");
+    let heard = scene.play(|_| -0.5);
+    assert_eq!(scene.direct(), 1, "it gives its answer to the host");
+    assert_eq!(scene.relay.stages[0].remote.terms.mode, Mode::Pipelined);
+    for (i, heard) in heard.iter().enumerate() {
+        let part = i.min(96) as f32 / 96.0;
+        assert!((heard - (part * rising(i) - (1.0 - part) * 0.5)).abs() < 1e-6, "frame {i}: {heard}");
+    }
+    // It goes on as late as that.
+    assert_eq!(scene.play(|_| 0.0), [-0.5; FRAMES]);
 }

@@ -8,6 +8,7 @@ use shared::layout::Layout;
 use shared::ring::{HostEnd, Stamps, WorkerEnd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 const FRAMES: usize = 64;
 /// Few, so that a slot is soon used again.
@@ -78,9 +79,72 @@ impl Scene {
         }
     }
 
+    /// One block that is answered while it is waited for, with what went in; what is heard.
+    fn play_waited(&mut self, input: [f32; FRAMES]) -> [f32; FRAMES] {
+        self.play_with(input, 60_000_000_000, Status::Good)
+    }
+
+    fn play_with(&mut self, mut samples: [f32; FRAMES], budget_ns: u64, status: Status) -> [f32; FRAMES] {
+        let (is_over, worker, remote) = (AtomicBool::new(false), &mut self.worker, &mut self.remote);
+        let is_late = budget_ns == 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) || worker.is_requested() {
+                    if worker.is_requested() && (!is_late || is_over.load(Ordering::Relaxed)) {
+                        worker.begin();
+                        let stamps = Stamps { left_ns: now_ns(), ..Stamps::default() };
+                        worker.answer(status, stamps, Notes::default());
+                    }
+                    thread::yield_now();
+                }
+            });
+            remote.process(&mut Block::new(&mut samples, FRAMES), &Turn::new(now_ns(), budget_ns));
+            is_over.store(true, Ordering::Relaxed);
+        });
+        samples
+    }
+
+    /// It is to move with the next block: late too often, or fast for long.
+    fn have_it_move(&mut self) {
+        let is_slow = self.remote.terms.mode == Mode::SameBlock;
+        while !self.remote.is_moving() {
+            self.remote.adapt_to(is_slow, Some(0), 1000);
+        }
+    }
+
+    /// Pipelined by itself, with no ramp under way; the last block that was handed over held this.
+    fn pipelined(&mut self, last: [f32; FRAMES]) {
+        (0..3).for_each(|n| _ = self.play_waited(audio(n)));
+        self.have_it_move();
+        (0..3).for_each(|n| _ = self.play_waited(audio(n)));
+        self.play_waited(last);
+        assert_eq!(self.remote.terms.mode, Mode::Pipelined);
+    }
+
     fn liar(&self) -> u32 {
         self.remote.figures.stats.progress().liar.load(Ordering::Relaxed)
     }
+}
+
+/// Another block for each number.
+fn audio(number: u16) -> [f32; FRAMES] {
+    std::array::from_fn(|i| (f32::from(number) + i as f32 * 0.37).sin() * 0.9)
+}
+
+fn assert_fades(heard: [f32; FRAMES], from: [f32; FRAMES], into: [f32; FRAMES]) {
+    for (i, heard) in heard.iter().enumerate() {
+        // A block is shorter than a ramp.
+        let part = i as f32 / FRAMES as f32;
+        let due = (1.0 - part) * from[i] + part * into[i];
+        assert!((heard - due).abs() < 1e-6, "frame {i}: {heard}, not {due}");
+    }
+}
+
+/// It begins where the other ended, and is on the way to what it should be.
+fn assert_joined(heard: [f32; FRAMES], before: [f32; FRAMES], to: [f32; FRAMES]) {
+    assert!((heard[0] - before[FRAMES - 1]).abs() < 1e-6, "{} after {}", heard[0], before[FRAMES - 1]);
+    let (first, last) = (heard[0] - to[0], heard[FRAMES - 1] - to[FRAMES - 1]);
+    assert!(last.abs() < 0.3 * first.abs(), "{first} off at first, {last} at last");
 }
 
 fn answer(worker: &mut WorkerEnd) {
@@ -177,4 +241,70 @@ fn a_worker_that_takes_an_answer_back_is_found_out_when_its_slot_is_needed() {
     scene.answer();
     scene.process();
     assert_eq!(scene.liar(), 1);
+}
+
+#[test]
+fn the_last_block_of_same_block_goes_over_into_the_one_before_and_pipelined_goes_on_from_there() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    (0..3).for_each(|n| assert_eq!(scene.play_waited(audio(n)), audio(n)));
+    scene.have_it_move();
+    assert_eq!((scene.remote.added_frames(), scene.remote.waits()), (0, 1));
+    assert_fades(scene.play_waited(audio(3)), audio(3), audio(2));
+    assert_eq!((scene.remote.added_frames(), scene.remote.waits()), (64, 0));
+    (4..8).for_each(|n| assert_eq!(scene.play_waited(audio(n)), audio(n - 1)));
+    assert_eq!(scene.remote.figures.stats.counts().good, 8);
+}
+
+#[test]
+fn the_last_block_of_pipelined_is_waited_for_as_well_and_goes_over_into_its_own_answer() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.pipelined(audio(10));
+    scene.have_it_move();
+    assert_eq!((scene.remote.added_frames(), scene.remote.waits()), (64, 1));
+    assert_fades(scene.play_waited(audio(11)), audio(10), audio(11));
+    assert_eq!((scene.remote.added_frames(), scene.remote.waits()), (0, 1));
+    (12..15).for_each(|n| assert_eq!(scene.play_waited(audio(n)), audio(n)));
+    // And once more the other way: the last burst has been kept meanwhile.
+    scene.have_it_move();
+    assert_fades(scene.play_waited(audio(15)), audio(15), audio(14));
+    assert_eq!(scene.play_waited(audio(16)), audio(15));
+    assert_eq!(scene.remote.figures.stats.counts().lost(), 0);
+}
+
+#[test]
+fn a_move_to_pipelined_is_joined_where_one_of_both_results_is_not_there() {
+    // The present one's comes too late; it was no good; the one before was none.
+    for (now_budget_ns, now, before) in [
+        (0, Status::Good, Status::Good),
+        (u64::MAX >> 20, Status::Failed, Status::Good),
+        (u64::MAX >> 20, Status::Good, Status::Failed),
+    ] {
+        let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+        scene.play_waited(audio(1));
+        scene.play_with(audio(2), u64::MAX >> 20, before);
+        scene.have_it_move();
+        let heard = scene.play_with(audio(3), now_budget_ns, now);
+        assert_eq!(scene.remote.terms.mode, Mode::Pipelined);
+        let next = scene.play_waited(audio(4));
+        assert_joined(next, heard, if now == Status::Good { audio(3) } else { [0.0; FRAMES] });
+    }
+}
+
+#[test]
+fn a_move_back_is_joined_where_one_of_both_results_is_not_there() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.pipelined(audio(10));
+    scene.have_it_move();
+    let heard = scene.play_with(audio(11), 0, Status::Good);
+    assert_eq!(heard, audio(10), "it is heard to its end, as the next one's answer is not there");
+    assert_eq!(scene.remote.terms.mode, Mode::SameBlock);
+    assert_joined(scene.play_waited(audio(12)), heard, audio(12));
+
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.pipelined(audio(10));
+    scene.play_with(audio(11), 0, Status::Failed);
+    scene.have_it_move();
+    let heard = scene.play_waited(audio(12));
+    assert_eq!(scene.remote.figures.stats.counts().failed, 1, "the one that was due");
+    assert_joined(scene.play_waited(audio(13)), heard, audio(13));
 }

@@ -45,11 +45,13 @@ pub(super) struct Judge {
     lost: Lost,
     pub(super) judged: usize,
     pub(super) good_in_a_row: u32,
+    /// Moves between modes that went over from one result into the other.
+    pub(super) faded: u64,
     before: Heard,
     newest: u32,
     was_good: bool,
     held: Vec<f32>,
-    faded: usize,
+    held_faded: usize,
     last: Vec<f32>,
     from: Vec<f32>,
     offset: Vec<f32>,
@@ -76,11 +78,12 @@ impl Judge {
             lost: if deal.plan.closed { Lost::Mute } else { deal.plan.lost },
             judged: 0,
             good_in_a_row: 0,
+            faded: 0,
             before,
             newest: 1,
             was_good: true,
             held: vec![0.0; deal.format.samples()],
-            faded: 0,
+            held_faded: 0,
             last: vec![0.0; channels],
             from: vec![0.0; channels],
             offset: vec![0.0; channels],
@@ -95,22 +98,24 @@ impl Judge {
     pub(super) fn judge(&mut self, tape: &Tape, truths: &Truths) -> Verdict<()> {
         while let Some(heard) = tape.heard.get(self.judged) {
             let block = self.judged;
-            self.block(block, heard, tape, truths).map_err(|why| format!("block {block}: {why}"))?;
-            if heard.moves != self.before.moves {
-                self.broken = true;
-            }
+            let has_faded =
+                self.block(block, heard, tape, truths).map_err(|why| format!("block {block}: {why}"))?;
+            self.faded += u64::from(has_faded);
+            self.broken |= heard.moves != self.before.moves && !has_faded;
             self.before = heard.clone();
             self.judged += 1;
         }
         Ok(())
     }
 
-    fn block(&mut self, block: usize, heard: &Heard, tape: &Tape, truths: &Truths) -> Verdict<()> {
+    /// Whether it went over into the result of another mode.
+    fn block(&mut self, block: usize, heard: &Heard, tape: &Tape, truths: &Truths) -> Verdict<bool> {
         let behind = if self.deal.pipelined || self.before.added_frames > 0 { self.deal.burst } else { 0 };
         let (good, lost) = self.claimed(heard)?;
         if block < behind && self.deal.pipelined {
             let silent = self.silent(heard);
-            return verdict(silent && good + lost == 0, || "the first burst is not silent".into());
+            verdict(silent && good + lost == 0, || "the first burst is not silent".into())?;
+            return Ok(false);
         }
         verdict(good + lost == 1, || format!("{good} good and {lost} lost in one block"))?;
         if heard.incarnation != self.before.incarnation {
@@ -123,15 +128,27 @@ impl Judge {
         let truth = truth.filter(|truth| truth.at_ns <= heard.at_ns);
         if good == 1 {
             self.good_in_a_row += 1;
-            self.good(heard, truth)
+            self.good(heard, truth, self.other(block, heard, truths))
         } else {
             self.good_in_a_row = 0;
             let thrown_away = truth
                 .is_some_and(|truth| truth.good && !truth.spoilt && truth.incarnation == heard.incarnation);
             verdict(!thrown_away, || format!("an answer that was there was not taken: {:?}", heard.counts))?;
             verdict(!self.deal.healthy, || format!("the neighbour lost it: {:?}", heard.counts))?;
-            self.replaced(block, heard, tape)
+            self.replaced(block, heard, tape).map(|()| false)
         }
+    }
+
+    /// What a block that moves from one mode to the other goes over into: what would be heard in the other one, if it
+    /// is there and good.
+    fn other<'a>(&self, block: usize, heard: &Heard, truths: &'a Truths) -> Option<&'a Truth> {
+        if heard.moves == self.before.moves {
+            return None;
+        }
+        let behind = if self.before.added_frames == 0 { self.deal.burst } else { 0 };
+        let other = truths.get(&block.checked_sub(behind)?)?;
+        let is_there = other.at_ns <= heard.at_ns && other.incarnation == heard.incarnation;
+        (other.good && is_there).then_some(other)
     }
 
     /// Good and lost blocks that were counted for this one.
@@ -142,31 +159,43 @@ impl Judge {
         Ok((now.good - before.good, now.lost() - before.lost()))
     }
 
-    fn good(&mut self, heard: &Heard, truth: Option<&Truth>) -> Verdict<()> {
+    fn good(&mut self, heard: &Heard, truth: Option<&Truth>, other: Option<&Truth>) -> Verdict<bool> {
         let Some(truth) = truth.filter(|truth| truth.good) else {
             return Err("called good, but nobody had made it".into());
         };
         let made = self.guarded(truth);
         self.held.clone_from(&made);
-        self.faded = 0;
+        self.held_faded = 0;
         let begins = !self.was_good;
         self.was_good = true;
-        self.joined(&made, begins, heard)
+        if let Some(other) = other {
+            let (was, into) = (self.clone(), self.guarded(other));
+            match self.joined(&made, Some(&into), begins, heard) {
+                Err(why) if !other.spoilt => return Err(format!("going over into another mode: {why}")),
+                Err(_) => *self = was,
+                Ok(()) => {
+                    self.held = into;
+                    return Ok(true);
+                }
+            }
+        }
+        self.joined(&made, None, begins, heard).map(|()| false)
     }
 
     fn replaced(&mut self, block: usize, heard: &Heard, tape: &Tape) -> Verdict<()> {
         let fade = self.frames_of(100_000_000);
-        let repeats = self.lost == Lost::Hold && self.faded < fade;
+        let repeats = self.lost == Lost::Hold && self.held_faded < fade;
         let frames = self.deal.format.block_frames();
         let expected = match self.lost {
             Lost::Mute => vec![0.0; self.deal.format.samples()],
             Lost::Bypass => self.dry(block, tape),
             Lost::Hold => {
-                let weight = |i: usize| fade.saturating_sub(self.faded + i % frames) as f32 / fade as f32;
+                let weight =
+                    |i: usize| fade.saturating_sub(self.held_faded + i % frames) as f32 / fade as f32;
                 self.held.iter().enumerate().map(|(i, held)| held * weight(i)).collect()
             }
         };
-        self.faded = (self.faded + frames).min(fade);
+        self.held_faded = (self.held_faded + frames).min(fade);
         let begins = self.was_good || repeats;
         self.was_good = false;
         if self.deal.plan.closed {
@@ -175,7 +204,7 @@ impl Judge {
             self.last.fill(0.0);
             return verdict(silent, || "one that fails closed is heard".into());
         }
-        self.joined(&expected, begins, heard)
+        self.joined(&expected, None, begins, heard)
     }
 
     /// What is heard of an answer.
@@ -188,7 +217,7 @@ impl Judge {
     /// The block that was judged last was lost, but the plugin behind it had taken the answer: that was heard.
     pub(super) fn take_back(&mut self, samples: Vec<f32>) {
         self.held.clone_from(&samples);
-        (self.faded, self.ramp_at, self.was_good) = (0, usize::MAX, true);
+        (self.held_faded, self.ramp_at, self.was_good) = (0, usize::MAX, true);
         let frames = self.deal.format.block_frames();
         self.last = samples.chunks_exact(frames).map(|channel| channel[frames - 1]).collect();
         self.out = samples;
@@ -227,8 +256,9 @@ impl Judge {
         channels.flat_map(|channel| (0..frames).map(move |i| (channel, i))).map(|(c, i)| at(c, i)).collect()
     }
 
-    /// What was heard is this, but for a ramp that began where something else did; a joint makes no step.
-    fn joined(&mut self, expected: &[f32], begins: bool, heard: &Heard) -> Verdict<()> {
+    /// What was heard is this, but for a ramp that began where something else did, and goes over into something else
+    /// if there is that; a joint makes no step.
+    fn joined(&mut self, expected: &[f32], into: Option<&[f32]>, begins: bool, heard: &Heard) -> Verdict<()> {
         let frames = self.deal.format.block_frames();
         let ramp = self.frames_of(2_000_000);
         let is_joint = std::mem::take(&mut self.broken) || begins;
@@ -253,6 +283,15 @@ impl Judge {
                 } else {
                     (*expected, 0.0)
                 };
+                let (due, most) = match into.map(|into| into[channel * frames + i]) {
+                    // In a straight line, within a ramp's time and a block.
+                    Some(into) if i < ramp.min(frames) => {
+                        let part = i as f32 / ramp.min(frames) as f32;
+                        (due + (into - due) * part, 1e-5)
+                    }
+                    Some(into) => (into, 0.0),
+                    None => (due, most),
+                };
                 let heard = heard.map_or(due, |heard| heard[i]);
                 verdict((due - heard).abs() <= most, || {
                     let what = if self.was_good { "result" } else { "replacement" };
@@ -265,7 +304,7 @@ impl Judge {
             self.last[channel] = out[out.len() - 1];
         }
         self.out = out;
-        self.ramp_at = self.ramp_at.saturating_add(frames);
+        self.ramp_at = if into.is_some() { usize::MAX } else { self.ramp_at.saturating_add(frames) };
         Ok(())
     }
 

@@ -259,12 +259,20 @@ impl Row {
         in_time && !liar && !self.is_good(at - 1) && !world.sides[at].calls.contains_key(&block)
     }
 
-    /// Until when a plugin may be waited for: those that have moved to pipelined take no time.
+    /// Moves between modes that went over from one result into the other.
+    pub(super) fn faded(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.judge.faded).sum()
+    }
+
+    /// Until when a plugin may be waited for: those that have moved to pipelined take no time, but in the block that
+    /// they move back in.
     fn deadline_ns(&self, at: usize) -> Option<u64> {
         let block = self.judged;
         let waits = |stage: &Stage| {
-            let counted = stage.counted.lock().unwrap();
-            u32::from(block == 0 || counted.heard[block - 1].added_frames == 0)
+            let heard = &stage.counted.lock().unwrap().heard;
+            let is_waited_for =
+                |before: &Heard| before.added_frames == 0 || before.moves != heard[block].moves;
+            u32::from(block.checked_sub(1).is_none_or(|before| is_waited_for(&heard[before])))
         };
         let turn = Turn {
             start_ns: self.first.lock().unwrap().began_ns[block],

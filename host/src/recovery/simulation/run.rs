@@ -45,6 +45,8 @@ pub(super) struct Sums {
     pub(super) deaths: u64,
     pub(super) takeovers: u64,
     pub(super) moves: u64,
+    /// Moves that went over from one result into the other.
+    pub(super) faded: u64,
     pub(super) given_up: u64,
     pub(super) virtual_s: u64,
 }
@@ -60,6 +62,7 @@ impl Sums {
         self.deaths += other.deaths;
         self.takeovers += other.takeovers;
         self.moves += other.moves;
+        self.faded += other.faded;
         self.given_up += other.given_up;
         self.virtual_s += other.virtual_s;
     }
@@ -299,6 +302,8 @@ impl Run {
             deaths: world.sides.iter().map(|side| side.care.known().deaths).sum(),
             takeovers: world.takeovers,
             moves: world.sides.iter().map(moves).sum(),
+            faded: self.judged.iter().map(|judged| judged.judge.faded).sum::<u64>()
+                + self.row.as_ref().map_or(0, Row::faded),
             given_up: self.given_up,
             virtual_s: now_ns() / (1000 * MS),
         }
