@@ -247,11 +247,16 @@ impl Comparison {
     fn why_nothing(&self) -> String {
         let restless = self.ratios.iter().filter(|it| it.standing == Standing::Restless).count();
         let quieter = "run it again on a quieter machine";
-        let like_it = "check a run of the same variants as the baseline's, or make a new one: nda bench --json FILE";
+        let like_it =
+            "check a run of the same variants as the baseline's, or make a new one: nda bench --json FILE";
         match (self.ratios.len(), restless) {
             (0, _) => format!("the two runs have no ratio in common; {like_it}"),
-            (all, 0) => format!("the ratios that both runs have ({all}) are of kinds that are told only; {like_it}"),
-            (_, restless) => format!("the turns of {restless} ratios differ too much, then or now; {quieter}"),
+            (all, 0) => {
+                format!("the ratios that both runs have ({all}) are of kinds that are told only; {like_it}")
+            }
+            (_, restless) => {
+                format!("the turns of {restless} ratios differ too much, then or now; {quieter}")
+            }
         }
     }
 }
@@ -357,7 +362,10 @@ mod tests {
         let comparison = against(&anywhere(pair(6_000, 6_000)), &anywhere(pair(60_000, 6_000)));
         assert_eq!(comparison.ratios[0].standing, Standing::Told);
         assert_eq!(comparison.outcome(), Outcome::NothingJudged);
-        assert!(comparison.to_string().contains("NOTHING JUDGED: the ratios that both runs have (1)"), "{comparison}");
+        assert!(
+            comparison.to_string().contains("NOTHING JUDGED: the ratios that both runs have (1)"),
+            "{comparison}"
+        );
     }
 
     #[test]

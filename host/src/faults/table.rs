@@ -397,7 +397,8 @@ mod tests {
         };
         assert_eq!([29.9, 30.0].map(|max| kept("spare", blocks(9.0, 12.0), max)), [true, false]);
         assert_eq!([399.9, 400.0].map(|max| kept("none", blocks(9.0, 150.0), max)), [true, false]);
-        let twin = [(2.0, 4.0), (2.0, 5.0), (3.0, 4.0)].map(|(p50, max)| kept("twin", blocks(p50, max), 50.0));
+        let twin =
+            [(2.0, 4.0), (2.0, 5.0), (3.0, 4.0)].map(|(p50, max)| kept("twin", blocks(p50, max), 50.0));
         assert_eq!(twin, [true, false, false]);
     }
 
