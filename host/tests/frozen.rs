@@ -51,8 +51,8 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Stops a host for longer than its worker may take, which answers when the host goes on: what the host says to that, and
-/// for how much of its wait it was not stopped.
+/// Stops a host for longer than its worker may take, which answers when the host has gone on for half of that time: what the
+/// host says to that, and for how much of its wait it was not stopped.
 fn stopped_while_it_waits(limit: Duration) -> (String, Duration) {
     let fake = Fake::new(ROLE);
     let mut host = Command::new(std::env::current_exe().unwrap());
@@ -66,6 +66,8 @@ fn stopped_while_it_waits(limit: Duration) -> (String, Duration) {
     until("the time to be over", || since.elapsed() > limit + limit / 4);
     let stopped = since.elapsed();
     kill_process(pid, Signal::CONT).unwrap();
+    let since = Instant::now();
+    until("half of its time to be over", || since.elapsed() > limit / 2);
     fake.put("go");
     until("an answer", || fake.has("said"));
     host.wait().unwrap();
