@@ -1,7 +1,7 @@
 //! Which core a pipeline runs on.
 //!
 //! A block is handed from the audio thread to a worker and back. On one core that is a switch of threads; on two it
-//! wakes a sleeping core each way, which takes several times as long (`benches/README.md`). So a pipeline's threads
+//! wakes a sleeping core each way, which takes longer. So a pipeline's threads
 //! and workers share a core, and pipelines keep out of each other's way: what a plugin does wrong, with all that it
 //! starts, happens on its own pipeline's core. Which core is decided by a pure function; the rest asks the kernel.
 //!
