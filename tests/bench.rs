@@ -151,6 +151,23 @@ fn a_run_is_told_shown_as_a_page_and_held_against_one_of_before() {
 }
 
 #[test]
+fn a_check_that_could_judge_nothing_is_not_passed_and_says_why() {
+    let folder = Folder::new();
+    let json = folder.file("floor.json");
+    let json = json.to_str().expect("UTF-8");
+    let floor = |words: [&str; 2]| {
+        let mut nda = command(["bench", "--quick", "--blocks", "20", "--only", "floor", "--only", "2x512"]);
+        nda.arg("--python").arg(python()).args(words);
+        Running::start(nda).wait()
+    };
+    floor(["--json", json]).ended_with(0);
+    // What bare processes take is no figure of this project's: it is never judged.
+    let checked = floor(["--check", json]);
+    checked.ended_with(9);
+    assert!(checked.stdout.contains("NOTHING JUDGED: the "), "{checked}");
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     bench(["--only", "nothing"]).ended_with(1).and_said("nothing to measure");
     bench(["--set", "x=1"]).ended_with(2).and_said("PLUGIN");

@@ -3,6 +3,9 @@
 use host::plugin::cause::Causes;
 use host::plugin::spec::PluginSpec;
 use rustix::process::Signal;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, same_block};
 use tests::plugins::processor_with;
@@ -29,7 +32,7 @@ fn found(process: &str, methods: &str, right: impl Fn(&Causes) -> u64) -> Causes
         scene.play_answered(1);
         let causes = scene.plugins[0].status().causes;
         // A machine that is busy with others lets nobody run: that may be all that is known of a block or two.
-        let busy = causes.unknown + causes.not_scheduled + causes.host_late;
+        let busy = causes.unknown + causes.not_scheduled + causes.throttled + causes.host_late;
         let waiting =
             if right(&causes) == causes.waiting { 0 } else { causes.waiting.min(1 + causes.total() / 5) };
         assert_eq!(causes.total() - right(&causes) - busy - waiting, 0, "{causes}");
@@ -75,6 +78,73 @@ def start(self):
     found("return True", start, |causes| causes.gil);
 }
 
+/// A cgroup with a hundredth of a processor, and away again.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// `None` where none can be made.
+    fn new() -> Option<Self> {
+        let name = format!("nda-test-{}", std::process::id());
+        for (above, file, limit) in [
+            ("/sys/fs/cgroup", "cpu.max", "2000 200000"),
+            ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "1000"),
+            ("/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us", "1000"),
+        ] {
+            let it = Self(Path::new(above).join(&name));
+            if fs::create_dir(&it.0).is_ok() && it.write(file, limit) {
+                return Some(it);
+            }
+        }
+        None
+    }
+
+    /// Only where the kernel has made this file.
+    fn write(&self, file: &str, text: &str) -> bool {
+        let file = fs::OpenOptions::new().write(true).open(self.0.join(file));
+        file.and_then(|mut file| file.write_all(text.as_bytes())).is_ok()
+    }
+
+    fn take(&self, pid: u32) -> bool {
+        self.write("cgroup.procs", &pid.to_string())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_worker_whose_cgroup_has_used_up_its_time_is_throttled() {
+    let Some(cgroup) = Cgroup::new() else {
+        eprintln!("not shown: no cgroup can be made here");
+        return;
+    };
+    // Each block takes half of what there is for a hundred milliseconds.
+    let some =
+        "end = self.time.thread_time() + 0.0005\nwhile self.time.thread_time() < end:\n    pass\nreturn True";
+    let (_folder, mut scene) = scene(some, "");
+    scene.play_answered(2);
+    let pid = scene.plugins[0].worker().pid();
+    if !cgroup.take(pid) {
+        eprintln!("not shown: a worker can't be put into a cgroup here");
+        return;
+    }
+    while scene.plugins[0].status().causes.throttled < 3 {
+        scene.play_answered_within(SHORT_NS, 1);
+        assert!(scene.plugins[0].status().causes.total() < 200, "{}", scene.plugins[0].status().causes);
+    }
+    let causes = scene.plugins[0].status().causes;
+    assert_eq!(
+        causes.code + causes.waiting + causes.collector + causes.gil + causes.page_faults,
+        0,
+        "{causes}"
+    );
+    scene.plugins.clear();
+    tests::leftovers::assert_all_end(&[pid]);
+}
+
 #[test]
 fn a_worker_that_was_stopped_for_a_while_is_nobodys_fault() {
     let (_folder, mut scene) = scene("return True", "");
@@ -89,7 +159,7 @@ fn a_worker_that_was_stopped_for_a_while_is_nobodys_fault() {
     scene
         .play_until("all to be looked into", AMPLE_NS, |scene| scene.plugins[0].status().causes.total() >= 5);
     let causes = scene.plugins[0].status().causes;
-    let vague = causes.stopped + causes.unknown + causes.not_scheduled;
+    let vague = causes.stopped + causes.unknown + causes.not_scheduled + causes.throttled;
     assert_eq!(causes.total(), vague, "{causes}");
 }
 

@@ -2,10 +2,12 @@
 
 use host::plugin::spec::{PluginSpec, Standby};
 use shared::layout::{Header, SlotHead};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use tests::chain::{AMPLE_NS, Rack, same_block};
 use tests::plugins::MEMORY;
 use tests::scene::{Scene, tunable};
+use tests::until::until;
 use tests::workspace::Folder;
 
 fn rack() -> Rack {
@@ -17,10 +19,15 @@ const ENOUGH_NS: u64 = 500_000_000;
 
 /// Does this from its fourth block on, if it is the first worker.
 fn wicked(folder: &Folder, deed: &str) -> PathBuf {
+    wicked_from(folder, "self.n == 4", deed)
+}
+
+/// Does this from when this is so, if it is the first worker.
+fn wicked_from(folder: &Folder, when: &str, deed: &str) -> PathBuf {
     let lines: String = deed.lines().map(|line| format!("    {line}\n")).collect();
     let body = format!(
         "
-if self.n == 4:
+if {when}:
     try:
         os.close(os.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'one'), os.O_CREAT | os.O_EXCL))
         self.wicked = True
@@ -89,18 +96,145 @@ self.memory('memfd:nda-reply', 'rw')[{header} + (asked + 1) % 8 * {head}] = (ask
     replaced(&deed, Standby::None, &["nobody had asked for", "took over"]);
 }
 
+/// What the one report in this folder says on its first page.
+fn report_in(reports: &Path) -> String {
+    // One that is being written has a name of its own.
+    let is_finished = |name: &OsStr| !name.to_string_lossy().starts_with('.');
+    let all = || std::fs::read_dir(reports).into_iter().flatten().flatten().map(|report| report.path());
+    let finished = || all().find(|report| report.file_name().is_some_and(is_finished));
+    until("a report", || finished().is_some());
+    std::fs::read_to_string(finished().expect("just seen").join("report.txt")).expect("its first page")
+}
+
 #[test]
-fn a_worker_that_wakes_the_host_for_nothing_is_named_and_replaced() {
-    let deed = "
+fn a_worker_that_scribbles_over_all_that_it_may_write_is_cut_and_named_also_in_its_report() {
+    let noise = "np.random.default_rng(7).integers(0, 1 << 32, reply.size, dtype=np.uint32)";
+    for with in ["0", "0xffffffff", noise] {
+        let folder = Folder::new();
+        // The samples of the block at hand are put right: whatever else there was, it must not be heard.
+        let deed = format!(
+            "samples = buffer.data.copy()
+reply = self.memory('memfd:nda-reply', 'rw')
+reply[:] = {with}
+buffer.data[:] = samples"
+        );
+        let spec = PluginSpec { standby: Standby::None, adapt: false, ..same_block(&wicked(&folder, &deed)) };
+        let mut scene = Scene::new(rack(), vec![spec]);
+        let reports = folder.file("reports");
+        scene.rack.report_to(&reports);
+        scene.play_answered(3);
+        let first = scene.plugins[0].worker().pid();
+        scene.play_until_replaced(0, first, ENOUGH_NS);
+        scene.play_answered(3);
+        let found = scene.assert_in_place(0, &[-1.0, 1.0]);
+        assert_eq!(found[found.len() - 3..], [-1.0; 3], "{with}");
+        let named = "it broke the protocol (it wrote a sequence that nobody had asked for)";
+        scene.wait_told(&[&format!("plugin wicked was ended by the host: {named}"), "took over"]);
+        let report = report_in(&reports);
+        assert!(report.contains("wicked") && report.contains(named), "{with}: {report}");
+        let status = scene.plugins[0].status();
+        assert_eq!((status.deaths, status.counts.forged, status.dead), (1, 1, None), "{with}");
+        tests::leftovers::assert_all_end(&[first]);
+    }
+}
+
+/// Plays until each block goes from worker to worker.
+fn join(scene: &mut Scene) {
+    scene.play_until("blocks to go from worker to worker", AMPLE_NS, |scene| {
+        scene.plugins.iter_mut().skip(1).all(|plugin| plugin.status().counts.direct > 0)
+    });
+}
+
+/// A plugin whose thread does this to `reply`, over and over, as soon as its parameter `deed` is set; `slots` are the words
+/// where each slot begins that it has answered.
+fn wicked_behind_its_answers(folder: &Folder, deed: &str) -> PathBuf {
+    let (header, head) = (size_of::<Header>() / 4, size_of::<SlotHead>() / 4);
+    let methods = format!(
+        "
+HEADER, HEAD = {header}, {head}
+
+def start(self):
+    import threading
+    threading.Thread(target=self.behind, daemon=True).start()
+    return True
+
+def behind(self):
+    request, reply = self.memory('memfd:nda-request', 'r'), self.memory('memfd:nda-reply', 'rw')
+    while not self.got.get('deed'):
+        __import__('time').sleep(0.001)
+    HEADER, HEAD = self.HEADER, self.HEAD
+    while True:
+        slots = [at for at in range(HEADER, HEADER + 8 * HEAD, HEAD) if reply[at] == request[at]]
+        {deed}
+"
+    );
+    tunable(folder, "wicked", "", &(methods + MEMORY))
+}
+
+#[test]
+fn a_worker_that_changes_its_mind_about_its_answers_has_the_next_one_in_the_row_neither_blamed_nor_stopped() {
+    let flips = [0, 1, 2, 3, 4, 77].map(|status| format!("for at in slots: reply[at + 1] = {status}"));
+    for deed in &flips {
+        let folder = Folder::new();
+        let wicked = same_block(&wicked_behind_its_answers(&folder, deed));
+        let next = same_block(&tunable(&folder, "next", "", "")).set("gain", "-0.5");
+        let specs = [PluginSpec { restart: false, ..wicked }, next];
+        let mut scene = Scene::new(rack(), specs.map(|spec| PluginSpec { adapt: false, ..spec }).into());
+        join(&mut scene);
+        scene.plugins[0].set_parameter("deed", "1").unwrap();
+        (0..200).for_each(|_| scene.play());
+        let next = scene.plugins[1].status();
+        let (counts, blamed) = (next.counts, (next.counts.forged, next.counts.lost(), next.deaths));
+        assert_eq!(blamed, (0, 0, 0), "{deed}: {}", scene.told());
+        assert!(counts.good >= 200, "{deed}: {counts:?}");
+        assert!(scene.heard.iter().all(|sample| sample.is_finite() && sample.abs() < 4.0), "{deed}");
+        // What it calls failed afterwards may have been heard: then the ramp is not from there. But behind where ramps
+        // end it is its own block or the one before it, with the next one's gain, and nothing else.
+        let sine = tests::audio::slow_sine(scene.heard.len(), tests::scene::STEP);
+        for (block, heard) in scene.heard.chunks_exact(512).enumerate() {
+            let is = |gain: f32| (96..512).all(|i| (heard[i] - gain * sine[block * 512 + i]).abs() < 1e-5);
+            assert!(is(0.5) || is(-0.5), "{deed}: block {block}: {:?}", &heard[96..120]);
+        }
+    }
+}
+
+/// Wakes whoever waits for its answers, for a minute, and answers nothing.
+const FLOOD: &str = "
 import ctypes, time
 bell = ctypes.c_void_p(self.memory('memfd:nda-reply', 'rw').ctypes.data)
 futex = ctypes.CDLL(None).syscall
 end = time.monotonic() + 60
 while time.monotonic() < end:
     futex(98 if os.uname().machine == 'aarch64' else 202, bell, 1, 0x7fffffff, None, None, 0)";
+
+#[test]
+fn a_worker_that_wakes_the_host_for_nothing_is_named_and_replaced() {
     let words = ["it broke the protocol (it woke the audio thread again and again for nothing)", "took over"];
-    let mut scene = replaced(deed, Standby::None, &words);
+    let mut scene = replaced(FLOOD, Standby::None, &words);
     assert!(scene.plugins[0].status().counts.flooded >= 3);
+}
+
+#[test]
+fn the_last_worker_of_a_row_that_wakes_the_host_for_nothing_is_named_and_replaced_and_no_other_is() {
+    let folder = Folder::new();
+    let first = same_block(&tunable(&folder, "first", "", "")).set("gain", "-0.5");
+    let last =
+        same_block(&wicked_from(&folder, "self.got.get('deed') and not hasattr(self, 'wicked')", FLOOD));
+    let specs = [first, last].map(|spec| PluginSpec { standby: Standby::None, adapt: false, ..spec });
+    let mut scene = Scene::new(rack(), specs.into());
+    join(&mut scene);
+    let flooding = scene.plugins[1].worker().pid();
+    scene.plugins[1].set_parameter("deed", "1").unwrap();
+    scene.play_until_replaced(1, flooding, ENOUGH_NS);
+    scene.play_answered(3);
+    let found = scene.assert_in_place(0, &[0.5, -0.5]);
+    assert_eq!(found[found.len() - 3..], [0.5; 3]);
+    let named = "plugin wicked was ended by the host: it broke the protocol (it woke the audio thread again and again";
+    scene.wait_told(&[named, "took over"]);
+    assert!(scene.plugins[1].status().counts.flooded >= 3);
+    let first = scene.plugins[0].status();
+    assert_eq!((first.deaths, first.counts.lost(), first.counts.flooded), (0, 0, 0), "{:?}", first.counts);
+    tests::leftovers::assert_all_end(&[flooding]);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::io::{BufWriter, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The exit code of a regression: it ran, and the result is not what it should be.
-const REGRESSED: u8 = 9;
+/// The exit code of a check that is not passed: it ran, and ratios are worse, or none could be judged.
+const NOT_PASSED: u8 = 9;
 /// A line with every column, where there is no terminal to say how long it is.
 const WIDTH: usize = 110;
 
@@ -57,8 +57,8 @@ impl Telling {
         let Some(baseline) = self.baseline else { return Ok(ExitCode::SUCCESS) };
         let comparison = check::against(&baseline, run);
         write!(people, "\n{comparison}")?;
-        let regressed = comparison.outcome() == Verdict::Regressed;
-        Ok(if regressed { REGRESSED.into() } else { ExitCode::SUCCESS })
+        let is_passed = comparison.outcome() == Verdict::Kept;
+        Ok(if is_passed { ExitCode::SUCCESS } else { NOT_PASSED.into() })
     }
 }
 

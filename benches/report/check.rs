@@ -38,7 +38,7 @@ pub enum Outcome {
     Kept,
     /// At least one is.
     Regressed,
-    /// There was nothing that could be judged: neither good nor bad.
+    /// There was nothing that could be judged: neither good nor bad, and so no check that was passed.
     NothingJudged,
 }
 
@@ -227,12 +227,7 @@ impl Comparison {
         let unjudged = self.ratios.len() - kept - worse;
         match self.outcome() {
             Outcome::Kept => writeln!(f, "no regression: {kept} ratios kept, {unjudged} told only"),
-            Outcome::NothingJudged => {
-                writeln!(
-                    f,
-                    "nothing could be judged: the runs share no ratio that is, or their turns differ too much"
-                )
-            }
+            Outcome::NothingJudged => writeln!(f, "NOTHING JUDGED: {}", self.why_nothing()),
             Outcome::Regressed => {
                 writeln!(f, "REGRESSED: {worse} of {} ratios that were judged", kept + worse)?;
                 let worse = self.ratios.iter().filter(|it| it.standing == Standing::Regressed);
@@ -242,6 +237,25 @@ impl Comparison {
                     writeln!(f, "    {what}: {}", it.variant.name())?;
                 }
                 Ok(())
+            }
+        }
+    }
+}
+
+impl Comparison {
+    /// Why no ratio could be judged, and what to do about it.
+    fn why_nothing(&self) -> String {
+        let restless = self.ratios.iter().filter(|it| it.standing == Standing::Restless).count();
+        let quieter = "run it again on a quieter machine";
+        let like_it =
+            "check a run of the same variants as the baseline's, or make a new one: nda bench --json FILE";
+        match (self.ratios.len(), restless) {
+            (0, _) => format!("the two runs have no ratio in common; {like_it}"),
+            (all, 0) => {
+                format!("the ratios that both runs have ({all}) are of kinds that are told only; {like_it}")
+            }
+            (_, restless) => {
+                format!("the turns of {restless} ratios differ too much, then or now; {quieter}")
             }
         }
     }
@@ -320,6 +334,7 @@ mod tests {
         let comparison = against(&old, &new);
         assert_eq!(comparison.ratios[0].standing, Standing::Restless);
         assert_eq!(comparison.outcome(), Outcome::NothingJudged);
+        assert!(comparison.to_string().ends_with("; run it again on a quieter machine\n"), "{comparison}");
     }
 
     #[test]
@@ -347,6 +362,10 @@ mod tests {
         let comparison = against(&anywhere(pair(6_000, 6_000)), &anywhere(pair(60_000, 6_000)));
         assert_eq!(comparison.ratios[0].standing, Standing::Told);
         assert_eq!(comparison.outcome(), Outcome::NothingJudged);
+        assert!(
+            comparison.to_string().contains("NOTHING JUDGED: the ratios that both runs have (1)"),
+            "{comparison}"
+        );
     }
 
     #[test]
@@ -374,7 +393,9 @@ mod tests {
 
     #[test]
     fn runs_that_share_nothing_are_not_taken_for_good() {
-        assert_eq!(against(&run(Vec::new()), &whole()).outcome(), Outcome::NothingJudged);
+        let comparison = against(&run(Vec::new()), &whole());
+        assert_eq!(comparison.outcome(), Outcome::NothingJudged);
+        assert!(comparison.to_string().contains("have no ratio in common; check a run of"), "{comparison}");
     }
 
     #[test]

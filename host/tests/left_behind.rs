@@ -13,6 +13,7 @@ use fake::{Fake, LONG, PATIENT, exists};
 use host::supervisor::{Event, Supervisor};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -68,6 +69,20 @@ fn warden_of(worker: u32) -> Option<u32> {
 fn descriptors(pid: u32) -> Vec<u32> {
     let all = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Every name below this folder.
+fn names(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // Only folders proper: no link is followed.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all.extend(names(&path));
+        }
+        all.insert(path);
+    }
+    all
 }
 
 /// Another process that is a host, with one worker; what it is told is in `told`.
@@ -150,7 +165,12 @@ fn a_child_in_a_session_of_its_own_ends_with_its_worker_and_nobody_elses_does() 
 #[test]
 fn a_host_that_is_killed_leaves_no_worker_no_grandchild_and_no_warden() {
     let fake = Fake::new(ESCAPES);
-    let mut host = Host::start(&fake, |_| {});
+    let shared = Path::new("/dev/shm");
+    let before = names(shared);
+    let own = tempfile::tempdir().unwrap();
+    let mut host = Host::start(&fake, |command| {
+        command.env("TMPDIR", own.path());
+    });
     let (worker, child) = (host.worker(), until("a child", || fake.pid("child")));
     let warden = warden_of(worker).unwrap();
     for wanted in [Signal::INT, Signal::TERM, Signal::HUP] {
@@ -160,6 +180,9 @@ fn a_host_that_is_killed_leaves_no_worker_no_grandchild_and_no_warden() {
     wait_ended("the worker", worker);
     wait_ended("the child", child);
     wait_ended("the warden", warden);
+    assert_eq!(names(own.path()), BTreeSet::new(), "files for a while");
+    // Others make names there too, and take them away again.
+    until("no more names of shared memory than before", || names(shared).is_subset(&before).then_some(()));
 }
 
 #[test]

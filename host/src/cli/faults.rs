@@ -160,11 +160,11 @@ fn outcome(table: &FaultTable, verdicts: &[faults::Verdict]) -> String {
 }
 
 fn cycles_line(cycles: &Cycles) -> String {
-    let Cycles { leaks, memory_before_kib, memory_after_kib, .. } = cycles;
+    let Cycles { leaks, memory_before_kib, memory_halfway_kib, memory_after_kib, .. } = cycles;
     let word = if cycles.kept() { "kept  " } else { "BROKEN" };
     format!(
         "{word}  {} of {} restarts survived in {:.0} s; grown by {} descriptors, {} maps, {} names, {} processes; \
-         memory {memory_before_kib} KiB before, {memory_after_kib} after\n",
+         memory {memory_before_kib} KiB before, {memory_halfway_kib} after half of them, {memory_after_kib} after all\n",
         cycles.survived,
         cycles.cycles,
         cycles.seconds,

@@ -13,6 +13,10 @@
 //! | seen | woken | waiting for the GIL |
 //! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if there were any, else waiting |
 //!
+//! Of a worker that was not let run it is told apart whether its cgroup was throttled, where the kernel says so
+//! ([`throttling`](super::throttling)). Where it does not, the run queue is what is named; so is it for real-time threads that
+//! the kernel throttles, as it tells nobody which.
+//!
 //! A worker answers one block after the other. A block that waited behind one which was late itself waited for what that
 //! one did: [`Attribution`] remembers those of the last blocks.
 //!
@@ -72,6 +76,8 @@ pub(crate) enum Cause {
     PageFaults,
     /// The worker could run and was not let.
     NotScheduled,
+    /// The same, since its cgroup had used up its processor time.
+    Throttled,
     /// The host handed the block over too late, or came too soon for the answer.
     HostLate,
     /// A signal had stopped the worker.
@@ -169,6 +175,14 @@ impl Cause {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
+    /// The same, if the worker's cgroup was throttled for so long between the looks around this block: whoever was not let
+    /// run for most of the time was throttled if it was for at least half of it.
+    pub(crate) fn or_throttled(self, miss: &Miss, throttled_ns: u64) -> Self {
+        let Some(stamps) = miss.stamps.filter(|_| self == Self::NotScheduled) else { return self };
+        let took_ns = stamps.left_ns.saturating_sub(miss.published_ns);
+        if throttled_ns >= took_ns.div_ceil(2).max(1) { Self::Throttled } else { self }
+    }
+
     /// As the cause of a block that waited for it: the collector's time is the other block's.
     fn of_another(self) -> Self {
         match self {
@@ -249,6 +263,8 @@ pub struct Causes {
     pub page_faults: u64,
     /// The worker could run and was not let.
     pub not_scheduled: u64,
+    /// The same, since its cgroup had used up its processor time.
+    pub throttled: u64,
     /// The host was late itself.
     pub host_late: u64,
     /// A signal had stopped the worker.
@@ -276,6 +292,7 @@ impl Causes {
             Cause::Gil => &mut self.gil,
             Cause::PageFaults => &mut self.page_faults,
             Cause::NotScheduled => &mut self.not_scheduled,
+            Cause::Throttled => &mut self.throttled,
             Cause::HostLate => &mut self.host_late,
             Cause::Stopped => &mut self.stopped,
             Cause::Dead => &mut self.dead,
@@ -297,7 +314,7 @@ impl Causes {
         self.by_count().first().map(|(n, words)| (*words, *n))
     }
 
-    fn in_words(&self) -> [(u64, &'static str); 11] {
+    fn in_words(&self) -> [(u64, &'static str); 12] {
         [
             (self.code, "Python code slow"),
             (self.waiting, "waiting inside the plugin's call"),
@@ -305,6 +322,7 @@ impl Causes {
             (self.gil, "waiting for the GIL"),
             (self.page_faults, "page faults"),
             (self.not_scheduled, "not scheduled in time"),
+            (self.throttled, "not scheduled in time (cgroup throttled)"),
             (self.host_late, "host late"),
             (self.stopped, "stopped"),
             (self.dead, "dead"),
@@ -553,6 +571,18 @@ mod tests {
         let causes = [collected, behind].map(|miss| attribution.attribute(&miss));
         let [first, second] = [19_000, 0].map(|us| Cause::Collector { generation: 2, us });
         assert_eq!(causes, [first, second]);
+    }
+
+    #[test]
+    fn who_was_not_let_run_was_throttled_if_its_cgroup_was_for_half_of_the_time() {
+        let delayed = miss([20, 25, 30, 10_000], Notes { delay_us: 9500, ..cpu(400) });
+        let told = |ns| attribute(&delayed).or_throttled(&delayed, ns);
+        assert_eq!(
+            [0, 4999, 5000].map(|us| told(us * 1000)),
+            [Cause::NotScheduled, Cause::NotScheduled, Cause::Throttled]
+        );
+        let slow = miss([20, 25, 30, 10_000], cpu(9900));
+        assert_eq!(attribute(&slow).or_throttled(&slow, 20 * MS), Cause::Code);
     }
 
     #[test]

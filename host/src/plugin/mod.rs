@@ -15,6 +15,7 @@ pub(crate) mod line;
 pub(crate) mod relay;
 pub(crate) mod remote;
 pub mod spec;
+pub(crate) mod throttling;
 pub(crate) mod uncached;
 pub mod worker;
 

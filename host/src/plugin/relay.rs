@@ -87,6 +87,8 @@ struct Stage {
     asked: Option<Asked>,
     /// The present block's answer wakes the next worker, not us.
     hands_on: bool,
+    /// A good answer to the present block has been seen, whatever stands there now.
+    was_good: bool,
     /// Its concealer has heard the present block's input.
     has_heard: bool,
     /// Inputs that its concealer has not heard, oldest first: its own sequence, and the one before's.
@@ -103,6 +105,7 @@ impl Stage {
             waiting_after: 0,
             asked: None,
             hands_on: false,
+            was_good: false,
             has_heard: false,
             unheard: VecDeque::with_capacity(HISTORY + 1),
             unheard_answer: None,
@@ -250,7 +253,10 @@ impl Relay {
         let (mut at, mut since_ns, mut now_ns, mut floods) = (first, clock(), clock(), 0);
         while at <= span.last {
             let lost = match self.standing(at, &mut span) {
-                Standing::Good(head) => self.finish(at, span, &head, now_ns, block, turn).err(),
+                Standing::Good(head) => {
+                    self.stages[at].was_good = true;
+                    self.finish(at, span, &head, now_ns, block, turn).err()
+                }
                 // Flooded by the last one, it is still this one's time.
                 Standing::Pending if floods < 2 && now_ns < self.deadline_ns(at, turn) => {
                     let waited = self.wait(at, span, floods > 0, self.deadline_ns(at, turn));
@@ -310,6 +316,7 @@ impl Relay {
             let hands_on = at < span.last;
             let stage = &mut self.stages[at];
             stage.hands_on = hands_on;
+            stage.was_good = false;
             stage.has_heard = input.is_none();
             let asked = match input {
                 None => {
@@ -368,7 +375,7 @@ impl Relay {
             // Who has been cut off may have answered all the same.
             let before = &self.stages[at - 1];
             // And who has answered may have taken it back since, or said then that it failed.
-            let had_input = before.is_cut() || before.head().is_some();
+            let had_input = before.is_cut() || before.was_good || before.head().is_some();
             // Either from the one before, or from us, if we have given it something: nothing else can be.
             let is_possible =
                 if head.from_peer { had_input } else { is_supplied || head.status != Status::Good };

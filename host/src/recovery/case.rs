@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::cause::{Attribution, Cause};
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
+use crate::plugin::throttling::Throttling;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Spawner};
 use saving::Saving;
@@ -66,6 +67,8 @@ pub(super) struct Case {
     returned: Vec<Line>,
     /// Why its late blocks were.
     attribution: Attribution,
+    /// What its worker's cgroup has to do with it.
+    throttling: Throttling,
     /// Blocks that were never answered, of each incarnation of whose end not all is known yet.
     unanswered: BTreeMap<u32, u64>,
     /// Why those of the last incarnations that ended were not.
@@ -155,6 +158,7 @@ impl Case {
             failed_starts: Vec::new(),
             returned: Vec::new(),
             attribution: Attribution::default(),
+            throttling: Throttling::default(),
             unanswered: BTreeMap::new(),
             ends: VecDeque::new(),
             saving: Saving { is_under_way: false, version: 0, due_ns: now_ns, failed: false },

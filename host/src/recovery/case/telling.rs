@@ -31,10 +31,15 @@ pub(super) struct Told {
 
 impl Case {
     pub(super) fn look_at_misses(&mut self, now_ns: u64) {
+        if let Some(playing) = &self.playing {
+            self.throttling.look(playing.worker.pid(), now_ns);
+        }
         let mut known = self.patient.care.known();
         known.times.drain();
         while let Ok(miss) = self.patient.misses.pop() {
-            match self.attribution.attribute(&miss) {
+            let left_ns = miss.stamps.map_or(0, |stamps| stamps.left_ns);
+            let throttled_ns = self.throttling.within_ns(miss.published_ns, left_ns);
+            match self.attribution.attribute(&miss).or_throttled(&miss, throttled_ns) {
                 Cause::Dead => *self.unanswered.entry(miss.incarnation).or_default() += 1,
                 cause => known.causes.add(cause),
             }

@@ -1,0 +1,177 @@
+//! For how long the kernel has throttled a worker: kept it from running since its cgroup had used up its processor time.
+//!
+//! For the recovery thread, which reads `cpu.stat` whenever it looks at the plugin; never the audio thread. A limit may be
+//! the worker's own cgroup's or that of one above it, as in a container, so all of them are read that can be seen; of the
+//! unified hierarchy (v2) or of the older `cpu` controller (v1). Where there is none, or no limit, nothing is ever
+//! throttled. The kernel adds up what it counts over all processors, when it lets the cgroup go on.
+//!
+//! What can't be seen: real-time threads are not throttled by cgroups but by `sched_rt_runtime_us`, of which the kernel tells
+//! nobody which thread it hit.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Changes that are remembered: more than there are in the time in which late blocks are looked into.
+const SEEN: usize = 64;
+/// How often it is looked whether the worker is in another cgroup by now.
+const MOVES_NS: u64 = 1_000_000_000;
+/// Deeper cgroups are not looked at.
+const DEPTH: usize = 16;
+
+/// What one worker's cgroups say over time.
+#[derive(Debug, Default)]
+pub(crate) struct Throttling {
+    pid: u32,
+    /// `/proc/PID/cgroup`, as it was when the files were opened.
+    cgroup: String,
+    files: Vec<File>,
+    moves_due_ns: u64,
+    /// When it was looked, and how long all had been throttled; of equal ones the first and the last.
+    seen: VecDeque<(u64, u64)>,
+}
+
+impl Throttling {
+    /// Looks at this worker's cgroups.
+    pub(crate) fn look(&mut self, pid: u32, now_ns: u64) {
+        if pid != self.pid || now_ns >= self.moves_due_ns {
+            self.moves_due_ns = now_ns.saturating_add(MOVES_NS);
+            self.find(pid);
+        }
+        if !self.files.is_empty() {
+            let all = self.files.iter().filter_map(read).sum();
+            self.see(now_ns, all);
+        }
+    }
+
+    /// For how long it was throttled between two looks that have both of these moments between them.
+    pub(crate) fn within_ns(&self, from_ns: u64, to_ns: u64) -> u64 {
+        let before = self.seen.iter().rev().find(|(at_ns, _)| *at_ns <= from_ns);
+        let after = self.seen.iter().find(|(at_ns, _)| *at_ns >= to_ns);
+        before.zip(after).map_or(0, |((_, before), (_, after))| after.saturating_sub(*before))
+    }
+
+    fn find(&mut self, pid: u32) {
+        let text = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let cgroup = text("cgroup");
+        if pid == self.pid && cgroup == self.cgroup {
+            return;
+        }
+        let files = stats(&cgroup, &text("mountinfo"));
+        let files = files.iter().filter_map(|path| File::open(path).ok()).filter(|file| read(file).is_some());
+        *self =
+            Self { pid, files: files.collect(), cgroup, moves_due_ns: self.moves_due_ns, ..Self::default() };
+    }
+
+    fn see(&mut self, now_ns: u64, throttled_ns: u64) {
+        let mut last = self.seen.iter().rev().map(|(_, it)| *it == throttled_ns);
+        if last.next() == Some(true) && last.next() == Some(true) {
+            self.seen.pop_back();
+        }
+        self.seen.push_back((now_ns, throttled_ns));
+        if self.seen.len() > SEEN {
+            self.seen.pop_front();
+        }
+    }
+}
+
+fn read(file: &File) -> Option<u64> {
+    let mut text = [0; 1024];
+    let length = file.read_at(&mut text, 0).ok()?;
+    throttled_ns(std::str::from_utf8(&text[..length]).ok()?)
+}
+
+/// What a `cpu.stat` says; `None` if its cgroup can have no limit.
+fn throttled_ns(stat: &str) -> Option<u64> {
+    stat.lines().find_map(|line| match line.split_once(' ')? {
+        ("throttled_usec", us) => us.parse::<u64>().ok()?.checked_mul(1000),
+        ("throttled_time", ns) => ns.parse().ok(),
+        _ => None,
+    })
+}
+
+/// The `cpu.stat` of a process's cgroup and of those above it, by its `/proc/PID/cgroup` and `/proc/PID/mountinfo`.
+fn stats(cgroup: &str, mounts: &str) -> Vec<PathBuf> {
+    mounts.lines().filter_map(|mount| stats_below(cgroup, mount)).flatten().collect()
+}
+
+fn stats_below(cgroup: &str, mount: &str) -> Option<Vec<PathBuf>> {
+    let (place, what) = mount.split_once(" - ")?;
+    let mut place = place.split(' ').skip(3);
+    let (root, folder) = (place.next()?, Path::new(place.next()?));
+    let what: Vec<_> = what.split(' ').collect();
+    let is_cpu = |list: &str| list.split(',').any(|controller| controller == "cpu");
+    let is_unified = match what.as_slice() {
+        ["cgroup2", ..] => true,
+        ["cgroup", _, options, ..] if is_cpu(options) => false,
+        _ => return None,
+    };
+    let path = cgroup.lines().find_map(|line| {
+        let (number, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let is_it = if is_unified { number == "0" && controllers.is_empty() } else { is_cpu(controllers) };
+        is_it.then_some(path)
+    })?;
+    // What lies above what is mounted can't be seen.
+    let path = Path::new(path).strip_prefix(root).ok()?;
+    if path.components().any(|part| part == std::path::Component::ParentDir) {
+        return None;
+    }
+    Some(path.ancestors().take(DEPTH).map(|above| folder.join(above).join("cpu.stat")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(cgroup: &str, mounts: &str) -> Vec<String> {
+        stats(cgroup, mounts).iter().map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn the_files_of_the_unified_hierarchy_are_those_of_the_cgroup_and_of_all_above_it() {
+        let mounts = "29 1 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n\
+                      30 1 0:27 / /proc rw - proc proc rw";
+        let expected =
+            ["user.slice/a.scope/", "user.slice/", ""].map(|at| format!("/sys/fs/cgroup/{at}cpu.stat"));
+        assert_eq!(paths("0::/user.slice/a.scope\n", mounts), expected);
+    }
+
+    #[test]
+    fn of_the_older_ones_only_that_of_the_processor_counts_also_where_a_part_of_it_is_mounted() {
+        let cgroup = "9:memory:/docker/x\n4:cpu,cpuacct:/docker/x/y\n3:cpuset:/\n0::/\n";
+        let mounts = "32 31 0:29 /docker/x /cg/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      33 31 0:30 / /cg/cpuset rw - cgroup cgroup rw,cpuset";
+        assert_eq!(paths(cgroup, mounts), ["/cg/cpu/y/cpu.stat", "/cg/cpu/cpu.stat"]);
+        assert_eq!(paths("4:cpu:/elsewhere\n", mounts), [""; 0]);
+        assert_eq!(paths("0::/../above\n", "1 1 0:1 / /c rw - cgroup2 none rw"), [""; 0]);
+        assert_eq!(paths("rubbish", "more - rubbish"), [""; 0]);
+    }
+
+    #[test]
+    fn both_ways_of_telling_are_understood_and_a_cgroup_without_a_limit_is_none() {
+        assert_eq!(
+            throttled_ns("usage_usec 9\nnr_throttled 2\nthrottled_usec 1500\nnr_bursts 0\n"),
+            Some(1_500_000)
+        );
+        assert_eq!(throttled_ns("nr_periods 5\nnr_throttled 2\nthrottled_time 72800001\n"), Some(72_800_001));
+        assert_eq!(throttled_ns("usage_usec 9\nuser_usec 3\n"), None);
+        assert_eq!(throttled_ns("throttled_usec many"), None);
+    }
+
+    #[test]
+    fn what_counts_is_what_was_added_between_the_looks_around_a_block() {
+        let mut throttling = Throttling::default();
+        for (at_ns, throttled_ns) in [(10, 5), (20, 5), (30, 5), (40, 25), (50, 25), (60, 25), (70, 26)] {
+            throttling.see(at_ns, throttled_ns);
+        }
+        assert_eq!(throttling.seen, [(10, 5), (30, 5), (40, 25), (60, 25), (70, 26)]);
+        assert_eq!(
+            [(31, 39), (12, 35), (41, 60), (5, 35), (41, 71)].map(|(a, b)| throttling.within_ns(a, b)),
+            [20, 20, 0, 0, 0]
+        );
+        (0..1000).for_each(|n| throttling.see(100 + n, n));
+        assert_eq!(throttling.seen.len(), SEEN);
+    }
+}
