@@ -133,6 +133,7 @@ fn the_report_of_a_run_is_json_with_every_field() {
             "latency",
             "peaks_db",
             "xruns",
+            "devices",
             "underrun_frames",
             "overrun_frames",
             "section_lost",
@@ -143,6 +144,11 @@ fn the_report_of_a_run_is_json_with_every_field() {
     assert_keys(
         &pipeline["latency"],
         &["mode_frames", "plugin_frames", "adaptation_frames", "device_frames", "total_ms"],
+    );
+    assert_keys(&pipeline["xruns"], &["device", "host_late", "plugin_late"]);
+    assert_keys(
+        &pipeline["devices"][0],
+        &["name", "direction", "paces", "lost_s", "next_try_s", "why", "losses"],
     );
     assert_eq!((&pipeline["name"], &pipeline["ended"]), (&"live".into(), &true.into()));
     assert_eq!(pipeline["peaks_db"].as_array().unwrap().len(), 2);

@@ -10,13 +10,15 @@
 
 use host::Format;
 use host::audio_file::{AudioReader, Bits, WavWriter};
+use host::backend::{Capture, Playback};
 use host::builtin::{Gain, Meter};
 use host::chain::Chain;
 use host::disk::{self, Until};
+use host::pipeline::{Baton, Engine, InputCallback, OutputCallback, QueueCallback};
 use host::plugin::Plugin;
 use host::plugin::spec::{Lost, Mode, PluginSpec, Standby};
 use host::processor::Processor;
-use host::reblock::OutputReblock;
+use host::reblock::{self, OutputReblock};
 use host::supervisor::Supervisor;
 use rustix::thread::futex::{self, Timespec};
 use seccompiler::{
@@ -419,4 +421,82 @@ fn a_row_of_workers_that_hand_on_to_each_other_costs_one_wake_and_one_bounded_wa
     let mut plugins = watcher.join().unwrap();
     assert!(plugins[1].status().counts.failed > 0);
     assert_eq!(plugins[3].status().counts.failed, 0);
+}
+
+/// Plays callback after callback of an odd length until it is enough: how many were the chain's, and how many silent.
+fn play_until(mut callback: OutputCallback, enough: Arc<AtomicBool>) -> impl FnMut() -> (u32, u32) + Send {
+    let mut samples = vec![0.0; 2 * 300];
+    move || {
+        let (mut played, mut silent) = (0, 0);
+        while !enough.load(Ordering::Relaxed) {
+            samples.fill(0.0);
+            let (at, latency) = (Duration::ZERO, Duration::ZERO);
+            callback.play(&mut Playback { samples: &mut samples, frames: 300, channels: 2, at, latency });
+            if samples[599] == 0.0 { silent += 1 } else { played += 1 }
+        }
+        (played, silent)
+    }
+}
+
+/// Adds one to every sample.
+struct Loud;
+
+impl Processor for Loud {
+    fn name(&self) -> &str {
+        "loud"
+    }
+
+    fn process(&mut self, block: &mut host::block::Block<'_>, _turn: &host::processor::Turn) {
+        block.samples_mut().iter_mut().for_each(|sample| *sample += 1.0);
+    }
+}
+
+/// Two streams want the chain at once, as a device and its stand-in do: who has the turn, who has not and who comes while
+/// the other is at work make and free nothing, and wait for nobody.
+#[test]
+fn handing_the_chain_from_stream_to_stream_costs_nothing_at_all() {
+    let chain = Chain::new(format(), vec![Box::new(Loud)]).unwrap();
+    let baton = Baton::new(Engine::new(chain));
+    let claims = [baton.claim(), baton.claim()];
+    let numbers = [0, 1].map(|stream: usize| claims[stream].number());
+    let enough = Arc::new(AtomicBool::new(false));
+    let works =
+        claims.map(|claim| play_until(OutputCallback::new(claim, format(), 2, true), Arc::clone(&enough)));
+    let counts = std::thread::scope(|scope| {
+        let threads = works.map(|work| scope.spawn(|| confined(Wait::Never, work)));
+        for turn in 0..3000 {
+            baton.give_to(numbers[turn % 2]);
+            std::thread::park_timeout(Duration::from_micros(50));
+        }
+        enough.store(true, Ordering::Relaxed);
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert!(counts.iter().all(|(played, silent)| *played > 0 && *silent > 0), "{counts:?}");
+    assert!(baton.take_back(Duration::ZERO).is_some(), "it is in its place");
+}
+
+#[test]
+fn inputs_that_pace_or_queue_cost_nothing_at_all_whoever_s_turn_it_is() {
+    let chain = Chain::new(format(), vec![Box::new(Loud)]).unwrap();
+    let engine = Engine::new(chain);
+    let frames = engine.frames();
+    let (writer, reader) = reblock::frame_fifo(2, 48_000, 0);
+    let (engine, queue) = (Baton::new(engine), Baton::new(writer));
+    let [pacing, queueing] = [engine.claim().number() + 1, queue.claim().number() + 1];
+    let mut paces = InputCallback::new(engine.claim(), format(), 2, true);
+    let mut queues = QueueCallback::new(queue.claim(), format());
+    let samples = vec![0.5; 2 * 300];
+    confined(Wait::Never, move || {
+        for callback in 0..100 {
+            if callback == 50 {
+                engine.give_to(pacing);
+                queue.give_to(queueing);
+            }
+            let (at, latency) = (Duration::ZERO, Duration::ZERO);
+            let capture = Capture { samples: &samples, frames: 300, channels: 2, at, latency };
+            paces.record(&capture);
+            queues.record(&capture);
+        }
+    });
+    assert_eq!((frames.load(Ordering::Relaxed), reader.level()), (50 * 300 / 256 * 256, 50 * 300));
 }

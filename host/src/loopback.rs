@@ -72,7 +72,7 @@ pub fn measure(
 ) -> Result<Measured> {
     let (supervisor, _events) = Supervisor::new()?;
     let (probe, mut returns) = Probe::new(impulses);
-    let around = Around { before: Vec::new(), behind: vec![Box::new(probe)] };
+    let around = Around { before: Vec::new(), behind: vec![Box::new(probe)], ..Around::default() };
     let mut pipeline = Pipeline::open_around(spec, &supervisor, "", around, note)?;
     pipeline.play()?;
     let deadline = Instant::now() + PATIENCE * (impulses + 1);

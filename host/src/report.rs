@@ -38,8 +38,10 @@ pub struct PipelineStatus {
     /// Each channel's peak at the sink since this was asked last, and of the whole run at its end, in dB of full
     /// scale; `None` is silence.
     pub peaks_db: Vec<Option<f32>>,
-    /// Times a device said that it ran dry or over.
-    pub xruns: u64,
+    /// Times that audio was not there when it was due.
+    pub xruns: Xruns,
+    /// Its devices, the one that paces it first.
+    pub devices: Vec<DeviceStatus>,
     /// Frames of silence put in because a file or an input device did not deliver in time.
     pub underrun_frames: u64,
     /// Frames that a file or an output did not take in time.
@@ -59,6 +61,36 @@ impl PipelineStatus {
     pub fn seconds(&self) -> f64 {
         self.frames as f64 / f64::from(self.rate)
     }
+}
+
+/// Times that audio was not there when it was due, told apart by whose doing that was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Xruns {
+    /// A device said that it ran dry or over.
+    pub device: u64,
+    /// A callback of the host's took longer than its frames last.
+    pub host_late: u64,
+    /// A plugin did not have its block in time, or was too far behind to be given it.
+    pub plugin_late: u64,
+}
+
+/// A device of a pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeviceStatus {
+    /// Its name.
+    pub name: String,
+    /// `input` or `output`.
+    pub direction: &'static str,
+    /// Whether the pipeline runs on its clock. If such a device is lost, the virtual clock goes on in its place.
+    pub paces: bool,
+    /// For how long it has been lost, in seconds; `None` if it is open.
+    pub lost_s: Option<f64>,
+    /// In how many seconds it is tried again, if it is lost; 0 while it is being tried.
+    pub next_try_s: Option<f64>,
+    /// Why it was lost or can't be opened again, in words.
+    pub why: Option<String>,
+    /// How often it was lost.
+    pub losses: u64,
 }
 
 /// What real-time pipelines get of the machine.
@@ -156,8 +188,6 @@ pub enum EndedBy {
     Time,
     /// SIGINT or SIGTERM.
     Signal,
-    /// Every pipeline has lost its device.
-    Device,
 }
 
 /// A whole run.

@@ -2,7 +2,7 @@
 //!
 //! For the command line and for programs that want the same. One thread, which may block; the audio runs on the
 //! devices' threads. It ends when every source that ends has ended, when the time is over, or when it is told
-//! to; a dead plugin or a dead pipeline does not end it.
+//! to; a dead plugin or a lost device does not end it.
 
 use crate::config::{Config, PipelineSpec};
 use crate::crash;
@@ -57,7 +57,7 @@ pub fn run(
         // How it is, not something that happened: it does not count among the events.
         told.observer.event(Level::Info, &real_time.to_string());
     }
-    if let Err(error) = opened.and_then(|()| pipelines.iter().try_for_each(Pipeline::play)) {
+    if let Err(error) = opened.and_then(|()| pipelines.iter_mut().try_for_each(Pipeline::play)) {
         give_up(pipelines, &mut told);
         return Err(error);
     }
@@ -159,12 +159,8 @@ impl Run<'_> {
         if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
             return Some(EndedBy::Time);
         }
-        if self.pipelines.iter().all(Pipeline::has_lost_its_device) {
-            return Some(EndedBy::Device);
-        }
         // A pipeline whose source has no end goes on until somebody ends it.
-        let over = |p: &Pipeline| p.has_ended() || p.has_lost_its_device();
-        self.pipelines.iter().all(over).then_some(EndedBy::Source)
+        self.pipelines.iter().all(Pipeline::has_ended).then_some(EndedBy::Source)
     }
 
     /// Waits a moment for something to happen and tells it.

@@ -22,7 +22,8 @@ impl From<cpal::Error> for StreamEvent {
     fn from(error: cpal::Error) -> Self {
         match error.kind() {
             ErrorKind::Xrun => Self::Xrun,
-            ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated => {
+            // The last one is PulseAudio's for a server that refuses, which no stream survives.
+            ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated | ErrorKind::HostUnavailable => {
                 Self::DeviceLost(error.to_string())
             }
             _ => Self::Other(error.to_string()),
@@ -62,6 +63,9 @@ mod tests {
         assert_eq!(event(ErrorKind::Xrun), StreamEvent::Xrun);
         assert_eq!(event(ErrorKind::DeviceNotAvailable), StreamEvent::DeviceLost("text".into()));
         assert_eq!(event(ErrorKind::StreamInvalidated), StreamEvent::DeviceLost("text".into()));
+        assert_eq!(event(ErrorKind::HostUnavailable), StreamEvent::DeviceLost("text".into()));
+        // ALSA goes on after one; if its callbacks don't, whoever watches sees that.
+        assert_eq!(event(ErrorKind::BackendError), StreamEvent::Other("text".into()));
         assert_eq!(event(ErrorKind::RealtimeDenied), StreamEvent::Other("text".into()));
     }
 

@@ -2,7 +2,9 @@
 
 use crate::plugin::cause::Causes;
 use crate::plugin::collector::CollectorStatus;
-use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RenderReport, RunReport};
+use crate::report::{
+    DeviceStatus, EndedBy, Latency, PipelineStatus, PluginStatus, RenderReport, RunReport, Xruns,
+};
 use crate::telemetry::{Counts, Percentiles};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -48,12 +50,31 @@ pub(super) fn pipeline() -> PipelineStatus {
             total_ms: 320.0 / 48.0,
         },
         peaks_db: vec![Some(-12.1), Some(-13.0)],
-        xruns: 0,
+        xruns: Xruns::default(),
+        devices: vec![device()],
         underrun_frames: 0,
         overrun_frames: 0,
         section_lost: 0,
         plugins: vec![gain(), echo()],
         ended: false,
+    }
+}
+
+/// So many, all of the device.
+pub(super) fn xruns(device: u64) -> Xruns {
+    Xruns { device, ..Xruns::default() }
+}
+
+/// The virtual one, open.
+pub(super) fn device() -> DeviceStatus {
+    DeviceStatus {
+        name: "virtual".into(),
+        direction: "output",
+        paces: true,
+        lost_s: None,
+        next_try_s: None,
+        why: None,
+        losses: 0,
     }
 }
 

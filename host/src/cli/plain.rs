@@ -154,9 +154,13 @@ mod tests {
 
     #[test]
     fn troubles_and_the_end_stand_at_the_end_of_the_line() {
-        let pipeline =
-            PipelineStatus { xruns: 1, underrun_frames: 512, ended: true, ..fabricated::pipeline() };
-        assert!(line(&pipeline).ends_with("  1 xrun, 512 frames underrun  ended"));
+        let pipeline = PipelineStatus {
+            xruns: fabricated::xruns(1),
+            underrun_frames: 512,
+            ended: true,
+            ..fabricated::pipeline()
+        };
+        assert!(line(&pipeline).ends_with("  xruns: 1 device, 512 frames underrun  ended"));
     }
 
     #[test]

@@ -41,7 +41,6 @@ fn ending(report: &RunReport) -> String {
         EndedBy::Source => "every source has ended",
         EndedBy::Time => "the time is over",
         EndedBy::Signal => "told to by a signal",
-        EndedBy::Device => "every pipeline has lost its device",
     };
     let elapsed = Duration::try_from_secs_f64(report.seconds).unwrap_or_default();
     format!("ended after {}: {why}", words::clock(elapsed))
@@ -210,13 +209,17 @@ mod tests {
 
     #[test]
     fn the_report_of_a_run_with_a_dead_plugin_reads_like_this() {
-        let pipeline = PipelineStatus { xruns: 2, underrun_frames: 512, ..fabricated::with_a_dead_plugin() };
+        let pipeline = PipelineStatus {
+            xruns: fabricated::xruns(2),
+            underrun_frames: 512,
+            ..fabricated::with_a_dead_plugin()
+        };
         let expected = "\
 ended after 01:00: every source has ended
 main: song.flac -> virtual and out.wav, 60.0 s played
   latency 6.7 ms, in frames: 256 for pipelined plugins, 64 within plugins
   wrote out.wav, 32-bit float
-  2 xruns, 512 frames underrun
+  xruns: 2 device, 512 frames underrun
   gain (Gain 1.0, same-block): 11250 blocks good, none lost
     in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us

@@ -149,7 +149,7 @@ fn warnings(pipeline: &PipelineStatus, width: usize) -> Vec<Line<'static>> {
 }
 
 fn troubles(pipeline: &PipelineStatus, width: usize) -> Option<Line<'static>> {
-    let troubles = words::troubles(pipeline);
+    let troubles = out::clean(&words::troubles(pipeline));
     (!troubles.is_empty()).then(|| Line::styled(cut(&troubles, width), Color::Yellow))
 }
 

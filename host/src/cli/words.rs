@@ -4,7 +4,7 @@
 //! What is not known is told as such, never as 0.
 
 use crate::audio_file::Bits;
-use crate::report::{PipelineStatus, PluginStatus};
+use crate::report::{DeviceStatus, PipelineStatus, PluginStatus, Xruns};
 use crate::telemetry::{Counts, Percentiles};
 use std::time::Duration;
 
@@ -125,12 +125,10 @@ pub(super) fn losses(counts: &Counts) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-/// What went wrong outside the plugins: `2 xruns, 512 frames underrun`; empty if nothing did.
+/// What went wrong outside the plugins: `xruns: 2 device, 1 host late, 512 frames underrun`; empty if nothing did.
 pub(super) fn troubles(pipeline: &PipelineStatus) -> String {
-    let mut told = Vec::new();
-    if pipeline.xruns > 0 {
-        told.push(plural(pipeline.xruns, "xrun"));
-    }
+    let mut told: Vec<_> = pipeline.devices.iter().filter_map(losses_of).collect();
+    told.extend(xruns(&pipeline.xruns));
     for (frames, what) in [(pipeline.underrun_frames, "underrun"), (pipeline.overrun_frames, "overrun")] {
         if frames > 0 {
             told.push(format!("{} {what}", plural(frames, "frame")));
@@ -143,6 +141,35 @@ pub(super) fn troubles(pipeline: &PipelineStatus) -> String {
         ));
     }
     told.join(", ")
+}
+
+/// That a device is away, or was: `output device HDA lost for 12 s (next try in 4 s)`.
+fn losses_of(device: &DeviceStatus) -> Option<String> {
+    let DeviceStatus { name, direction, losses, .. } = device;
+    let times = match losses {
+        0 => return None,
+        1 => "once".to_owned(),
+        n => format!("{n} times"),
+    };
+    let Some(lost_s) = device.lost_s else {
+        return Some(format!("{direction} device {name} was lost {times}"));
+    };
+    let next = match device.next_try_s {
+        Some(next) if next > 0.0 => format!("next try in {next:.1} s"),
+        _ => "being tried".to_owned(),
+    };
+    Some(format!("{direction} device {name} lost for {lost_s:.0} s ({next})"))
+}
+
+/// Those of devices and host by whose doing they were, and with them the plugins', which have lines of their own.
+fn xruns(xruns: &Xruns) -> Option<String> {
+    if xruns.device + xruns.host_late == 0 {
+        return None;
+    }
+    let kinds =
+        [(xruns.device, "device"), (xruns.host_late, "host late"), (xruns.plugin_late, "plugin late")];
+    let told = kinds.iter().filter(|(count, _)| *count > 0).map(|(count, whose)| format!("{count} {whose}"));
+    Some(format!("xruns: {}", told.collect::<Vec<_>>().join(", ")))
 }
 
 #[cfg(test)]
@@ -187,6 +214,31 @@ mod tests {
         let counts = Counts { late: 1, torn: 2, forged: 3, ..Counts::default() };
         assert_eq!(losses(&counts), "1 late, 2 torn, 3 forged");
         assert_eq!(losses(&Counts::default()), "");
+    }
+
+    #[test]
+    fn xruns_are_told_by_whose_doing_they_were_and_a_plugin_s_only_beside_others() {
+        let told = |device, host_late, plugin_late| xruns(&Xruns { device, host_late, plugin_late });
+        assert_eq!(told(2, 0, 0).unwrap(), "xruns: 2 device");
+        assert_eq!(told(2, 1, 3).unwrap(), "xruns: 2 device, 1 host late, 3 plugin late");
+        assert_eq!((told(0, 0, 3), told(0, 0, 0)), (None, None));
+    }
+
+    #[test]
+    fn a_lost_device_is_told_with_its_next_try_and_one_that_is_back_with_its_losses() {
+        let mut pipeline = fabricated::pipeline();
+        assert_eq!(troubles(&pipeline), "");
+        let device = &mut pipeline.devices[0];
+        *device = DeviceStatus { name: "HDA".into(), losses: 1, ..fabricated::device() };
+        (device.lost_s, device.next_try_s) = (Some(12.3), Some(4.04));
+        assert_eq!(troubles(&pipeline), "output device HDA lost for 12 s (next try in 4.0 s)");
+        pipeline.devices[0].next_try_s = Some(0.0);
+        assert_eq!(troubles(&pipeline), "output device HDA lost for 12 s (being tried)");
+        pipeline.devices[0].lost_s = None;
+        assert_eq!(troubles(&pipeline), "output device HDA was lost once");
+        pipeline.devices[0].losses = 2;
+        pipeline.xruns.device = 1;
+        assert_eq!(troubles(&pipeline), "output device HDA was lost 2 times, xruns: 1 device");
     }
 
     #[test]

@@ -85,7 +85,11 @@ impl Post {
         std::fs::write(&file, FAULTY).map_err(|e| no_room().source(e))?;
         let format = format();
         let probe = Probe::new(format, random.next());
-        let around = Around { before: vec![Box::new(probe.mouth)], behind: vec![Box::new(probe.ear)] };
+        let around = Around {
+            before: vec![Box::new(probe.mouth)],
+            behind: vec![Box::new(probe.ear)],
+            ..Around::default()
+        };
         let element = ElementSpec::Plugin { name: name.to_owned(), spec: wish.plugin(file) };
         let source = FileSourceSpec { file: silence(&folder)?, repeat: true };
         let mut spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::device("virtual")).then(element);

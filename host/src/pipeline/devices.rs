@@ -1,11 +1,14 @@
 //! The devices of a pipeline: found, tried and asked for their buffers before anything else is started.
 //!
-//! For opening a pipeline. The buffer has to be known first, because it decides how many blocks one callback
-//! runs in a row, and so how far behind a pipelined plugin is. It opens no stream that is kept.
+//! For opening a pipeline, and for opening a device of it again. The buffer has to be known first, because it decides
+//! how many blocks one callback runs in a row, and so how far behind a pipelined plugin is. It opens no stream that is
+//! kept.
 
+use super::streams::Terms;
+use crate::backend::virtual_device::VirtualHost;
 use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
 use crate::config::{DeviceName, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use shared::format::Format;
 
 /// What a device's buffer is taken for that does not tell.
@@ -16,6 +19,19 @@ const UNTOLD_BUFFER_FRAMES: u32 = 2048;
 pub(super) struct Settled {
     pub(super) device: Device,
     pub(super) buffer_frames: u32,
+    /// How to find it again.
+    pub(super) want: Want,
+}
+
+/// A device as it is asked for, now and after it was lost.
+#[derive(Debug, Clone)]
+pub(super) struct Want {
+    spec: DeviceSpec,
+    is_input: bool,
+    /// What `virtual` means.
+    virtual_host: Option<VirtualHost>,
+    /// The most frames at a time that the pipeline is planned for, if it is.
+    planned_frames: Option<u32>,
 }
 
 /// The devices of a pipeline, not yet open. Without any the virtual device is its clock.
@@ -26,17 +42,31 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    pub(super) fn settle(spec: &PipelineSpec, format: Format, note: &mut dyn FnMut(String)) -> Result<Self> {
+    pub(super) fn settle(
+        spec: &PipelineSpec,
+        format: Format,
+        virtual_host: Option<&VirtualHost>,
+        note: &mut dyn FnMut(String),
+    ) -> Result<Self> {
+        let mut settle = |device: &DeviceSpec, is_input| {
+            let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
+            settle(Want { spec, is_input, virtual_host, planned_frames: None }, format, note)
+        };
         let input = match &spec.source {
-            SourceSpec::Device(device) => Some(settle(device, format, true, note)?),
+            SourceSpec::Device(device) => Some(settle(device, true)?),
             _ => None,
         };
         let output = match &spec.sink {
-            SinkSpec::Device(device) => Some(settle(device, format, false, note)?),
-            _ if input.is_none() => Some(settle(&DeviceSpec::new("virtual"), format, false, note)?),
+            SinkSpec::Device(device) => Some(settle(device, false)?),
+            _ if input.is_none() => Some(settle(&DeviceSpec::new("virtual"), false)?),
             _ => None,
         };
-        Ok(Self { input, output })
+        let mut devices = Self { input, output };
+        // The burst of the one that paces is planned for.
+        if let Some(pacing) = devices.output.as_mut().or(devices.input.as_mut()) {
+            pacing.want.planned_frames = Some(burst(pacing.buffer_frames, format) * block_frames(format));
+        }
+        Ok(devices)
     }
 
     /// Frames that lie in the devices. A virtual device has no converter and nothing behind its buffer; what is
@@ -52,46 +82,119 @@ impl Devices {
     /// How many blocks a callback of the device that paces the pipeline runs in a row, at most.
     pub(super) fn burst(&self, format: Format) -> u32 {
         let pacing = self.output.as_ref().or(self.input.as_ref());
-        let block_frames = u32::try_from(format.block_frames()).unwrap_or(u32::MAX);
-        pacing.map_or(1, |settled| settled.buffer_frames.div_ceil(block_frames).max(1))
+        pacing.map_or(1, |settled| burst(settled.buffer_frames, format))
     }
 }
 
-fn settle(
-    spec: &DeviceSpec,
-    format: Format,
-    is_input: bool,
-    note: &mut dyn FnMut(String),
-) -> Result<Settled> {
-    let choice = match &spec.name {
-        DeviceName::Default => DeviceChoice::Default,
-        DeviceName::Virtual if spec.ppm == 0 => DeviceChoice::Virtual,
-        DeviceName::Virtual => DeviceChoice::VirtualWith { cable: None, ppm: spec.ppm },
-        DeviceName::Cable(name) => DeviceChoice::VirtualWith { cable: Some(name.clone()), ppm: spec.ppm },
-        DeviceName::Named(name) => DeviceChoice::Named(name.clone()),
-    };
-    let [channels, block] =
-        [format.channels(), format.block_frames()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    // The virtual device takes any buffer: the block's size needs no adapting.
-    let buffer_frames = spec.buffer_frames.or(spec.name.is_virtual().then_some(block));
-    let want = StreamFormat { rate: format.rate(), channels, buffer_frames };
-    match find(&choice, want, is_input) {
-        Err(why) if spec.fallback_virtual => {
-            note(format!("using the virtual device instead: {why}"));
-            settle(&DeviceSpec::new("virtual"), format, is_input, note)
-        }
-        found => found,
-    }
+fn block_frames(format: Format) -> u32 {
+    u32::try_from(format.block_frames()).unwrap_or(u32::MAX)
+}
+
+fn burst(buffer_frames: u32, format: Format) -> u32 {
+    buffer_frames.div_ceil(block_frames(format)).max(1)
 }
 
 /// Finds the device, and opens it once: some systems name a device that can't be opened, and only an open
 /// stream knows its buffer.
-fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Settled> {
-    let find = if is_input { backend::input_device } else { backend::output_device };
-    let device = find(choice, want)?;
-    let tried: Stream =
-        if is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }?;
-    let buffer_frames = tried.buffer_frames().or(want.buffer_frames).unwrap_or(UNTOLD_BUFFER_FRAMES);
-    drop(tried);
-    Ok(Settled { device: find(choice, want)?, buffer_frames })
+fn settle(want: Want, format: Format, note: &mut dyn FnMut(String)) -> Result<Settled> {
+    let tried = want.find(format).and_then(|device| -> Result<Stream> {
+        if want.is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }
+    });
+    match tried {
+        Err(why) if want.spec.fallback_virtual => {
+            note(format!("using the virtual device instead: {why}"));
+            settle(Want { spec: DeviceSpec::new("virtual"), ..want }, format, note)
+        }
+        Err(why) => Err(why),
+        Ok(tried) => {
+            let buffer = tried.buffer_frames().or(want.buffer_frames(format));
+            drop(tried);
+            let device = want.find(format)?;
+            Ok(Settled { device, buffer_frames: buffer.unwrap_or(UNTOLD_BUFFER_FRAMES), want })
+        }
+    }
+}
+
+impl Want {
+    /// The device, not yet open.
+    pub(super) fn find(&self, format: Format) -> Result<Device> {
+        let channels = u32::try_from(format.channels()).unwrap_or(u32::MAX);
+        let buffer_frames = self.buffer_frames(format);
+        let wanted = StreamFormat { rate: format.rate(), channels, buffer_frames };
+        let cable = match &self.spec.name {
+            DeviceName::Default => return find(&DeviceChoice::Default, wanted, self.is_input),
+            DeviceName::Named(name) => {
+                return find(&DeviceChoice::Named(name.clone()), wanted, self.is_input);
+            }
+            DeviceName::Virtual => None,
+            DeviceName::Cable(name) => Some(name),
+        };
+        let host = self.virtual_host.clone().unwrap_or_else(VirtualHost::new).off_by(self.spec.ppm);
+        let host = cable.iter().fold(host, |host, name| host.cable(name));
+        if self.is_input { host.input_device(wanted) } else { host.output_device(wanted) }
+    }
+
+    /// The buffer that the device is asked for. The virtual device takes any: the block's size needs no adapting.
+    fn buffer_frames(&self, format: Format) -> Option<u32> {
+        self.spec.buffer_frames.or(self.spec.name.is_virtual().then(|| block_frames(format)))
+    }
+
+    /// Whether a device that was opened again takes no more frames at a time than before: what pipelined plugins make
+    /// comes just as many blocks later, and would not be there.
+    pub(super) fn check_buffer(&self, buffer_frames: Option<u32>, format: Format) -> Result<()> {
+        let Some(planned) = self.planned_frames else { return Ok(()) };
+        let is = buffer_frames.or(self.buffer_frames(format)).unwrap_or(UNTOLD_BUFFER_FRAMES);
+        if is <= planned {
+            return Ok(());
+        }
+        let what =
+            format!("its buffer has {is} frames now, and the pipeline was opened for {planned} at most");
+        Err(Error::new(Kind::Device, what)
+            .remedy(format!("set `buffer = {planned}`, or start the pipeline again")))
+    }
+}
+
+fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Device> {
+    if is_input { backend::input_device(choice, want) } else { backend::output_device(choice, want) }
+}
+
+/// A virtual device that paces a pipeline while its own is away, block by block.
+pub(super) fn stand_in(terms: &Terms, is_input: bool) -> Result<Device> {
+    let spec = DeviceSpec::new("virtual");
+    Want { spec, is_input, virtual_host: None, planned_frames: None }.find(terms.format)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: u32 = 256;
+
+    /// A pipeline's output, which takes so many frames at a time when it is opened.
+    fn output(buffer_frames: u32) -> Want {
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        let device = DeviceSpec { buffer_frames: Some(buffer_frames), ..DeviceSpec::new("virtual") };
+        let spec = PipelineSpec::new(SourceSpec::file("in.wav"), SinkSpec::Device(device));
+        Devices::settle(&spec, format, None, &mut |_| {}).unwrap().output.unwrap().want
+    }
+
+    #[test]
+    fn a_device_that_takes_more_at_a_time_than_is_planned_for_is_not_taken_back() {
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        let want = output(300);
+        // Two blocks in a row are planned for.
+        assert!([64, 300, 512].into_iter().all(|frames| want.check_buffer(Some(frames), format).is_ok()));
+        let error = want.check_buffer(Some(513), format).unwrap_err();
+        let text = error.to_string();
+        assert!(error.kind() == Kind::Device && text.contains("513 frames now"), "{text}");
+        assert!(text.contains("opened for 512 at most") && text.contains("buffer = 512"), "{text}");
+    }
+
+    #[test]
+    fn an_input_beside_an_output_may_bring_as_much_at_a_time_as_it_likes() {
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let devices = Devices::settle(&spec, format, None, &mut |_| {}).unwrap();
+        assert!(devices.input.unwrap().want.check_buffer(Some(8192), format).is_ok());
+    }
 }

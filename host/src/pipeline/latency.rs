@@ -2,7 +2,6 @@
 //!
 //! For the status and the reports. Nothing is measured here: it is what device, adaptation, mode and plugins say.
 
-use crate::backend::Stream;
 use crate::reblock::adaptation_frames;
 use crate::report::Latency;
 use shared::format::Format;
@@ -12,11 +11,11 @@ pub(super) fn latency(
     plugin_frames: u32,
     chain_latency: u32,
     fifo_frames: usize,
-    streams: &[Stream],
+    buffers: &[Option<u32>],
     device_frames: u32,
     is_captured: bool,
 ) -> Latency {
-    let buffer = streams.first().and_then(Stream::buffer_frames);
+    let buffer = buffers.first().copied().flatten();
     let adaptation = match (fifo_frames, is_captured) {
         (0, true) => adaptation_frames(format.block_frames(), buffer),
         (frames, _) => frames,
@@ -29,13 +28,5 @@ pub(super) fn latency(
         adaptation_frames,
         device_frames,
         total_ms: total as f64 * 1e3 / f64::from(format.rate()),
-    }
-}
-
-pub(super) fn clock_words(streams: &[Stream], device: &str, format: Format) -> String {
-    let buffer = streams.first().and_then(Stream::buffer_frames);
-    match buffer {
-        Some(frames) => format!("{device}, {frames} frames at {} Hz", format.rate()),
-        None => format!("{device} at {} Hz", format.rate()),
     }
 }

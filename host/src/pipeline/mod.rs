@@ -4,14 +4,26 @@
 //! of the chain runs in that device's callback. This half, for the thread that watches, opens everything, tells
 //! how it goes, and closes it in the order that keeps every file whole.
 
+mod baton;
+mod callback;
 mod capture;
 mod devices;
+mod engine;
+mod fade;
 mod latency;
+mod lookout;
 mod opening;
 mod plugins;
+mod port;
+mod pulse;
 mod streams;
 
-use crate::backend::{Stream, StreamEvent};
+pub use baton::{Baton, Claim};
+pub use callback::{InputCallback, OutputCallback, QueueCallback};
+pub use engine::Engine;
+pub use pulse::Pulse;
+
+use crate::backend::virtual_device::VirtualHost;
 use crate::builtin::{MeterHandle, linear_to_db};
 use crate::config::PipelineSpec;
 use crate::disk::{PlayerThread, Progress, RecorderThread};
@@ -20,16 +32,17 @@ use crate::plugin::{Place, Plugin};
 use crate::processor::Processor;
 use crate::realtime::Seat;
 use crate::reblock::FifoCounts;
-use crate::report::{Latency, PipelineStatus, RealTimeStatus};
+use crate::report::{Latency, PipelineStatus, RealTimeStatus, Xruns};
 use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
 use devices::Devices;
 use opening::{Opening, format_of, source_file};
+use port::{Counts, Port};
 use shared::format::Format;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 /// A pipeline that is open: it plays until it is closed.
 #[derive(Debug)]
@@ -39,6 +52,8 @@ pub struct Pipeline {
     words: Words,
     latency: Latency,
     chain_latency_frames: u64,
+    /// The one that paces it comes first. Their callbacks have the chain: they go before its plugins.
+    ports: Vec<Port>,
     plugins: Vec<Plugin>,
     section: Option<Arc<PluginStats>>,
     progress: Option<Arc<Progress>>,
@@ -47,13 +62,8 @@ pub struct Pipeline {
     meter: MeterHandle,
     frames: Arc<AtomicU64>,
     fifo: Option<Arc<FifoCounts>>,
-    streams: Vec<Stream>,
-    events: Receiver<StreamEvent>,
-    device_lost: bool,
     /// Each channel's peak of the whole run.
     highest: Vec<f32>,
-    /// Of streams that have been stopped.
-    xruns: u64,
     /// Failures of files that have been told.
     told: Vec<String>,
     seat: Seat,
@@ -95,7 +105,7 @@ impl Pipeline {
     ) -> Result<Self> {
         let reader = source_file(spec, note)?;
         let format = format_of(spec, reader.as_ref())?;
-        let devices = Devices::settle(spec, format, note)?;
+        let devices = Devices::settle(spec, format, around.virtual_host.as_ref(), note)?;
         let seat = supervisor.realtime().seat(&spec.affinity, spec.power)?;
         let place = Place { format, kind: None, burst: devices.burst(format) };
         let remotes = plugins::start(spec, supervisor, prefix, place, seat.cores())?;
@@ -107,9 +117,9 @@ impl Pipeline {
     ///
     /// # Errors
     /// Of kind `Device`, if a device refuses.
-    pub fn play(&self) -> Result<()> {
+    pub fn play(&mut self) -> Result<()> {
         // An input has something to give when the output begins to take.
-        self.streams.iter().rev().try_for_each(Stream::play)
+        self.ports.iter_mut().rev().try_for_each(Port::play)
     }
 
     /// Its name.
@@ -152,13 +162,9 @@ impl Pipeline {
         Latency { mode_frames: mode_frames + added, total_ms: total_ms + added_ms, ..self.latency }
     }
 
-    /// Whether the device that paces it is gone.
-    #[must_use]
-    pub fn has_lost_its_device(&self) -> bool {
-        self.device_lost
-    }
-
-    /// What has happened to its devices, files and plugins' samples since this was asked last, in words.
+    /// Looks after its devices: one that is lost is opened again as soon as it is there. Tells what has happened to
+    /// them, to files and to plugins' samples since the last time, in words. To be called about every 20 ms; it waits
+    /// for nothing.
     pub fn news(&mut self) -> Vec<String> {
         let mut news: Vec<_> = self.plugins.iter_mut().filter_map(Plugin::news).collect();
         for why in self.recorders.iter().filter_map(|(_, recorder)| recorder.recording().failure()) {
@@ -167,16 +173,9 @@ impl Pipeline {
                 news.push(format!("{}: {why}", self.name));
             }
         }
-        for event in self.events.try_iter() {
-            match event {
-                StreamEvent::Xrun => {}
-                StreamEvent::DeviceLost(why) => {
-                    self.device_lost = true;
-                    news.push(format!("{}: the device is gone ({why}); the pipeline has stopped", self.name));
-                }
-                StreamEvent::Other(what) => news.push(format!("{}: device: {what}", self.name)),
-            }
-        }
+        let mut of_devices = Vec::new();
+        self.ports.iter_mut().for_each(|port| port.tend(Instant::now(), &mut of_devices));
+        news.extend(of_devices.into_iter().map(|line| format!("{}: {line}", self.name)));
         news
     }
 
@@ -188,9 +187,11 @@ impl Pipeline {
         for (highest, peak) in self.highest.iter_mut().zip(&peaks) {
             *highest = highest.max(*peak);
         }
-        if self.streams.is_empty() {
-            peaks.clone_from(&self.highest);
+        match self.ports.first() {
+            Some(pacing) if !pacing.is_halted() => self.words.clock = pacing.clock(),
+            _ => peaks.clone_from(&self.highest),
         }
+        let now = Instant::now();
         PipelineStatus {
             name: self.name.clone(),
             source: self.words.source.clone(),
@@ -204,7 +205,8 @@ impl Pipeline {
             frames: self.frames.load(Ordering::Relaxed),
             latency: self.latency(),
             peaks_db: peaks.iter().map(db).collect(),
-            xruns: self.xruns + self.streams.iter().map(Stream::xruns).sum::<u64>(),
+            xruns: self.xruns(),
+            devices: self.ports.iter().map(|port| port.status(now)).collect(),
             underrun_frames: self.progress.as_ref().map_or(0, |p| p.underrun_frames())
                 + fifo(FifoCounts::underrun_frames),
             overrun_frames: self.recorders.iter().map(|(_, r)| r.recording().overrun_frames()).sum::<u64>()
@@ -215,11 +217,20 @@ impl Pipeline {
         }
     }
 
+    /// Times that audio was not there when it was due, by whose doing that was.
+    fn xruns(&self) -> Xruns {
+        let Counts { device, host_late } =
+            self.ports.iter().map(Port::counts).fold(Counts::default(), |a, b| a + b);
+        let plugin_late = self.plugins.iter().map(|plugin| {
+            let counts = plugin.stats().counts();
+            counts.late + counts.behind
+        });
+        Xruns { device, host_late, plugin_late: plugin_late.sum() }
+    }
+
     /// Stops the devices: nothing is processed from now on, and [`Pipeline::status`] is final.
     pub fn halt(&mut self) {
-        self.xruns += self.streams.iter().map(Stream::xruns).sum::<u64>();
-        // The callbacks own the chain.
-        self.streams.clear();
+        self.ports.iter_mut().for_each(Port::halt);
     }
 
     /// Stops the devices, completes the files, ends the workers; what went wrong with any of it.
@@ -232,13 +243,15 @@ impl Pipeline {
     }
 }
 
-/// Processors of a program's own around a pipeline's elements. They run on the audio thread.
+/// What a program puts around a pipeline's elements: processors, which run on the audio thread, and a virtual device.
 #[derive(Default)]
 pub struct Around {
     /// Between the source and the first element.
     pub before: Vec<Box<dyn Processor>>,
     /// Between the last element and the sink.
     pub behind: Vec<Box<dyn Processor>>,
+    /// The host that has the device `virtual`, instead of one that hears silence.
+    pub virtual_host: Option<VirtualHost>,
 }
 
 /// What went wrong when a pipeline was closed.

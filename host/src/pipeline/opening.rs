@@ -2,11 +2,14 @@
 //!
 //! For opening. Once the streams are there it is done; nothing of it runs while the pipeline plays.
 
+use super::baton::Baton;
 use super::capture::CaptureSource;
 use super::devices::{Devices, Settled};
-use super::latency::{clock_words, latency};
+use super::engine::Engine;
+use super::latency::latency;
 use super::plugins::Remotes;
-use super::streams::{Fifo, open_streams};
+use super::port::Port;
+use super::streams::{End, Terms};
 use super::{Around, Pipeline, Words};
 use crate::audio_file::{AudioReader, WavWriter};
 use crate::builtin::{Gain, Meter};
@@ -17,14 +20,12 @@ use crate::error::{Error, Kind, Result};
 use crate::plugin::Remote;
 use crate::processor::Processor;
 use crate::realtime::Seat;
-use crate::reblock;
+use crate::reblock::{self, FifoCounts, FrameWriter};
 use crate::report::shown;
 use crate::telemetry::PluginStats;
 use shared::format::Format;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::mpsc;
 
 /// Rate and channels where neither the user nor a file says them.
 const RATE: u32 = 48_000;
@@ -62,7 +63,7 @@ pub(super) struct Opening<'a> {
     processors: Vec<Box<dyn Processor>>,
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
-    fifo: Fifo,
+    fifo: Option<(FrameWriter, Arc<FifoCounts>)>,
     fifo_frames: usize,
 }
 
@@ -100,29 +101,31 @@ impl<'a> Opening<'a> {
         if let Some(thread) = chain.section_thread() {
             seat.rank().give(Some(thread));
         }
-        let frames = Arc::new(AtomicU64::new(0));
-        let (sender, events) = mpsc::channel();
         let words = self.words();
         let fifo = self.fifo.as_ref().map(|(_, counts)| Arc::clone(counts));
         let device_frames = self.devices.latency_frames();
         let is_captured = matches!(self.spec.source, SourceSpec::Device(_));
-        let streams = open_streams(self.devices, chain, &frames, &sender, self.fifo, seat.rank())?;
+        let engine = Engine::new(chain);
+        let frames = engine.frames();
+        let terms = Terms { format: self.format, rank: seat.rank().clone() };
+        let ports = open_ports(self.devices, engine, self.fifo.map(|(writer, _)| writer), &terms)?;
+        let buffers: Vec<_> = ports.iter().map(Port::buffer_frames).collect();
         let latency = latency(
             self.format,
             plugin_frames,
             chain_latency,
             self.fifo_frames,
-            &streams,
+            &buffers,
             device_frames,
             is_captured,
         );
-        let clock = clock_words(&streams, &words.clock, self.format);
         Ok(Pipeline {
             name: self.spec.name.clone(),
             format: self.format,
-            words: Words { clock, ..words },
+            words,
             latency,
             chain_latency_frames: chain_latency.into(),
+            ports,
             plugins: started.plugins,
             section,
             progress: self.progress,
@@ -131,11 +134,7 @@ impl<'a> Opening<'a> {
             meter: meter_handle,
             frames,
             fifo,
-            streams,
-            events,
-            device_lost: false,
             highest: vec![0.0; self.format.channels()],
-            xruns: 0,
             told: Vec::new(),
             seat,
         })
@@ -230,7 +229,30 @@ impl<'a> Opening<'a> {
             Some(record) => format!("{sink} and {}", shown(&record.file)),
             None => sink,
         };
-        let clock = if self.devices.output.is_some() { &self.devices.output } else { &self.devices.input };
-        Words { source, sink, clock: device(clock) }
+        Words { source, sink, clock: String::new() }
     }
+}
+
+/// Opens the devices, paused; the first port paces the chain.
+fn open_ports(
+    devices: Devices,
+    engine: Engine,
+    queue: Option<FrameWriter>,
+    terms: &Terms,
+) -> Result<Vec<Port>> {
+    let engine = Baton::new(engine);
+    let mut ends = Vec::new();
+    match (devices.input, devices.output) {
+        (input, Some(output)) => {
+            ends.push((output, End::Output(engine)));
+            ends.extend(input.zip(queue).map(|(input, queue)| (input, End::Queue(Baton::new(queue)))));
+        }
+        (Some(input), None) => ends.push((input, End::Input(engine))),
+        (None, None) => {}
+    }
+    let open = |(settled, end): (Settled, End)| {
+        let playing = end.open(settled.device, terms, false)?;
+        Ok(Port::new(end, settled.want, terms.clone(), playing))
+    };
+    ends.into_iter().map(open).collect()
 }

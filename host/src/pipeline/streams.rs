@@ -1,112 +1,137 @@
-//! The streams of a pipeline, and the callbacks in which its chain runs.
+//! The streams of a pipeline: which callback a device's stream gets, and what is known of the stream afterwards.
 //!
-//! For opening. What a callback does here is all that happens on an audio thread outside the chain: frames to
-//! blocks and back, and the time that each block has.
+//! For opening a pipeline and for opening its devices again. A stream that is open plays silence until it is given its
+//! turn; whether it is lost is for the [`Port`](super::port) to say.
 
-use super::devices::Devices;
-use crate::backend::{Capture, Device, MOST_FRAMES, Playback, Stream, StreamEvent};
-use crate::chain::Chain;
+use super::baton::Baton;
+use super::callback::{InputCallback, OutputCallback, Place, QueueCallback};
+use super::engine::Engine;
+use super::fade::Fade;
+use super::pulse::Pulse;
+use crate::backend::{Device, Stream, StreamEvent};
 use crate::error::Result;
 use crate::realtime::priority::Rank;
-use crate::reblock::{FifoCounts, FrameWriter, InputReblock, OutputReblock};
+use crate::reblock::FrameWriter;
 use shared::format::Format;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
-pub(super) type Fifo = Option<(FrameWriter, Arc<FifoCounts>)>;
+/// What a device may tell between two looks; more of it is not told.
+const EVENTS: usize = 16;
+/// How long the end of a callback is waited for when a pipeline ends.
+const LAST_CALLBACK: Duration = Duration::from_secs(2);
 
-/// Opens the streams, paused; the first one paces the chain.
-pub(super) fn open_streams(
-    devices: Devices,
-    chain: Chain,
-    frames: &Arc<AtomicU64>,
-    events: &Sender<StreamEvent>,
-    fifo: Fifo,
-    rank: &Rank,
-) -> Result<Vec<Stream>> {
-    let frames = Arc::clone(frames);
-    let [input, output] = [devices.input, devices.output].map(|settled| settled.map(|s| s.device));
-    match (input, output) {
-        (input, Some(output)) => {
-            let pacing = open_output(output, chain, frames, events.clone(), rank.clone())?;
-            let captured = input
-                .zip(fifo)
-                .map(|(input, (writer, _))| open_capture(input, writer, events.clone(), rank.clone()));
-            Ok(std::iter::once(Ok(pacing)).chain(captured).collect::<Result<_>>()?)
+/// What a device is to its pipeline: what its callback works with.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    /// An output that paces it.
+    Output(Arc<Baton<Engine>>),
+    /// An input that paces it.
+    Input(Arc<Baton<Engine>>),
+    /// An input beside an output.
+    Queue(Arc<Baton<FrameWriter>>),
+}
+
+/// What streams of one pipeline have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) format: Format,
+    pub(super) rank: Rank,
+}
+
+impl End {
+    pub(super) fn is_input(&self) -> bool {
+        !matches!(self, Self::Output(_))
+    }
+
+    /// Whether the pipeline runs on its clock.
+    pub(super) fn paces(&self) -> bool {
+        !matches!(self, Self::Queue(_))
+    }
+
+    /// Opens the device's stream, paused. What it plays rises from silence if it is `rising`.
+    pub(super) fn open(&self, device: Device, terms: &Terms, rising: bool) -> Result<Playing> {
+        let Terms { format, rank } = terms.clone();
+        let pulse = Arc::new(Pulse::default());
+        let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
+        let place = Place { format, pulse: Arc::clone(&pulse), rank: Some(rank), fade };
+        let (sender, events) = sync_channel(EVENTS);
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let tell = tell(sender, Arc::clone(&is_lost));
+        let (channels, name) = (device.channels(), device.name().to_owned());
+        let (stream, turn) = match self {
+            Self::Output(engine) => {
+                let claim = engine.claim();
+                let turn = claim.number();
+                let mut callback = OutputCallback::placed(claim, channels, place);
+                (device.open_output(move |playback| callback.play(playback), tell)?, turn)
+            }
+            Self::Input(engine) => {
+                let claim = engine.claim();
+                let turn = claim.number();
+                let mut callback = InputCallback::placed(claim, channels, place);
+                (device.open_input(move |capture| callback.record(capture), tell)?, turn)
+            }
+            Self::Queue(queue) => {
+                let claim = queue.claim();
+                let turn = claim.number();
+                let mut callback = QueueCallback::placed(claim, place);
+                (device.open_input(move |capture| callback.record(capture), tell)?, turn)
+            }
+        };
+        Ok(Playing { stream, name, pulse, events, is_lost, turn })
+    }
+
+    /// From now on this stream is the one that is heard, or listened to.
+    pub(super) fn give_to(&self, playing: &Playing) {
+        match self {
+            Self::Output(engine) | Self::Input(engine) => engine.give_to(playing.turn),
+            Self::Queue(queue) => queue.give_to(playing.turn),
         }
-        (Some(input), None) => Ok(vec![open_input(input, chain, frames, events.clone(), rank.clone())?]),
-        (None, None) => Ok(Vec::new()),
+    }
+
+    /// Drops what the callbacks work with, here and not on an audio thread.
+    pub(super) fn take_back(&self) {
+        match self {
+            Self::Output(engine) | Self::Input(engine) => drop(engine.take_back(LAST_CALLBACK)),
+            Self::Queue(queue) => drop(queue.take_back(LAST_CALLBACK)),
+        }
     }
 }
 
-/// Device news that don't allocate go through; the channel allocates only for a device that is lost.
-fn tell(events: Sender<StreamEvent>) -> impl FnMut(StreamEvent) + Send + 'static {
+/// Only what is more than an xrun is told; the stream counts those, and telling of one allocates nothing.
+fn tell(
+    events: SyncSender<StreamEvent>,
+    is_lost: Arc<AtomicBool>,
+) -> impl FnMut(StreamEvent) + Send + 'static {
     move |event| {
+        if let StreamEvent::DeviceLost(_) = event {
+            is_lost.store(true, Ordering::Release);
+        }
         if event != StreamEvent::Xrun {
-            let _ = events.send(event);
+            let _ = events.try_send(event);
         }
     }
 }
 
-fn open_output(
-    device: Device,
-    mut chain: Chain,
-    frames: Arc<AtomicU64>,
-    events: Sender<StreamEvent>,
-    mut rank: Rank,
-) -> Result<Stream> {
-    let format = chain.format();
-    let mut blocks = OutputReblock::new(format, device.channels(), MOST_FRAMES);
-    let play = move |playback: &mut Playback<'_>| {
-        rank.take();
-        let needed = blocks.blocks_needed(playback.frames).max(1);
-        let budget_ns = budget_ns(format, playback.frames, needed);
-        blocks.fill(playback.samples, |samples| {
-            run_block(&mut chain, samples, budget_ns, &frames);
-        });
-    };
-    device.open_output(play, tell(events))
+/// A stream, and what it says.
+#[derive(Debug)]
+pub(super) struct Playing {
+    pub(super) stream: Stream,
+    /// Its device's name.
+    pub(super) name: String,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) events: Receiver<StreamEvent>,
+    /// It has said that it is over, whether or not there was room to say why.
+    is_lost: Arc<AtomicBool>,
+    turn: u64,
 }
 
-fn open_input(
-    device: Device,
-    mut chain: Chain,
-    frames: Arc<AtomicU64>,
-    events: Sender<StreamEvent>,
-    mut rank: Rank,
-) -> Result<Stream> {
-    let format = chain.format();
-    let mut blocks = InputReblock::new(format, device.channels(), MOST_FRAMES);
-    let capture = move |capture: &Capture<'_>| {
-        rank.take();
-        let ready = blocks.blocks_ready(capture.frames).max(1);
-        let budget_ns = budget_ns(format, capture.frames, ready);
-        blocks.push(capture.samples, |samples| run_block(&mut chain, samples, budget_ns, &frames));
-    };
-    device.open_input(capture, tell(events))
-}
-
-fn open_capture(
-    device: Device,
-    mut writer: FrameWriter,
-    events: Sender<StreamEvent>,
-    mut rank: Rank,
-) -> Result<Stream> {
-    let capture = move |capture: &Capture<'_>| {
-        rank.take();
-        writer.write(capture.samples, capture.channels);
-    };
-    device.open_input(capture, tell(events))
-}
-
-/// The time that each of a callback's blocks has: a share of the callback's, never more than a block lasts.
-fn budget_ns(format: Format, callback_frames: usize, blocks: usize) -> u64 {
-    (format.frames_ns(callback_frames as u64) / blocks as u64).min(format.block_ns())
-}
-
-fn run_block(chain: &mut Chain, samples: &mut [f32], budget_ns: u64, frames: &AtomicU64) {
-    chain.process_within(samples, budget_ns);
-    let done = frames.load(Ordering::Relaxed) + chain.format().block_frames() as u64;
-    frames.store(done, Ordering::Relaxed);
+impl Playing {
+    /// Whether it has said that it is over.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
 }

@@ -6,6 +6,7 @@
 use super::cable::{Listener, Plug};
 use super::capture::Lent;
 use super::metronome::Metronome;
+use super::presence::Presence;
 use super::stream::{Callback, Control, VirtualStream};
 use super::{DEFAULT_BUFFER, VirtualHost, data};
 use cpal::traits::DeviceTrait;
@@ -64,13 +65,14 @@ impl VirtualDevice {
     fn open(
         &self,
         format: Format,
+        presence: &Presence,
         callback: impl Callback + 'static,
         on_error: impl FnMut(cpal::Error) + Send + 'static,
     ) -> Result<VirtualStream, cpal::Error> {
         let host = &self.host;
         let metronome = Metronome::new(format, host.ppm, host.sizes);
         let buffer_frames = u32::try_from(format.block_frames()).unwrap_or(u32::MAX);
-        VirtualStream::open(metronome, buffer_frames, &host.pace, callback, on_error)
+        VirtualStream::open(metronome, buffer_frames, &host.pace, presence, callback, on_error)
     }
 }
 
@@ -203,6 +205,7 @@ impl DeviceTrait for VirtualDevice {
         D: FnMut(&Data, &InputCallbackInfo) + Send + 'static,
         E: FnMut(cpal::Error) + Send + 'static,
     {
+        self.host.inputs.check()?;
         let format = settle(config, samples)?;
         let heard = match &self.host.cable {
             Some(name) => Some(self.host.cables.listen(name, config.channels, config.sample_rate)?),
@@ -217,7 +220,7 @@ impl DeviceTrait for VirtualDevice {
             callback,
             length: Duration::from_nanos(format.block_ns()),
         };
-        Ok(self.open(format, recording, on_error)?.hearing(beginning))
+        Ok(self.open(format, &self.host.inputs, recording, on_error)?.hearing(beginning))
     }
 
     fn build_output_stream_raw<D, E>(
@@ -232,6 +235,7 @@ impl DeviceTrait for VirtualDevice {
         D: FnMut(&mut Data, &OutputCallbackInfo) + Send + 'static,
         E: FnMut(cpal::Error) + Send + 'static,
     {
+        self.host.outputs.check()?;
         let format = settle(config, samples)?;
         let plug = match &self.host.cable {
             Some(name) => Some(self.host.cables.plug(name, config.channels, config.sample_rate)?),
@@ -246,7 +250,7 @@ impl DeviceTrait for VirtualDevice {
             callback,
             length: Duration::from_nanos(format.block_ns()),
         };
-        self.open(format, playing, on_error)
+        self.open(format, &self.host.outputs, playing, on_error)
     }
 }
 

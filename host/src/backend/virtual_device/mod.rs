@@ -18,12 +18,14 @@ mod capture;
 mod data;
 mod device;
 mod metronome;
+mod presence;
 mod simulation;
 mod stream;
 mod wait;
 
 pub use capture::Played;
 pub use device::VirtualDevice;
+pub use presence::Presence;
 pub use simulation::Simulation;
 pub use stream::VirtualStream;
 
@@ -59,6 +61,8 @@ pub struct VirtualHost {
     cable: Option<Arc<str>>,
     cables: Cables,
     lender: Lender,
+    inputs: Presence,
+    outputs: Presence,
 }
 
 impl VirtualHost {
@@ -82,6 +86,18 @@ impl VirtualHost {
     pub fn simulated() -> (Self, Simulation) {
         let simulation = Simulation::default();
         (Self { pace: Pace::Simulated(simulation.clone()), ..Self::default() }, simulation)
+    }
+
+    /// For tests: a handle by which its inputs come and go.
+    #[must_use]
+    pub fn inputs(&self) -> Presence {
+        self.inputs.clone()
+    }
+
+    /// For tests: a handle by which its outputs come and go.
+    #[must_use]
+    pub fn outputs(&self) -> Presence {
+        self.outputs.clone()
     }
 
     /// For tests: callbacks follow each other at once. A capture then loses nothing, as the stream waits for

@@ -6,6 +6,7 @@
 
 use super::cable::Beginning;
 use super::metronome::Metronome;
+use super::presence::Presence;
 use super::simulation::{Player, Simulation};
 use super::wait::{Woken, now, wait, wake};
 use cpal::traits::StreamTrait;
@@ -78,6 +79,7 @@ impl VirtualStream {
         metronome: Metronome,
         buffer_frames: u32,
         pace: &Pace,
+        presence: &Presence,
         callback: impl Callback + 'static,
         on_error: impl FnMut(cpal::Error) + Send + 'static,
     ) -> Result<Self, cpal::Error> {
@@ -88,8 +90,8 @@ impl VirtualStream {
             let player = Player { control, metronome, callback, on_error, runs: false, id: 0 };
             Runner::Simulation(simulation.clone(), simulation.add(player))
         } else {
-            let (control, free_running) = (Arc::clone(&control), pace.is_free());
-            let clock = Clock { control, metronome, free_running, callback, on_error };
+            let (control, free_running, presence) = (Arc::clone(&control), pace.is_free(), presence.clone());
+            let clock = Clock { control, metronome, free_running, presence, callback, on_error };
             let thread = std::thread::Builder::new()
                 .name("virtual-device".into())
                 .spawn(move || clock.run())
@@ -198,6 +200,7 @@ struct Clock<C, E> {
     control: Arc<Control>,
     metronome: Metronome,
     free_running: bool,
+    presence: Presence,
     callback: C,
     on_error: E,
 }
@@ -208,20 +211,26 @@ impl<C: Callback, E: FnMut(cpal::Error)> Clock<C, E> {
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         while self.control.wait_for_play() {
             self.metronome.resume(now());
-            self.play();
+            let played = self.play();
             self.callback.hold();
+            if let Err(gone) = played {
+                (self.on_error)(gone);
+                return;
+            }
         }
     }
 
-    /// Callback after callback, until paused or stopped.
-    fn play(&mut self) {
+    /// Callback after callback, until paused or stopped; an error once the device is gone.
+    fn play(&mut self) -> Result<(), cpal::Error> {
         while self.wait_for_next() {
+            self.presence.wait_while_hung()?;
             let (at, frames) = self.metronome.tick();
             self.control.is_at(at);
             if !self.callback.call(at, frames, &self.control) {
                 (self.on_error)(ErrorKind::Xrun.into());
             }
         }
+        Ok(())
     }
 
     fn wait_for_next(&mut self) -> bool {
@@ -260,7 +269,15 @@ mod tests {
     }
 
     fn open(buffer: u32, rate: u32, callback: impl FnMut(Duration) + Send + 'static) -> VirtualStream {
-        VirtualStream::open(metronome(buffer, rate), buffer, &Pace::Clock, Calls(callback), |_| ()).unwrap()
+        VirtualStream::open(
+            metronome(buffer, rate),
+            buffer,
+            &Pace::Clock,
+            &Presence::default(),
+            Calls(callback),
+            |_| (),
+        )
+        .unwrap()
     }
 
     /// A stream and the times of its callbacks.
@@ -312,7 +329,8 @@ mod tests {
         metronome.resume(now().saturating_sub(Duration::from_secs(5)));
         let mut errors = Vec::new();
         let (callback, on_error) = (Calls(|_| ()), |error| errors.push(error));
-        let mut clock = Clock { control, metronome, free_running: false, callback, on_error };
+        let presence = Presence::default();
+        let mut clock = Clock { control, metronome, free_running: false, presence, callback, on_error };
         assert!(clock.wait_for_next());
         assert!(clock.metronome.tick().0 >= Duration::from_secs(4));
         assert_eq!(errors, [cpal::Error::new(ErrorKind::Xrun)]);

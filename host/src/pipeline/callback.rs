@@ -1,0 +1,157 @@
+//! What is done in a device's callback: its frames to blocks and back, and the chain in between while it is its turn.
+//!
+//! For the streams of a pipeline, and for programs that open streams of their own. All that belongs to a device is
+//! here and is made anew when it is opened again; what belongs to the pipeline comes as a [`Claim`]. A callback whose
+//! turn it is not plays silence.
+
+use super::baton::Claim;
+use super::engine::Engine;
+use super::fade::Fade;
+use super::pulse::Pulse;
+use crate::backend::{Capture, MOST_FRAMES, Playback};
+use crate::clock::now_ns;
+use crate::realtime::priority::Rank;
+use crate::reblock::{FrameWriter, InputReblock, OutputReblock};
+use shared::format::Format;
+use std::sync::Arc;
+
+/// What every callback has, whatever it does.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) format: Format,
+    pub(super) pulse: Arc<Pulse>,
+    /// The place of its thread among others.
+    pub(super) rank: Option<Rank>,
+    pub(super) fade: Fade,
+}
+
+impl Place {
+    /// At the beginning of a callback: the time.
+    fn begin(&mut self) -> u64 {
+        if let Some(rank) = &mut self.rank {
+            rank.take();
+        }
+        now_ns()
+    }
+
+    /// At its end.
+    fn end(&self, began_ns: u64, frames: usize) {
+        self.pulse.beat(began_ns, self.format.frames_ns(frames as u64));
+    }
+}
+
+/// The callback of an output that paces its pipeline.
+#[derive(Debug)]
+pub struct OutputCallback {
+    engine: Claim<Engine>,
+    blocks: OutputReblock,
+    place: Place,
+}
+
+impl OutputCallback {
+    /// For blocks of this format and a device with so many channels. `rising`: the first 20 ms that are played rise
+    /// from silence.
+    #[must_use]
+    pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
+        let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
+        Self::placed(engine, device_channels, Place { format, pulse: Arc::default(), rank: None, fade })
+    }
+
+    pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
+        Self { engine, blocks: OutputReblock::new(place.format, device_channels, MOST_FRAMES), place }
+    }
+
+    /// Fills what the device is to play, which is silent.
+    ///
+    /// # Real-time
+    /// To be called on the audio thread: beside what the chain does it reads the clock, and neither makes nor frees
+    /// anything, whoever's turn it is.
+    pub fn play(&mut self, playback: &mut Playback<'_>) {
+        let began_ns = self.place.begin();
+        let Self { engine, blocks, place } = self;
+        let needed = blocks.blocks_needed(playback.frames).max(1);
+        let budget_ns = budget_ns(place.format, playback.frames, needed);
+        let played = engine.with(|engine| {
+            blocks.fill(playback.samples, |samples| engine.process(samples, budget_ns));
+        });
+        if played.is_some() {
+            place.fade.interleaved(playback.samples, playback.channels);
+        }
+        place.end(began_ns, playback.frames);
+    }
+}
+
+/// The callback of an input that paces its pipeline.
+#[derive(Debug)]
+pub struct InputCallback {
+    engine: Claim<Engine>,
+    blocks: InputReblock,
+    place: Place,
+}
+
+impl InputCallback {
+    /// As [`OutputCallback::new`].
+    #[must_use]
+    pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
+        let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
+        Self::placed(engine, device_channels, Place { format, pulse: Arc::default(), rank: None, fade })
+    }
+
+    pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
+        Self { engine, blocks: InputReblock::new(place.format, device_channels, MOST_FRAMES), place }
+    }
+
+    /// Takes what the device has recorded.
+    ///
+    /// # Real-time
+    /// As [`OutputCallback::play`].
+    pub fn record(&mut self, capture: &Capture<'_>) {
+        let began_ns = self.place.begin();
+        let Self { engine, blocks, place } = self;
+        let ready = blocks.blocks_ready(capture.frames).max(1);
+        let budget_ns = budget_ns(place.format, capture.frames, ready);
+        let (fade, block_frames) = (&mut place.fade, place.format.block_frames());
+        engine.with(|engine| {
+            blocks.push(capture.samples, |samples| {
+                fade.planar(samples, block_frames);
+                engine.process(samples, budget_ns);
+            });
+        });
+        place.end(began_ns, capture.frames);
+    }
+}
+
+/// The callback of an input beside an output: it queues its frames for that one's.
+#[derive(Debug)]
+pub struct QueueCallback {
+    queue: Claim<FrameWriter>,
+    place: Place,
+}
+
+impl QueueCallback {
+    /// For frames at this format's rate.
+    #[must_use]
+    pub fn new(queue: Claim<FrameWriter>, format: Format) -> Self {
+        let (pulse, fade) = (Arc::default(), Fade::none());
+        Self::placed(queue, Place { format, pulse, rank: None, fade })
+    }
+
+    pub(super) fn placed(queue: Claim<FrameWriter>, place: Place) -> Self {
+        Self { queue, place }
+    }
+
+    /// Queues what the device has recorded.
+    ///
+    /// # Real-time
+    /// As [`OutputCallback::play`].
+    pub fn record(&mut self, capture: &Capture<'_>) {
+        let began_ns = self.place.begin();
+        self.queue.with(|queue| queue.write(capture.samples, capture.channels));
+        self.place.end(began_ns, capture.frames);
+    }
+}
+
+/// The time that each of a callback's blocks has: a share of the callback's, never more than a block lasts.
+fn budget_ns(format: Format, callback_frames: usize, blocks: usize) -> u64 {
+    (format.frames_ns(callback_frames as u64) / blocks as u64).min(format.block_ns())
+}

@@ -1,0 +1,343 @@
+//! A device that a pipeline plays to or records from, for as long as the pipeline lasts: lost, waited for, opened again.
+//!
+//! For the thread that watches, which looks here often and never waits: all that a device could hold up is done on
+//! threads of their own. While the device that paces the pipeline is lost, a stream of the virtual device is its clock,
+//! so that its plugins go on; while an input beside it is lost, its queue runs dry. When to try again is decided in
+//! [`lookout`](super::lookout).
+
+use super::devices::{self, Want};
+use super::lookout::Lookout;
+use super::streams::{End, Playing, Terms};
+use crate::backend::StreamEvent;
+use crate::error::{Error, Kind, Result};
+use crate::report::DeviceStatus;
+use std::ops::Add;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+/// Different reasons that are told of one loss.
+const REASONS: usize = 3;
+
+/// A device's place in its pipeline.
+#[derive(Debug)]
+pub(super) struct Port {
+    end: End,
+    want: Want,
+    terms: Terms,
+    /// The device's stream, unless it is lost.
+    playing: Option<Playing>,
+    /// The virtual clock meanwhile, if it paces.
+    stand_in: Option<Playing>,
+    trying: Option<Trying>,
+    lookout: Lookout,
+    name: String,
+    /// Why it was lost, or why it can't be opened again.
+    why: Option<String>,
+    told: Vec<String>,
+    /// Of streams that are over.
+    past: Counts,
+    is_halted: bool,
+}
+
+/// How far a try to open the device again is.
+#[derive(Debug)]
+enum Trying {
+    /// A thread is at it.
+    Opening(Receiver<Result<Playing>>),
+    /// It is open and was told to play: it is taken once it calls back.
+    Waiting(Playing, Lookout),
+}
+
+/// Xruns of the device's own, and of callbacks that took too long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) device: u64,
+    pub(super) host_late: u64,
+}
+
+impl Port {
+    /// With a stream that is open and paused, and whose turn it is.
+    pub(super) fn new(end: End, want: Want, terms: Terms, playing: Playing) -> Self {
+        end.give_to(&playing);
+        Self {
+            end,
+            want,
+            terms,
+            name: playing.name.clone(),
+            playing: Some(playing),
+            stand_in: None,
+            trying: None,
+            lookout: Lookout::new(),
+            why: None,
+            told: Vec::new(),
+            past: Counts::default(),
+            is_halted: false,
+        }
+    }
+
+    pub(super) fn play(&mut self) -> Result<()> {
+        self.lookout.plays(Instant::now());
+        self.playing.as_ref().map_or(Ok(()), |playing| playing.stream.play())
+    }
+
+    /// Whether the pipeline runs on its clock.
+    pub(super) fn paces(&self) -> bool {
+        self.end.paces()
+    }
+
+    pub(super) fn buffer_frames(&self) -> Option<u32> {
+        self.playing.as_ref().and_then(|playing| playing.stream.buffer_frames())
+    }
+
+    /// Looks how the device is doing and does what is to be done about it; what is to be told, a line each.
+    pub(super) fn tend(&mut self, now: Instant, news: &mut Vec<String>) {
+        if self.is_halted {
+            return;
+        }
+        if let Some(why) = self.loss(now, news) {
+            self.lose(why, now, news);
+        }
+        if let Some(trying) = self.trying.take() {
+            self.go_on(trying, now, news);
+        } else if self.lookout.is_to_be_tried(now) {
+            self.stand_in(news);
+            self.try_again(now, news);
+        }
+    }
+
+    /// Why the device has to be taken for lost, if it has.
+    fn loss(&mut self, now: Instant, news: &mut Vec<String>) -> Option<String> {
+        let playing = self.playing.as_ref()?;
+        let is_lost = playing.is_lost();
+        let mut why = None;
+        for event in playing.events.try_iter() {
+            match event {
+                StreamEvent::Xrun => {}
+                StreamEvent::DeviceLost(what) => why = why.or(Some(what)),
+                StreamEvent::Other(what) if self.told.len() < REASONS && !self.told.contains(&what) => {
+                    news.push(format!("device {}: {what}", self.name));
+                    self.told.push(what);
+                }
+                StreamEvent::Other(_) => {}
+            }
+        }
+        if is_lost {
+            return why.or_else(|| Some("it does not say why".to_owned()));
+        }
+        let longest = Duration::from_nanos(playing.pulse.longest_ns());
+        let has_stopped = self.lookout.has_stopped(playing.pulse.callbacks(), longest, now);
+        has_stopped.then(|| "it has stopped calling back".to_owned())
+    }
+
+    fn lose(&mut self, why: String, now: Instant, news: &mut Vec<String>) {
+        let meanwhile =
+            if self.paces() { "the virtual clock goes on in its place" } else { "silence in its place" };
+        news.push(format!("{} is gone ({}); {meanwhile} until it is back", self.words(), first_line(&why)));
+        self.why = Some(why);
+        self.told.clear();
+        self.lookout.lost(now);
+        self.stand_in(news);
+        if let Some(lost) = self.playing.take() {
+            self.past = self.past.and(&lost);
+            let_go(lost);
+        }
+    }
+
+    /// Has the virtual device pace the pipeline. It opens at once.
+    fn stand_in(&mut self, news: &mut Vec<String>) {
+        if !self.paces() || self.stand_in.is_some() {
+            return;
+        }
+        let opened = devices::stand_in(&self.terms, self.end.is_input())
+            .and_then(|device| self.end.open(device, &self.terms, false))
+            .and_then(|playing| playing.stream.play().map(|()| playing));
+        match opened {
+            Ok(playing) => {
+                self.end.give_to(&playing);
+                self.stand_in = Some(playing);
+            }
+            Err(error) => self.tell(&format!("there is no virtual clock for {}", self.words()), &error, news),
+        }
+    }
+
+    /// Opens the device again on a thread that may take as long as it likes.
+    fn try_again(&mut self, now: Instant, news: &mut Vec<String>) {
+        let (end, want, terms) = (self.end.clone(), self.want.clone(), self.terms.clone());
+        let (sender, opened) = channel();
+        let open = move || {
+            // If nobody waits for it any more, it ends here.
+            let _ = sender.send(open(&end, &want, &terms));
+        };
+        match std::thread::Builder::new().name("device-open".into()).spawn(open) {
+            Ok(_) => self.trying = Some(Trying::Opening(opened)),
+            Err(error) => {
+                self.fail(Error::new(Kind::System, "there is no thread for it").source(error), now, news)
+            }
+        }
+    }
+
+    fn go_on(&mut self, trying: Trying, now: Instant, news: &mut Vec<String>) {
+        match trying {
+            Trying::Opening(opened) => match opened.try_recv() {
+                Err(TryRecvError::Empty) => self.trying = Some(Trying::Opening(opened)),
+                Ok(Ok(playing)) => {
+                    let mut lookout = Lookout::new();
+                    lookout.plays(now);
+                    self.trying = Some(Trying::Waiting(playing, lookout));
+                }
+                Ok(Err(error)) => self.fail(error, now, news),
+                Err(TryRecvError::Disconnected) => {
+                    self.fail(Error::new(Kind::System, "opening it panicked"), now, news);
+                }
+            },
+            Trying::Waiting(playing, _) if playing.is_lost() => {
+                let why = playing.events.try_iter().find_map(|event| match event {
+                    StreamEvent::DeviceLost(why) => Some(why),
+                    _ => None,
+                });
+                let_go(playing);
+                self.fail(
+                    Error::new(Kind::Device, why.unwrap_or_else(|| "it is gone again".into())),
+                    now,
+                    news,
+                );
+            }
+            Trying::Waiting(playing, mut lookout) => {
+                if playing.pulse.callbacks() > 0 {
+                    self.take(playing, now, news);
+                } else if lookout.has_stopped(0, Duration::ZERO, now) {
+                    let_go(playing);
+                    self.fail(Error::new(Kind::Device, "it opens but does not call back"), now, news);
+                } else {
+                    self.trying = Some(Trying::Waiting(playing, lookout));
+                }
+            }
+        }
+    }
+
+    /// The device is back.
+    fn take(&mut self, playing: Playing, now: Instant, news: &mut Vec<String>) {
+        self.end.give_to(&playing);
+        let lost_for =
+            self.lookout.lost_since().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.name.clone_from(&playing.name);
+        self.playing = Some(playing);
+        self.lookout.plays(now);
+        self.why = None;
+        self.told.clear();
+        if let Some(stand_in) = self.stand_in.take() {
+            self.past.host_late += stand_in.pulse.late();
+            let_go(stand_in);
+        }
+        news.push(format!("{} is back after {:.1} s", self.words(), lost_for.as_secs_f64()));
+    }
+
+    fn fail(&mut self, error: Error, now: Instant, news: &mut Vec<String>) {
+        self.lookout.failed(now);
+        self.why = Some(error.to_string());
+        self.tell(&format!("{} can't be opened again yet", self.words()), &error, news);
+    }
+
+    /// Tells a reason, unless it was told of this loss already.
+    fn tell(&mut self, what: &str, error: &Error, news: &mut Vec<String>) {
+        let line = format!("{what}: {}", first_line(&error.to_string()));
+        if self.told.len() < REASONS && !self.told.contains(&line) {
+            news.push(line.clone());
+            self.told.push(line);
+        }
+    }
+
+    fn words(&self) -> String {
+        let direction = if self.end.is_input() { "input" } else { "output" };
+        format!("the {direction} device {}", self.name)
+    }
+
+    /// What paces the pipeline, in words.
+    pub(super) fn clock(&self) -> String {
+        let playing = self.playing.as_ref().or(self.stand_in.as_ref());
+        let buffer = playing.and_then(|playing| playing.stream.buffer_frames());
+        let name = match (playing, self.lookout.lost_since()) {
+            (Some(stand_in), Some(_)) => format!("{} (while {} is gone)", stand_in.name, self.name),
+            _ => self.name.clone(),
+        };
+        let rate = self.terms.format.rate();
+        match buffer {
+            Some(frames) => format!("{name}, {frames} frames at {rate} Hz"),
+            None => format!("{name} at {rate} Hz"),
+        }
+    }
+
+    pub(super) fn status(&self, now: Instant) -> DeviceStatus {
+        let seconds = |duration: Duration| duration.as_secs_f64();
+        let since = self.lookout.lost_since();
+        DeviceStatus {
+            name: self.name.clone(),
+            direction: if self.end.is_input() { "input" } else { "output" },
+            paces: self.paces(),
+            lost_s: since.map(|since| seconds(now.saturating_duration_since(since))),
+            next_try_s: since.map(|_| {
+                self.lookout.next_try().map_or(0.0, |next| seconds(next.saturating_duration_since(now)))
+            }),
+            why: self.why.clone(),
+            losses: self.lookout.losses(),
+        }
+    }
+
+    /// Xruns so far.
+    pub(super) fn counts(&self) -> Counts {
+        [&self.playing, &self.stand_in].into_iter().flatten().fold(self.past, Counts::and)
+    }
+
+    /// Whether it has been halted.
+    pub(super) fn is_halted(&self) -> bool {
+        self.is_halted
+    }
+
+    /// Ends its streams, and what their callbacks worked with.
+    pub(super) fn halt(&mut self) {
+        if std::mem::replace(&mut self.is_halted, true) {
+            return;
+        }
+        self.past = self.counts();
+        self.trying = None;
+        (self.playing, self.stand_in) = (None, None);
+        self.end.take_back();
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { device: self.device + other.device, host_late: self.host_late + other.host_late }
+    }
+}
+
+impl Counts {
+    fn and(self, playing: &Playing) -> Self {
+        self + Self { device: playing.stream.xruns(), host_late: playing.pulse.late() }
+    }
+}
+
+/// Opens the device again and lets it play.
+fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
+    let playing = end.open(want.find(terms.format)?, terms, true)?;
+    want.check_buffer(playing.stream.buffer_frames(), terms.format)?;
+    playing.stream.play()?;
+    Ok(playing)
+}
+
+/// Drops a stream on a thread of its own: its device may hold that up.
+fn let_go(playing: Playing) {
+    // Without a thread it is dropped here.
+    let _ = std::thread::Builder::new().name("device-close".into()).spawn(move || drop(playing));
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

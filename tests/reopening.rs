@@ -1,0 +1,383 @@
+//! Devices come and go: the pipeline goes on on the virtual clock with the same workers, and is heard again as soon as
+//! its device is back.
+//!
+//! Real pipelines with real workers, on virtual devices that the test pulls out, lets hang and puts back. They go
+//! through cpal as any device does. One test at a time: threads and descriptors are counted.
+
+use host::backend::virtual_device::{Played, Presence, VirtualHost};
+use host::backend::{Device, Playback, Stream, StreamFormat};
+use host::block::Block;
+use host::config::{ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
+use host::pipeline::{Around, Pipeline};
+use host::plugin::spec::PluginSpec;
+use host::processor::{Processor, Turn};
+use host::report::PipelineStatus;
+use host::supervisor::Supervisor;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::Duration;
+use tests::leftovers::descriptors;
+use tests::until::until;
+use tests::workspace::{Folder, python};
+
+const BLOCK: u32 = 256;
+/// What every pipeline plays.
+const LEVEL: f32 = 0.5;
+/// Frames in which a device that is back rises from silence.
+const FADE: usize = 960;
+/// No test reads more.
+const SAMPLES: usize = 1 << 20;
+
+/// One test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives the same level in every sample, or counts frames.
+struct Generator {
+    counts: Option<u32>,
+}
+
+impl Processor for Generator {
+    fn name(&self) -> &str {
+        "generator"
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
+        let frames = block.frames();
+        for channel in block.iter_mut() {
+            for (frame, sample) in channel.iter_mut().enumerate() {
+                let count = self.counts.map(|from| from as usize + frame);
+                // Exact, and never twice the same within the time of a test.
+                *sample = count.map_or(LEVEL, |count| count as f32 / (1 << 24) as f32);
+            }
+        }
+        self.counts = self.counts.map(|from| from + u32::try_from(frames).unwrap());
+    }
+}
+
+/// Which threads have run the chain, one after the other.
+#[derive(Clone, Default)]
+struct Witness(Arc<Mutex<Vec<ThreadId>>>);
+
+impl Processor for Witness {
+    fn name(&self) -> &str {
+        "witness"
+    }
+
+    fn process(&mut self, _: &mut Block<'_>, _turn: &Turn) {
+        let mut threads = self.0.lock().unwrap();
+        let this = std::thread::current().id();
+        if threads.last() != Some(&this) {
+            threads.push(this);
+        }
+    }
+}
+
+impl Witness {
+    fn threads(&self) -> Vec<ThreadId> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A pipeline with a plugin that leaves samples as they are, on a device that comes and goes.
+struct Scene {
+    pipeline: Pipeline,
+    played: Played,
+    host: VirtualHost,
+    witness: Witness,
+    told: Vec<String>,
+    supervisor: Supervisor,
+    _folder: Folder,
+}
+
+impl Scene {
+    fn open(spec: impl FnOnce(PipelineSpec) -> PipelineSpec, generator: Option<Generator>) -> Self {
+        let folder = Folder::new();
+        let file = tests::plugins::processor(&folder, "passes", "return True");
+        let plugin = PluginSpec { python: Some(python()), adapt: false, ..PluginSpec::new(file) };
+        let silence = folder.file("silence.wav");
+        let format = hound::WavSpec {
+            channels: 2,
+            sample_rate: 48_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(&silence, format).unwrap();
+        (0..96_000).for_each(|_| writer.write_sample(0i16).unwrap());
+        writer.finalize().unwrap();
+        let source = FileSourceSpec { file: silence, repeat: true };
+        let base = PipelineSpec::new(SourceSpec::File(source), SinkSpec::device("virtual"));
+        let base = PipelineSpec { block_frames: BLOCK, channels: Some(2), rate: Some(48_000), ..base };
+        let base = base.then(ElementSpec::Plugin { name: "passes".into(), spec: plugin });
+        let spec = spec(base);
+        let (virtual_host, played) = VirtualHost::capturing();
+        let (supervisor, _) = Supervisor::new().unwrap();
+        let witness = Witness::default();
+        let around = Around {
+            before: generator.into_iter().map(|one| Box::new(one) as Box<dyn Processor>).collect(),
+            behind: vec![Box::new(witness.clone())],
+            virtual_host: Some(virtual_host.clone()),
+        };
+        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_| {}).unwrap();
+        pipeline.play().unwrap();
+        Self { pipeline, played, host: virtual_host, witness, told: Vec::new(), supervisor, _folder: folder }
+    }
+
+    /// One that plays [`LEVEL`] all the time.
+    fn playing() -> Self {
+        let mut scene = Self::open(|spec| spec, Some(Generator { counts: None }));
+        scene.wait_frames(10);
+        scene
+    }
+
+    fn tend(&mut self) {
+        self.told.extend(self.pipeline.news());
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        until(what, || {
+            self.tend();
+            done(self)
+        });
+    }
+
+    fn status(&mut self) -> PipelineStatus {
+        self.pipeline.status()
+    }
+
+    /// Waits for so many blocks more.
+    fn wait_frames(&mut self, blocks: u64) {
+        let frames = self.status().frames + blocks * u64::from(BLOCK);
+        self.until("blocks", |scene| scene.status().frames >= frames);
+    }
+
+    fn wait_lost(&mut self, device: usize) {
+        self.until("the loss to be noticed", |scene| scene.status().devices[device].lost_s.is_some());
+    }
+
+    fn wait_back(&mut self, device: usize) {
+        self.until("the device to be back", |scene| scene.status().devices[device].lost_s.is_none());
+    }
+
+    /// What was played so far, one channel of it.
+    fn heard(&mut self) -> Vec<f32> {
+        let mut samples = vec![0.0; SAMPLES];
+        let got = self.played.read(&mut samples, Duration::ZERO);
+        samples[..got].iter().step_by(2).copied().collect()
+    }
+
+    fn has_told(&self, words: &str) -> bool {
+        self.told.iter().any(|line| line.contains(words))
+    }
+}
+
+/// Where the sound comes back, it rises from silence within 20 ms and without a step.
+fn assert_fades_in(heard: &[f32]) {
+    let last_silent = heard.iter().rposition(|sample| *sample == 0.0).expect("silence before the sound");
+    let rise = &heard[last_silent..];
+    assert!(rise.len() > 2 * FADE, "too little was heard: {}", rise.len());
+    assert!(rise.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] - pair[0] < 0.001), "a step");
+    assert!(rise[FADE / 2] < LEVEL && rise[FADE..].iter().all(|sample| *sample == LEVEL));
+}
+
+#[test]
+fn a_pipeline_whose_device_is_pulled_out_goes_on_with_its_worker_and_fades_in_when_it_is_back() {
+    let _alone = alone();
+    let mut scene = Scene::playing();
+    let before = scene.status();
+    assert_eq!(before.devices[0].lost_s, None);
+    scene.host.outputs().pull_out();
+    scene.wait_lost(0);
+    scene.wait_frames(200);
+    let meanwhile = scene.status();
+    let (device, plugin) = (&meanwhile.devices[0], &meanwhile.plugins[0]);
+    assert!((device.losses, device.paces) == (1, true) && device.next_try_s.is_some(), "{device:?}");
+    assert!(meanwhile.clock.contains("while virtual is gone"), "{}", meanwhile.clock);
+    assert!(device.why.as_ref().unwrap().contains("is not there"), "{device:?}");
+    assert_eq!((plugin.pid, plugin.deaths), (before.plugins[0].pid, 0));
+    assert!(plugin.counts.good > before.plugins[0].counts.good + 100, "{plugin:?}");
+    assert!(
+        scene.has_told("the output device virtual is gone (the virtual device was pulled out)"),
+        "{:?}",
+        scene.told
+    );
+    assert!(scene.has_told("the virtual clock goes on in its place"));
+    // What was played before is not what is looked at below.
+    scene.heard();
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    assert!(scene.has_told("the output device virtual is back after"), "{:?}", scene.told);
+    scene.wait_frames(50);
+    let after = scene.status();
+    assert_eq!((after.plugins[0].pid, &after.clock), (before.plugins[0].pid, &before.clock));
+    assert_fades_in(&scene.heard());
+    // Each clock ran the chain in its turn: the device, the virtual one, the device.
+    assert_eq!(scene.witness.threads().len(), 3);
+}
+
+#[test]
+fn a_device_that_hangs_is_lost_within_a_second_and_can_not_play_when_it_comes_back_later() {
+    let _alone = alone();
+    let mut scene = Scene::playing();
+    scene.host.outputs().hang();
+    scene.wait_lost(0);
+    assert!(scene.has_told("(it has stopped calling back)"), "{:?}", scene.told);
+    scene.wait_frames(50);
+    // The hung stream calls back at once, the device is opened again a moment later.
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    scene.wait_frames(50);
+    // The device, the virtual clock, the device: who ran the chain once has not come back to it.
+    assert_eq!(scene.witness.threads().len(), 3);
+}
+
+#[test]
+fn a_dead_device_leaves_no_trace_in_another_pipeline_s_samples() {
+    let _alone = alone();
+    // Without its plugin: a block that it lost on a busy machine would be no exact one.
+    let plain = |spec| PipelineSpec { elements: Vec::new(), ..spec };
+    let mut other = Scene::open(plain, Some(Generator { counts: Some(0) }));
+    let mut scene = Scene::playing();
+    let mut heard = other.heard();
+    let mut look = |other: &mut Scene, scene: &mut Scene, blocks: u64| {
+        scene.wait_frames(blocks);
+        other.tend();
+        heard.extend(other.heard());
+    };
+    scene.host.outputs().pull_out();
+    scene.wait_lost(0);
+    look(&mut other, &mut scene, 50);
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    look(&mut other, &mut scene, 50);
+    scene.host.outputs().hang();
+    scene.wait_lost(0);
+    look(&mut other, &mut scene, 50);
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    look(&mut other, &mut scene, 50);
+    drop(scene);
+    other.wait_frames(50);
+    heard.extend(other.heard());
+    assert!(heard.len() > 100_000 && other.played.lost() == 0, "{}", heard.len());
+    let expected = |frame: usize| (frame as f32 / (1 << 24) as f32).to_bits();
+    let wrong = heard.iter().enumerate().find(|(frame, sample)| sample.to_bits() != expected(*frame));
+    assert_eq!(wrong, None);
+    assert_eq!((other.told.len(), other.status().devices[0].losses), (0, 0), "{:?}", other.told);
+}
+
+/// Threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+#[test]
+fn losses_leave_neither_threads_nor_descriptors_behind() {
+    let _alone = alone();
+    let mut scene = Scene::playing();
+    let own = std::process::id();
+    let (threads_before, descriptors_before) = (threads(), descriptors(own));
+    // More of them take ever longer: a device that is lost so often is tried ever more seldom.
+    for loss in 1..=3 {
+        if loss == 2 {
+            scene.host.outputs().hang()
+        } else {
+            scene.host.outputs().pull_out()
+        }
+        scene.wait_lost(0);
+        scene.host.outputs().put_back();
+        scene.wait_back(0);
+        assert_eq!(scene.status().devices[0].losses, loss);
+    }
+    until("the threads to end", || threads() <= threads_before);
+    until("the descriptors to be closed", || descriptors(own) <= descriptors_before);
+}
+
+/// Plays [`LEVEL`] into a cable.
+fn player(host: &VirtualHost, cable: &str) -> Stream {
+    let want = StreamFormat { rate: 48_000, channels: 2, buffer_frames: Some(BLOCK) };
+    let device: Device = host.clone().cable(cable).output_device(want).unwrap();
+    let stream =
+        device.open_output(|playback: &mut Playback<'_>| playback.samples.fill(LEVEL), |_| ()).unwrap();
+    stream.play().unwrap();
+    stream
+}
+
+#[test]
+fn an_input_that_is_pulled_out_is_silent_until_it_is_back_and_the_output_plays_on() {
+    let _alone = alone();
+    let mut scene =
+        Scene::open(|spec| PipelineSpec { source: SourceSpec::device("virtual:microphone"), ..spec }, None);
+    let _player = player(&scene.host, "microphone");
+    scene.until("sound", |scene| scene.heard().last() == Some(&LEVEL));
+    scene.host.inputs().pull_out();
+    scene.wait_lost(1);
+    assert!(scene.has_told("the input device virtual:microphone is gone"), "{:?}", scene.told);
+    assert!(scene.has_told("silence in its place"));
+    scene.until("silence", |scene| {
+        let heard = scene.heard();
+        heard.len() > 1000 && heard.iter().all(|sample| *sample == 0.0)
+    });
+    let status = scene.status();
+    assert_eq!((status.devices[0].losses, status.devices[1].paces), (0, false));
+    scene.host.inputs().put_back();
+    scene.wait_back(1);
+    scene.until("sound again", |scene| scene.heard().last() == Some(&LEVEL));
+    // The output's clock has run the chain all the time.
+    assert_eq!(scene.witness.threads().len(), 1);
+}
+
+#[test]
+fn an_input_that_paces_its_pipeline_is_replaced_by_the_virtual_clock_too() {
+    let _alone = alone();
+    let folder = Folder::new();
+    let file = folder.file("heard.wav");
+    let mut scene = Scene::open(
+        |spec| PipelineSpec {
+            source: SourceSpec::device("virtual:microphone"),
+            sink: SinkSpec::file(&file),
+            ..spec
+        },
+        None,
+    );
+    scene.wait_frames(10);
+    scene.host.inputs().pull_out();
+    scene.wait_lost(0);
+    scene.wait_frames(50);
+    scene.host.inputs().put_back();
+    scene.wait_back(0);
+    scene.wait_frames(50);
+    assert_eq!(scene.witness.threads().len(), 3);
+    let frames = scene.status().frames;
+    let Scene { pipeline, supervisor, .. } = scene;
+    let closed = pipeline.close();
+    assert!(closed.files.is_empty() && closed.plugins.is_empty(), "{closed:?}");
+    let written = hound::WavReader::open(&file).unwrap().duration();
+    assert!(u64::from(written) >= frames, "{written} of {frames}");
+    drop(supervisor);
+}
+
+#[test]
+fn a_pipeline_ends_in_order_while_its_device_is_away() {
+    let _alone = alone();
+    for hangs in [false, true] {
+        let mut scene = Scene::playing();
+        let presence: Presence = scene.host.outputs();
+        if hangs {
+            presence.hang()
+        } else {
+            presence.pull_out()
+        }
+        scene.wait_lost(0);
+        scene.wait_frames(5);
+        let pid = scene.status().plugins[0].pid;
+        let Scene { pipeline, supervisor, .. } = scene;
+        let closed = pipeline.close();
+        assert!(closed.plugins.is_empty(), "{closed:?}");
+        drop(supervisor);
+        assert!(tests::until::process_ends(pid, Duration::from_secs(60)));
+        presence.put_back();
+    }
+}
