@@ -7,6 +7,7 @@
 use super::baton::Claim;
 use super::engine::Engine;
 use super::fade::Fade;
+use super::pace::Pace;
 use super::pulse::Pulse;
 use crate::backend::{Capture, MOST_FRAMES, Playback};
 use crate::clock::now_ns;
@@ -23,6 +24,7 @@ pub(super) struct Place {
     /// The place of its thread among others.
     pub(super) rank: Option<Rank>,
     pub(super) fade: Fade,
+    pub(super) pace: Pace,
 }
 
 impl Place {
@@ -35,8 +37,14 @@ impl Place {
     }
 
     /// At its end.
-    fn end(&self, began_ns: u64, frames: usize) {
-        self.pulse.beat(began_ns, self.format.frames_ns(frames as u64));
+    fn end(&mut self, began_ns: u64, frames: usize) {
+        let length_ns = self.format.frames_ns(frames as u64);
+        self.pulse.beat(began_ns, length_ns);
+        if self.pace.runs_away(began_ns, length_ns)
+            && let Some(rank) = &mut self.rank
+        {
+            rank.step_back();
+        }
     }
 }
 
@@ -54,7 +62,11 @@ impl OutputCallback {
     #[must_use]
     pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(engine, device_channels, Place { format, pulse: Arc::default(), rank: None, fade })
+        Self::placed(
+            engine,
+            device_channels,
+            Place { format, pulse: Arc::default(), rank: None, fade, pace: Pace::default() },
+        )
     }
 
     pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
@@ -94,7 +106,11 @@ impl InputCallback {
     #[must_use]
     pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(engine, device_channels, Place { format, pulse: Arc::default(), rank: None, fade })
+        Self::placed(
+            engine,
+            device_channels,
+            Place { format, pulse: Arc::default(), rank: None, fade, pace: Pace::default() },
+        )
     }
 
     pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
@@ -133,7 +149,7 @@ impl QueueCallback {
     #[must_use]
     pub fn new(queue: Claim<FrameWriter>, format: Format) -> Self {
         let (pulse, fade) = (Arc::default(), Fade::none());
-        Self::placed(queue, Place { format, pulse, rank: None, fade })
+        Self::placed(queue, Place { format, pulse, rank: None, fade, pace: Pace::default() })
     }
 
     pub(super) fn placed(queue: Claim<FrameWriter>, place: Place) -> Self {

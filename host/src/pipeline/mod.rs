@@ -13,6 +13,7 @@ mod fade;
 mod latency;
 mod lookout;
 mod opening;
+mod pace;
 mod plugins;
 mod port;
 mod pulse;

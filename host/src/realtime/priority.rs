@@ -88,6 +88,20 @@ impl Rank {
         }
     }
 
+    /// Takes the priority back that [`Rank::take`] gave the calling thread: it does not keep time, and would leave others
+    /// none. One that had its priority before keeps it.
+    ///
+    /// # Real-time
+    /// A system call, which does not wait.
+    pub(crate) fn step_back(&mut self) {
+        let given = self.given.load(Ordering::Relaxed);
+        let has = schedule::get(None).is_ok_and(|schedule| schedule.policy == Policy::Fifo(given));
+        if given > 0 && has && self.fifo == Some(given) {
+            let _ = schedule::set(None, &fair(0));
+            self.given.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Puts another thread in its place.
     pub(crate) fn give(&self, thread: Option<Pid>) {
         if let Some(cores) = &self.cores {
@@ -142,16 +156,20 @@ mod tests {
         let cores = crate::realtime::placement::cpu_set(&[0]);
         let given = Arc::new(AtomicU8::new(0));
         let mut rank = Rank { cores, fifo: rights.fifo, given: Arc::clone(&given), is_taken: false };
-        let (own, heir) = std::thread::spawn(move || {
+        let (own, heir, stepped_back) = std::thread::spawn(move || {
             rank.take();
             let heir = std::thread::spawn(|| schedule::get(None).unwrap()).join().unwrap();
-            (schedule::get(None).unwrap(), heir)
+            let own = schedule::get(None).unwrap();
+            let before = rank.given.load(Ordering::Relaxed);
+            rank.step_back();
+            rank.given.store(before, Ordering::Relaxed);
+            (own, heir, schedule::get(None).unwrap())
         })
         .join()
         .unwrap();
         let expected = rights.fifo.map_or(Policy::Other, Policy::Fifo);
         assert_eq!((own.policy, given.load(Ordering::Relaxed)), (expected, rights.fifo.unwrap_or(0)));
-        assert_eq!(heir.policy, Policy::Other);
+        assert_eq!((heir.policy, stepped_back.policy), (Policy::Other, Policy::Other));
     }
 
     #[test]
