@@ -4,6 +4,7 @@
 //! of the chain runs in that device's callback. This half, for the thread that watches, opens everything, tells
 //! how it goes, and closes it in the order that keeps every file whole.
 
+mod attempt;
 mod baton;
 mod callback;
 mod capture;

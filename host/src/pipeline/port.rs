@@ -5,14 +5,14 @@
 //! so that its plugins go on; while an input beside it is lost, its queue runs dry. When to try again is decided in
 //! [`lookout`](super::lookout).
 
+use super::attempt::{Attempt, Outcome};
 use super::devices::{self, Want};
 use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
 use crate::backend::StreamEvent;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::report::DeviceStatus;
 use std::ops::Add;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 /// Different reasons that are told of one loss.
@@ -28,7 +28,7 @@ pub(super) struct Port {
     playing: Option<Playing>,
     /// The virtual clock meanwhile, if it paces.
     stand_in: Option<Playing>,
-    trying: Option<Trying>,
+    attempt: Option<Attempt>,
     lookout: Lookout,
     name: String,
     /// Why it was lost, or why it can't be opened again.
@@ -37,15 +37,6 @@ pub(super) struct Port {
     /// Of streams that are over.
     past: Counts,
     is_halted: bool,
-}
-
-/// How far a try to open the device again is.
-#[derive(Debug)]
-enum Trying {
-    /// A thread is at it.
-    Opening(Receiver<Result<Playing>>),
-    /// It is open and was told to play: it is taken once it calls back.
-    Waiting(Playing, Lookout),
 }
 
 /// Xruns of the device's own, and of callbacks that took too long.
@@ -66,7 +57,7 @@ impl Port {
             name: playing.name.clone(),
             playing: Some(playing),
             stand_in: None,
-            trying: None,
+            attempt: None,
             lookout: Lookout::new(),
             why: None,
             told: Vec::new(),
@@ -97,11 +88,12 @@ impl Port {
         if let Some(why) = self.loss(now, news) {
             self.lose(why, now, news);
         }
-        if let Some(trying) = self.trying.take() {
-            self.go_on(trying, now, news);
-        } else if self.lookout.is_to_be_tried(now) {
-            self.stand_in(news);
-            self.try_again(now, news);
+        match self.attempt.take().map(|attempt| attempt.look(now)) {
+            Some(Outcome::Going(attempt)) => self.attempt = Some(attempt),
+            Some(Outcome::Open(playing)) => self.take(playing, now, news),
+            Some(Outcome::Failed(error)) => self.fail(&error, now, news),
+            None if self.lookout.is_to_be_tried(now) => self.try_again(now, news),
+            None => {}
         }
     }
 
@@ -121,7 +113,7 @@ impl Port {
                 StreamEvent::Other(_) => {}
             }
         }
-        if is_lost {
+        if is_lost || why.is_some() {
             return why.or_else(|| Some("it does not say why".to_owned()));
         }
         let longest = Duration::from_nanos(playing.pulse.longest_ns());
@@ -139,7 +131,7 @@ impl Port {
         self.stand_in(news);
         if let Some(lost) = self.playing.take() {
             self.past = self.past.and(&lost);
-            let_go(lost);
+            lost.let_go();
         }
     }
 
@@ -160,58 +152,12 @@ impl Port {
         }
     }
 
-    /// Opens the device again on a thread that may take as long as it likes.
     fn try_again(&mut self, now: Instant, news: &mut Vec<String>) {
-        let (end, want, terms) = (self.end.clone(), self.want.clone(), self.terms.clone());
-        let (sender, opened) = channel();
-        let open = move || {
-            // If nobody waits for it any more, it ends here.
-            let _ = sender.send(open(&end, &want, &terms));
-        };
-        match std::thread::Builder::new().name("device-open".into()).spawn(open) {
-            Ok(_) => self.trying = Some(Trying::Opening(opened)),
-            Err(error) => {
-                self.fail(Error::new(Kind::System, "there is no thread for it").source(error), now, news)
-            }
-        }
-    }
-
-    fn go_on(&mut self, trying: Trying, now: Instant, news: &mut Vec<String>) {
-        match trying {
-            Trying::Opening(opened) => match opened.try_recv() {
-                Err(TryRecvError::Empty) => self.trying = Some(Trying::Opening(opened)),
-                Ok(Ok(playing)) => {
-                    let mut lookout = Lookout::new();
-                    lookout.plays(now);
-                    self.trying = Some(Trying::Waiting(playing, lookout));
-                }
-                Ok(Err(error)) => self.fail(error, now, news),
-                Err(TryRecvError::Disconnected) => {
-                    self.fail(Error::new(Kind::System, "opening it panicked"), now, news);
-                }
-            },
-            Trying::Waiting(playing, _) if playing.is_lost() => {
-                let why = playing.events.try_iter().find_map(|event| match event {
-                    StreamEvent::DeviceLost(why) => Some(why),
-                    _ => None,
-                });
-                let_go(playing);
-                self.fail(
-                    Error::new(Kind::Device, why.unwrap_or_else(|| "it is gone again".into())),
-                    now,
-                    news,
-                );
-            }
-            Trying::Waiting(playing, mut lookout) => {
-                if playing.pulse.callbacks() > 0 {
-                    self.take(playing, now, news);
-                } else if lookout.has_stopped(0, Duration::ZERO, now) {
-                    let_go(playing);
-                    self.fail(Error::new(Kind::Device, "it opens but does not call back"), now, news);
-                } else {
-                    self.trying = Some(Trying::Waiting(playing, lookout));
-                }
-            }
+        // Should there have been none when it was lost.
+        self.stand_in(news);
+        match Attempt::start(&self.end, &self.want, &self.terms) {
+            Ok(attempt) => self.attempt = Some(attempt),
+            Err(error) => self.fail(&error, now, news),
         }
     }
 
@@ -227,15 +173,15 @@ impl Port {
         self.told.clear();
         if let Some(stand_in) = self.stand_in.take() {
             self.past.host_late += stand_in.pulse.late();
-            let_go(stand_in);
+            stand_in.let_go();
         }
         news.push(format!("{} is back after {:.1} s", self.words(), lost_for.as_secs_f64()));
     }
 
-    fn fail(&mut self, error: Error, now: Instant, news: &mut Vec<String>) {
+    fn fail(&mut self, error: &Error, now: Instant, news: &mut Vec<String>) {
         self.lookout.failed(now);
         self.why = Some(error.to_string());
-        self.tell(&format!("{} can't be opened again yet", self.words()), &error, news);
+        self.tell(&format!("{} can't be opened again yet", self.words()), error, news);
     }
 
     /// Tells a reason, unless it was told of this loss already.
@@ -299,7 +245,7 @@ impl Port {
             return;
         }
         self.past = self.counts();
-        self.trying = None;
+        self.attempt = None;
         (self.playing, self.stand_in) = (None, None);
         self.end.take_back();
     }
@@ -322,20 +268,6 @@ impl Counts {
     fn and(self, playing: &Playing) -> Self {
         self + Self { device: playing.stream.xruns(), host_late: playing.pulse.late() }
     }
-}
-
-/// Opens the device again and lets it play.
-fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
-    let playing = end.open(want.find(terms.format)?, terms, true)?;
-    want.check_buffer(playing.stream.buffer_frames(), terms.format)?;
-    playing.stream.play()?;
-    Ok(playing)
-}
-
-/// Drops a stream on a thread of its own: its device may hold that up.
-fn let_go(playing: Playing) {
-    // Without a thread it is dropped here.
-    let _ = std::thread::Builder::new().name("device-close".into()).spawn(move || drop(playing));
 }
 
 fn first_line(text: &str) -> &str {

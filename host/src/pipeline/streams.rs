@@ -136,4 +136,18 @@ impl Playing {
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire)
     }
+
+    /// What it has said about that, unless it has been asked before.
+    pub(super) fn why_lost(&self) -> Option<String> {
+        self.events.try_iter().find_map(|event| match event {
+            StreamEvent::DeviceLost(why) => Some(why),
+            _ => None,
+        })
+    }
+
+    /// Drops it on a thread of its own: its device may hold that up.
+    pub(super) fn let_go(self) {
+        // Without a thread it is dropped here.
+        let _ = std::thread::Builder::new().name("device-close".into()).spawn(move || drop(self));
+    }
 }

@@ -1,0 +1,92 @@
+//! One try to open a lost device again: on a thread that may take as long as it likes, until the device calls back.
+//!
+//! For a [`Port`](super::port), which looks how far it is and never waits. Whether there is another try after one that
+//! failed, and when, is not decided here.
+
+use super::devices::Want;
+use super::lookout::Lookout;
+use super::streams::{End, Playing, Terms};
+use crate::error::{Error, Kind, Result};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+/// A try that is under way.
+#[derive(Debug)]
+pub(super) struct Attempt(Stage);
+
+#[derive(Debug)]
+enum Stage {
+    /// A thread is at it.
+    Opening(Receiver<Result<Playing>>),
+    /// It is open and was told to play; what it plays is silence.
+    Waiting(Playing, Lookout),
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Going(Attempt),
+    /// The device calls back, and can be given its turn.
+    Open(Playing),
+    Failed(Error),
+}
+
+impl Attempt {
+    /// # Errors
+    /// Of kind `System`, if there is no thread for it.
+    pub(super) fn start(end: &End, want: &Want, terms: &Terms) -> Result<Self> {
+        let (end, want, terms) = (end.clone(), want.clone(), terms.clone());
+        let (sender, opened) = channel();
+        let open = move || {
+            // If nobody waits for it any more, the stream ends here.
+            let _ = sender.send(open(&end, &want, &terms));
+        };
+        let thread = std::thread::Builder::new().name("device-open".into()).spawn(open);
+        thread.map_err(|e| Error::new(Kind::System, "there is no thread for it").source(e))?;
+        Ok(Self(Stage::Opening(opened)))
+    }
+
+    /// How far it is now.
+    pub(super) fn look(self, now: Instant) -> Outcome {
+        match self.0 {
+            Stage::Opening(opened) => match opened.try_recv() {
+                Err(TryRecvError::Empty) => Outcome::Going(Self(Stage::Opening(opened))),
+                Ok(Ok(playing)) => {
+                    let mut lookout = Lookout::new();
+                    lookout.plays(now);
+                    Outcome::Going(Self(Stage::Waiting(playing, lookout)))
+                }
+                Ok(Err(error)) => Outcome::Failed(error),
+                Err(TryRecvError::Disconnected) => {
+                    Outcome::Failed(Error::new(Kind::System, "opening it panicked"))
+                }
+            },
+            Stage::Waiting(playing, lookout) => wait_for(playing, lookout, now),
+        }
+    }
+}
+
+/// Opens the device again and lets it play.
+fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
+    let playing = end.open(want.find(terms.format)?, terms, true)?;
+    want.check_buffer(playing.stream.buffer_frames(), terms.format)?;
+    playing.stream.play()?;
+    Ok(playing)
+}
+
+fn wait_for(playing: Playing, mut lookout: Lookout, now: Instant) -> Outcome {
+    let failed = |playing: Playing, why: String| {
+        playing.let_go();
+        Outcome::Failed(Error::new(Kind::Device, why))
+    };
+    if playing.is_lost() {
+        let why = playing.why_lost().unwrap_or_else(|| "it is gone again".to_owned());
+        failed(playing, why)
+    } else if playing.pulse.callbacks() > 0 {
+        Outcome::Open(playing)
+    } else if lookout.has_stopped(0, Duration::ZERO, now) {
+        failed(playing, "it opens but does not call back".to_owned())
+    } else {
+        Outcome::Going(Attempt(Stage::Waiting(playing, lookout)))
+    }
+}
