@@ -15,19 +15,41 @@ use crate::realtime::priority::Rank;
 use crate::reblock::{FrameWriter, InputReblock, OutputReblock};
 use shared::format::Format;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What every callback has, whatever it does.
 #[derive(Debug)]
 pub(super) struct Place {
-    pub(super) format: Format,
-    pub(super) pulse: Arc<Pulse>,
+    format: Format,
+    pulse: Arc<Pulse>,
     /// The place of its thread among others.
-    pub(super) rank: Option<Rank>,
-    pub(super) fade: Fade,
-    pub(super) pace: Pace,
+    rank: Option<Rank>,
+    fade: Fade,
+    whole: Whole,
+    pace: Pace,
+}
+
+/// What a device has asked for or brought in one go: a long buffer comes in several parts.
+#[derive(Debug, Default)]
+struct Whole {
+    at: Option<Duration>,
+    ns: u64,
+}
+
+impl Whole {
+    /// One more part, which the device called for at this time: how long all parts of it last so far.
+    fn with(&mut self, at: Duration, part_ns: u64) -> u64 {
+        self.ns = if self.at == Some(at) { self.ns + part_ns } else { part_ns };
+        self.at = Some(at);
+        self.ns
+    }
 }
 
 impl Place {
+    pub(super) fn new(format: Format, pulse: Arc<Pulse>, rank: Option<Rank>, fade: Fade) -> Self {
+        Self { format, pulse, rank, fade, whole: Whole::default(), pace: Pace::default() }
+    }
+
     /// At the beginning of a callback: the time.
     fn begin(&mut self) -> u64 {
         if let Some(rank) = &mut self.rank {
@@ -37,10 +59,10 @@ impl Place {
     }
 
     /// At its end.
-    fn end(&mut self, began_ns: u64, frames: usize) {
-        let length_ns = self.format.frames_ns(frames as u64);
-        self.pulse.beat(began_ns, length_ns);
-        if self.pace.runs_away(began_ns, length_ns)
+    fn end(&mut self, began_ns: u64, frames: usize, at: Duration) {
+        let part_ns = self.format.frames_ns(frames as u64);
+        self.pulse.beat(began_ns, part_ns, self.whole.with(at, part_ns));
+        if self.pace.runs_away(began_ns, part_ns)
             && let Some(rank) = &mut self.rank
         {
             rank.step_back();
@@ -62,11 +84,7 @@ impl OutputCallback {
     #[must_use]
     pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(
-            engine,
-            device_channels,
-            Place { format, pulse: Arc::default(), rank: None, fade, pace: Pace::default() },
-        )
+        Self::placed(engine, device_channels, Place::new(format, Arc::default(), None, fade))
     }
 
     pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
@@ -89,7 +107,7 @@ impl OutputCallback {
         if played.is_some() {
             place.fade.interleaved(playback.samples, playback.channels);
         }
-        place.end(began_ns, playback.frames);
+        place.end(began_ns, playback.frames, playback.at);
     }
 }
 
@@ -106,11 +124,7 @@ impl InputCallback {
     #[must_use]
     pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(
-            engine,
-            device_channels,
-            Place { format, pulse: Arc::default(), rank: None, fade, pace: Pace::default() },
-        )
+        Self::placed(engine, device_channels, Place::new(format, Arc::default(), None, fade))
     }
 
     pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
@@ -133,7 +147,7 @@ impl InputCallback {
                 engine.process(samples, budget_ns);
             });
         });
-        place.end(began_ns, capture.frames);
+        place.end(began_ns, capture.frames, capture.at);
     }
 }
 
@@ -148,8 +162,7 @@ impl QueueCallback {
     /// For frames at this format's rate.
     #[must_use]
     pub fn new(queue: Claim<FrameWriter>, format: Format) -> Self {
-        let (pulse, fade) = (Arc::default(), Fade::none());
-        Self::placed(queue, Place { format, pulse, rank: None, fade, pace: Pace::default() })
+        Self::placed(queue, Place::new(format, Arc::default(), None, Fade::none()))
     }
 
     pub(super) fn placed(queue: Claim<FrameWriter>, place: Place) -> Self {
@@ -163,11 +176,25 @@ impl QueueCallback {
     pub fn record(&mut self, capture: &Capture<'_>) {
         let began_ns = self.place.begin();
         self.queue.with(|queue| queue.write(capture.samples, capture.channels));
-        self.place.end(began_ns, capture.frames);
+        self.place.end(began_ns, capture.frames, capture.at);
     }
 }
 
 /// The time that each of a callback's blocks has: a share of the callback's, never more than a block lasts.
 fn budget_ns(format: Format, callback_frames: usize, blocks: usize) -> u64 {
     (format.frames_ns(callback_frames as u64) / blocks as u64).min(format.block_ns())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_a_device_called_for_at_once_are_one_whole() {
+        let mut whole = Whole::default();
+        let [start, later] = [0, 5].map(Duration::from_millis);
+        let told =
+            [(start, 3), (start, 3), (start, 1), (later, 2), (later, 2)].map(|(at, ns)| whole.with(at, ns));
+        assert_eq!(told, [3, 6, 7, 2, 4]);
+    }
 }

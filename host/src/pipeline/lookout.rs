@@ -5,13 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-/// Callbacks that stay away for longer than this, and than two of them last, mean a device that hangs.
+/// Callbacks that stay away for longer than this, and than twice what the device wants in one go, mean one that hangs.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long the first callback may take: PulseAudio's has been seen to take 1.8 s.
 const FIRST_CALLBACK: Duration = Duration::from_secs(5);
 /// Of the time between two looks only so much counts: who looks so seldom was not awake, and the device may have slept
 /// as well.
 const LOOK_MAX: Duration = Duration::from_millis(100);
+/// No device wants more than this in one go; one whose times all are the same only seems to.
+const IN_ONE_GO: Duration = Duration::from_secs(5);
 /// After a loss it is tried again after this, then after twice as long, and so on.
 const SHORTEST: Duration = Duration::from_millis(250);
 /// But never after longer than this.
@@ -59,14 +61,14 @@ impl Lookout {
         self.state = State::Open(Open { since: now, looked: now, callbacks: 0, quiet: Duration::ZERO });
     }
 
-    /// Whether its callbacks have stopped: there have been so many, the longest of which was for frames that last so
-    /// long. To be asked often.
+    /// Whether its callbacks have stopped: there have been so many, and what the device wants in one go lasts so long.
+    /// To be asked often.
     pub(super) fn has_stopped(&mut self, callbacks: u64, longest: Duration, now: Instant) -> bool {
         let State::Open(open) = &mut self.state else { return false };
         let passed = now.saturating_duration_since(open.looked).min(LOOK_MAX);
         open.quiet = if callbacks == open.callbacks { open.quiet + passed } else { Duration::ZERO };
         (open.looked, open.callbacks) = (now, callbacks);
-        let limit = if callbacks == 0 { FIRST_CALLBACK } else { QUIET.max(2 * longest) };
+        let limit = if callbacks == 0 { FIRST_CALLBACK } else { QUIET.max(2 * longest.min(IN_ONE_GO)) };
         open.quiet > limit
     }
 

@@ -27,26 +27,27 @@ impl Pulse {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// How long the frames of the longest callback last.
+    /// How long the frames last that the device has asked for or brought in one go, at most.
     #[must_use]
     pub fn longest_ns(&self) -> u64 {
         self.longest_ns.load(Ordering::Relaxed)
     }
 
-    /// A callback for frames that last so long, which began at `began_ns` of the host's clock, ends now.
+    /// A callback for frames that last so long, which began at `began_ns` of the host's clock, ends now; it was for a
+    /// part of what the device wants in one go, which lasts `whole_ns` so far.
     ///
     /// # Real-time
     /// Yes: it reads the clock, which takes no system call.
-    pub(super) fn beat(&self, began_ns: u64, length_ns: u64) {
-        self.beat_at(began_ns, now_ns(), length_ns);
+    pub(super) fn beat(&self, began_ns: u64, length_ns: u64, whole_ns: u64) {
+        self.beat_at(began_ns, now_ns(), length_ns, whole_ns);
     }
 
-    fn beat_at(&self, began_ns: u64, ends_ns: u64, length_ns: u64) {
+    fn beat_at(&self, began_ns: u64, ends_ns: u64, length_ns: u64, whole_ns: u64) {
         if ends_ns.saturating_sub(began_ns) > length_ns {
             add_one(&self.late);
         }
-        if length_ns > self.longest_ns() {
-            self.longest_ns.store(length_ns, Ordering::Relaxed);
+        if whole_ns > self.longest_ns() {
+            self.longest_ns.store(whole_ns, Ordering::Relaxed);
         }
         add_one(&self.callbacks);
     }
@@ -65,8 +66,8 @@ mod tests {
     fn a_callback_that_takes_longer_than_its_frames_last_is_late() {
         let pulse = Pulse::default();
         for (took, lasts) in [(999, 1000), (1000, 1000), (1001, 1000), (5000, 500)] {
-            pulse.beat_at(10_000, 10_000 + took, lasts);
+            pulse.beat_at(10_000, 10_000 + took, lasts, 3 * lasts);
         }
-        assert_eq!((pulse.callbacks(), pulse.late(), pulse.longest_ns()), (4, 2, 1000));
+        assert_eq!((pulse.callbacks(), pulse.late(), pulse.longest_ns()), (4, 2, 3000));
     }
 }

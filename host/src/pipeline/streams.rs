@@ -7,7 +7,6 @@ use super::baton::Baton;
 use super::callback::{InputCallback, OutputCallback, Place, QueueCallback};
 use super::engine::Engine;
 use super::fade::Fade;
-use super::pace::Pace;
 use super::pulse::Pulse;
 use crate::backend::{Device, Stream, StreamEvent};
 use crate::error::Result;
@@ -57,8 +56,7 @@ impl End {
         let Terms { format, rank } = terms.clone();
         let pulse = Arc::new(Pulse::default());
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        let place =
-            Place { format, pulse: Arc::clone(&pulse), rank: Some(rank), fade, pace: Pace::default() };
+        let place = Place::new(format, Arc::clone(&pulse), Some(rank), fade);
         let (sender, events) = sync_channel(EVENTS);
         let is_lost = Arc::new(AtomicBool::new(false));
         let tell = tell(sender, Arc::clone(&is_lost));
