@@ -8,7 +8,7 @@ use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
 use crate::error::{Error, Kind, Result};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A try that is under way.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ fn wait_for(playing: Playing, mut lookout: Lookout, now: Instant) -> Outcome {
         failed(playing, why)
     } else if playing.pulse.callbacks() > 0 {
         Outcome::Open(playing)
-    } else if lookout.has_stopped(0, Duration::ZERO, now) {
+    } else if lookout.has_stopped(playing.signs(), now) {
         failed(playing, "it opens but does not call back".to_owned())
     } else {
         Outcome::Going(Attempt(Stage::Waiting(playing, lookout)))

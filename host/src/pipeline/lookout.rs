@@ -14,6 +14,9 @@ const FIRST_CALLBACK: Duration = Duration::from_secs(5);
 const LOOK_MAX: Duration = Duration::from_millis(100);
 /// No device wants more than this in one go; one whose times all are the same only seems to.
 const IN_ONE_GO: Duration = Duration::from_secs(5);
+/// So many errors without a callback in between mean a device that gives nothing else any more, as ALSA's way to a dead
+/// server does.
+const ERRORS: u64 = 20;
 /// After a loss it is tried again after this, then after twice as long, and so on.
 const SHORTEST: Duration = Duration::from_millis(250);
 /// But never after longer than this.
@@ -28,6 +31,16 @@ pub(super) struct Lookout {
     /// The wait before the next try.
     wait: Duration,
     losses: u64,
+}
+
+/// What has been seen of a device's stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Signs {
+    pub(super) callbacks: u64,
+    /// Errors that it went on after.
+    pub(super) errors: u64,
+    /// How long lasts what it wants in one go.
+    pub(super) longest: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +60,8 @@ struct Open {
     since: Instant,
     looked: Instant,
     callbacks: u64,
+    /// Errors when the last one was seen.
+    errors: u64,
     /// How long there has been none.
     quiet: Duration,
 }
@@ -58,18 +73,23 @@ impl Lookout {
 
     /// The device plays from now on.
     pub(super) fn plays(&mut self, now: Instant) {
-        self.state = State::Open(Open { since: now, looked: now, callbacks: 0, quiet: Duration::ZERO });
+        let (callbacks, errors, quiet) = (0, 0, Duration::ZERO);
+        self.state = State::Open(Open { since: now, looked: now, callbacks, errors, quiet });
     }
 
-    /// Whether its callbacks have stopped: there have been so many, and what the device wants in one go lasts so long.
-    /// To be asked often.
-    pub(super) fn has_stopped(&mut self, callbacks: u64, longest: Duration, now: Instant) -> bool {
+    /// Whether its callbacks have stopped, to be asked often.
+    pub(super) fn has_stopped(&mut self, signs: Signs, now: Instant) -> bool {
         let State::Open(open) = &mut self.state else { return false };
         let passed = now.saturating_duration_since(open.looked).min(LOOK_MAX);
-        open.quiet = if callbacks == open.callbacks { open.quiet + passed } else { Duration::ZERO };
-        (open.looked, open.callbacks) = (now, callbacks);
-        let limit = if callbacks == 0 { FIRST_CALLBACK } else { QUIET.max(2 * longest.min(IN_ONE_GO)) };
-        open.quiet > limit
+        if signs.callbacks == open.callbacks {
+            open.quiet += passed;
+        } else {
+            (open.quiet, open.errors) = (Duration::ZERO, signs.errors);
+        }
+        (open.looked, open.callbacks) = (now, signs.callbacks);
+        let limit =
+            if signs.callbacks == 0 { FIRST_CALLBACK } else { QUIET.max(2 * signs.longest.min(IN_ONE_GO)) };
+        open.quiet > limit || signs.errors - open.errors >= ERRORS
     }
 
     /// The device is lost.
@@ -132,11 +152,15 @@ mod tests {
     /// Looks again and again at a device that has called back so often: for how long until it counts as hung.
     fn until_stopped(lookout: &mut Lookout, callbacks: u64, longest: Duration, from: Instant) -> Duration {
         let mut now = from;
-        while !lookout.has_stopped(callbacks, longest, now) {
+        while !lookout.has_stopped(Signs { callbacks, errors: 0, longest }, now) {
             now += LOOK;
             assert!(now - from < Duration::from_secs(60), "never");
         }
         now - from
+    }
+
+    fn called(callbacks: u64) -> Signs {
+        Signs { callbacks, errors: 0, longest: CALLBACK }
     }
 
     fn playing(now: Instant) -> Lookout {
@@ -151,7 +175,7 @@ mod tests {
         let mut lookout = playing(start);
         for n in 1..1000 {
             let now = start + LOOK * n;
-            assert!(!lookout.has_stopped(n.into(), CALLBACK, now));
+            assert!(!lookout.has_stopped(called(n.into()), now));
         }
         let quiet = until_stopped(&mut lookout, 999, CALLBACK, start + LOOK * 999);
         assert_eq!(quiet, QUIET + LOOK);
@@ -161,7 +185,7 @@ mod tests {
     fn a_device_with_a_long_buffer_has_two_of_them_and_the_first_callback_five_seconds() {
         let start = Instant::now();
         let mut lookout = playing(start);
-        lookout.has_stopped(1, Duration::from_secs(2), start);
+        lookout.has_stopped(Signs { longest: Duration::from_secs(2), ..called(1) }, start);
         assert_eq!(
             until_stopped(&mut lookout, 1, Duration::from_secs(2), start),
             Duration::from_secs(4) + LOOK
@@ -171,21 +195,35 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_gives_nothing_but_errors_is_lost_before_the_second_is_over() {
+        let start = Instant::now();
+        let mut lookout = playing(start);
+        let signs = |callbacks, errors| Signs { errors, ..called(callbacks) };
+        assert!(!lookout.has_stopped(signs(1, 0), start));
+        // Some with callbacks in between are the device's own affair.
+        for n in 1..10 {
+            assert!(!lookout.has_stopped(signs(1 + n, 15 * n), start));
+        }
+        assert!(!lookout.has_stopped(signs(10, 135 + ERRORS - 1), start));
+        assert!(lookout.has_stopped(signs(10, 135 + ERRORS), start));
+    }
+
+    #[test]
     fn a_host_that_was_asleep_blames_no_device() {
         let start = Instant::now();
         let mut lookout = playing(start);
-        assert!(!lookout.has_stopped(5, CALLBACK, start));
-        assert!(!lookout.has_stopped(5, CALLBACK, start + Duration::from_secs(3600)));
-        assert!(!lookout.has_stopped(6, CALLBACK, start + Duration::from_secs(3601)));
+        assert!(!lookout.has_stopped(called(5), start));
+        assert!(!lookout.has_stopped(called(5), start + Duration::from_secs(3600)));
+        assert!(!lookout.has_stopped(called(6), start + Duration::from_secs(3601)));
     }
 
     #[test]
     fn what_is_not_open_can_not_stop() {
         let start = Instant::now();
         let mut lookout = Lookout::new();
-        assert!(!lookout.has_stopped(0, CALLBACK, start) && !lookout.is_to_be_tried(start));
+        assert!(!lookout.has_stopped(called(0), start) && !lookout.is_to_be_tried(start));
         lookout.lost(start);
-        assert!(!lookout.has_stopped(0, CALLBACK, start + FIRST_CALLBACK * 2));
+        assert!(!lookout.has_stopped(called(0), start + FIRST_CALLBACK * 2));
     }
 
     /// Each wait before a try, for as many tries that all fail at once.

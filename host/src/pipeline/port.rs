@@ -116,8 +116,7 @@ impl Port {
         if is_lost || why.is_some() {
             return why.or_else(|| Some("it does not say why".to_owned()));
         }
-        let longest = Duration::from_nanos(playing.pulse.longest_ns());
-        let has_stopped = self.lookout.has_stopped(playing.pulse.callbacks(), longest, now);
+        let has_stopped = self.lookout.has_stopped(playing.signs(), now);
         has_stopped.then(|| "it has stopped calling back".to_owned())
     }
 

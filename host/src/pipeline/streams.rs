@@ -7,6 +7,7 @@ use super::baton::Baton;
 use super::callback::{InputCallback, OutputCallback, Place, QueueCallback};
 use super::engine::Engine;
 use super::fade::Fade;
+use super::lookout::Signs;
 use super::pulse::Pulse;
 use crate::backend::{Device, Stream, StreamEvent};
 use crate::error::Result;
@@ -14,7 +15,7 @@ use crate::realtime::priority::Rank;
 use crate::reblock::FrameWriter;
 use shared::format::Format;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -58,8 +59,8 @@ impl End {
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
         let place = Place::new(format, Arc::clone(&pulse), Some(rank), fade);
         let (sender, events) = sync_channel(EVENTS);
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let tell = tell(sender, Arc::clone(&is_lost));
+        let told = Arc::new(Told::default());
+        let tell = tell(sender, Arc::clone(&told));
         let (channels, name) = (device.channels(), device.name().to_owned());
         let (stream, turn) = match self {
             Self::Output(engine) => {
@@ -81,7 +82,7 @@ impl End {
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };
-        Ok(Playing { stream, name, pulse, events, is_lost, turn })
+        Ok(Playing { stream, name, pulse, events, told, turn })
     }
 
     /// From now on this stream is the one that is heard, or listened to.
@@ -101,18 +102,22 @@ impl End {
     }
 }
 
+/// What a stream has told, whether or not there was room for the words.
+#[derive(Debug, Default)]
+struct Told {
+    is_lost: AtomicBool,
+    errors: AtomicU64,
+}
+
 /// Only what is more than an xrun is told; the stream counts those, and telling of one allocates nothing.
-fn tell(
-    events: SyncSender<StreamEvent>,
-    is_lost: Arc<AtomicBool>,
-) -> impl FnMut(StreamEvent) + Send + 'static {
+fn tell(events: SyncSender<StreamEvent>, told: Arc<Told>) -> impl FnMut(StreamEvent) + Send + 'static {
     move |event| {
-        if let StreamEvent::DeviceLost(_) = event {
-            is_lost.store(true, Ordering::Release);
+        match event {
+            StreamEvent::Xrun => return,
+            StreamEvent::DeviceLost(_) => told.is_lost.store(true, Ordering::Release),
+            StreamEvent::Other(_) => drop(told.errors.fetch_add(1, Ordering::Relaxed)),
         }
-        if event != StreamEvent::Xrun {
-            let _ = events.try_send(event);
-        }
+        let _ = events.try_send(event);
     }
 }
 
@@ -124,15 +129,23 @@ pub(super) struct Playing {
     pub(super) name: String,
     pub(super) pulse: Arc<Pulse>,
     pub(super) events: Receiver<StreamEvent>,
-    /// It has said that it is over, whether or not there was room to say why.
-    is_lost: Arc<AtomicBool>,
+    told: Arc<Told>,
     turn: u64,
 }
 
 impl Playing {
     /// Whether it has said that it is over.
     pub(super) fn is_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Acquire)
+        self.told.is_lost.load(Ordering::Acquire)
+    }
+
+    /// What has been seen of it.
+    pub(super) fn signs(&self) -> Signs {
+        Signs {
+            callbacks: self.pulse.callbacks(),
+            errors: self.told.errors.load(Ordering::Relaxed),
+            longest: Duration::from_nanos(self.pulse.longest_ns()),
+        }
     }
 
     /// What it has said about that, unless it has been asked before.
