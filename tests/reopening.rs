@@ -93,7 +93,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn open(spec: impl FnOnce(PipelineSpec) -> PipelineSpec, generator: Option<Generator>) -> Self {
+    fn open(spec: impl FnOnce(PipelineSpec) -> PipelineSpec, before: Option<Box<dyn Processor>>) -> Self {
         let folder = Folder::new();
         let file = tests::plugins::processor(&folder, "passes", "return True");
         let plugin = PluginSpec { python: Some(python()), adapt: false, ..PluginSpec::new(file) };
@@ -116,7 +116,7 @@ impl Scene {
         let (supervisor, _) = Supervisor::new().unwrap();
         let witness = Witness::default();
         let around = Around {
-            before: generator.into_iter().map(|one| Box::new(one) as Box<dyn Processor>).collect(),
+            before: before.into_iter().collect(),
             behind: vec![Box::new(witness.clone())],
             virtual_host: Some(virtual_host.clone()),
         };
@@ -127,7 +127,7 @@ impl Scene {
 
     /// One that plays [`LEVEL`] all the time.
     fn playing() -> Self {
-        let mut scene = Self::open(|spec| spec, Some(Generator { counts: None }));
+        let mut scene = Self::open(|spec| spec, Some(Box::new(Generator { counts: None })));
         scene.wait_frames(10);
         scene
     }
@@ -238,7 +238,7 @@ fn a_dead_device_leaves_no_trace_in_another_pipeline_s_samples() {
     let _alone = alone();
     // Without its plugin: a block that it lost on a busy machine would be no exact one.
     let plain = |spec| PipelineSpec { elements: Vec::new(), ..spec };
-    let mut other = Scene::open(plain, Some(Generator { counts: Some(0) }));
+    let mut other = Scene::open(plain, Some(Box::new(Generator { counts: Some(0) })));
     let mut scene = Scene::playing();
     let mut heard = other.heard();
     let mut look = |other: &mut Scene, scene: &mut Scene, blocks: u64| {
@@ -380,4 +380,34 @@ fn a_pipeline_ends_in_order_while_its_device_is_away() {
         assert!(tests::until::process_ends(pid, Duration::from_secs(60)));
         presence.put_back();
     }
+}
+
+/// Takes as long as four blocks for every tenth.
+struct Dawdler(u32);
+
+impl Processor for Dawdler {
+    fn name(&self) -> &str {
+        "dawdler"
+    }
+
+    fn process(&mut self, _: &mut Block<'_>, _turn: &Turn) {
+        self.0 += 1;
+        if self.0.is_multiple_of(10) {
+            // As a page fault or a machine without time for it would.
+            std::thread::sleep(Duration::from_millis(21));
+        }
+    }
+}
+
+#[test]
+fn a_callback_that_takes_too_long_is_an_xrun_of_the_host_and_no_plugin_s() {
+    let _alone = alone();
+    let mut scene = Scene::open(|spec| spec, Some(Box::new(Dawdler(0))));
+    scene.until("late callbacks", |scene| scene.status().xruns.host_late > 3);
+    // The last block has been counted everywhere.
+    scene.pipeline.halt();
+    let status = scene.status();
+    assert!(status.xruns.host_late <= status.frames / u64::from(BLOCK), "{:?}", status.xruns);
+    let counts = status.plugins[0].counts;
+    assert_eq!(status.xruns.plugin_late, counts.late + counts.behind);
 }
