@@ -8,10 +8,11 @@ use super::baton::Claim;
 use super::engine::Engine;
 use super::fade::Fade;
 use super::pulse::Pulse;
-use crate::backend::{Capture, MOST_FRAMES, Playback};
+use crate::backend::{Capture, Playback};
 use crate::clock::now_ns;
+use crate::edge::{DeviceInput, DeviceOutput, FrameWriter, InputReblock, OutputReblock, Side};
+use crate::error::Result;
 use crate::realtime::priority::Rank;
-use crate::reblock::{FrameWriter, InputReblock, OutputReblock};
 use shared::format::Format;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl Place {
         now_ns()
     }
 
-    /// At its end.
+    /// At its end; `frames` of the pipeline are what it lasts.
     fn end(&self, began_ns: u64, frames: usize) {
         self.pulse.beat(began_ns, self.format.frames_ns(frames as u64));
     }
@@ -45,20 +46,22 @@ impl Place {
 pub struct OutputCallback {
     engine: Claim<Engine>,
     blocks: OutputReblock,
+    device: DeviceOutput,
     place: Place,
 }
 
 impl OutputCallback {
-    /// For blocks of this format and a device with so many channels. `rising`: the first 20 ms that are played rise
-    /// from silence.
-    #[must_use]
-    pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
-        let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(engine, device_channels, Place { format, pulse: Arc::default(), rank: None, fade })
+    /// For blocks of this format and a device like this. `rising`: the first 20 ms that are played rise from silence.
+    ///
+    /// # Errors
+    /// Of kind `Config`: the device's rate can't be reached.
+    pub fn new(engine: Claim<Engine>, format: Format, side: Side, rising: bool) -> Result<Self> {
+        let fade = if rising { Fade::at(side.device_rate) } else { Fade::none() };
+        Self::placed(engine, side, Place { format, pulse: Arc::default(), rank: None, fade })
     }
 
-    pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
-        Self { engine, blocks: OutputReblock::new(place.format, device_channels, MOST_FRAMES), place }
+    pub(super) fn placed(engine: Claim<Engine>, side: Side, place: Place) -> Result<Self> {
+        Ok(Self { engine, blocks: OutputReblock::new(place.format), device: DeviceOutput::new(side)?, place })
     }
 
     /// Fills what the device is to play, which is silent.
@@ -68,16 +71,17 @@ impl OutputCallback {
     /// anything, whoever's turn it is.
     pub fn play(&mut self, playback: &mut Playback<'_>) {
         let began_ns = self.place.begin();
-        let Self { engine, blocks, place } = self;
-        let needed = blocks.blocks_needed(playback.frames).max(1);
-        let budget_ns = budget_ns(place.format, playback.frames, needed);
+        let Self { engine, blocks, device, place } = self;
+        let frames = device.frames(playback.frames);
+        let needed = blocks.blocks_needed(frames).max(1);
+        let budget_ns = budget_ns(place.format, frames, needed);
         let played = engine.with(|engine| {
-            blocks.fill(playback.samples, |samples| engine.process(samples, budget_ns));
+            device.fill(blocks, playback.samples, |samples| engine.process(samples, budget_ns));
         });
         if played.is_some() {
             place.fade.interleaved(playback.samples, playback.channels);
         }
-        place.end(began_ns, playback.frames);
+        place.end(began_ns, frames);
     }
 }
 
@@ -86,19 +90,22 @@ impl OutputCallback {
 pub struct InputCallback {
     engine: Claim<Engine>,
     blocks: InputReblock,
+    device: DeviceInput,
     place: Place,
 }
 
 impl InputCallback {
     /// As [`OutputCallback::new`].
-    #[must_use]
-    pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
+    ///
+    /// # Errors
+    /// As [`OutputCallback::new`].
+    pub fn new(engine: Claim<Engine>, format: Format, side: Side, rising: bool) -> Result<Self> {
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(engine, device_channels, Place { format, pulse: Arc::default(), rank: None, fade })
+        Self::placed(engine, side, Place { format, pulse: Arc::default(), rank: None, fade })
     }
 
-    pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
-        Self { engine, blocks: InputReblock::new(place.format, device_channels, MOST_FRAMES), place }
+    pub(super) fn placed(engine: Claim<Engine>, side: Side, place: Place) -> Result<Self> {
+        Ok(Self { engine, blocks: InputReblock::new(place.format), device: DeviceInput::new(side)?, place })
     }
 
     /// Takes what the device has recorded.
@@ -107,17 +114,20 @@ impl InputCallback {
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
         let began_ns = self.place.begin();
-        let Self { engine, blocks, place } = self;
-        let ready = blocks.blocks_ready(capture.frames).max(1);
-        let budget_ns = budget_ns(place.format, capture.frames, ready);
+        let Self { engine, blocks, device, place } = self;
+        let frames = device.frames(capture.frames);
+        let ready = blocks.blocks_ready(frames).max(1);
+        let budget_ns = budget_ns(place.format, frames, ready);
         let (fade, block_frames) = (&mut place.fade, place.format.block_frames());
         engine.with(|engine| {
-            blocks.push(capture.samples, |samples| {
-                fade.planar(samples, block_frames);
-                engine.process(samples, budget_ns);
+            device.push(capture.samples, |part| {
+                blocks.push(part, |samples| {
+                    fade.planar(samples, block_frames);
+                    engine.process(samples, budget_ns);
+                });
             });
         });
-        place.end(began_ns, capture.frames);
+        place.end(began_ns, frames);
     }
 }
 
@@ -125,19 +135,22 @@ impl InputCallback {
 #[derive(Debug)]
 pub struct QueueCallback {
     queue: Claim<FrameWriter>,
+    device: DeviceInput,
     place: Place,
 }
 
 impl QueueCallback {
-    /// For frames at this format's rate.
-    #[must_use]
-    pub fn new(queue: Claim<FrameWriter>, format: Format) -> Self {
+    /// For a pipeline of this format and a device like this.
+    ///
+    /// # Errors
+    /// As [`OutputCallback::new`].
+    pub fn new(queue: Claim<FrameWriter>, format: Format, side: Side) -> Result<Self> {
         let (pulse, fade) = (Arc::default(), Fade::none());
-        Self::placed(queue, Place { format, pulse, rank: None, fade })
+        Self::placed(queue, side, Place { format, pulse, rank: None, fade })
     }
 
-    pub(super) fn placed(queue: Claim<FrameWriter>, place: Place) -> Self {
-        Self { queue, place }
+    pub(super) fn placed(queue: Claim<FrameWriter>, side: Side, place: Place) -> Result<Self> {
+        Ok(Self { queue, device: DeviceInput::new(side)?, place })
     }
 
     /// Queues what the device has recorded.
@@ -146,8 +159,13 @@ impl QueueCallback {
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
         let began_ns = self.place.begin();
-        self.queue.with(|queue| queue.write(capture.samples, capture.channels));
-        self.place.end(began_ns, capture.frames);
+        let Self { queue, device, place } = self;
+        queue.with(|queue| {
+            device.push(capture.samples, |frames| {
+                queue.write(frames, began_ns);
+            });
+        });
+        place.end(began_ns, device.frames(capture.frames));
     }
 }
 

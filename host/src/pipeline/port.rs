@@ -260,7 +260,7 @@ impl Port {
             (Some(stand_in), Some(_)) => format!("{} (while {} is gone)", stand_in.name, self.name),
             _ => self.name.clone(),
         };
-        let rate = self.terms.format.rate();
+        let rate = playing.map_or(self.terms.format.rate(), |playing| playing.stream.rate());
         match buffer {
             Some(frames) => format!("{name}, {frames} frames at {rate} Hz"),
             None => format!("{name} at {rate} Hz"),
@@ -326,8 +326,10 @@ impl Counts {
 
 /// Opens the device again and lets it play.
 fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
-    let playing = end.open(want.find(terms.format)?, terms, true)?;
-    want.check_buffer(playing.stream.buffer_frames(), terms.format)?;
+    let found = want.find(terms.format)?;
+    let side = found.side.clone();
+    let playing = end.open(found, terms, true)?;
+    want.check_buffer(want.frames(&side, playing.stream.buffer_frames(), terms.format))?;
     playing.stream.play()?;
     Ok(playing)
 }
