@@ -120,7 +120,7 @@ pub struct CaptureQueue {
     /// Frames into the slope that ends what broke off.
     slope: u32,
     piled_up: PiledUp,
-    level: f32,
+    level: f64,
     counts: Arc<CaptureCounts>,
 }
 
@@ -174,7 +174,7 @@ impl CaptureQueue {
             last: vec![0.0; channels],
             slope: u32::MAX / 2,
             piled_up: PiledUp::NEW,
-            level: target as f32,
+            level: target as f64,
             counts,
         })
     }
@@ -266,9 +266,9 @@ impl CaptureQueue {
     /// Frames to read for the next block; tells how it is doing.
     fn correct(&mut self, full: Option<f64>) -> usize {
         let (block, wanted) = (self.format.block_frames(), self.wanted());
-        let share = block as f32 / self.format.rate() as f32;
+        let share = block as f64 / f64::from(self.format.rate());
         let full_or_level = full.unwrap_or_else(|| self.frames.level() as f64);
-        self.level += (full_or_level as f32 - self.level) * share;
+        self.level += (full_or_level - self.level) * share;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a queue's length")]
         self.counts.level.store(self.level.max(0.0) as u32, Ordering::Relaxed);
         let Some(Clutch { slip, drift }) = &mut self.clutch else { return block };

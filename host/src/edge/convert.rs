@@ -204,6 +204,11 @@ mod tests {
         })
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a sample")]
+    fn sine(turns: f64) -> f32 {
+        (TAU * turns).sin() as f32
+    }
+
     /// A stereo signal pulled through, in parts of any size.
     fn pulled(
         (from, to): (u32, u32),
@@ -285,7 +290,7 @@ mod tests {
         for rates in RATES {
             for (quality, most) in QUALITIES.into_iter().zip([1e-3, 1e-5, 1e-5]) {
                 let (from, to) = (f64::from(rates.0), f64::from(rates.1));
-                let sine = |n: usize| (TAU * TONE_HZ * n as f64 / from).sin() as f32 * 0.5;
+                let sine = |n: usize| sine(TONE_HZ * n as f64 / from) * 0.5;
                 for heard in [pulled(rates, quality, sine, 6_000), pushed(rates, quality, sine, 6_000)] {
                     let (level, late, rest) = fitted(&heard[1_000..], TAU * TONE_HZ / to);
                     let expected =
@@ -300,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_the_lower_rate_can_not_hold_is_filtered_out() {
-        let sine = |n: usize| (TAU * 20_000.0 * n as f64 / 48_000.0).sin() as f32;
+        let sine = |n: usize| sine(20_000.0 * n as f64 / 48_000.0);
         for quality in QUALITIES {
             let heard = pulled((48_000, 16_000), quality, sine, 4_000);
             let loudest = heard[500..].iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()));

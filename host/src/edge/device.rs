@@ -209,6 +209,7 @@ mod tests {
     #[test]
     fn out_to_another_rate_and_in_again_a_sine_comes_back_as_late_as_told() {
         let (out, back) = (side(44_100, ChannelMap::new(2, 2)), side(44_100, ChannelMap::new(2, 2)));
+        #[expect(clippy::cast_possible_truncation, reason = "some hundred frames")]
         let late = (out.output_delay_frames() + back.input_delay_frames()) as f32;
         assert!((late - 64.0 * (1.0 + 48.0 / 44.1) + 1.0 + 48.0 / 44.1).abs() < 1e-4, "{late}");
         let (mut output, mut input) = (DeviceOutput::new(out).unwrap(), DeviceInput::new(back).unwrap());
