@@ -32,7 +32,7 @@ fn what_one_pipeline_plays_into_a_cable_another_one_hears_bit_by_bit() {
     let radio = "virtual:a test's radio";
     let transmit = PipelineSpec::new(SourceSpec::file(folder.file("in.wav")), SinkSpec::device(radio));
     let receive = PipelineSpec::new(SourceSpec::device(radio), SinkSpec::file(folder.file("out.wav")));
-    let (transmitter, mut receiver) = (open(&transmit, &supervisor), open(&receive, &supervisor));
+    let (mut transmitter, mut receiver) = (open(&transmit, &supervisor), open(&receive, &supervisor));
     assert_eq!(receiver.status().latency.device_frames, 256, "a cable is one buffer long");
     receiver.play().unwrap();
     transmitter.play().unwrap();
@@ -223,7 +223,7 @@ mod conversion {
         let source = SourceSpec::file(folder.file("in.wav"));
         let sink = SinkSpec::File(FileSinkSpec::new(folder.file("out.wav")));
         let spec = PipelineSpec { rate: Some(48_000), channels: Some(2), ..PipelineSpec::new(source, sink) };
-        let pipeline = open(&spec, &supervisor);
+        let mut pipeline = open(&spec, &supervisor);
         pipeline.play().unwrap();
         until("the file has ended", || pipeline.has_ended());
         pipeline.close();

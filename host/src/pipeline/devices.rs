@@ -173,7 +173,7 @@ impl Want {
             DeviceName::Virtual => None,
             DeviceName::Cable(name) => Some(name),
         };
-        let host = self.virtual_host.clone().unwrap_or_else(VirtualHost::new).off_by(self.spec.ppm);
+        let host = self.virtual_host.clone().unwrap_or_default().off_by(self.spec.ppm);
         let host = cable.iter().fold(host, |host, name| host.cable(name));
         if self.is_input { host.input_device(wanted) } else { host.output_device(wanted) }
     }
