@@ -201,11 +201,14 @@ fn a_configuration_that_is_not_there_or_not_toml_is_told_so() {
 }
 
 #[test]
-fn a_rate_other_than_the_files_is_refused_with_the_right_one() {
+fn a_map_that_names_a_channel_that_is_not_there_is_refused_with_those_that_are() {
     let folder = Folder::new();
     noise_file(&folder, 100);
-    let config = config(&folder, "[[pipeline]]\nsource = \"in.wav\"\nrate = 44100\nsink = \"virtual\"");
-    run(&config, &[]).wait().refused(3, &["in.wav is at 48000 Hz", "try: set `rate = 48000`"]);
+    let sink = "sink = { device = \"virtual\", map = [1, 3] }";
+    let config = config(&folder, &format!("[[pipeline]]\nsource = \"in.wav\"\nchannels = 2\n{sink}"));
+    run(&config, &[])
+        .wait()
+        .refused(3, &["names channel 3, and there are 2", "try: let `map` name channels 1 to 2"]);
 }
 
 #[test]

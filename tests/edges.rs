@@ -46,3 +46,235 @@ fn what_one_pipeline_plays_into_a_cable_another_one_hears_bit_by_bit() {
     assert_eq!(heard.channels[1][place..place + sent.frames()], sent.channels[1]);
     assert!(heard.channels[0][..place].iter().all(|sample| *sample == 0.0));
 }
+
+/// A sine that an input device hears, through the real edge of a pipeline, to an output device of another clock.
+mod two_clocks {
+    use host::Format;
+    use host::backend::virtual_device::{Simulation, VirtualHost};
+    use host::backend::{Capture, Playback, Stream, StreamFormat};
+    use host::edge::{
+        CaptureCounts, CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Quality,
+        Side, frame_fifo,
+    };
+    use std::f64::consts::TAU;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    const RATE: u32 = 48_000;
+    const BUFFER: u32 = 262;
+    const BLOCK: u32 = 256;
+    const TONE_HZ: f64 = 1_000.0;
+    const MINUTES: u64 = 10;
+
+    struct Duplex {
+        simulation: Simulation,
+        _streams: Vec<Stream>,
+        counts: Arc<CaptureCounts>,
+        heard: Arc<Mutex<Vec<f32>>>,
+        target: usize,
+    }
+
+    /// An input whose clock is fast by `ppm` and whose rate is `input_rate`, and an output that is neither.
+    fn duplex(ppm: i32, input_rate: u32, jitter: u32) -> Duplex {
+        let (host, simulation) = VirtualHost::simulated();
+        let host = host.jittered(jitter);
+        let want = |rate| StreamFormat { rate, channels: 1, buffer_frames: Some(BUFFER) };
+        let input = host.clone().off_by(ppm).input_device(want(input_rate)).unwrap();
+        let output = host.output_device(want(RATE)).unwrap();
+        assert_eq!(input.shares_clock_with(&output), ppm == 0);
+        let format = Format::new(1, BLOCK, RATE).unwrap();
+        let side = |device_rate| {
+            let map = ChannelMap::new(1, 1);
+            Side { device_rate, rate: RATE, map, quality: Quality::Good }
+        };
+        let buffer = side(input_rate).frames((BUFFER + jitter) as usize) + 1;
+        let target = buffer + (BUFFER + jitter + BLOCK) as usize;
+        let (mut writer, reader) = frame_fifo(1, RATE as usize, 0);
+        let mut queue = CaptureQueue::new(reader, format, target, buffer, Clocks::Two).unwrap();
+        let counts = queue.counts();
+        let mut edge = DeviceInput::new(side(input_rate)).unwrap();
+        let mut frame = 0u64;
+        let capture = move |capture: &Capture<'_>| {
+            // The sound in the air goes by true time, in which this clock is fast.
+            let true_rate = f64::from(input_rate) * (1.0 + f64::from(ppm) * 1e-6);
+            let tone = |n: u64| (TAU * (TONE_HZ * n as f64 / true_rate).fract()).sin() as f32 * 0.5;
+            let samples: Vec<f32> = (frame..frame + capture.frames as u64).map(tone).collect();
+            frame += capture.frames as u64;
+            let at = u64::try_from(capture.at.as_nanos()).unwrap();
+            edge.push(&samples, |frames| assert_eq!(writer.write(frames, at), frames.len()));
+        };
+        let (mut blocks, mut edge) = (OutputReblock::new(format), DeviceOutput::new(side(RATE)).unwrap());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
+        let play = move |playback: &mut Playback<'_>| {
+            let at = u64::try_from(playback.at.as_nanos()).unwrap();
+            edge.fill(&mut blocks, playback.samples, |block| queue.read(block, at));
+            hears.lock().unwrap().extend_from_slice(playback.samples);
+        };
+        let streams =
+            vec![input.open_input(capture, |_| ()).unwrap(), output.open_output(play, |_| ()).unwrap()];
+        streams.iter().for_each(|stream| stream.play().unwrap());
+        Duplex { simulation, _streams: streams, counts, heard, target }
+    }
+
+    /// The frequency of a tone in these frames, by how far its phase moves from their first half to their second.
+    fn frequency(samples: &[f32]) -> f64 {
+        let half = samples.len() / 2;
+        let phase = |from: usize| {
+            let part = samples[from..from + half].iter().enumerate();
+            let (sine, cosine) = part.fold((0.0, 0.0), |(sine, cosine), (n, sample)| {
+                let angle = TAU * TONE_HZ * (from + n) as f64 / f64::from(RATE);
+                (sine + f64::from(*sample) * angle.sin(), cosine + f64::from(*sample) * angle.cos())
+            });
+            f64::atan2(cosine, sine)
+        };
+        let turn = (phase(half) - phase(0) + TAU / 2.0).rem_euclid(TAU) - TAU / 2.0;
+        TONE_HZ + turn / TAU * f64::from(RATE) / half as f64
+    }
+
+    fn ten_minutes(ppm: i32, input_rate: u32, jitter: u32) {
+        let what = format!("{ppm} ppm, {input_rate} Hz, buffers of {BUFFER} +- {jitter}");
+        let duplex = duplex(ppm, input_rate, jitter);
+        // The beginning: silence until the queue is filled, and a fade.
+        duplex.simulation.run(Duration::from_millis(100));
+        duplex.heard.lock().unwrap().clear();
+        let mut worst = 0.0f64;
+        let (mut lowest, mut highest) = (u32::MAX, 0);
+        for _ in 0..MINUTES * 60 {
+            duplex.simulation.run(Duration::from_secs(1));
+            let mut heard = duplex.heard.lock().unwrap();
+            for part in heard.chunks_exact(RATE as usize / 4) {
+                worst = worst.max((frequency(part) / TONE_HZ - 1.0).abs());
+            }
+            let loudness =
+                heard.chunks_exact(48).map(|cycle| cycle.iter().fold(0.0f32, |a, b| a.max(b.abs())));
+            assert!(loudness.clone().all(|peak| peak > 0.45), "{what}: a dropout");
+            assert!(loudness.clone().all(|peak| peak < 0.55), "{what}: too loud");
+            let largest = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+            assert!(largest < 0.08, "{what}: a step of {largest}");
+            heard.clear();
+            lowest = lowest.min(duplex.counts.level_frames());
+            highest = highest.max(duplex.counts.level_frames());
+        }
+        println!("{what}: pitch off by {:.4} % at most, level {lowest} to {highest}", worst * 100.0);
+        assert!(worst < 5e-4, "{what}: the pitch is off by {worst}");
+        assert_eq!((duplex.counts.gaps(), duplex.counts.overrun_frames()), (0, 0), "{what}");
+        let target = u32::try_from(duplex.target).unwrap();
+        assert!(
+            lowest > target - 100 && highest < target + BUFFER + 100,
+            "{what}: {lowest} to {highest} of {target}"
+        );
+        let correction = duplex.counts.correction_ppm();
+        assert!((correction - f64::from(ppm)).abs() < 30.0, "{what}: corrected by {correction} ppm");
+    }
+
+    #[test]
+    fn an_input_that_is_fast_by_200_ppm_is_heard_in_tune_and_without_a_gap() {
+        ten_minutes(200, RATE, 0);
+    }
+
+    #[test]
+    fn an_input_that_is_slow_by_200_ppm_is_heard_in_tune_and_without_a_gap() {
+        ten_minutes(-200, RATE, 0);
+    }
+
+    #[test]
+    fn buffers_that_vary_as_pulseaudios_do_change_nothing() {
+        ten_minutes(200, RATE, 7);
+        ten_minutes(-200, RATE, 7);
+    }
+
+    #[test]
+    fn neither_does_another_rate() {
+        ten_minutes(-200, 44_100, 7);
+    }
+}
+
+/// Rates and channels that are not the pipeline's.
+mod conversion {
+    use super::*;
+    use host::config::{DeviceSpec, FileSinkSpec};
+    use std::f32::consts::TAU;
+
+    fn tone(rate: u32, frames: usize) -> Vec<f32> {
+        (0..frames).map(|n| (TAU * 441.0 * n as f32 / rate as f32).sin() * 0.5).collect()
+    }
+
+    /// How far these frames are from the best fitting tone of so many Hz, at most.
+    fn distance_from_tone(heard: &[f32], rate: u32) -> f32 {
+        let angle = |n: usize| std::f64::consts::TAU * 441.0 * n as f64 / f64::from(rate);
+        let of = |part: fn(f64) -> f64| -> f64 {
+            let samples = heard.iter().enumerate();
+            samples.map(|(n, sample)| f64::from(*sample) * part(angle(n))).sum::<f64>() * 2.0
+                / heard.len() as f64
+        };
+        let (sine, cosine) = (of(f64::sin), of(f64::cos));
+        let rest = |(n, sample): (usize, &f32)| {
+            (f64::from(*sample) - sine * angle(n).sin() - cosine * angle(n).cos()).abs() as f32
+        };
+        heard.iter().enumerate().map(rest).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn a_file_of_another_rate_and_fewer_channels_is_played_as_it_sounds_from_its_first_frame_to_its_last() {
+        let folder = Folder::new();
+        Wav::new(vec![tone(44_100, 44_100)]).at(44_100).write(&folder.file("in.wav"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let source = SourceSpec::file(folder.file("in.wav"));
+        let sink = SinkSpec::File(FileSinkSpec::new(folder.file("out.wav")));
+        let spec = PipelineSpec { rate: Some(48_000), channels: Some(2), ..PipelineSpec::new(source, sink) };
+        let mut pipeline = open(&spec, &supervisor);
+        pipeline.play().unwrap();
+        until("the file has ended", || pipeline.has_ended());
+        pipeline.close();
+        let heard = Wav::read(&folder.file("out.wav"));
+        assert_eq!((heard.rate, heard.channels.len(), heard.frames()), (48_000, 2, 48_000));
+        assert_eq!(heard.channels[0], heard.channels[1]);
+        let expected = tone(48_000, 48_000);
+        let wrong = |n: usize| (heard.channels[0][n] - expected[n]).abs();
+        // Half a frame early or late at most.
+        let half_a_frame = 0.5 * TAU * 441.0 / 48_000.0 / 2.0;
+        let worst = (300..47_700).map(wrong).fold(0.0, f32::max);
+        assert!(worst < half_a_frame, "{worst}");
+        assert!(distance_from_tone(&heard.channels[0][1_000..45_000], 48_000) < 1e-3);
+        assert!((0..48_000).map(wrong).fold(0.0, f32::max) < 0.1);
+    }
+
+    #[test]
+    fn devices_of_another_rate_are_converted_which_is_told_and_counts_as_latency() {
+        let folder = Folder::new();
+        Wav::new(vec![tone(48_000, 96_000), vec![0.0; 96_000]]).write(&folder.file("in.wav"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let radio = |map: &[u32]| {
+            let map = Some(map.to_vec());
+            DeviceSpec { rate: Some(44_100), map, ..DeviceSpec::new("virtual:a radio at 44.1 kHz") }
+        };
+        let transmit = PipelineSpec::new(
+            SourceSpec::file(folder.file("in.wav")),
+            // The tone goes to the third channel, the silence to the others.
+            SinkSpec::Device(radio(&[2, 0, 1])),
+        );
+        let receive =
+            PipelineSpec::new(SourceSpec::Device(radio(&[2, 3])), SinkSpec::file(folder.file("out.wav")));
+        let mut notes = Vec::new();
+        let mut open = |spec| Pipeline::open(spec, &supervisor, "", &mut |note| notes.push(note)).unwrap();
+        let (mut transmitter, mut receiver) = (open(&transmit), open(&receive));
+        assert_eq!(notes.len(), 2);
+        assert!(notes[0].contains("44100 Hz") && notes[0].contains("48000 Hz"), "{}", notes[0]);
+        // Half a sinc each, and a block for buffers that are none.
+        assert_eq!(transmitter.status().latency.adaptation_frames, 63);
+        assert_eq!(receiver.status().latency.adaptation_frames, 255 + 69);
+        receiver.play().unwrap();
+        transmitter.play().unwrap();
+        until("the transmission has ended", || transmitter.has_ended());
+        transmitter.close();
+        receiver.close();
+        let heard = Wav::read(&folder.file("out.wav"));
+        assert_eq!(heard.rate, 48_000);
+        assert!(heard.channels[0].iter().all(|sample| *sample == 0.0));
+        let begins = heard.channels[1].iter().position(|sample| sample.abs() > 0.1).unwrap();
+        let middle = &heard.channels[1][begins + 2_000..][..48_000];
+        let wrong = distance_from_tone(middle, 48_000);
+        assert!(wrong < 1e-3, "{wrong}");
+    }
+}

@@ -14,17 +14,20 @@ use host::backend::{Capture, Playback};
 use host::builtin::{Gain, Meter};
 use host::chain::Chain;
 use host::disk::{self, Until};
+use host::edge::{
+    CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Side, frame_fifo,
+};
 use host::pipeline::{Baton, Engine, InputCallback, OutputCallback, QueueCallback};
 use host::plugin::Plugin;
 use host::plugin::spec::{Lost, Mode, PluginSpec, Standby};
 use host::processor::Processor;
-use host::reblock::{self, OutputReblock};
 use host::supervisor::Supervisor;
 use rustix::thread::futex::{self, Timespec};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Cmp, SeccompCondition as Is,
     SeccompFilter, SeccompRule,
 };
+use shared::clock::now_ns;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -126,6 +129,11 @@ fn confined<T: Copy + Send + Sync + 'static>(wait: Wait, mut work: impl FnMut() 
         let _ = futex::wait(&outcome.1, futex::Flags::empty(), 0, Some(&second));
     }
     *outcome.0.get().expect("the confined thread should have ended its work")
+}
+
+/// A device with the pipeline's rate and channels.
+fn plain() -> Side {
+    Side::plain(48_000, ChannelMap::new(2, 2))
 }
 
 fn format() -> Format {
@@ -382,23 +390,60 @@ fn files_and_odd_device_buffers_cost_nothing_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let reader = AudioReader::open(workspace::root().join("examples/song.flac")).unwrap();
     let writer = WavWriter::create(folder.path().join("out.wav"), 2, 48_000, Bits::F32).unwrap();
-    let (player, _reading, progress) = disk::play(reader, false).unwrap();
+    let (player, _reading, progress) = disk::play(reader, false, 48_000, 2).unwrap();
     let until = Until { source: Some(progress), latency_frames: 0, plugins: Vec::new() };
     let (recorder, recording) = disk::record(writer, 48_000, 2, until).unwrap();
     let mut chain = Chain::new(format(), vec![Box::new(player), Box::new(recorder)]).unwrap();
-    let mut blocks = OutputReblock::new(format(), 6, 1000);
+    let mut blocks = OutputReblock::new(format());
+    let mut edge = DeviceOutput::new(Side::plain(48_000, ChannelMap::new(2, 6))).unwrap();
     let mut device = vec![0.0; 6 * 1000];
     let heard = confined(Wait::Never, move || {
         let mut heard = 0.0f32;
         for frames in (1..=1000).step_by(7) {
             let device = &mut device[..6 * frames];
-            blocks.fill(device, |samples| chain.process(samples));
+            edge.fill(&mut blocks, device, |samples| chain.process(samples));
             heard = device.iter().fold(heard, |peak, sample| peak.max(sample.abs()));
         }
         heard
     });
     assert!(heard > 0.01);
     assert!(recording.finish().unwrap() >= 71_000);
+}
+
+/// An input and an output of other rates and channels, whose clocks drift: all that is between them and a chain.
+#[test]
+fn conversion_and_drift_cost_nothing_but_time() {
+    const BUFFER: usize = 441;
+    let side = |device_rate, map| Side { device_rate, ..Side::plain(48_000, map) };
+    let mut input = DeviceInput::new(side(44_100, ChannelMap::new(1, 2))).unwrap();
+    let mut output = DeviceOutput::new(side(96_000, ChannelMap::listed(2, 4, &[2, 0, 1]).unwrap())).unwrap();
+    let (mut writer, reader) = frame_fifo(2, 48_000, 0);
+    let queue = CaptureQueue::new(reader, format(), 1024, 480, Clocks::Two).unwrap();
+    let counts = queue.counts();
+    let mut chain = Chain::new(format(), vec![Box::new(queue)]).unwrap();
+    let mut blocks = OutputReblock::new(format());
+    let (captured, mut device) = (vec![0.5; BUFFER], vec![0.0; 4 * 960]);
+    let heard = confined(Wait::Never, move || {
+        let mut heard = 0.0f32;
+        let mut last = (0, 0);
+        for callback in 0..400usize {
+            // Now and then nothing comes, and then too much.
+            let buffers = match callback {
+                50..60 => 0,
+                100 => 30,
+                _ => 1,
+            };
+            for _ in 0..buffers {
+                input.push(&captured, |frames| last = (writer.write(frames, now_ns()), frames.len()));
+            }
+            output.fill(&mut blocks, &mut device, |samples| chain.process(samples));
+            heard = device.iter().fold(heard, |peak, sample| peak.max(sample.abs()));
+        }
+        heard
+    });
+    assert!(heard > 0.4);
+    assert!(counts.gaps() > 0 && counts.overrun_frames() > 0);
+    assert!(counts.correction_ppm() != 0.0);
 }
 
 #[test]
@@ -460,8 +505,9 @@ fn handing_the_chain_from_stream_to_stream_costs_nothing_at_all() {
     let claims = [baton.claim(), baton.claim()];
     let numbers = [0, 1].map(|stream: usize| claims[stream].number());
     let enough = Arc::new(AtomicBool::new(false));
-    let works =
-        claims.map(|claim| play_until(OutputCallback::new(claim, format(), 2, true), Arc::clone(&enough)));
+    let works = claims.map(|claim| {
+        play_until(OutputCallback::new(claim, format(), plain(), true).unwrap(), Arc::clone(&enough))
+    });
     let counts = std::thread::scope(|scope| {
         let threads = works.map(|work| scope.spawn(|| confined(Wait::Never, work)));
         for turn in 0..3000 {
@@ -480,11 +526,11 @@ fn inputs_that_pace_or_queue_cost_nothing_at_all_whoever_s_turn_it_is() {
     let chain = Chain::new(format(), vec![Box::new(Loud)]).unwrap();
     let engine = Engine::new(chain);
     let frames = engine.frames();
-    let (writer, reader) = reblock::frame_fifo(2, 48_000, 0);
+    let (writer, reader) = frame_fifo(2, 48_000, 0);
     let (engine, queue) = (Baton::new(engine), Baton::new(writer));
     let [pacing, queueing] = [engine.claim().number() + 1, queue.claim().number() + 1];
-    let mut paces = InputCallback::new(engine.claim(), format(), 2, true);
-    let mut queues = QueueCallback::new(queue.claim(), format());
+    let mut paces = InputCallback::new(engine.claim(), format(), plain(), true).unwrap();
+    let mut queues = QueueCallback::new(queue.claim(), format(), plain()).unwrap();
     let samples = vec![0.5; 2 * 300];
     confined(Wait::Never, move || {
         for callback in 0..100 {

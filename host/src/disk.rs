@@ -1,14 +1,15 @@
 //! Files at both ends of a real-time chain: a processor that plays one, a processor that records one.
 //!
+//! A file that is played may have another rate and other channels than the pipeline: its thread converts them.
 //! The audio thread only copies frames from or to a ring; a thread of its own reads or writes the file. When
 //! the disk can't keep up, playing puts silence in and recording leaves frames out, and both count it. Not for
 //! rendering, where the file may be waited for.
 
 use crate::audio_file::{AudioReader, WavWriter};
 use crate::block::Block;
+use crate::edge::{ChannelMap, PushConverter, Quality};
 use crate::error::{Error, Kind, Result};
 use crate::processor::{Processor, Turn};
-use crate::reblock::{deinterleave, interleave};
 use crate::telemetry::PluginStats;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -51,6 +52,7 @@ impl Progress {
 pub struct Player {
     frames: Consumer<f32>,
     channels: usize,
+    map: ChannelMap,
     progress: Arc<Progress>,
 }
 
@@ -61,23 +63,31 @@ pub struct PlayerThread {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-/// Plays this file, again and again if it shall `repeat`.
-pub fn play(mut reader: AudioReader, repeat: bool) -> Result<(Player, PlayerThread, Arc<Progress>)> {
-    let channels = reader.channels() as usize;
-    let (mut ring, frames) = RingBuffer::new(reader.rate() as usize * RING_SECONDS * channels);
+/// Plays this file to a pipeline of this rate and so many channels, again and again if it shall `repeat`.
+///
+/// # Errors
+/// The file can't be read, its rate not converted, or its thread not started.
+pub fn play(
+    reader: AudioReader,
+    repeat: bool,
+    rate: u32,
+    channels: usize,
+) -> Result<(Player, PlayerThread, Arc<Progress>)> {
+    let (mut ring, frames) = RingBuffer::new(rate as usize * RING_SECONDS * channels);
     let progress = Arc::new(Progress::default());
     let stop = Arc::new(AtomicBool::new(false));
     let (read, stopped) = (Arc::clone(&progress), Arc::clone(&stop));
-    let mut buffer = vec![0.0; CHUNK_FRAMES * channels];
+    let mut file = Reading::new(reader, repeat, rate, channels)?;
     // The first second is there before the audio starts.
-    while ring.slots() > ring.buffer().capacity() / 2 && fill(&mut reader, &mut ring, &mut buffer)? {}
+    while ring.slots() > ring.buffer().capacity() / 2 && file.fill(&mut ring)? {}
     let work = move || {
-        let result = read_all(reader, repeat, &mut ring, &mut buffer, &stopped);
+        let result = file.read_all(&mut ring, &stopped);
         read.read.store(true, Ordering::Release);
         result
     };
     let thread = spawn("nda-play", work)?;
-    let player = Player { frames, channels, progress: Arc::clone(&progress) };
+    let map = ChannelMap::new(channels, channels);
+    let player = Player { frames, channels, map, progress: Arc::clone(&progress) };
     Ok((player, PlayerThread { stop, thread: Some(thread) }, progress))
 }
 
@@ -86,37 +96,117 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     thread::Builder::new().name(name.into()).spawn(work).map_err(refused)
 }
 
-fn read_all(
-    mut reader: AudioReader,
+/// A file being read, as frames of the pipeline.
+struct Reading {
+    reader: AudioReader,
     repeat: bool,
-    ring: &mut Producer<f32>,
-    buffer: &mut [f32],
-    stop: &AtomicBool,
-) -> Result<()> {
-    while !stop.load(Ordering::Relaxed) {
-        if ring.slots() < buffer.len() {
-            thread::park_timeout(PAUSE);
-        } else if !fill(&mut reader, ring, buffer)? {
-            if !repeat {
-                return Ok(());
-            }
-            reader.rewind()?;
-        }
-    }
-    Ok(())
+    map: ChannelMap,
+    converter: Option<PushConverter>,
+    /// Frames of the file that have been read, and whether that is all.
+    read: u64,
+    ended: bool,
+    /// Frames of the pipeline that the conversion made ahead of the file's first one, yet to be left out.
+    ahead: usize,
+    /// Frames of the pipeline that are in the ring.
+    given: u64,
+    rates: (u64, u64),
+    buffer: Vec<f32>,
+    mapped: Vec<f32>,
 }
 
-/// One chunk from the file to the ring; false at the end of the file.
-fn fill(reader: &mut AudioReader, ring: &mut Producer<f32>, buffer: &mut [f32]) -> Result<bool> {
-    let frames = reader.read(buffer)?;
-    let samples = &buffer[..frames * reader.channels() as usize];
-    if let Ok(mut chunk) = ring.write_chunk(samples.len()) {
-        let (first, second) = chunk.as_mut_slices();
-        first.copy_from_slice(&samples[..first.len()]);
-        second.copy_from_slice(&samples[first.len()..]);
-        chunk.commit_all();
+impl Reading {
+    fn new(reader: AudioReader, repeat: bool, rate: u32, channels: usize) -> Result<Self> {
+        let map = ChannelMap::new(reader.channels() as usize, channels);
+        // Nobody waits for this thread.
+        let converter = PushConverter::new(reader.rate(), rate, channels, Quality::Best)?;
+        let rates = (u64::from(reader.rate()), u64::from(rate));
+        let delay = Quality::Best.delay_s(reader.rate(), rate) * f64::from(rate);
+        Ok(Self {
+            buffer: vec![0.0; CHUNK_FRAMES * map.source()],
+            mapped: vec![0.0; CHUNK_FRAMES * channels],
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "some hundred frames"
+            )]
+            ahead: delay.round() as usize,
+            reader,
+            repeat,
+            map,
+            converter,
+            read: 0,
+            ended: false,
+            given: 0,
+            rates,
+        })
     }
-    Ok(frames > 0)
+
+    /// Samples of the pipeline that the next chunk makes, at most.
+    fn most_samples(&self) -> usize {
+        let frames = (CHUNK_FRAMES as u64 * self.rates.1).div_ceil(self.rates.0) + 16;
+        usize::try_from(frames).unwrap_or(usize::MAX) * self.map.target()
+    }
+
+    fn read_all(&mut self, ring: &mut Producer<f32>, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            if ring.slots() < self.most_samples() {
+                thread::park_timeout(PAUSE);
+            } else if !self.fill(ring)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One chunk from the file to the ring; false if there is no more.
+    fn fill(&mut self, ring: &mut Producer<f32>) -> Result<bool> {
+        if self.ended {
+            return Ok(self.give_the_rest(ring));
+        }
+        let frames = self.reader.read(&mut self.buffer)?;
+        if frames > 0 {
+            self.read += frames as u64;
+            let mapped = &mut self.mapped[..frames * self.map.target()];
+            self.map.remap(&self.buffer, mapped);
+            self.give(ring, frames, u64::MAX);
+        } else if self.repeat {
+            self.reader.rewind()?;
+        } else {
+            self.ended = true;
+        }
+        Ok(true)
+    }
+
+    /// Silence behind the file brings out what is still in the converter; false once that is all there.
+    fn give_the_rest(&mut self, ring: &mut Producer<f32>) -> bool {
+        let end = (self.read * self.rates.1).div_ceil(self.rates.0);
+        if self.converter.is_none() || self.given >= end {
+            return false;
+        }
+        self.mapped.fill(0.0);
+        self.give(ring, CHUNK_FRAMES, end);
+        true
+    }
+
+    /// Frames that are mapped go into the ring, up to the pipeline's frame `end`.
+    fn give(&mut self, ring: &mut Producer<f32>, frames: usize, end: u64) {
+        let Self { converter, mapped, ahead, given, .. } = self;
+        let channels = self.map.target();
+        let mut put = |samples: &[f32]| {
+            let skipped = (*ahead).min(samples.len() / channels);
+            *ahead -= skipped;
+            let wanted = usize::try_from(end - *given).unwrap_or(usize::MAX).saturating_mul(channels);
+            let samples = &samples[skipped * channels..];
+            // There is room: see `most_samples`.
+            let _ = ring.push_entire_slice(&samples[..samples.len().min(wanted)]);
+            *given += (samples.len().min(wanted) / channels) as u64;
+        };
+        let mapped = &mapped[..frames * channels];
+        match converter {
+            Some(converter) => converter.push(mapped, put),
+            None => put(mapped),
+        }
+    }
 }
 
 impl PlayerThread {
@@ -153,8 +243,8 @@ impl Processor for Player {
             let (first, second) = chunk.as_slices();
             // The ring's length is a whole number of frames, so no frame is cut in two.
             let cut = first.len() / self.channels;
-            deinterleave(first, self.channels, block.samples_mut(), block_frames, 0);
-            deinterleave(second, self.channels, block.samples_mut(), block_frames, cut);
+            self.map.deinterleave(first, block.samples_mut(), block_frames, 0);
+            self.map.deinterleave(second, block.samples_mut(), block_frames, cut);
             chunk.commit_all();
         }
         block.iter_mut().for_each(|channel| channel[frames..].fill(0.0));
@@ -227,6 +317,7 @@ impl Until {
 pub struct Recorder {
     frames: Producer<f32>,
     channels: usize,
+    map: ChannelMap,
     recording: Arc<Recording>,
 }
 
@@ -258,7 +349,8 @@ pub fn record(
         result
     };
     let thread = spawn("nda-record", work)?;
-    let recorder = Recorder { frames, channels, recording: Arc::clone(&recording) };
+    let map = ChannelMap::new(channels, channels);
+    let recorder = Recorder { frames, channels, map, recording: Arc::clone(&recording) };
     Ok((recorder, RecorderThread { stop, thread: Some(thread), recording }))
 }
 
@@ -331,8 +423,8 @@ impl Processor for Recorder {
         if let Ok(mut chunk) = self.frames.write_chunk(fits * self.channels) {
             let (first, second) = chunk.as_mut_slices();
             let cut = first.len() / self.channels;
-            interleave(block.samples(), frames, 0, first, self.channels);
-            interleave(block.samples(), frames, cut, second, self.channels);
+            self.map.interleave(block.samples(), frames, 0, first);
+            self.map.interleave(block.samples(), frames, cut, second);
             chunk.commit_all();
         }
         if fits < frames {

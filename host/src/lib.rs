@@ -27,7 +27,7 @@
 //! 2. [`plugin::Plugin::load`] starts an interpreter, loads the plugin and gives two halves: the control half
 //!    stays with you, the audio half ([`plugin::Remote`]) is a [`processor::Processor`] like any other.
 //! 3. [`chain::Chain::new`] puts processors in a row and adds up their latency.
-//! 4. [`chain::Chain::process`] is called in the audio callback, once a block; [`reblock`] adapts other sizes.
+//! 4. [`chain::Chain::process`] is called in the audio callback, once a block; [`edge`] adapts other sizes.
 //!    If one callback runs several blocks in a row, say so in [`plugin::Place`] when a pipelined plugin is loaded.
 //! 5. [`plugin::Plugin::shutdown`] ends the worker; dropping the supervisor ends those that are left.
 //!
@@ -49,6 +49,7 @@ pub mod config;
 pub mod crash;
 pub mod disk;
 pub mod doctor;
+pub mod edge;
 pub mod error;
 pub mod faults;
 pub mod level;
@@ -57,7 +58,6 @@ pub mod pipeline;
 pub mod plugin;
 pub mod processor;
 pub mod realtime;
-pub mod reblock;
 mod recovery;
 pub mod render;
 pub mod report;

@@ -9,11 +9,11 @@ use crate::audio_file::{AudioReader, Bits, WavWriter};
 use crate::block::Block;
 use crate::builtin::{Gain, Meter};
 use crate::config::ElementSpec;
+use crate::edge::ChannelMap;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::conceal::Concealer;
 use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
-use crate::reblock::{deinterleave, interleave};
 use crate::report::RenderReport;
 use crate::supervisor::{Event, Supervisor};
 use crate::telemetry::Loss;
@@ -328,6 +328,7 @@ struct Line {
     frames_in: u64,
     frames_out: u64,
     whole: bool,
+    map: ChannelMap,
     interleaved: Vec<f32>,
     planar: Vec<f32>,
 }
@@ -343,6 +344,7 @@ impl Line {
             frames_in: 0,
             frames_out: 0,
             whole: false,
+            map: ChannelMap::new(format.channels(), format.channels()),
             interleaved: samples.clone(),
             planar: samples,
         }
@@ -445,7 +447,7 @@ impl Line {
         self.whole = got == 0;
         self.interleaved[got * channels..].fill(0.0);
         self.frames_in += got as u64;
-        deinterleave(&self.interleaved, channels, &mut self.planar, frames, 0);
+        self.map.deinterleave(&self.interleaved, &mut self.planar, frames, 0);
         Ok(())
     }
 
@@ -468,7 +470,7 @@ impl Line {
     fn write(&mut self) -> Result<()> {
         let (frames, channels) = (self.format.block_frames(), self.format.channels());
         let left = usize::try_from(self.frames_in - self.frames_out).unwrap_or(usize::MAX).min(frames);
-        interleave(&self.planar, frames, 0, &mut self.interleaved, channels);
+        self.map.interleave(&self.planar, frames, 0, &mut self.interleaved);
         self.writer.write(&self.interleaved[..left * channels])?;
         self.frames_out += left as u64;
         Ok(())

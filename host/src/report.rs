@@ -3,6 +3,7 @@
 //! Plain data for people's screens and for `--json`; nothing here measures or prints. Every figure is of the
 //! kind its name ends in: `_frames`, `_ms`, `_us`, `_db`.
 
+use crate::edge::CaptureCounts;
 use crate::plugin::cause::Causes;
 use crate::plugin::collector::CollectorStatus;
 use crate::telemetry::{Counts, Percentiles};
@@ -35,6 +36,8 @@ pub struct PipelineStatus {
     pub frames: u64,
     /// What it adds between source and sink.
     pub latency: Latency,
+    /// How its input device keeps up with its output device, if it has both.
+    pub capture: Option<CaptureStatus>,
     /// Each channel's peak at the sink since this was asked last, and of the whole run at its end, in dB of full
     /// scale; `None` is silence.
     pub peaks_db: Vec<Option<f32>>,
@@ -123,6 +126,30 @@ pub struct Latency {
     pub device_frames: u32,
     /// All of it.
     pub total_ms: f64,
+}
+
+/// The queue between an input and an output device.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CaptureStatus {
+    /// Frames in it, on average.
+    pub level_frames: u32,
+    /// Frames that there should be, on average.
+    pub target_frames: u32,
+    /// By how many millionths it is read faster than the output plays, because its clock is faster.
+    pub correction_ppm: f64,
+    /// Times that it ran dry.
+    pub gaps: u64,
+}
+
+impl CaptureStatus {
+    pub(crate) fn of(counts: &CaptureCounts) -> Self {
+        Self {
+            level_frames: counts.level_frames(),
+            target_frames: counts.target_frames(),
+            correction_ppm: counts.correction_ppm(),
+            gaps: counts.gaps(),
+        }
+    }
 }
 
 /// One Python plugin, now or at the end.

@@ -175,6 +175,12 @@ impl Device {
         usize::from(self.chosen.channels)
     }
 
+    /// Frames per second that the stream will have: the wanted rate, or the device's nearest.
+    #[must_use]
+    pub fn rate(&self) -> u32 {
+        self.chosen.rate
+    }
+
     /// Opens the stream, paused. Waits for the device, a few seconds at most.
     ///
     /// # Real-time

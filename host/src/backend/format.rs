@@ -1,16 +1,16 @@
 //! In which format a device is opened.
 //!
-//! For opening: of what a device offers, the nearest to what is wanted. Rate and buffer are kept to, as another
-//! would be heard or would change the latency; channels and sample format are adapted to.
+//! For opening: of what a device offers, the nearest to what is wanted. The buffer is kept to, as another would
+//! change the latency; rate, channels and sample format are adapted to.
 
-use super::span::{Span, buffer_span, spans};
+use super::span::{buffer_span, spans};
 use crate::error::{Error, Kind, Result};
 use cpal::{SampleFormat, SupportedStreamConfigRange};
 
 /// What a stream is to be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamFormat {
-    /// Frames per second; the device must offer it.
+    /// Frames per second; the device's nearest rate is taken.
     pub rate: u32,
     /// Channels per frame; the device's nearest number is taken.
     pub channels: u32,
@@ -40,7 +40,8 @@ pub(super) fn choose(
 ) -> Result<Chosen> {
     let usable = |o: &SupportedStreamConfigRange| o.channels() > 0 && convertible(o.sample_format());
     let usable: Vec<_> = offers.iter().copied().filter(usable).collect();
-    let fits = with_rate(name, &usable, want.rate)?;
+    let rate = nearest_rate(&usable, want.rate);
+    let fits: Vec<_> = usable.into_iter().filter(|offer| offer.contains_rate(rate)).collect();
     let fits = match want.buffer_frames {
         Some(frames) => with_buffer(name, &fits, frames)?,
         None => fits,
@@ -51,26 +52,19 @@ pub(super) fn choose(
     })?;
     Ok(Chosen {
         channels: offer.channels(),
-        rate: want.rate,
+        rate,
         buffer: want.buffer_frames.map_or(cpal::BufferSize::Default, cpal::BufferSize::Fixed),
         samples: offer.sample_format(),
     })
 }
 
-/// Those that offer the rate; an error if there are offers and none does. The same goes for the buffer.
-fn with_rate(
-    name: &str,
-    offers: &[SupportedStreamConfigRange],
-    rate: u32,
-) -> Result<Vec<SupportedStreamConfigRange>> {
-    let fits: Vec<_> = offers.iter().copied().filter(|offer| offer.contains_rate(rate)).collect();
-    if fits.is_empty() && !offers.is_empty() {
-        let rates = offers.iter().map(|o| Span { min: o.min_sample_rate(), max: o.max_sample_rate() });
-        return Err(not_offered(name, &format!("a rate of {rate} Hz"), &spans(rates), "rate"));
-    }
-    Ok(fits)
+/// The rate itself if it is offered, else the nearest, the higher of two: it loses nothing.
+fn nearest_rate(offers: &[SupportedStreamConfigRange], rate: u32) -> u32 {
+    let rates = offers.iter().map(|offer| rate.clamp(offer.min_sample_rate(), offer.max_sample_rate()));
+    rates.min_by_key(|offered| (offered.abs_diff(rate), *offered < rate)).unwrap_or(rate)
 }
 
+/// Those that offer the buffer; an error if there are offers and none does.
 fn with_buffer(
     name: &str,
     offers: &[SupportedStreamConfigRange],
@@ -123,20 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_the_device_lacks_is_answered_with_those_it_has() {
+    fn the_nearest_rate_is_taken_and_the_higher_of_two() {
         let offers = [
             offer(2, (44_100, 44_100), SampleFormat::I16),
             offer(2, (96_000, 192_000), SampleFormat::I16),
-            offer(1, (44_100, 44_100), SampleFormat::I16),
+            offer(1, (16_000, 16_000), SampleFormat::I16),
         ];
-        let error = choose("Card", &offers, STEREO).unwrap_err();
-        assert_eq!(error.kind(), Kind::Device);
-        let text = error.to_string();
-        assert!(
-            text.contains("Card does not offer a rate of 48000 Hz; it offers 44100, 96000-192000"),
-            "{text}"
+        let taken = |rate| choose("Card", &offers, StreamFormat { rate, ..STEREO }).unwrap().rate;
+        assert_eq!(
+            [48_000, 44_100, 80_000, 100_000, 8_000].map(taken),
+            [44_100, 44_100, 96_000, 100_000, 16_000]
         );
-        assert!(text.contains("set rate"), "{text}");
+        assert_eq!(nearest_rate(&[offers[0], offer(2, (51_900, 60_000), SampleFormat::F32)], 48_000), 51_900);
+        assert_eq!(nearest_rate(&[], 48_000), 48_000);
     }
 
     #[test]

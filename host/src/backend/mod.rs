@@ -4,7 +4,7 @@
 //! format, and for `nda devices`. The only module that knows cpal, whose next release changes its API: no cpal
 //! type leaves it, but that [`virtual_device::VirtualHost`] is a cpal host too. The virtual device goes through
 //! cpal like any other, so there is one way from a callback to a device. This does not re-block, resample or map
-//! channels: a stream tells its device's channels and buffer, and [`crate::reblock`] does the rest.
+//! channels: a stream tells its device's channels and buffer, and [`crate::edge`] does the rest.
 //!
 //! Non-finite samples never reach a device: they are replaced by silence and counted. Samples beyond full
 //! scale are clamped where the device takes integers and left alone where it takes floats.

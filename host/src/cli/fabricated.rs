@@ -42,6 +42,7 @@ pub(super) fn pipeline() -> PipelineStatus {
         channels: 2,
         block_frames: 256,
         frames: 2_880_000,
+        capture: None,
         latency: Latency {
             mode_frames: 256,
             plugin_frames: 64,

@@ -59,6 +59,7 @@ fn pipeline_lines(pipeline: &PipelineStatus, files: &[&FileSinkSpec]) -> Vec<Str
     let PipelineStatus { name, source, sink, .. } = pipeline;
     let mut lines = vec![format!("{name}: {source} -> {sink}, {:.1} s played", pipeline.seconds())];
     lines.push(format!("  {}", latency(&pipeline.latency)));
+    lines.extend(pipeline.capture.map(|capture| format!("  {}", words::capture(capture))));
     lines.extend(
         files.iter().map(|file| format!("  wrote {}, {}", shown(&file.file), words::bits(file.bits))),
     );

@@ -135,7 +135,9 @@ fn details(pipeline: &PipelineStatus) -> String {
     };
     // The clock says its rate too: once is enough for a line of 80 characters.
     let clock = clock.strip_suffix(&format!(" at {rate} Hz")).unwrap_or(clock);
-    out::clean(&format!("{rate} Hz, {channels} ch, block {block_frames}, {latency}, clock: {clock}"))
+    let capture =
+        pipeline.capture.map(|capture| format!(", {}", words::capture(capture))).unwrap_or_default();
+    out::clean(&format!("{rate} Hz, {channels} ch, block {block_frames}, {latency}, clock: {clock}{capture}"))
 }
 
 /// What is wrong: dry or full buffers, workers that died, plugins that were moved.

@@ -4,7 +4,7 @@
 //! What is not known is told as such, never as 0.
 
 use crate::audio_file::Bits;
-use crate::report::{DeviceStatus, PipelineStatus, PluginStatus, Xruns};
+use crate::report::{CaptureStatus, DeviceStatus, PipelineStatus, PluginStatus, Xruns};
 use crate::telemetry::{Counts, Percentiles};
 use std::time::Duration;
 
@@ -111,6 +111,17 @@ pub(super) fn deaths(plugin: &PluginStatus) -> Option<String> {
     Some(format!("{state}{died}: {}", plugin.dead.as_deref().unwrap_or_default()))
 }
 
+/// How an input device keeps up with an output device: `input 912 frames ahead of 912, its clock 12 ppm fast`.
+pub(super) fn capture(capture: CaptureStatus) -> String {
+    let CaptureStatus { level_frames, target_frames, correction_ppm, gaps } = capture;
+    let clock = match correction_ppm.round() {
+        0.0 => String::new(),
+        ppm => format!(", its clock {:.0} ppm {}", ppm.abs(), if ppm > 0.0 { "fast" } else { "slow" }),
+    };
+    let gaps = if gaps > 0 { format!(", {}", plural(gaps, "gap")) } else { String::new() };
+    format!("input {level_frames} frames ahead of {target_frames}{clock}{gaps}")
+}
+
 /// The non-zero reasons for which blocks were lost: `10 late, 2 failed`; empty if none was.
 pub(super) fn losses(counts: &Counts) -> String {
     let reasons = [
@@ -176,6 +187,15 @@ fn xruns(xruns: &Xruns) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cli::fabricated;
+
+    #[test]
+    fn an_input_that_drifts_is_told_with_its_clock() {
+        let drifting =
+            CaptureStatus { level_frames: 900, target_frames: 768, correction_ppm: -12.4, gaps: 2 };
+        assert_eq!(capture(drifting), "input 900 frames ahead of 768, its clock 12 ppm slow, 2 gaps");
+        let quiet = CaptureStatus { correction_ppm: 0.3, gaps: 0, ..drifting };
+        assert_eq!(capture(quiet), "input 900 frames ahead of 768");
+    }
 
     #[test]
     fn times_are_told_in_minutes_and_from_an_hour_on_in_hours() {

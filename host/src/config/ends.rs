@@ -8,13 +8,15 @@ use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span};
 use super::spec::{DeviceName, DeviceSpec, FileSinkSpec, FileSourceSpec, SinkSpec, SourceSpec};
 use crate::audio_file::Bits;
 use crate::backend::virtual_device::PPM;
+use shared::format::{CHANNELS, RATE};
 use std::ops::RangeInclusive;
 use toml::de::{DeTable, DeValue};
 
 /// Frames that a device's own buffer may be asked to have.
 const DEVICE_BUFFER: RangeInclusive<u32> = 16..=65_536;
 
-const DEVICE: Form = Form { key: "device", what: "a device", keys: &["buffer", "fallback", "ppm"] };
+const DEVICE: Form =
+    Form { key: "device", what: "a device", keys: &["buffer", "fallback", "rate", "map", "ppm"] };
 const PLUGIN: Form = Form { key: "plugin", what: "a plugin", keys: PLUGIN_KEYS };
 const SOURCE: [Form; 3] =
     [Form { key: "file", what: "an audio file to read", keys: &["loop"] }, DEVICE, PLUGIN];
@@ -192,6 +194,8 @@ fn device(reader: &mut Reader<'_>, table: &DeTable<'_>, node: &Node<'_>) -> Opti
     let fallback = table.get("fallback");
     let fallback_virtual =
         fallback.and_then(|node| reader.choice("fallback", node, &[("virtual", true)])).unwrap_or(false);
+    let rate = table.get("rate").and_then(|node| reader.whole("rate", node, RATE));
+    let map = table.get("map").and_then(|node| map(reader, node));
     let ppm = table.get("ppm").and_then(|node| ppm(reader, node));
     let name = DeviceName::new(&name?);
     if let (true, true, Some(node)) = (name.is_virtual(), fallback_virtual, fallback) {
@@ -200,7 +204,21 @@ fn device(reader: &mut Reader<'_>, table: &DeTable<'_>, node: &Node<'_>) -> Opti
     if let (false, Some(node)) = (name.is_virtual(), table.get("ppm")) {
         reader.fault(&node.span(), "only a virtual device's clock can be set; remove `ppm`");
     }
-    Some(DeviceSpec { name, buffer_frames, fallback_virtual, ppm: ppm.unwrap_or(0) })
+    Some(DeviceSpec { name, buffer_frames, fallback_virtual, rate, map, ppm: ppm.unwrap_or(0) })
+}
+
+/// Channel numbers, 0 for silence.
+fn map(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<u32>> {
+    const RIGHT: &str = "a list of channels, 0 for silence, such as [1, 2]";
+    let Some(array) = node.get_ref().as_array() else {
+        reader.wrong_type("map", node, RIGHT);
+        return None;
+    };
+    if array.is_empty() {
+        reader.fault(&node.span(), format!("`map` is empty; it must be {RIGHT}"));
+        return None;
+    }
+    array.iter().map(|node| reader.whole("map", node, 0..=*CHANNELS.end())).collect()
 }
 
 fn ppm(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<i32> {

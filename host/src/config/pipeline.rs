@@ -7,6 +7,7 @@ use super::placement;
 use super::plugin::{self, Names};
 use super::reader::{Node, Reader, Span, TOP_KEYS};
 use super::spec::{BLOCK_DEFAULT, Config, ElementSpec, PipelineSpec, SourceSpec, unique};
+use crate::edge::Quality;
 use crate::realtime::Power;
 use shared::format::{BLOCK_FRAMES, CHANNELS, RATE};
 use std::path::PathBuf;
@@ -20,10 +21,11 @@ struct Settings {
     channels: Option<u32>,
     python: Option<PathBuf>,
     power: Power,
+    resampling: Quality,
 }
 
 impl Settings {
-    const KEYS: [&str; 4] = ["rate", "block", "channels", "python"];
+    const KEYS: [&str; 5] = ["rate", "block", "channels", "python", "resampling"];
 
     /// These settings where `table` says nothing else.
     fn read(&self, reader: &mut Reader<'_>, table: &DeTable<'_>) -> Self {
@@ -39,6 +41,11 @@ impl Settings {
         }
         if let Some(node) = table.get("python") {
             settings.python = plugin::python(reader, node);
+        }
+        if let Some(node) = table.get("resampling") {
+            const CHOICES: [(&str, Quality); 3] =
+                [("fast", Quality::Fast), ("good", Quality::Good), ("best", Quality::Best)];
+            settings.resampling = reader.choice("resampling", node, &CHOICES).unwrap_or_default();
         }
         settings
     }
@@ -170,6 +177,7 @@ fn pipeline(
         record,
         affinity: affinity.unwrap_or_default(),
         power: settings.power,
+        resampling: settings.resampling,
     }
 }
 

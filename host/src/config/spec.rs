@@ -5,6 +5,7 @@
 
 use crate::audio_file::Bits;
 use crate::backend::virtual_device;
+use crate::edge::Quality;
 use crate::plugin::spec::{Lost, PluginSpec};
 use crate::realtime::{Affinity, Power};
 use std::fmt;
@@ -48,6 +49,8 @@ pub struct PipelineSpec {
     pub affinity: Affinity,
     /// What idle processors are to do while it plays.
     pub power: Power,
+    /// How well other rates are converted.
+    pub resampling: Quality,
 }
 
 impl PipelineSpec {
@@ -65,6 +68,7 @@ impl PipelineSpec {
             record: None,
             affinity: Affinity::default(),
             power: Power::default(),
+            resampling: Quality::default(),
         }
     }
 
@@ -239,6 +243,11 @@ pub struct DeviceSpec {
     pub buffer_frames: Option<u32>,
     /// Whether the virtual device stands in if this one isn't there.
     pub fallback_virtual: bool,
+    /// Its own frames per second; `None` is the pipeline's, or the nearest that it offers.
+    pub rate: Option<u32>,
+    /// Which channel becomes which, from 1; 0 is silence. For an input the device's channel for each of the pipeline's,
+    /// for an output the pipeline's for each of the device's.
+    pub map: Option<Vec<u32>>,
     /// By how many millionths the clock of a virtual device is fast.
     pub ppm: i32,
 }
@@ -247,7 +256,14 @@ impl DeviceSpec {
     /// A device with every default.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: DeviceName::new(name), buffer_frames: None, fallback_virtual: false, ppm: 0 }
+        Self {
+            name: DeviceName::new(name),
+            buffer_frames: None,
+            fallback_virtual: false,
+            rate: None,
+            map: None,
+            ppm: 0,
+        }
     }
 }
 

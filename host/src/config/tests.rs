@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audio_file::Bits;
+use crate::edge::Quality;
 use crate::plugin::spec::{Gc, Guard, Lost, Mode, PluginSpec, Spin, Standby};
 use crate::realtime::{Affinity, Power};
 use std::path::PathBuf;
@@ -126,6 +127,18 @@ mod what_may_be_said {
         assert_eq!(radio.name.to_string(), "virtual:radio");
         assert_eq!(sink("\"virtual:radio\""), SinkSpec::device("virtual:radio"));
         assert_eq!(sink("{ device = \"virtual:radio\", ppm = -200 }"), SinkSpec::Device(radio));
+    }
+
+    #[test]
+    fn a_device_may_have_a_rate_and_channels_of_its_own_and_rates_are_converted_as_well_as_wanted() {
+        let found =
+            pipeline("source = { device = \"default\", rate = 44100, map = [2, 0] }\nresampling = \"best\"");
+        let device = DeviceSpec { rate: Some(44_100), map: Some(vec![2, 0]), ..DeviceSpec::new("default") };
+        assert_eq!(found.source, SourceSpec::Device(device));
+        assert_eq!(found.resampling, Quality::Best);
+        let inherited = good("resampling = \"fast\"\n[[pipeline]]\nsource = \"in.wav\"\n");
+        assert_eq!(inherited.pipelines[0].resampling, Quality::Fast);
+        assert_eq!(pipeline("source = \"in.wav\"").resampling, Quality::Good);
     }
 
     #[test]
@@ -336,7 +349,7 @@ mod what_may_be_said {
         let section = readme.split("## The configuration").nth(1).unwrap();
         let example = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         good(example);
-        for key in ["reports"].iter().chain(reader::PLUGIN_KEYS) {
+        for key in ["reports", "resampling", "map", "ppm"].iter().chain(reader::PLUGIN_KEYS) {
             assert!(example.contains(&format!("{key} = ")), "{key} is not in the README's example");
         }
     }
@@ -521,6 +534,13 @@ mod what_is_said_about_faults {
                 .contains("a whole number from -10000 to 10000")
         );
         assert!(fault("sink = \"virtual:\"").contains("\"virtual:NAME\""));
+        assert!(
+            fault("sink = { device = \"virtual\", map = 1 }").contains("a list of channels, 0 for silence")
+        );
+        assert!(fault("sink = { device = \"virtual\", map = [] }").contains("`map` is empty"));
+        assert!(fault("sink = { device = \"virtual\", map = [65] }").contains("from 0 to 64"));
+        assert!(fault("sink = { device = \"virtual\", rate = 7 }").contains("from 8000 to 192000"));
+        assert!(fault("resampling = \"sinc\"").contains("\"fast\", \"good\" or \"best\""));
         assert!(fault("plugins = [{ builtin = \"meter\", set = { db = 1 } }]").contains("has no parameters"));
         assert!(
             fault("plugins = [{ builtin = \"meter\", deadline = 0.5 }]")
@@ -728,7 +748,7 @@ mod what_is_said_about_files {
              \n    DIR/nda.toml:4:8: there is no folder DIR/no to write to; make it with `mkdir -p DIR/no`\
              \n    DIR/nda.toml:5:10: DIR/folder.wav is a folder; name a file in it\
              \n    DIR/nda.toml:6:1: `speed` is not a key of a pipeline; it may be `name`, `source`, `plugins`, \
-             `sink`, `record`, `affinity`, `rate`, `block`, `channels` or `python`"
+             `sink`, `record`, `affinity`, `rate`, `block`, `channels`, `python` or `resampling`"
         );
     }
 

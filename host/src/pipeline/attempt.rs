@@ -68,8 +68,10 @@ impl Attempt {
 
 /// Opens the device again and lets it play.
 fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
-    let playing = end.open(want.find(terms.format)?, terms, true)?;
-    want.check_buffer(playing.stream.buffer_frames(), terms.format)?;
+    let found = want.find(terms.format)?;
+    let side = found.side.clone();
+    let playing = end.open(found, terms, true)?;
+    want.check_buffer(want.frames(&side, playing.stream.buffer_frames(), terms.format))?;
     playing.stream.play()?;
     Ok(playing)
 }

@@ -9,10 +9,11 @@ use super::engine::Engine;
 use super::fade::Fade;
 use super::pace::Pace;
 use super::pulse::Pulse;
-use crate::backend::{Capture, MOST_FRAMES, Playback};
+use crate::backend::{Capture, Playback};
 use crate::clock::now_ns;
+use crate::edge::{DeviceInput, DeviceOutput, FrameWriter, InputReblock, OutputReblock, Side};
+use crate::error::Result;
 use crate::realtime::priority::Rank;
-use crate::reblock::{FrameWriter, InputReblock, OutputReblock};
 use shared::format::Format;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ impl Place {
         now_ns()
     }
 
-    /// At its end.
+    /// At its end; `frames` of the pipeline are what it lasts.
     fn end(&mut self, began_ns: u64, frames: usize, at: Duration) {
         let part_ns = self.format.frames_ns(frames as u64);
         self.pulse.beat(began_ns, part_ns, self.whole.with(at, part_ns));
@@ -75,20 +76,22 @@ impl Place {
 pub struct OutputCallback {
     engine: Claim<Engine>,
     blocks: OutputReblock,
+    device: DeviceOutput,
     place: Place,
 }
 
 impl OutputCallback {
-    /// For blocks of this format and a device with so many channels. `rising`: the first 20 ms that are played rise
-    /// from silence.
-    #[must_use]
-    pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
-        let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(engine, device_channels, Place::new(format, Arc::default(), None, fade))
+    /// For blocks of this format and a device like this. `rising`: the first 20 ms that are played rise from silence.
+    ///
+    /// # Errors
+    /// Of kind `Config`: the device's rate can't be reached.
+    pub fn new(engine: Claim<Engine>, format: Format, side: Side, rising: bool) -> Result<Self> {
+        let fade = if rising { Fade::at(side.device_rate) } else { Fade::none() };
+        Self::placed(engine, side, Place::new(format, Arc::default(), None, fade))
     }
 
-    pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
-        Self { engine, blocks: OutputReblock::new(place.format, device_channels, MOST_FRAMES), place }
+    pub(super) fn placed(engine: Claim<Engine>, side: Side, place: Place) -> Result<Self> {
+        Ok(Self { engine, blocks: OutputReblock::new(place.format), device: DeviceOutput::new(side)?, place })
     }
 
     /// Fills what the device is to play, which is silent.
@@ -98,16 +101,17 @@ impl OutputCallback {
     /// anything, whoever's turn it is.
     pub fn play(&mut self, playback: &mut Playback<'_>) {
         let began_ns = self.place.begin();
-        let Self { engine, blocks, place } = self;
-        let needed = blocks.blocks_needed(playback.frames).max(1);
-        let budget_ns = budget_ns(place.format, playback.frames, needed);
+        let Self { engine, blocks, device, place } = self;
+        let frames = device.frames(playback.frames);
+        let needed = blocks.blocks_needed(frames).max(1);
+        let budget_ns = budget_ns(place.format, frames, needed);
         let played = engine.with(|engine| {
-            blocks.fill(playback.samples, |samples| engine.process(samples, budget_ns));
+            device.fill(blocks, playback.samples, |samples| engine.process(samples, budget_ns));
         });
         if played.is_some() {
             place.fade.interleaved(playback.samples, playback.channels);
         }
-        place.end(began_ns, playback.frames, playback.at);
+        place.end(began_ns, frames, playback.at);
     }
 }
 
@@ -116,19 +120,22 @@ impl OutputCallback {
 pub struct InputCallback {
     engine: Claim<Engine>,
     blocks: InputReblock,
+    device: DeviceInput,
     place: Place,
 }
 
 impl InputCallback {
     /// As [`OutputCallback::new`].
-    #[must_use]
-    pub fn new(engine: Claim<Engine>, format: Format, device_channels: usize, rising: bool) -> Self {
+    ///
+    /// # Errors
+    /// As [`OutputCallback::new`].
+    pub fn new(engine: Claim<Engine>, format: Format, side: Side, rising: bool) -> Result<Self> {
         let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
-        Self::placed(engine, device_channels, Place::new(format, Arc::default(), None, fade))
+        Self::placed(engine, side, Place::new(format, Arc::default(), None, fade))
     }
 
-    pub(super) fn placed(engine: Claim<Engine>, device_channels: usize, place: Place) -> Self {
-        Self { engine, blocks: InputReblock::new(place.format, device_channels, MOST_FRAMES), place }
+    pub(super) fn placed(engine: Claim<Engine>, side: Side, place: Place) -> Result<Self> {
+        Ok(Self { engine, blocks: InputReblock::new(place.format), device: DeviceInput::new(side)?, place })
     }
 
     /// Takes what the device has recorded.
@@ -137,17 +144,20 @@ impl InputCallback {
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
         let began_ns = self.place.begin();
-        let Self { engine, blocks, place } = self;
-        let ready = blocks.blocks_ready(capture.frames).max(1);
-        let budget_ns = budget_ns(place.format, capture.frames, ready);
+        let Self { engine, blocks, device, place } = self;
+        let frames = device.frames(capture.frames);
+        let ready = blocks.blocks_ready(frames).max(1);
+        let budget_ns = budget_ns(place.format, frames, ready);
         let (fade, block_frames) = (&mut place.fade, place.format.block_frames());
         engine.with(|engine| {
-            blocks.push(capture.samples, |samples| {
-                fade.planar(samples, block_frames);
-                engine.process(samples, budget_ns);
+            device.push(capture.samples, |part| {
+                blocks.push(part, |samples| {
+                    fade.planar(samples, block_frames);
+                    engine.process(samples, budget_ns);
+                });
             });
         });
-        place.end(began_ns, capture.frames, capture.at);
+        place.end(began_ns, frames, capture.at);
     }
 }
 
@@ -155,18 +165,21 @@ impl InputCallback {
 #[derive(Debug)]
 pub struct QueueCallback {
     queue: Claim<FrameWriter>,
+    device: DeviceInput,
     place: Place,
 }
 
 impl QueueCallback {
-    /// For frames at this format's rate.
-    #[must_use]
-    pub fn new(queue: Claim<FrameWriter>, format: Format) -> Self {
-        Self::placed(queue, Place::new(format, Arc::default(), None, Fade::none()))
+    /// For a pipeline of this format and a device like this.
+    ///
+    /// # Errors
+    /// As [`OutputCallback::new`].
+    pub fn new(queue: Claim<FrameWriter>, format: Format, side: Side) -> Result<Self> {
+        Self::placed(queue, side, Place::new(format, Arc::default(), None, Fade::none()))
     }
 
-    pub(super) fn placed(queue: Claim<FrameWriter>, place: Place) -> Self {
-        Self { queue, place }
+    pub(super) fn placed(queue: Claim<FrameWriter>, side: Side, place: Place) -> Result<Self> {
+        Ok(Self { queue, device: DeviceInput::new(side)?, place })
     }
 
     /// Queues what the device has recorded.
@@ -175,8 +188,14 @@ impl QueueCallback {
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
         let began_ns = self.place.begin();
-        self.queue.with(|queue| queue.write(capture.samples, capture.channels));
-        self.place.end(began_ns, capture.frames, capture.at);
+        let Self { queue, device, place } = self;
+        queue.with(|queue| {
+            device.push(capture.samples, |frames| {
+                queue.write(frames, began_ns);
+            });
+        });
+        let frames = device.frames(capture.frames);
+        place.end(began_ns, frames, capture.at);
     }
 }
 

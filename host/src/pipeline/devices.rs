@@ -8,6 +8,7 @@ use super::streams::Terms;
 use crate::backend::virtual_device::VirtualHost;
 use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
 use crate::config::{DeviceName, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
+use crate::edge::{ChannelMap, Clocks, Quality, Side};
 use crate::error::{Error, Kind, Result};
 use shared::format::Format;
 
@@ -17,10 +18,18 @@ const UNTOLD_BUFFER_FRAMES: u32 = 2048;
 /// A device that has been found to open, and the frames that one callback brings or takes.
 #[derive(Debug)]
 pub(super) struct Settled {
-    pub(super) device: Device,
+    pub(super) found: Found,
+    /// The pipeline's frames that one callback brings or takes, at most.
     pub(super) buffer_frames: u32,
     /// How to find it again.
     pub(super) want: Want,
+}
+
+/// A device, not yet open, and what it is like seen from the pipeline.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) device: Device,
+    pub(super) side: Side,
 }
 
 /// A device as it is asked for, now and after it was lost.
@@ -28,6 +37,7 @@ pub(super) struct Settled {
 pub(super) struct Want {
     spec: DeviceSpec,
     is_input: bool,
+    quality: Quality,
     /// What `virtual` means.
     virtual_host: Option<VirtualHost>,
     /// The most frames at a time that the pipeline is planned for, if it is.
@@ -43,20 +53,21 @@ pub(super) struct Devices {
 
 impl Devices {
     pub(super) fn settle(
-        spec: &PipelineSpec,
+        pipeline: &PipelineSpec,
         format: Format,
         virtual_host: Option<&VirtualHost>,
         note: &mut dyn FnMut(String),
     ) -> Result<Self> {
         let mut settle = |device: &DeviceSpec, is_input| {
             let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
-            settle(Want { spec, is_input, virtual_host, planned_frames: None }, format, note)
+            let quality = pipeline.resampling;
+            settle(Want { spec, is_input, quality, virtual_host, planned_frames: None }, format, note)
         };
-        let input = match &spec.source {
+        let input = match &pipeline.source {
             SourceSpec::Device(device) => Some(settle(device, true)?),
             _ => None,
         };
-        let output = match &spec.sink {
+        let output = match &pipeline.sink {
             SinkSpec::Device(device) => Some(settle(device, false)?),
             _ if input.is_none() => Some(settle(&DeviceSpec::new("virtual"), false)?),
             _ => None,
@@ -72,11 +83,31 @@ impl Devices {
     /// Frames that lie in the devices. A virtual device has no converter and nothing behind its buffer; what is
     /// played into a cable is heard one buffer of its input later.
     pub(super) fn latency_frames(&self) -> u32 {
-        let counts =
-            |end: &&Settled, is_input| !end.device.is_virtual() || (is_input && end.device.is_cable());
+        let counts = |end: &&Settled, is_input| {
+            !end.found.device.is_virtual() || (is_input && end.found.device.is_cable())
+        };
         let input = self.input.as_ref().filter(|end| counts(end, true));
         let output = self.output.as_ref().filter(|end| counts(end, false));
         input.into_iter().chain(output).map(|end| end.buffer_frames).sum()
+    }
+
+    /// Frames by which conversions to and from the devices' rates delay.
+    pub(super) fn conversion_frames(&self) -> usize {
+        let frames = self.input.as_ref().map_or(0.0, |end| end.found.side.input_delay_frames())
+            + self.output.as_ref().map_or(0.0, |end| end.found.side.output_delay_frames());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
+        let whole = frames.round() as usize;
+        whole
+    }
+
+    /// Whether input and output can drift apart.
+    pub(super) fn clocks(&self) -> Clocks {
+        match (&self.input, &self.output) {
+            (Some(input), Some(output)) if !input.found.device.shares_clock_with(&output.found.device) => {
+                Clocks::Two
+            }
+            _ => Clocks::One,
+        }
     }
 
     /// How many blocks a callback of the device that paces the pipeline runs in a row, at most.
@@ -97,7 +128,7 @@ fn burst(buffer_frames: u32, format: Format) -> u32 {
 /// Finds the device, and opens it once: some systems name a device that can't be opened, and only an open
 /// stream knows its buffer.
 fn settle(want: Want, format: Format, note: &mut dyn FnMut(String)) -> Result<Settled> {
-    let tried = want.find(format).and_then(|device| -> Result<Stream> {
+    let tried = want.find(format).and_then(|Found { device, .. }| -> Result<Stream> {
         if want.is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }
     });
     match tried {
@@ -107,20 +138,33 @@ fn settle(want: Want, format: Format, note: &mut dyn FnMut(String)) -> Result<Se
         }
         Err(why) => Err(why),
         Ok(tried) => {
-            let buffer = tried.buffer_frames().or(want.buffer_frames(format));
+            let buffer = tried.buffer_frames();
             drop(tried);
-            let device = want.find(format)?;
-            Ok(Settled { device, buffer_frames: buffer.unwrap_or(UNTOLD_BUFFER_FRAMES), want })
+            let found = want.find(format)?;
+            if found.side.is_converted() {
+                let (name, rate) = (found.device.name(), found.side.device_rate);
+                let rates = format!("{rate} Hz and is converted: the pipeline has {} Hz", format.rate());
+                note(format!("{name} runs at {rates}"));
+            }
+            Ok(Settled { buffer_frames: want.frames(&found.side, buffer, format), found, want })
         }
     }
 }
 
 impl Want {
     /// The device, not yet open.
-    pub(super) fn find(&self, format: Format) -> Result<Device> {
-        let channels = u32::try_from(format.channels()).unwrap_or(u32::MAX);
-        let buffer_frames = self.buffer_frames(format);
-        let wanted = StreamFormat { rate: format.rate(), channels, buffer_frames };
+    pub(super) fn find(&self, format: Format) -> Result<Found> {
+        let channels = match (&self.spec.map, self.is_input) {
+            (Some(map), true) => map.iter().copied().max().unwrap_or(1).max(1),
+            (Some(map), false) => u32::try_from(map.len()).unwrap_or(u32::MAX),
+            (None, _) => u32::try_from(format.channels()).unwrap_or(u32::MAX),
+        };
+        let (rate, buffer_frames) = (self.spec.rate.unwrap_or(format.rate()), self.buffer_frames(format));
+        let device = self.device(StreamFormat { rate, channels, buffer_frames })?;
+        Ok(Found { side: self.side(&device, format)?, device })
+    }
+
+    fn device(&self, wanted: StreamFormat) -> Result<Device> {
         let cable = match &self.spec.name {
             DeviceName::Default => return find(&DeviceChoice::Default, wanted, self.is_input),
             DeviceName::Named(name) => {
@@ -129,10 +173,37 @@ impl Want {
             DeviceName::Virtual => None,
             DeviceName::Cable(name) => Some(name),
         };
-        let host =
-            self.virtual_host.as_ref().map_or_else(VirtualHost::new, Clone::clone).off_by(self.spec.ppm);
+        let host = self.virtual_host.clone().unwrap_or_default().off_by(self.spec.ppm);
         let host = cable.iter().fold(host, |host, name| host.cable(name));
         if self.is_input { host.input_device(wanted) } else { host.output_device(wanted) }
+    }
+
+    /// What the device is like, seen from the pipeline; an error if that is not what was asked for.
+    fn side(&self, device: &Device, format: Format) -> Result<Side> {
+        let device_rate = device.rate();
+        if let Some(wanted) = self.spec.rate.filter(|wanted| *wanted != device_rate) {
+            let what = format!("{} does not offer a rate of {wanted} Hz", device.name());
+            return Err(Error::new(Kind::Device, what)
+                .remedy(format!("leave `rate` out, or set it to {device_rate}, the nearest it offers")));
+        }
+        let (from, to) = if self.is_input {
+            (device.channels(), format.channels())
+        } else {
+            (format.channels(), device.channels())
+        };
+        let map = match &self.spec.map {
+            Some(list) => ChannelMap::listed(from, to, list)?,
+            None => ChannelMap::new(from, to),
+        };
+        Ok(Side { device_rate, rate: format.rate(), map, quality: self.quality })
+    }
+
+    /// Frames of the pipeline that the device brings or takes at a time, if it says that it has such a buffer.
+    pub(super) fn frames(&self, side: &Side, buffer: Option<u32>, format: Format) -> u32 {
+        let buffer = buffer.or(self.buffer_frames(format)).unwrap_or(UNTOLD_BUFFER_FRAMES);
+        // A conversion brings or takes a frame more at times.
+        let frames = side.frames(buffer as usize) + usize::from(side.is_converted());
+        u32::try_from(frames).unwrap_or(u32::MAX)
     }
 
     /// The buffer that the device is asked for. The virtual device takes any: the block's size needs no adapting.
@@ -141,10 +212,9 @@ impl Want {
     }
 
     /// Whether a device that was opened again takes no more frames at a time than before: what pipelined plugins make
-    /// comes just as many blocks later, and would not be there.
-    pub(super) fn check_buffer(&self, buffer_frames: Option<u32>, format: Format) -> Result<()> {
+    /// comes just as many blocks later, and would not be there. Both are frames of the pipeline.
+    pub(super) fn check_buffer(&self, is: u32) -> Result<()> {
         let Some(planned) = self.planned_frames else { return Ok(()) };
-        let is = buffer_frames.or(self.buffer_frames(format)).unwrap_or(UNTOLD_BUFFER_FRAMES);
         if is <= planned {
             return Ok(());
         }
@@ -160,9 +230,9 @@ fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Dev
 }
 
 /// A virtual device that paces a pipeline while its own is away, block by block.
-pub(super) fn stand_in(terms: &Terms, is_input: bool) -> Result<Device> {
-    let spec = DeviceSpec::new("virtual");
-    Want { spec, is_input, virtual_host: None, planned_frames: None }.find(terms.format)
+pub(super) fn stand_in(terms: &Terms, is_input: bool) -> Result<Found> {
+    let (spec, quality) = (DeviceSpec::new("virtual"), Quality::default());
+    Want { spec, is_input, quality, virtual_host: None, planned_frames: None }.find(terms.format)
 }
 
 #[cfg(test)]
@@ -181,11 +251,10 @@ mod tests {
 
     #[test]
     fn a_device_that_takes_more_at_a_time_than_is_planned_for_is_not_taken_back() {
-        let format = Format::new(2, BLOCK, 48_000).unwrap();
         let want = output(300);
         // Two blocks in a row are planned for.
-        assert!([64, 300, 512].into_iter().all(|frames| want.check_buffer(Some(frames), format).is_ok()));
-        let error = want.check_buffer(Some(513), format).unwrap_err();
+        assert!([64, 300, 512].into_iter().all(|frames| want.check_buffer(frames).is_ok()));
+        let error = want.check_buffer(513).unwrap_err();
         let text = error.to_string();
         assert!(error.kind() == Kind::Device && text.contains("513 frames now"), "{text}");
         assert!(text.contains("opened for 512 at most") && text.contains("buffer = 512"), "{text}");
@@ -196,6 +265,6 @@ mod tests {
         let format = Format::new(2, BLOCK, 48_000).unwrap();
         let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
         let devices = Devices::settle(&spec, format, None, &mut |_| {}).unwrap();
-        assert!(devices.input.unwrap().want.check_buffer(Some(8192), format).is_ok());
+        assert!(devices.input.unwrap().want.check_buffer(8192).is_ok());
     }
 }

@@ -7,7 +7,6 @@
 mod attempt;
 mod baton;
 mod callback;
-mod capture;
 mod devices;
 mod engine;
 mod fade;
@@ -29,12 +28,12 @@ use crate::backend::virtual_device::VirtualHost;
 use crate::builtin::{MeterHandle, linear_to_db};
 use crate::config::PipelineSpec;
 use crate::disk::{PlayerThread, Progress, RecorderThread};
+use crate::edge::CaptureCounts;
 use crate::error::{Error, Result};
 use crate::plugin::{Place, Plugin};
 use crate::processor::Processor;
 use crate::realtime::Seat;
-use crate::reblock::FifoCounts;
-use crate::report::{Latency, PipelineStatus, RealTimeStatus, Xruns};
+use crate::report::{CaptureStatus, Latency, PipelineStatus, RealTimeStatus, Xruns};
 use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
 use devices::Devices;
@@ -63,7 +62,7 @@ pub struct Pipeline {
     recorders: Vec<(PathBuf, RecorderThread)>,
     meter: MeterHandle,
     frames: Arc<AtomicU64>,
-    fifo: Option<Arc<FifoCounts>>,
+    capture: Option<Arc<CaptureCounts>>,
     /// Each channel's peak of the whole run.
     highest: Vec<f32>,
     /// Failures of files that have been told.
@@ -183,7 +182,7 @@ impl Pipeline {
 
     /// How it is doing.
     pub fn status(&mut self) -> PipelineStatus {
-        let fifo = |get: fn(&FifoCounts) -> u64| self.fifo.as_deref().map_or(0, get);
+        let captured = |get: fn(&CaptureCounts) -> u64| self.capture.as_deref().map_or(0, get);
         let db = |peak: &f32| (*peak > 0.0).then(|| linear_to_db(*peak));
         let mut peaks = self.meter.take_peaks();
         for (highest, peak) in self.highest.iter_mut().zip(&peaks) {
@@ -206,13 +205,14 @@ impl Pipeline {
             block_frames: self.format.block_frames(),
             frames: self.frames.load(Ordering::Relaxed),
             latency: self.latency(),
+            capture: self.capture.as_deref().map(CaptureStatus::of),
             peaks_db: peaks.iter().map(db).collect(),
             xruns: self.xruns(),
             devices: self.ports.iter().map(|port| port.status(now)).collect(),
             underrun_frames: self.progress.as_ref().map_or(0, |p| p.underrun_frames())
-                + fifo(FifoCounts::underrun_frames),
+                + captured(CaptureCounts::underrun_frames),
             overrun_frames: self.recorders.iter().map(|(_, r)| r.recording().overrun_frames()).sum::<u64>()
-                + fifo(FifoCounts::overrun_frames),
+                + captured(CaptureCounts::overrun_frames),
             section_lost: self.section.as_ref().map_or(0, |section| section.counts().lost()),
             plugins: self.plugins.iter_mut().map(Plugin::status).collect(),
             ended: self.has_ended(),

@@ -3,10 +3,9 @@
 //! For opening. Once the streams are there it is done; nothing of it runs while the pipeline plays.
 
 use super::baton::Baton;
-use super::capture::CaptureSource;
 use super::devices::{Devices, Settled};
 use super::engine::Engine;
-use super::latency::latency;
+use super::latency::{Ends, latency};
 use super::plugins::Remotes;
 use super::port::Port;
 use super::streams::{End, Terms};
@@ -16,11 +15,11 @@ use crate::builtin::{Gain, Meter};
 use crate::chain::{self, Chain};
 use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
+use crate::edge::{CaptureCounts, CaptureQueue, Clocks, FrameWriter, frame_fifo};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::Remote;
 use crate::processor::Processor;
 use crate::realtime::Seat;
-use crate::reblock::{self, FifoCounts, FrameWriter};
 use crate::report::shown;
 use crate::telemetry::PluginStats;
 use shared::format::Format;
@@ -42,12 +41,6 @@ pub(super) fn source_file(spec: &PipelineSpec, note: &mut dyn FnMut(String)) -> 
 
 pub(super) fn format_of(spec: &PipelineSpec, file: Option<&AudioReader>) -> Result<Format> {
     let file_rate = file.map(AudioReader::rate);
-    if let (Some(wanted), Some(is), SourceSpec::File(source)) = (spec.rate, file_rate, &spec.source)
-        && wanted != is
-    {
-        let what = format!("{} is at {is} Hz, pipeline {} at {wanted} Hz", source.file.display(), spec.name);
-        return Err(Error::new(Kind::Config, what).remedy(format!("set `rate = {is}`, or leave it out")));
-    }
     let file_channels = file.map(AudioReader::channels);
     let channels = spec.channels.or(file_channels).unwrap_or(CHANNELS);
     let rate = spec.rate.or(file_rate).unwrap_or(RATE);
@@ -63,14 +56,23 @@ pub(super) struct Opening<'a> {
     processors: Vec<Box<dyn Processor>>,
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
-    fifo: Option<(FrameWriter, Arc<FifoCounts>)>,
+    capture: Option<(FrameWriter, Arc<CaptureCounts>)>,
     fifo_frames: usize,
 }
 
 impl<'a> Opening<'a> {
     pub(super) fn new(spec: &'a PipelineSpec, format: Format, devices: Devices) -> Self {
         let processors = Vec::new();
-        Self { spec, format, devices, processors, progress: None, player: None, fifo: None, fifo_frames: 0 }
+        Self {
+            spec,
+            format,
+            devices,
+            processors,
+            progress: None,
+            player: None,
+            capture: None,
+            fifo_frames: 0,
+        }
     }
 
     pub(super) fn build(
@@ -102,23 +104,19 @@ impl<'a> Opening<'a> {
             seat.rank().give(Some(thread));
         }
         let words = self.words();
-        let fifo = self.fifo.as_ref().map(|(_, counts)| Arc::clone(counts));
-        let device_frames = self.devices.latency_frames();
-        let is_captured = matches!(self.spec.source, SourceSpec::Device(_));
+        let (writer, capture) = self.capture.unzip();
+        let ends = Ends {
+            queue_frames: self.fifo_frames,
+            conversion_frames: self.devices.conversion_frames(),
+            device_frames: self.devices.latency_frames(),
+            is_captured: matches!(self.spec.source, SourceSpec::Device(_)),
+        };
         let engine = Engine::new(chain);
         let frames = engine.frames();
         let terms = Terms { format: self.format, rank: seat.rank().clone() };
-        let ports = open_ports(self.devices, engine, self.fifo.map(|(writer, _)| writer), &terms)?;
+        let ports = open_ports(self.devices, engine, writer, &terms)?;
         let buffers: Vec<_> = ports.iter().map(Port::buffer_frames).collect();
-        let latency = latency(
-            self.format,
-            plugin_frames,
-            chain_latency,
-            self.fifo_frames,
-            &buffers,
-            device_frames,
-            is_captured,
-        );
+        let latency = latency(self.format, plugin_frames, chain_latency, &buffers, &ends);
         Ok(Pipeline {
             name: self.spec.name.clone(),
             format: self.format,
@@ -133,7 +131,7 @@ impl<'a> Opening<'a> {
             recorders,
             meter: meter_handle,
             frames,
-            fifo,
+            capture,
             highest: vec![0.0; self.format.channels()],
             told: Vec::new(),
             seat,
@@ -147,14 +145,15 @@ impl<'a> Opening<'a> {
     ) -> Result<()> {
         match (&self.spec.source, reader) {
             (SourceSpec::File(file), Some(reader)) => {
-                let (player, thread, progress) = disk::play(reader, file.repeat)?;
+                let (player, thread, progress) =
+                    disk::play(reader, file.repeat, self.format.rate(), self.format.channels())?;
                 self.processors.push(Box::new(player));
                 (self.player, self.progress) = (Some(thread), Some(progress));
             }
             (SourceSpec::Plugin { .. }, _) => {
                 self.processors.extend(remotes.next().map(|r| Box::new(r) as Box<dyn Processor>));
             }
-            _ if self.devices.output.is_some() => self.add_capture(),
+            _ if self.devices.output.is_some() => self.add_capture()?,
             // The input device's callback brings the block itself.
             _ => {}
         }
@@ -166,15 +165,20 @@ impl<'a> Opening<'a> {
     /// After `k` output callbacks of `F` frames the chain has taken at most `kF + B` frames in blocks of `B`; the
     /// input, with buffers of `G`, has brought at least `(k - 1)F - G` when the `k`th begins. What is missing is
     /// `F + G + B`: so much silence goes ahead.
-    fn add_capture(&mut self) {
+    fn add_capture(&mut self) -> Result<()> {
         let buffer = |settled: &Option<Settled>| settled.as_ref().map_or(0, |s| s.buffer_frames as usize);
         let buffers = buffer(&self.devices.input) + buffer(&self.devices.output);
         self.fifo_frames = buffers + self.format.block_frames();
         let capacity = self.format.rate() as usize + self.fifo_frames + buffers;
-        let (writer, reader) = reblock::frame_fifo(self.format.channels(), capacity, self.fifo_frames);
-        let counts = reader.counts();
-        self.processors.push(Box::new(CaptureSource { frames: reader, ahead: Some(self.fifo_frames) }));
-        self.fifo = Some((writer, counts));
+        let clocks = self.devices.clocks();
+        // With one clock nothing breaks off in the beginning: silence is there until the input comes.
+        let silence = if clocks == Clocks::One { self.fifo_frames } else { 0 };
+        let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
+        let input_buffer = buffer(&self.devices.input);
+        let queue = CaptureQueue::new(reader, self.format, self.fifo_frames, input_buffer, clocks)?;
+        self.capture = Some((writer, queue.counts()));
+        self.processors.push(Box::new(queue));
+        Ok(())
     }
 
     fn add_elements(&mut self, remotes: &mut impl Iterator<Item = Remote>) {
@@ -213,7 +217,7 @@ impl<'a> Opening<'a> {
 
     fn words(&self) -> Words {
         let device = |settled: &Option<Settled>| {
-            settled.as_ref().map_or_else(String::new, |s| s.device.name().to_owned())
+            settled.as_ref().map_or_else(String::new, |s| s.found.device.name().to_owned())
         };
         let source = match &self.spec.source {
             SourceSpec::File(file) => shown(&file.file),
@@ -251,7 +255,7 @@ fn open_ports(
         (None, None) => {}
     }
     let open = |(settled, end): (Settled, End)| {
-        let playing = end.open(settled.device, terms, false)?;
+        let playing = end.open(settled.found, terms, false)?;
         Ok(Port::new(end, settled.want, terms.clone(), playing))
     };
     ends.into_iter().map(open).collect()

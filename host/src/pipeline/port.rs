@@ -205,7 +205,7 @@ impl Port {
             (Some(stand_in), Some(_)) => format!("{} (while {} is gone)", stand_in.name, self.name),
             _ => self.name.clone(),
         };
-        let rate = self.terms.format.rate();
+        let rate = playing.map_or(self.terms.format.rate(), |playing| playing.stream.rate());
         match buffer {
             Some(frames) => format!("{name}, {frames} frames at {rate} Hz"),
             None => format!("{name} at {rate} Hz"),

@@ -5,14 +5,15 @@
 
 use super::baton::Baton;
 use super::callback::{InputCallback, OutputCallback, Place, QueueCallback};
+use super::devices::Found;
 use super::engine::Engine;
 use super::fade::Fade;
 use super::lookout::Signs;
 use super::pulse::Pulse;
-use crate::backend::{Device, Stream, StreamEvent};
+use crate::backend::{Stream, StreamEvent};
+use crate::edge::FrameWriter;
 use crate::error::Result;
 use crate::realtime::priority::Rank;
-use crate::reblock::FrameWriter;
 use shared::format::Format;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,32 +54,37 @@ impl End {
     }
 
     /// Opens the device's stream, paused. What it plays rises from silence if it is `rising`.
-    pub(super) fn open(&self, device: Device, terms: &Terms, rising: bool) -> Result<Playing> {
+    pub(super) fn open(&self, found: Found, terms: &Terms, rising: bool) -> Result<Playing> {
         let Terms { format, rank } = terms.clone();
         let pulse = Arc::new(Pulse::default());
-        let fade = if rising { Fade::at(format.rate()) } else { Fade::none() };
+        let fade = match self {
+            _ if !rising => Fade::none(),
+            Self::Output(_) => Fade::at(found.side.device_rate),
+            _ => Fade::at(format.rate()),
+        };
         let place = Place::new(format, Arc::clone(&pulse), Some(rank), fade);
         let (sender, events) = sync_channel(EVENTS);
         let told = Arc::new(Told::default());
         let tell = tell(sender, Arc::clone(&told));
-        let (channels, name) = (device.channels(), device.name().to_owned());
+        let Found { device, side } = found;
+        let name = device.name().to_owned();
         let (stream, turn) = match self {
             Self::Output(engine) => {
                 let claim = engine.claim();
                 let turn = claim.number();
-                let mut callback = OutputCallback::placed(claim, channels, place);
+                let mut callback = OutputCallback::placed(claim, side, place)?;
                 (device.open_output(move |playback| callback.play(playback), tell)?, turn)
             }
             Self::Input(engine) => {
                 let claim = engine.claim();
                 let turn = claim.number();
-                let mut callback = InputCallback::placed(claim, channels, place);
+                let mut callback = InputCallback::placed(claim, side, place)?;
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
             Self::Queue(queue) => {
                 let claim = queue.claim();
                 let turn = claim.number();
-                let mut callback = QueueCallback::placed(claim, place);
+                let mut callback = QueueCallback::placed(claim, side, place)?;
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };

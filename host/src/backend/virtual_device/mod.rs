@@ -53,7 +53,7 @@ pub fn cable_name(device: &str) -> Option<&str> {
 }
 
 /// The audio system that has the virtual device.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct VirtualHost {
     pace: Pace,
     sizes: Sizes,
@@ -70,14 +70,23 @@ impl VirtualHost {
     /// process.
     #[must_use]
     pub fn new() -> Self {
-        Self { cables: Cables::of_the_process(), ..Self::default() }
+        Self {
+            pace: Pace::default(),
+            sizes: Sizes::default(),
+            ppm: 0,
+            cable: None,
+            cables: Cables::of_the_process(),
+            lender: Lender::default(),
+            inputs: Presence::default(),
+            outputs: Presence::default(),
+        }
     }
 
     /// A host for tests, and what its output plays. Samples are kept for the first output stream at a time.
     #[must_use]
     pub fn capturing() -> (Self, Played) {
         let (lender, played) = capture::capture();
-        (Self { lender, ..Self::default() }, played)
+        (Self { lender, cables: Cables::default(), ..Self::new() }, played)
     }
 
     /// A host for tests in simulated time: its streams call back only while the simulation is run, in the order in
@@ -85,7 +94,8 @@ impl VirtualHost {
     #[must_use]
     pub fn simulated() -> (Self, Simulation) {
         let simulation = Simulation::default();
-        (Self { pace: Pace::Simulated(simulation.clone()), ..Self::default() }, simulation)
+        let pace = Pace::Simulated(simulation.clone());
+        (Self { pace, cables: Cables::default(), ..Self::new() }, simulation)
     }
 
     /// For tests: a handle by which its inputs come and go.
@@ -141,6 +151,12 @@ impl VirtualHost {
 
     fn device_name(&self) -> String {
         self.cable.as_deref().map_or_else(|| NAME.to_owned(), |cable| format!("{NAME}:{cable}"))
+    }
+}
+
+impl Default for VirtualHost {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

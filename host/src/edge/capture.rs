@@ -1,0 +1,516 @@
+//! What an input device has brought, for a chain that runs in an output device's callback.
+//!
+//! The reading end of a [`frame_fifo`](super::frame_fifo), as a processor at the beginning of the chain. If both
+//! devices have one clock, frames pass bit by bit. Else the queue is read a little faster or slower than it is filled
+//! ([`super::drift`]), by rubato's `Slip`, which now and then takes one frame more or fewer and fades across the
+//! place: it has no delay, and leaves alone what needs no correction.
+//!
+//! The queue is [`State::Priming`] until it holds what it should, and silent so long; then [`State::Running`]. If it
+//! runs dry, what it has is played and ends in a short slope instead of a step, and it is primed again: there is one
+//! gap, however irregular the input comes, and no burst when it comes back, but a fade. What has piled up for a
+//! second, since the output stood still, is left out with a crossfade.
+
+use super::channels::ChannelMap;
+use super::drift::Drift;
+use super::fifo::{FifoCounts, FrameReader};
+use crate::block::Block;
+use crate::error::{Error, Kind, Result};
+use crate::processor::{Processor, Turn};
+use rubato::audioadapter_buffers::direct::{InterleavedSlice, SequentialSlice};
+use rubato::{Adjustable, FixedAsync, Resampler, Slip};
+use shared::format::Format;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+/// How long it takes to fade in again, in seconds.
+const FADE_IN_S: f32 = 0.005;
+/// How long the slope is that ends what breaks off, in seconds.
+const SLOPE_S: f32 = 0.002;
+/// For how long there must be too much for it to be left out, in seconds.
+const PILED_UP_S: f32 = 1.0;
+
+/// Whether input and output can drift apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clocks {
+    /// They have one clock: nothing is corrected.
+    One,
+    /// Each has its own.
+    Two,
+}
+
+/// How a [`CaptureQueue`] is doing, for any thread to read.
+#[derive(Debug, Default)]
+pub struct CaptureCounts {
+    level: AtomicU32,
+    target: AtomicU32,
+    /// Tenths of a millionth.
+    correction: AtomicI32,
+    gaps: AtomicU64,
+    dropped: AtomicU64,
+    fifo: Arc<FifoCounts>,
+}
+
+impl CaptureCounts {
+    /// Frames in the queue, on average.
+    #[must_use]
+    pub fn level_frames(&self) -> u32 {
+        self.level.load(Ordering::Relaxed)
+    }
+
+    /// Frames that there should be, on average.
+    #[must_use]
+    pub fn target_frames(&self) -> u32 {
+        self.target.load(Ordering::Relaxed)
+    }
+
+    /// By how many millionths the queue is read faster than the output plays.
+    #[must_use]
+    pub fn correction_ppm(&self) -> f64 {
+        f64::from(self.correction.load(Ordering::Relaxed)) / 10.0
+    }
+
+    /// Times that it ran dry.
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.gaps.load(Ordering::Relaxed)
+    }
+
+    /// Frames that were left out because they had piled up, or because there was no room for them.
+    #[must_use]
+    pub fn overrun_frames(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed) + self.fifo.overrun_frames()
+    }
+
+    /// Frames of silence that were given because there were none.
+    #[must_use]
+    pub fn underrun_frames(&self) -> u64 {
+        self.fifo.underrun_frames()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Silent until there is enough; whether it has run before.
+    Priming { again: bool },
+    /// Frames go through; so many have since it began, as far as that matters.
+    Running { frames: u32 },
+}
+
+/// Holds the clocks of an input and an output together.
+struct Clutch {
+    slip: Slip<f32>,
+    drift: Drift,
+}
+
+/// The reading end.
+pub struct CaptureQueue {
+    frames: FrameReader,
+    map: ChannelMap,
+    format: Format,
+    /// Frames that are to be there before a block is read, the input's latest buffer being half a buffer old.
+    target: usize,
+    input_buffer: usize,
+    state: State,
+    clutch: Option<Clutch>,
+    /// Interleaved: what is read for one block, and another one for a crossfade.
+    scratch: Vec<f32>,
+    other: Vec<f32>,
+    /// The frame that was given last.
+    last: Vec<f32>,
+    /// Frames into the slope that ends what broke off.
+    slope: u32,
+    piled_up: PiledUp,
+    level: f64,
+    counts: Arc<CaptureCounts>,
+}
+
+/// The least that was in the queue for a while.
+#[derive(Debug, Clone, Copy)]
+struct PiledUp {
+    least: usize,
+    blocks: u32,
+}
+
+impl PiledUp {
+    const NEW: Self = Self { least: usize::MAX, blocks: 0 };
+}
+
+impl CaptureQueue {
+    /// For a pipeline of this format. `target` frames are to be in the queue when a block is read; `input_buffer` frames
+    /// come at a time. Silence that is in it from the beginning counts.
+    ///
+    /// # Errors
+    /// Of kind `Config`: blocks are too short to hold clocks together.
+    pub fn new(
+        frames: FrameReader,
+        format: Format,
+        target: usize,
+        input_buffer: usize,
+        clocks: Clocks,
+    ) -> Result<Self> {
+        let (channels, block) = (format.channels(), format.block_frames());
+        let clutch = match clocks {
+            Clocks::One => None,
+            Clocks::Two => {
+                let slip = Slip::new(block, channels, FixedAsync::Output).map_err(|e| {
+                    Error::new(Kind::Config, "blocks are too short for two devices").source(e)
+                })?;
+                Some(Clutch { slip, drift: Drift::new(format.rate(), block) })
+            }
+        };
+        let most = clutch.as_ref().map_or(block, |clutch| clutch.slip.input_frames_max());
+        let counts = Arc::new(CaptureCounts { fifo: frames.counts(), ..CaptureCounts::default() });
+        counts.target.store(u32::try_from(target).unwrap_or(u32::MAX), Ordering::Relaxed);
+        Ok(Self {
+            frames,
+            map: ChannelMap::new(channels, channels),
+            format,
+            target,
+            input_buffer,
+            state: State::Priming { again: false },
+            clutch,
+            scratch: vec![0.0; most * channels],
+            other: vec![0.0; most * channels],
+            last: vec![0.0; channels],
+            slope: u32::MAX / 2,
+            piled_up: PiledUp::NEW,
+            level: target as f64,
+            counts,
+        })
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn counts(&self) -> Arc<CaptureCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Fills a planar block. `now_ns` is the time by the clock that the writer goes by.
+    ///
+    /// # Real-time
+    /// Yes: no allocation, no lock, no wait.
+    pub fn read(&mut self, block: &mut [f32], now_ns: u64) {
+        let (level, full) = self.measure(now_ns);
+        if !self.is_enough(level, full) {
+            self.end_in_a_slope(block, 0);
+            if self.state == (State::Priming { again: true }) {
+                self.frames.missed(self.format.block_frames());
+            }
+            return;
+        }
+        let level = self.frames.level();
+        let needed = self.correct(full);
+        if level < needed {
+            self.run_dry(block, level);
+            return;
+        }
+        match self.piled_up(level) {
+            0 => self.give(block, needed),
+            excess => self.leave_out(block, excess),
+        }
+        self.fade_in(block);
+        let (frames, last) = (self.format.block_frames(), &mut self.last);
+        last.iter_mut()
+            .zip(block.chunks_exact(frames))
+            .for_each(|(last, channel)| *last = channel[frames - 1]);
+    }
+
+    /// Frames in the queue, and as many as there would be if they came one by one, where that is known.
+    fn measure(&mut self, now_ns: u64) -> (usize, Option<f64>) {
+        let Some((level, written_ns)) = self.frames.level_and_time() else {
+            return (self.frames.level(), None);
+        };
+        let age_ns = now_ns.cast_signed().wrapping_sub(written_ns.cast_signed());
+        let since = age_ns as f64 * 1e-9 * f64::from(self.format.rate());
+        // An input that stopped brings no more than its next buffer.
+        let most = self.input_buffer as f64;
+        (level, Some(level as f64 + since.clamp(-most, most)))
+    }
+
+    /// Whether frames may be taken. What is more than enough in the beginning would be heard late for ever: it goes.
+    fn is_enough(&mut self, level: usize, full: Option<f64>) -> bool {
+        let State::Priming { again } = self.state else { return true };
+        let excess = match (&mut self.clutch, full) {
+            (None, _) => level as f64 - self.target as f64,
+            (Some(clutch), Some(full)) => {
+                clutch.drift.forget_error();
+                full - self.wanted()
+            }
+            (Some(_), None) => return false,
+        };
+        if excess < 0.0 {
+            return false;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, of a queue's length"
+        )]
+        let excess = excess as usize;
+        self.frames.skip(excess);
+        if again {
+            self.counts.dropped.fetch_add(excess as u64, Ordering::Relaxed);
+        }
+        // What never broke off begins as it begins.
+        let fades = again || self.clutch.is_some();
+        self.state = State::Running { frames: if fades { 0 } else { u32::MAX } };
+        self.piled_up = PiledUp::NEW;
+        true
+    }
+
+    /// Frames that there should be if they came one by one: half an input's buffer more than right after one.
+    fn wanted(&self) -> f64 {
+        self.target as f64 + self.input_buffer as f64 / 2.0
+    }
+
+    /// Frames to read for the next block; tells how it is doing.
+    fn correct(&mut self, full: Option<f64>) -> usize {
+        let (block, wanted) = (self.format.block_frames(), self.wanted());
+        let share = block as f64 / f64::from(self.format.rate());
+        let full_or_level = full.unwrap_or_else(|| self.frames.level() as f64);
+        self.level += (full_or_level - self.level) * share;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a queue's length")]
+        self.counts.level.store(self.level.max(0.0) as u32, Ordering::Relaxed);
+        let Some(Clutch { slip, drift }) = &mut self.clutch else { return block };
+        let correction = drift.step(full.map(|full| full - wanted));
+        #[expect(clippy::cast_possible_truncation, reason = "within some thousand millionths")]
+        self.counts.correction.store((correction * 1e7) as i32, Ordering::Relaxed);
+        // It keeps to what it can do if this is too much.
+        let _ = slip.set_resample_ratio(1.0 / (1.0 + correction), false);
+        slip.input_frames_next()
+    }
+
+    fn give(&mut self, block: &mut [f32], needed: usize) {
+        let (channels, frames) = (self.format.channels(), self.format.block_frames());
+        let source = &mut self.scratch[..needed * channels];
+        self.frames.read(source);
+        let Some(clutch) = &mut self.clutch else {
+            self.map.deinterleave(source, block, frames, 0);
+            return;
+        };
+        let adapters = (
+            InterleavedSlice::new(&*source, channels, needed),
+            SequentialSlice::new_mut(block, channels, frames),
+        );
+        // The sizes are those that it asked for: it can't fail.
+        if let (Ok(source), Ok(mut block)) = adapters {
+            let _ = clutch.slip.process_into_buffer(&source, &mut block, None);
+        }
+    }
+
+    /// Frames that are too many and have been for a while.
+    fn piled_up(&mut self, level: usize) -> usize {
+        let PiledUp { least, blocks } = self.piled_up;
+        let (least, blocks) = (least.min(level), blocks + 1);
+        self.piled_up = PiledUp { least, blocks };
+        let lasted = (blocks as usize * self.format.block_frames()) as f32;
+        if lasted < PILED_UP_S * self.format.rate() as f32 {
+            return 0;
+        }
+        self.piled_up = PiledUp::NEW;
+        let slack = self.input_buffer + self.target / 2;
+        if least > self.target + slack { least - self.target } else { 0 }
+    }
+
+    /// Leaves out so many frames, with a crossfade over this block.
+    fn leave_out(&mut self, block: &mut [f32], excess: usize) {
+        let (channels, frames) = (self.format.channels(), self.format.block_frames());
+        let (before, behind) = (&mut self.scratch[..frames * channels], &mut self.other[..frames * channels]);
+        self.frames.peek(before, 0);
+        self.frames.skip(excess);
+        self.frames.read(behind);
+        for (frame, (before, behind)) in
+            before.chunks_exact_mut(channels).zip(behind.chunks_exact(channels)).enumerate()
+        {
+            let share = (frame + 1) as f32 / frames as f32;
+            before.iter_mut().zip(behind).for_each(|(before, behind)| *before += (behind - *before) * share);
+        }
+        self.map.deinterleave(before, block, frames, 0);
+        self.counts.dropped.fetch_add(excess as u64, Ordering::Relaxed);
+        if let Some(clutch) = &mut self.clutch {
+            clutch.drift.forget_error();
+        }
+    }
+
+    /// Gives what there is, less than a block, and begins anew.
+    fn run_dry(&mut self, block: &mut [f32], level: usize) {
+        let (channels, frames) = (self.format.channels(), self.format.block_frames());
+        let rest = level.min(frames);
+        let source = &mut self.scratch[..rest * channels];
+        self.frames.read(source);
+        self.map.deinterleave(source, block, frames, 0);
+        if let Some(last) = source.chunks_exact(channels).next_back() {
+            self.last.copy_from_slice(last);
+        }
+        self.frames.missed(frames - rest);
+        self.counts.gaps.fetch_add(1, Ordering::Relaxed);
+        self.state = State::Priming { again: true };
+        self.slope = 0;
+        self.end_in_a_slope(block, rest);
+    }
+
+    /// From frame `from` on the block goes from the last frame to silence, or is silent.
+    fn end_in_a_slope(&mut self, block: &mut [f32], from: usize) {
+        let (frames, steps) = (self.format.block_frames(), SLOPE_S * self.format.rate() as f32);
+        for (channel, last) in block.chunks_exact_mut(frames).zip(&self.last) {
+            for (step, sample) in (self.slope..).zip(&mut channel[from..]) {
+                *sample = last * (1.0 - step as f32 / steps).max(0.0);
+            }
+        }
+        self.slope = self.slope.saturating_add(u32::try_from(frames - from).unwrap_or(u32::MAX));
+    }
+
+    fn fade_in(&mut self, block: &mut [f32]) {
+        let State::Running { frames: done } = &mut self.state else { return };
+        let (frames, steps) = (self.format.block_frames(), FADE_IN_S * self.format.rate() as f32);
+        if (*done as f32) < steps {
+            for channel in block.chunks_exact_mut(frames) {
+                for (step, sample) in (*done..).zip(channel) {
+                    *sample *= (step as f32 / steps).min(1.0);
+                }
+            }
+        }
+        *done = done.saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
+    }
+}
+
+impl Processor for CaptureQueue {
+    fn name(&self) -> &str {
+        "input device"
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
+        self.read(block.samples_mut(), turn.start_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fifo::{FrameWriter, frame_fifo};
+    use super::*;
+
+    const RATE: u32 = 48_000;
+    const BLOCK: usize = 64;
+    const TARGET: usize = 3 * BLOCK;
+    const BLOCK_NS: u64 = 1_333_333;
+
+    fn queue(clocks: Clocks, silence: usize) -> (FrameWriter, CaptureQueue) {
+        let (writer, reader) = frame_fifo(1, RATE as usize, silence);
+        let format = Format::new(1, 64, RATE).unwrap();
+        (writer, CaptureQueue::new(reader, format, TARGET, BLOCK, clocks).unwrap())
+    }
+
+    /// Blocks that both come and go at the same time, of a sine: what is read.
+    struct Course {
+        writer: FrameWriter,
+        queue: CaptureQueue,
+        now_ns: u64,
+        sent: usize,
+        heard: Vec<f32>,
+    }
+
+    fn sine(n: usize) -> f32 {
+        (n as f32 * 0.02).sin() * 0.9
+    }
+
+    impl Course {
+        fn new(clocks: Clocks, silence: usize) -> Self {
+            let (writer, queue) = queue(clocks, silence);
+            Self { writer, queue, now_ns: 1, sent: 0, heard: Vec::new() }
+        }
+
+        fn write(&mut self) {
+            let frames: Vec<f32> = (self.sent..self.sent + BLOCK).map(sine).collect();
+            self.sent += BLOCK;
+            self.writer.write(&frames, self.now_ns);
+        }
+
+        fn read(&mut self) {
+            let mut block = [f32::NAN; BLOCK];
+            self.queue.read(&mut block, self.now_ns);
+            self.heard.extend(block);
+            self.now_ns += BLOCK_NS;
+        }
+
+        fn both(&mut self, times: usize) {
+            for _ in 0..times {
+                self.write();
+                self.read();
+            }
+        }
+
+        fn largest_step(&self) -> f32 {
+            self.heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
+        }
+    }
+
+    #[test]
+    fn with_one_clock_every_frame_passes_bit_by_bit_behind_the_silence() {
+        let mut course = Course::new(Clocks::One, TARGET);
+        course.both(3_000);
+        // The first block was there when the queue was first read, which it is late by no more than it should.
+        assert!(course.heard[..TARGET - BLOCK].iter().all(|sample| *sample == 0.0));
+        let sound = &course.heard[TARGET - BLOCK..];
+        assert!(sound.iter().enumerate().all(|(n, sample)| *sample == sine(n)));
+        let counts = course.queue.counts();
+        assert_eq!((counts.gaps(), counts.underrun_frames(), counts.overrun_frames()), (0, 0, 0));
+        assert_eq!(counts.correction_ppm(), 0.0);
+    }
+
+    #[test]
+    fn what_the_input_brought_before_the_output_began_is_not_heard_late_for_ever() {
+        for clocks in [Clocks::One, Clocks::Two] {
+            let mut course = Course::new(clocks, 0);
+            (0..100).for_each(|_| course.write());
+            course.both(1);
+            assert!(course.queue.frames.level() <= TARGET, "{clocks:?}");
+        }
+    }
+
+    #[test]
+    fn an_input_that_comes_late_is_one_gap_without_a_click_and_no_burst() {
+        for clocks in [Clocks::One, Clocks::Two] {
+            let mut course = Course::new(clocks, TARGET);
+            course.both(200);
+            (0..50).for_each(|_| course.read());
+            let counts = course.queue.counts();
+            assert_eq!(counts.gaps(), 1, "{clocks:?}");
+            let (dry, silent) = (course.heard.len(), 50 * BLOCK - TARGET);
+            assert!(course.heard[dry - silent + 200..].iter().all(|sample| *sample == 0.0), "{clocks:?}");
+            course.both(200);
+            assert_eq!(counts.gaps(), 1, "{clocks:?}");
+            assert!(
+                course.heard[course.heard.len() - 1000..].iter().any(|sample| *sample > 0.8),
+                "{clocks:?}"
+            );
+            assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+            assert!(counts.underrun_frames() > 40 * BLOCK as u64, "{clocks:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_piled_up_is_left_out_without_a_click() {
+        for clocks in [Clocks::One, Clocks::Two] {
+            let mut course = Course::new(clocks, TARGET);
+            course.both(200);
+            (0..300).for_each(|_| course.write());
+            course.both(2_000);
+            let counts = course.queue.counts();
+            assert!(counts.overrun_frames() > 200 * BLOCK as u64, "{clocks:?}: {}", counts.overrun_frames());
+            assert!(course.queue.frames.level() <= TARGET + BLOCK, "{clocks:?}");
+            assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+            assert_eq!(counts.gaps(), 0, "{clocks:?}");
+        }
+    }
+
+    #[test]
+    fn a_pile_that_the_output_catches_up_with_loses_nothing() {
+        let mut course = Course::new(Clocks::One, TARGET);
+        course.both(200);
+        (0..300).for_each(|_| course.write());
+        (0..300).for_each(|_| course.read());
+        course.both(2_000);
+        let sound = &course.heard[TARGET - BLOCK..];
+        assert!(sound.iter().enumerate().all(|(n, sample)| *sample == sine(n)));
+    }
+}
