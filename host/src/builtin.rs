@@ -1,11 +1,11 @@
-//! The processors that come with the host: a gain and a level meter.
+//! The processors that come with the host: a gain, a mute and a level meter.
 //!
 //! Both are steered and read from other threads through a handle, without a lock.
 
 use crate::block::Block;
 use crate::processor::{Processor, Turn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A number that one thread sets and others read, without a lock.
 #[derive(Debug, Default)]
@@ -91,6 +91,63 @@ impl Processor for Gain {
     }
 }
 
+/// Lets every sample pass bit by bit, or none; the way between the two is a block long, so that nothing clicks.
+#[derive(Debug, Default)]
+pub struct Mute {
+    wanted: Arc<AtomicBool>,
+    /// Of the block before; before the first one there is nothing that could click.
+    was: Option<bool>,
+}
+
+/// Steers a [`Mute`] from another thread.
+#[derive(Debug, Clone)]
+pub struct MuteHandle(Arc<AtomicBool>);
+
+impl Mute {
+    /// The handle that steers it.
+    #[must_use]
+    pub fn handle(&self) -> MuteHandle {
+        MuteHandle(Arc::clone(&self.wanted))
+    }
+}
+
+impl MuteHandle {
+    /// Mutes, or not, from the next block on.
+    pub fn set(&self, mute: bool) {
+        self.0.store(mute, Ordering::Relaxed);
+    }
+
+    /// Whether it does, or will with the next block.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Processor for Mute {
+    fn name(&self) -> &str {
+        "mute"
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
+        let mute = self.wanted.load(Ordering::Relaxed);
+        let is_on_the_way = self.was.replace(mute).is_some_and(|was| was != mute);
+        if is_on_the_way {
+            let frames = block.frames() as f32;
+            for channel in block.iter_mut() {
+                for (i, sample) in channel.iter_mut().enumerate() {
+                    let far = (i + 1) as f32 / frames;
+                    // What is no number does not become quieter.
+                    let audio = if sample.is_finite() { *sample } else { 0.0 };
+                    *sample = audio * if mute { 1.0 - far } else { far };
+                }
+            }
+        } else if mute {
+            block.samples_mut().fill(0.0);
+        }
+    }
+}
+
 /// Measures each channel's peak and leaves the audio as it is.
 #[derive(Debug)]
 pub struct Meter {
@@ -162,6 +219,43 @@ mod tests {
         let steps = samples.windows(2).map(|w| (w[0] - w[1]).abs());
         assert!(steps.fold(0f32, f32::max) < 1.01 / 64.0);
         assert!(samples[63].abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_is_not_muted_passes_bit_by_bit_and_what_is_muted_is_silence() {
+        let odd = [f32::NAN, -0.0, f32::MIN_POSITIVE / 2.0, f32::INFINITY];
+        let bits = |samples: [f32; 4]| samples.map(f32::to_bits);
+        let mut mute = Mute::default();
+        let play = |mute: &mut Mute| {
+            let mut samples = odd;
+            mute.process(&mut Block::new(&mut samples, 4), &turn());
+            samples
+        };
+        assert_eq!(bits(play(&mut mute)), bits(odd));
+        mute.handle().set(true);
+        assert!(play(&mut mute).iter().all(|sample| sample.is_finite()), "on the way");
+        assert_eq!(bits(play(&mut mute)), [0; 4]);
+        mute.handle().set(false);
+        play(&mut mute);
+        assert_eq!(bits(play(&mut mute)), bits(odd));
+        let mut mute = Mute::default();
+        mute.handle().set(true);
+        assert_eq!(bits(play(&mut mute)), [0; 4], "muted from the start, nothing is heard");
+    }
+
+    #[test]
+    fn to_silence_and_back_there_is_no_step() {
+        let mut mute = Mute::default();
+        let mut heard = Vec::new();
+        for on in [false, true, true, false, false] {
+            mute.handle().set(on);
+            let mut samples = [1.0; 64];
+            mute.process(&mut Block::new(&mut samples, 64), &turn());
+            heard.extend(samples);
+        }
+        let steps = heard.windows(2).map(|w| (w[0] - w[1]).abs());
+        assert!(steps.fold(0f32, f32::max) < 1.01 / 64.0);
+        assert_eq!((heard[0], heard[130], heard[5 * 64 - 1]), (1.0, 0.0, 1.0));
     }
 
     #[test]

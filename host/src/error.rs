@@ -23,6 +23,8 @@ pub enum Kind {
     Device,
     /// A worker process died or fell silent outside the plugin's own code.
     Worker,
+    /// There is no run to be steered, or it does not answer: start one, or name another.
+    Control,
     /// The operating system refused something that should work.
     System,
 }
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Interpreter => 7,
             Kind::Device => 8,
             Kind::Worker => 10,
+            Kind::Control => 11,
         }
     }
 }

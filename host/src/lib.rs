@@ -46,6 +46,7 @@ pub mod chain;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod control;
 pub mod crash;
 pub mod disk;
 pub mod doctor;

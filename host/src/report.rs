@@ -3,6 +3,7 @@
 //! Plain data for people's screens and for `--json`; nothing here measures or prints. Every figure is of the
 //! kind its name ends in: `_frames`, `_ms`, `_us`, `_db`.
 
+use crate::config::PipelineSpec;
 use crate::edge::CaptureCounts;
 use crate::plugin::cause::Causes;
 use crate::plugin::collector::CollectorStatus;
@@ -49,6 +50,8 @@ pub struct PipelineStatus {
     pub underrun_frames: u64,
     /// Frames that a file or an output did not take in time.
     pub overrun_frames: u64,
+    /// Somebody has muted it: its sink gets silence.
+    pub muted: bool,
     /// Blocks that its pipelined plugins lost together, because the thread that runs them was not scheduled in
     /// time. Each plugin's own counts don't tell of them.
     pub section_lost: u64,
@@ -186,6 +189,8 @@ pub struct PluginStatus {
     pub dead: Option<String>,
     /// Nothing will play in its place until its file changes or somebody restarts it; `dead` says why.
     pub quarantined: bool,
+    /// Somebody has bypassed it: what goes into it is heard in place of what comes out.
+    pub bypassed: bool,
     /// Why each of its blocks gets a fresh buffer instead of the cached ones, if they do: from the start or since
     /// the plugin spoiled one.
     pub uncached: Option<String>,
@@ -226,8 +231,12 @@ pub struct RunReport {
     pub seconds: f64,
     /// What they got of the machine; `None` if none was open.
     pub real_time: Option<RealTimeStatus>,
-    /// Each pipeline at its end; none if the run was interrupted before it began.
+    /// Each pipeline at its end, those that were stopped before first; none if the run was interrupted before it began.
+    /// One that was started again has an entry for each time.
     pub pipelines: Vec<PipelineStatus>,
+    /// What was asked for of each, in the same order.
+    #[serde(skip)]
+    pub specs: Vec<PipelineSpec>,
     /// What happened, a line each, oldest first; at most the last thousand.
     pub events: Vec<String>,
     /// Outputs that are not whole, with the reason.

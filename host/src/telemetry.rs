@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use shared::ring::Stamps;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Why a block of a plugin was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +27,11 @@ pub(crate) enum Loss {
     Forged,
 }
 
-/// Counters of one plugin, written by the audio thread alone.
+/// Counters of one plugin, written by the audio thread alone; and the one word that goes the other way.
 #[derive(Debug, Default)]
 pub struct PluginStats {
+    /// What goes into it is to be heard in place of what comes out. Not written by the audio thread.
+    bypass: AtomicBool,
     good: AtomicU64,
     late: AtomicU64,
     failed: AtomicU64,
@@ -193,6 +195,16 @@ impl PluginStats {
         let ns = self.asked_wait_ns.load(Ordering::Relaxed);
         self.asked_wait_ns.store(0, Ordering::Relaxed);
         ns
+    }
+
+    /// Has the dry signal heard from the next block on, or no more.
+    pub(crate) fn set_bypassed(&self, bypassed: bool) {
+        self.bypass.store(bypassed, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be.
+    pub(crate) fn is_bypassed(&self) -> bool {
+        self.bypass.load(Ordering::Relaxed)
     }
 
     pub(crate) fn progress(&self) -> &Progress {

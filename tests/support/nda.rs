@@ -14,13 +14,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The program with these arguments, in an environment that names no interpreter. Crash reports go into a folder
-/// `reports` beside the configuration, never into the user's own.
+/// `reports` beside the configuration, and the socket for `nda ctl` into another, never into the user's own.
 pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(built("nda"));
     command.args(arguments).env_remove("VIRTUAL_ENV").env_remove("NDA_WORKER_MODULE");
     let config = command.get_args().map(Path::new).find(|path| path.extension() == Some("toml".as_ref()));
-    let reports = config.map_or_else(|| built("nda"), Path::to_owned).with_file_name("reports");
-    command.env("NDA_REPORTS", reports);
+    let config = config.map_or_else(|| built("nda"), Path::to_owned);
+    command.env("NDA_REPORTS", config.with_file_name("reports"));
+    command.env("XDG_RUNTIME_DIR", config.parent().expect("a file lies in a folder"));
     command
 }
 

@@ -11,7 +11,7 @@ use crate::faults::{EACH_DEFAULT, FaultsSpec, Kind};
 use crate::level::Level;
 use crate::plugin::spec::Standby;
 use crate::render::RenderSpec;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use shared::format::{BLOCK_FRAMES, RATE};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Run(RunArgs),
+    Ctl(CtlArgs),
     Render(RenderArgs),
     Devices(DevicesArgs),
     Doctor(DoctorArgs),
@@ -82,6 +83,97 @@ pub(super) struct RunArgs {
     /// What goes into the log, or into systemd's journal: this and worse
     #[arg(long, value_name = "error|warning|info|debug", default_value_t, value_parser = str::parse::<Level>)]
     pub(super) log_level: Level,
+    /// The socket for `nda ctl`; off: none [default: the configuration's, or one of its own]
+    #[arg(long, value_name = "PATH|off")]
+    pub(super) socket: Option<PathBuf>,
+}
+
+/// Steer a run: start and stop its pipelines, set parameters, bypass, mute
+///
+/// Talks to a run of yours over a socket that only you may open. PLUGIN is PIPELINE/PLUGIN, or the plugin's name alone
+/// if no other pipeline has one of that name. What you do to one pipeline leaves the samples of the others alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nda ctl status
+  nda ctl set tx/gain gain 0.5
+  nda ctl bypass tx/gain on
+  nda ctl --run duplex reload")]
+pub(super) struct CtlArgs {
+    /// Which run, if there are several: the name of its configuration, or its process number
+    #[arg(long, global = true, value_name = "NAME|PID", conflicts_with = "socket")]
+    pub(super) run: Option<String>,
+    /// The run's socket, if it is not in the usual place
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(super) order: CtlOrder,
+}
+
+/// What `nda ctl` can do.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum CtlOrder {
+    /// Tell how every pipeline is doing
+    Status,
+    /// Start a pipeline that has stopped, ended, or could not be started
+    Start {
+        /// The pipeline's name
+        pipeline: String,
+    },
+    /// Stop a pipeline; its files are completed
+    Stop {
+        /// The pipeline's name
+        pipeline: String,
+    },
+    /// Give a plugin a new worker, also one that was given up
+    Restart {
+        /// The plugin's name
+        plugin: String,
+    },
+    /// Set a parameter, until the pipeline is started again
+    Set {
+        /// The plugin's name
+        plugin: String,
+        /// The parameter's name
+        key: String,
+        /// Its value; - reads it from standard input, so that nobody sees it in the list of processes
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Read a parameter
+    Get {
+        /// The plugin's name
+        plugin: String,
+        /// The parameter's name
+        key: String,
+    },
+    /// Have what goes into a plugin heard in place of what comes out of it
+    ///
+    /// It comes as late as the plugin's output does, and without a click. The plugin gets the blocks all the same, and
+    /// nobody waits for it. One that fails closed can't be bypassed.
+    Bypass {
+        /// The plugin's name
+        plugin: String,
+        /// on or off
+        #[arg(value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
+        on: bool,
+    },
+    /// Have a pipeline's sink, and the file that records it, get silence
+    Mute {
+        /// The pipeline's name
+        pipeline: String,
+        /// on or off
+        #[arg(value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
+        on: bool,
+    },
+    /// Read the configuration again and change only what differs
+    ///
+    /// A file with a fault changes nothing. Pipelines in which only `set` differs get the parameters; others that differ
+    /// are stopped and started. SIGHUP does the same.
+    Reload,
 }
 
 /// Render a file through plugins into a file, as fast as it goes
@@ -342,6 +434,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "it is longer than a clock can count".to_owned())
 }
 
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("it must be on or off".to_owned()),
+    }
+}
+
 fn fault_kind(name: &str) -> Result<Kind, String> {
     name.parse().map_err(|error: crate::error::Error| error.to_string())
 }
@@ -378,6 +478,18 @@ mod tests {
     #[test]
     fn clap_finds_no_contradiction() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn the_options_of_ctl_stand_before_or_behind_what_it_is_to_do() {
+        for line in ["nda ctl --run 7 --json mute tx off", "nda ctl mute tx off --json --run 7"] {
+            let Command::Ctl(args) = parsed(line) else { panic!("{line}") };
+            assert_eq!((args.run.as_deref(), args.json), (Some("7"), true));
+            assert!(matches!(args.order, CtlOrder::Mute { ref pipeline, on: false } if pipeline == "tx"));
+        }
+        let Command::Ctl(args) = parsed("nda ctl set gain db -6") else { panic!("no ctl") };
+        assert!(matches!(args.order, CtlOrder::Set { ref value, .. } if value == "-6"));
+        assert!(told("nda ctl bypass tx/gain yes").contains("it must be on or off"));
     }
 
     #[test]

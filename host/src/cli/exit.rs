@@ -13,7 +13,7 @@ pub(super) const LOSSES: u8 = 9;
 pub(super) const INTERRUPTED: u8 = 130;
 
 /// Every exit code and what it means.
-pub const EXIT_CODES: [(u8, &str); 12] = [
+pub const EXIT_CODES: [(u8, &str); 13] = [
     (0, "done"),
     (1, "the operating system refused something that should work"),
     (2, "the command line is wrong"),
@@ -25,6 +25,7 @@ pub const EXIT_CODES: [(u8, &str); 12] = [
     (8, "a device is missing or refuses the format"),
     (LOSSES, "it ran, but a plugin died, hung or failed blocks, or an output has gaps"),
     (10, "a worker process died or fell silent outside the plugin's code"),
+    (11, "there is no run to be steered, or more than one, or it does not answer"),
     (INTERRUPTED, "interrupted; what was written is valid up to there"),
 ];
 
@@ -50,11 +51,11 @@ mod tests {
 
     /// Every kind there is: the match has no wildcard, so that a new kind does not compile without its row.
     fn kinds() -> Vec<Kind> {
-        use Kind::{Config, Device, Input, Interpreter, Output, Plugin, System, Worker};
-        let all = [Config, Input, Output, Plugin, Interpreter, Device, Worker, System];
+        use Kind::{Config, Control, Device, Input, Interpreter, Output, Plugin, System, Worker};
+        let all = [Config, Input, Output, Plugin, Interpreter, Device, Worker, Control, System];
         for kind in all {
             match kind {
-                Config | Input | Output | Plugin | Interpreter | Device | Worker | System => {}
+                Config | Input | Output | Plugin | Interpreter | Device | Worker | Control | System => {}
             }
         }
         all.to_vec()
@@ -79,6 +80,7 @@ mod tests {
             Kind::Interpreter => "interpreter",
             Kind::Device => "device",
             Kind::Worker => "worker",
+            Kind::Control => "run to be steered",
             Kind::System => "system",
         };
         for kind in kinds() {

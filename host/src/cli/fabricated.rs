@@ -55,6 +55,7 @@ pub(super) fn pipeline() -> PipelineStatus {
         devices: vec![device()],
         underrun_frames: 0,
         overrun_frames: 0,
+        muted: false,
         section_lost: 0,
         plugins: vec![gain(), echo()],
         ended: false,
@@ -96,6 +97,7 @@ fn gain() -> PluginStatus {
         last_death: None,
         dead: None,
         quarantined: false,
+        bypassed: false,
         uncached: None,
         uncached_blocks: 0,
         collector: CollectorStatus::default(),
@@ -183,6 +185,7 @@ pub(super) fn two_pipelines() -> Vec<PipelineStatus> {
 /// What has become of these pipelines after a minute.
 pub(super) fn run_report(pipelines: Vec<PipelineStatus>) -> RunReport {
     RunReport {
+        specs: Vec::new(),
         ended_by: EndedBy::Source,
         seconds: 60.02,
         real_time: None,

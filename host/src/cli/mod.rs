@@ -6,6 +6,7 @@
 mod args;
 mod bar;
 mod bench;
+mod ctl;
 pub mod devices;
 mod doctor;
 mod echo;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
 fn obey(command: Command, out: &mut Out) -> ExitCode {
     let done = match command {
         Command::Run(args) => run::run(&args, out),
+        Command::Ctl(args) => ctl::ctl(&args, out),
         Command::Render(args) => render::render(&args, out),
         Command::Devices(args) => devices(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),

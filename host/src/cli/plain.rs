@@ -41,6 +41,10 @@ impl Observer for Plain<'_> {
 
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {
         self.elapsed = elapsed;
+        if self.peaks.len() != pipelines.len() {
+            // Others play now than before.
+            self.peaks.clear();
+        }
         self.peaks.resize_with(pipelines.len(), Peaks::default);
         for (held, pipeline) in self.peaks.iter_mut().zip(pipelines) {
             held.raise(&pipeline.peaks_db);

@@ -13,10 +13,12 @@ use super::screen::Screen;
 use super::service::Service;
 use super::signals::{self, Flags};
 use super::{exit, run_report};
-use crate::config;
+use crate::config::{self, Config};
+use crate::control::{Listener, Place};
 use crate::error::Result;
 use crate::report::RunReport;
-use crate::run::Observer;
+use crate::run::{Observer, Reins};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -25,9 +27,13 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<ExitCode> {
     let config = config::load(&args.config)?;
     let json = JsonTarget::open(args.json.as_deref(), &args.inputs(), out)?;
     let log = args.log.as_deref().map(|file| Log::open(file, args.log_level)).transpose()?;
-    let flags = signals::watch(out.is_screen())?;
-    let report = crate::run::run(&config, args.limit, &flags.stop, &mut observers(args, log, &flags, out))?;
-    out.text(&run_report::text(&report, &config));
+    let flags = signals::watch_run(out.is_screen())?;
+    let listener = listener(args, &config, out)?;
+    let reins = Reins { file: Some(args.config.clone()), reload: Arc::clone(&flags.reload), listener };
+    let mut observers = observers(args, log, &flags, out);
+    let report = crate::run::run_with(&config, args.limit, &flags.stop, reins, &mut observers)?;
+    drop(observers);
+    out.text(&run_report::text(&report));
     json.write(&report, out)?;
     Ok(ended(&report))
 }
@@ -44,6 +50,17 @@ fn observers<'a>(args: &RunArgs, log: Option<Log>, flags: &Flags, out: &'a mut O
     let log = log.map(|log| Box::new(log) as Box<dyn Observer>);
     let service = Service::found().map(|service| Box::new(service) as Box<dyn Observer>);
     Observers(std::iter::once(first).chain(log).chain(service).collect())
+}
+
+/// The socket for `nda ctl`. A run that can't have the usual one goes on without.
+fn listener(args: &RunArgs, config: &Config, out: &mut Out) -> Result<Option<Listener>> {
+    match args.socket.as_deref().or(config.socket.as_deref()) {
+        Some(path) if path == Path::new("off") => Ok(None),
+        Some(path) => Listener::open(&Place::At(path.to_owned())).map(Some),
+        None => Ok(Listener::open(&Place::of(&args.config))
+            .inspect_err(|why| out.note(&format!("nda ctl can't steer this run: {why}\n")))
+            .ok()),
+    }
 }
 
 fn ended(report: &RunReport) -> ExitCode {

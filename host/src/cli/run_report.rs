@@ -4,7 +4,7 @@
 //! that did not happen, has no line.
 
 use super::words;
-use crate::config::{Config, FileSinkSpec, SinkSpec};
+use crate::config::{FileSinkSpec, PipelineSpec, SinkSpec};
 use crate::plugin::collector::CollectorStatus;
 use crate::plugin::spec::Gc;
 use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RunReport, shown};
@@ -15,11 +15,11 @@ use std::time::Duration;
 /// has asked.
 const HELD_US: f64 = 50.0;
 
-/// The report; `config` knows the files that were written.
-pub(super) fn text(report: &RunReport, config: &Config) -> String {
+/// The report.
+pub(super) fn text(report: &RunReport) -> String {
     let mut lines = vec![ending(report)];
-    for pipeline in &report.pipelines {
-        lines.extend(pipeline_lines(pipeline, &files(config, &pipeline.name)));
+    for (number, pipeline) in report.pipelines.iter().enumerate() {
+        lines.extend(pipeline_lines(pipeline, &files(report.specs.get(number))));
     }
     if !report.events.is_empty() {
         lines.push(words::plural(report.events.len() as u64, "event"));
@@ -46,8 +46,9 @@ fn ending(report: &RunReport) -> String {
     format!("ended after {}: {why}", words::clock(elapsed))
 }
 
-fn files<'a>(config: &'a Config, pipeline: &str) -> Vec<&'a FileSinkSpec> {
-    let Some(spec) = config.pipelines.iter().find(|spec| spec.name == pipeline) else { return Vec::new() };
+/// The files that were written.
+fn files(spec: Option<&PipelineSpec>) -> Vec<&FileSinkSpec> {
+    let Some(spec) = spec else { return Vec::new() };
     let sink = match &spec.sink {
         SinkSpec::File(file) => Some(file),
         _ => None,
@@ -200,12 +201,14 @@ fn times_line(what: &str, times: &Percentiles) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cli::fabricated;
-    use crate::config::{PipelineSpec, SourceSpec};
+    use crate::config::SourceSpec;
 
-    fn config() -> Config {
+    /// A report of these, whose first one also writes a file.
+    fn report(pipelines: Vec<PipelineStatus>) -> RunReport {
         let spec = PipelineSpec::new(SourceSpec::file("song.flac"), SinkSpec::device("virtual"));
         let record = Some(FileSinkSpec::new("out.wav"));
-        Config { pipelines: vec![PipelineSpec { record, ..spec }], ..Config::default() }
+        let specs = vec![PipelineSpec { record, ..spec }];
+        RunReport { specs, ..fabricated::run_report(pipelines) }
     }
 
     #[test]
@@ -231,7 +234,7 @@ main: song.flac -> virtual and out.wav, 60.0 s played
     round trip     p50 5340 us, p99 5600 us, p99.9 6100 us, max 13100 us
 2 events
 ";
-        assert_eq!(text(&fabricated::run_report(vec![pipeline]), &config()), expected);
+        assert_eq!(text(&report(vec![pipeline])), expected);
     }
 
     #[test]
@@ -248,7 +251,7 @@ main: song.flac -> virtual and out.wav, 60.0 s played
     2 waits given up: it woke the host for nothing
     died once, last: was killed by SIGSEGV; standby: spare
 ";
-        let text = text(&fabricated::run_report(vec![fabricated::with_a_bad_time()]), &config());
+        let text = text(&report(vec![fabricated::with_a_bad_time()]));
         assert!(text.contains(expected), "{text}");
     }
 
@@ -269,7 +272,7 @@ main: song.flac -> virtual and out.wav, 0.0 s played
   latency: none added
   gain (Gain 1.0, same-block): 0 blocks good, none lost
 ";
-        assert_eq!(text(&report, &Config::default()), expected);
+        assert_eq!(text(&report), expected);
     }
 
     #[test]
@@ -280,7 +283,7 @@ main: song.flac -> virtual and out.wav, 0.0 s played
         gain.interpreter_wait.p99_us = 232.0;
         gain.collector =
             CollectorStatus { young: 40, older: 2, total_ms: 3.04, longest_ms: 0.871, ..gain.collector };
-        let told = |pipeline: PipelineStatus| text(&fabricated::run_report(vec![pipeline]), &config());
+        let told = |pipeline: PipelineStatus| text(&report(vec![pipeline]));
         let expected = "none lost
     another thread of the plugin holds the interpreter: blocks wait 0.11 ms for it (p50), 0.23 ms (p99)
     collector: 40 young and 2 older in 3.0 ms, the longest 0.87 ms
@@ -301,7 +304,7 @@ main: song.flac -> virtual and out.wav, 0.0 s played
         let mut pipeline = fabricated::pipeline();
         pipeline.plugins[0].uncached = Some("it is odd".into());
         pipeline.plugins[0].uncached_blocks = 7;
-        let text = text(&fabricated::run_report(vec![pipeline]), &config());
+        let text = text(&report(vec![pipeline]));
         let told = "good, none lost\n    slower, in a fresh buffer each: 7 blocks (it is odd)\n";
         assert!(text.contains(told) && text.matches("slower").count() == 1, "{text}");
     }
@@ -310,14 +313,14 @@ main: song.flac -> virtual and out.wav, 0.0 s played
     fn a_run_that_did_not_begin_says_no_more_than_that() {
         let report = RunReport { ended_by: EndedBy::Signal, ..fabricated::run_report(Vec::new()) };
         let report = RunReport { seconds: 0.0, events: Vec::new(), ..report };
-        assert_eq!(text(&report, &config()), "interrupted before it began\n");
+        assert_eq!(text(&report), "interrupted before it began\n");
     }
 
     #[test]
     fn every_pipeline_has_its_part_and_an_output_with_gaps_is_told_last() {
-        let mut report = fabricated::run_report(fabricated::two_pipelines());
+        let mut report = report(fabricated::two_pipelines());
         report.damaged.push("out.wav: the disk is full".into());
-        let text = text(&report, &config());
+        let text = text(&report);
         assert!(text.contains("\nmusic: song.flac") && text.contains("\nvoice: song.flac"), "{text}");
         assert!(text.ends_with("\n2 events\nnot whole: out.wav: the disk is full\n"), "{text}");
     }

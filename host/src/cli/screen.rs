@@ -125,6 +125,10 @@ impl Observer for Screen<'_> {
         if self.given_up {
             return self.plain.status(elapsed, pipelines);
         }
+        if self.peaks.len() != pipelines.len() {
+            // Others play now than before.
+            self.peaks.clear();
+        }
         self.peaks.resize_with(pipelines.len(), Peaks::default);
         for (held, pipeline) in self.peaks.iter_mut().zip(pipelines) {
             held.follow(&pipeline.peaks_db, seconds);

@@ -1,13 +1,15 @@
-//! SIGINT, SIGTERM and the way back from a stop, turned into flags.
+//! SIGINT, SIGTERM, SIGHUP and the way back from a stop, turned into flags.
 //!
 //! For `run` and `render`, which end in order when asked to. A second SIGINT does not wait: it gives the
-//! terminal back and ends the process. No work is done in a signal handler.
+//! terminal back and ends the process. SIGHUP has a run read its configuration again, but when it says that the
+//! terminal is gone: that ends it. No work is done in a signal handler.
 
 use super::{exit, screen};
 use crate::error::{Error, Kind, Result};
-use signal_hook::consts::{SIGCONT, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ pub(super) struct Flags {
     pub(super) stop: Arc<AtomicBool>,
     /// To draw the screen anew: the process was stopped, and something else may have written since.
     pub(super) resumed: Arc<AtomicBool>,
+    /// To read the configuration again.
+    pub(super) reload: Arc<AtomicBool>,
 }
 
 /// Watches signals until the process ends; Ctrl-Z as well if something is `drawn`, to leave the terminal tidy.
@@ -30,9 +34,21 @@ pub(super) struct Flags {
 /// # Errors
 /// Of kind [`Kind::System`]: the system refuses handlers or a thread.
 pub(super) fn watch(drawn: bool) -> Result<Flags> {
-    let wanted: &[i32] = if drawn { &[SIGINT, SIGTERM, SIGTSTP, SIGCONT] } else { &[SIGINT, SIGTERM] };
+    watch_these(if drawn { &[SIGINT, SIGTERM, SIGTSTP, SIGCONT] } else { &[SIGINT, SIGTERM] })
+}
+
+/// As [`watch`], and SIGHUP as well.
+///
+/// # Errors
+/// As [`watch`].
+pub(super) fn watch_run(drawn: bool) -> Result<Flags> {
+    let drawn_too = [SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT];
+    watch_these(if drawn { &drawn_too } else { &drawn_too[..3] })
+}
+
+fn watch_these(wanted: &[i32]) -> Result<Flags> {
     let flags = Flags::default();
-    let mut watcher = Watcher { flags: flags.clone(), interrupted: None };
+    let mut watcher = Watcher { flags: flags.clone(), interrupted: None, terminals: terminals() };
     let mut signals = Signals::new(wanted).map_err(refusal)?;
     let body = move || signals.forever().for_each(|signal| watcher.obey(signal));
     std::thread::Builder::new().name("signals".to_owned()).spawn(body).map_err(refusal)?;
@@ -43,6 +59,12 @@ pub(super) fn watch(drawn: bool) -> Result<Flags> {
 struct Watcher {
     flags: Flags,
     interrupted: Option<Instant>,
+    /// Which of the three streams were terminals at first.
+    terminals: [bool; 3],
+}
+
+fn terminals() -> [bool; 3] {
+    [stdin().is_terminal(), stdout().is_terminal(), stderr().is_terminal()]
 }
 
 impl Watcher {
@@ -54,6 +76,8 @@ impl Watcher {
                 let _ = emulate_default_handler(SIGTSTP);
             }
             SIGCONT => self.flags.resumed.store(true, Ordering::Relaxed),
+            // A terminal that was hung up is none any more.
+            SIGHUP if terminals() == self.terminals => self.flags.reload.store(true, Ordering::Relaxed),
             SIGINT => self.interrupt(),
             _ => self.flags.stop.store(true, Ordering::Relaxed),
         }

@@ -61,6 +61,8 @@ pub(super) fn config(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Config {
     }
     let reports = root.get("reports").and_then(|node| reader.text("reports", node));
     let reports = reports.map(|folder| reader.path(&folder));
+    let socket = root.get("socket").and_then(|node| reader.text("socket", node));
+    let socket = socket.map(|path| if path == "off" { PathBuf::from(path) } else { reader.path(&path) });
     let tables = pipeline_tables(reader, root);
     let mut titles = Titles::new(tables.len());
     let mut pipelines = Vec::with_capacity(tables.len());
@@ -69,7 +71,7 @@ pub(super) fn config(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Config {
         pipelines.push(pipeline(reader, table, &at, &settings, title));
     }
     titles.complete(&mut pipelines);
-    Config { pipelines, reports }
+    Config { pipelines, reports, socket }
 }
 
 /// The `[[pipeline]]` tables with their places.

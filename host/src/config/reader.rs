@@ -39,7 +39,7 @@ pub(super) const PLUGIN_KEYS: &[&str] = &[
 ];
 
 /// The keys that only the top level has; below a `[[pipeline]]` they would be taken for the pipeline's.
-pub(super) const TOP_KEYS: &[&str] = &["reports", "power"];
+pub(super) const TOP_KEYS: &[&str] = &["reports", "power", "socket"];
 
 /// One form that a table can have: the key that tells it from the others, and those that may stand beside it.
 pub(super) struct Form {

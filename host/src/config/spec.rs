@@ -24,6 +24,8 @@ pub struct Config {
     pub pipelines: Vec<PipelineSpec>,
     /// The folder for crash reports, which needn't exist; `None` leaves it to whoever writes them.
     pub reports: Option<PathBuf>,
+    /// The socket over which the run is steered; `off` is none, `None` leaves it to whoever runs.
+    pub socket: Option<PathBuf>,
 }
 
 /// One pipeline: a source, elements in order, a sink.

@@ -344,12 +344,20 @@ mod what_may_be_said {
     }
 
     #[test]
+    fn the_socket_is_where_the_file_says_or_nowhere() {
+        let at = |text: &str| good(&format!("{text}\n[[pipeline]]\nsource = \"a.wav\"")).socket;
+        assert_eq!(at(""), None);
+        assert_eq!(at("socket = \"nda.sock\""), Some(PathBuf::from("/base/nda.sock")));
+        assert_eq!(at("socket = \"off\""), Some(PathBuf::from("off")));
+    }
+
+    #[test]
     fn the_example_in_the_readme_may_be_said_and_has_every_key_of_a_plugin() {
         let readme = include_str!("../../../README.md");
         let section = readme.split("## The configuration").nth(1).unwrap();
         let example = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         good(example);
-        for key in ["reports", "resampling", "map", "ppm"].iter().chain(reader::PLUGIN_KEYS) {
+        for key in ["reports", "socket", "resampling", "map", "ppm"].iter().chain(reader::PLUGIN_KEYS) {
             assert!(example.contains(&format!("{key} = ")), "{key} is not in the README's example");
         }
     }

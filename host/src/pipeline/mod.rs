@@ -10,6 +10,7 @@ mod callback;
 mod devices;
 mod engine;
 mod fade;
+mod knobs;
 mod latency;
 mod lookout;
 mod opening;
@@ -37,6 +38,7 @@ use crate::report::{CaptureStatus, Latency, PipelineStatus, RealTimeStatus, Xrun
 use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
 use devices::Devices;
+use knobs::Knobs;
 use opening::{Opening, format_of, source_file};
 use port::{Counts, Port};
 use shared::format::Format;
@@ -56,6 +58,7 @@ pub struct Pipeline {
     /// The one that paces it comes first. Their callbacks have the chain: they go before its plugins.
     ports: Vec<Port>,
     plugins: Vec<Plugin>,
+    knobs: Knobs,
     section: Option<Arc<PluginStats>>,
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
@@ -136,6 +139,12 @@ impl Pipeline {
     }
 
     /// Its Python plugins, in the order of the chain.
+    #[must_use]
+    pub fn plugins(&self) -> &[Plugin] {
+        &self.plugins
+    }
+
+    /// The same, to be changed.
     pub fn plugins_mut(&mut self) -> &mut [Plugin] {
         &mut self.plugins
     }
@@ -213,6 +222,7 @@ impl Pipeline {
                 + captured(CaptureCounts::underrun_frames),
             overrun_frames: self.recorders.iter().map(|(_, r)| r.recording().overrun_frames()).sum::<u64>()
                 + captured(CaptureCounts::overrun_frames),
+            muted: self.is_muted(),
             section_lost: self.section.as_ref().map_or(0, |section| section.counts().lost()),
             plugins: self.plugins.iter_mut().map(Plugin::status).collect(),
             ended: self.has_ended(),

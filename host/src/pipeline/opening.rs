@@ -5,13 +5,14 @@
 use super::baton::Baton;
 use super::devices::{Devices, Settled};
 use super::engine::Engine;
+use super::knobs::Knobs;
 use super::latency::{Ends, latency};
 use super::plugins::Remotes;
 use super::port::Port;
 use super::streams::{End, Terms};
 use super::{Around, Pipeline, Words};
 use crate::audio_file::{AudioReader, WavWriter};
-use crate::builtin::{Gain, Meter};
+use crate::builtin::{Gain, Meter, Mute};
 use crate::chain::{self, Chain};
 use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
@@ -54,6 +55,7 @@ pub(super) struct Opening<'a> {
     format: Format,
     devices: Devices,
     processors: Vec<Box<dyn Processor>>,
+    knobs: Knobs,
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
     capture: Option<(FrameWriter, Arc<CaptureCounts>)>,
@@ -62,17 +64,9 @@ pub(super) struct Opening<'a> {
 
 impl<'a> Opening<'a> {
     pub(super) fn new(spec: &'a PipelineSpec, format: Format, devices: Devices) -> Self {
-        let processors = Vec::new();
-        Self {
-            spec,
-            format,
-            devices,
-            processors,
-            progress: None,
-            player: None,
-            capture: None,
-            fifo_frames: 0,
-        }
+        let (processors, knobs) = (Vec::new(), Knobs::default());
+        let (progress, player, capture) = (None, None, None);
+        Self { spec, format, devices, processors, knobs, progress, player, capture, fifo_frames: 0 }
     }
 
     pub(super) fn build(
@@ -86,6 +80,8 @@ impl<'a> Opening<'a> {
         self.processors.extend(around.before);
         self.add_elements(&mut started.remotes);
         self.processors.extend(around.behind);
+        // Before the meter and whatever takes the audio: what is muted is neither shown, recorded nor played.
+        self.processors.push(Box::new(self.knobs.take_mute(Mute::default())));
         let meter = Meter::new(self.format.channels());
         let meter_handle = meter.handle();
         self.processors.push(Box::new(meter));
@@ -125,6 +121,7 @@ impl<'a> Opening<'a> {
             chain_latency_frames: chain_latency.into(),
             ports,
             plugins: started.plugins,
+            knobs: self.knobs,
             section,
             progress: self.progress,
             player: self.player,
@@ -185,7 +182,7 @@ impl<'a> Opening<'a> {
         for element in &self.spec.elements {
             let processor: Option<Box<dyn Processor>> = match element {
                 ElementSpec::Plugin { .. } => remotes.next().map(|r| Box::new(r) as _),
-                ElementSpec::Gain { db } => Some(Box::new(Gain::new(*db))),
+                ElementSpec::Gain { db } => Some(Box::new(self.knobs.take_gain(Gain::new(*db)))),
                 ElementSpec::Meter => Some(Box::new(Meter::new(self.format.channels()))),
             };
             self.processors.extend(processor);

@@ -53,7 +53,8 @@ impl Concealer {
     pub(crate) fn new(format: Format, plan: Plan) -> Self {
         let plan = Plan { lost: if plan.closed { Lost::Mute } else { plan.lost }, ..plan };
         let keeps = |policy, samples| if plan.lost == policy { samples } else { 0 };
-        let most = keeps(Lost::Bypass, plan.latency_max_frames.max(plan.latency_frames));
+        // Whatever is heard in place of a lost block: the user may bypass any that does not fail closed.
+        let most = if plan.closed { 0 } else { plan.latency_max_frames.max(plan.latency_frames) };
         Self {
             plan,
             dry: Delay::new(format, plan.latency_frames, most),
@@ -147,6 +148,19 @@ impl Concealer {
         }
         self.good = false;
     }
+
+    /// The block holds the dry input, which is to be heard as late as the result would be: the user wants it so. Only of
+    /// one that does not fail closed.
+    pub(crate) fn bypass(&mut self, block: &mut Block<'_>) {
+        self.dry.put(block);
+        self.held.forget();
+        if self.plan.ramp {
+            self.joint.join(block, self.good);
+        } else {
+            self.joint.cut(block);
+        }
+        self.good = false;
+    }
 }
 
 /// So much of the one, the rest of the other; never louder than the louder of them.
@@ -227,6 +241,11 @@ impl Hold {
             self.samples.copy_from_slice(block.samples());
             self.faded = 0;
         }
+    }
+
+    /// What was good last is not what was heard last.
+    fn forget(&mut self) {
+        self.faded = self.fade_frames;
     }
 
     fn is_sounding(&self) -> bool {

@@ -194,7 +194,10 @@ impl Plugin {
             spin: self.spec.spin,
             adapt,
             own_latency_frames: self.own_latency_frames,
-            plan: Plan { latency_max_frames, ..self.plan(latency_frames) },
+            plan: Plan {
+                latency_max_frames: if self.has_dry_signal() { latency_max_frames } else { 0 },
+                ..self.plan(latency_frames)
+            },
         }
     }
 
@@ -205,14 +208,19 @@ impl Plugin {
 
     /// What happens to its lost blocks, if its output comes this late.
     pub(crate) fn plan(&self, latency_frames: usize) -> Plan {
-        let dry = self.loaded.kind == PluginKind::Processor;
+        let has_dry_signal = self.has_dry_signal();
+        let latency_frames = if has_dry_signal { latency_frames } else { 0 };
         // What is not audio can neither be held nor joined, and a source has nothing dry.
         let lost = match self.spec.lost {
-            Lost::Bypass if !dry => Lost::Mute,
+            Lost::Bypass if !has_dry_signal => Lost::Mute,
             lost => lost,
         };
         let ramp = self.spec.guard == Guard::On;
         Plan { lost, closed: self.closed, ramp, latency_frames, latency_max_frames: latency_frames }
+    }
+
+    fn has_dry_signal(&self) -> bool {
+        self.loaded.kind == PluginKind::Processor
     }
 
     /// Its name.
@@ -258,6 +266,38 @@ impl Plugin {
     /// the reason.
     pub fn set_parameter(&self, key: &str, value: &str) -> Result<bool> {
         self.care.set_parameter(key, value, self.ward.is_some())
+    }
+
+    /// What sets and reads its parameters, for another thread: either may take as long as the plugin does.
+    #[must_use]
+    pub fn parameters(&self) -> Steering {
+        Steering { care: Arc::clone(&self.care), another_may_come: self.ward.is_some() }
+    }
+
+    /// Has what goes into it heard in place of what comes out, as late as that and joined without a click, or no more.
+    /// Its worker gets the blocks all the same, so that it plays on in the middle of things when it is wanted again.
+    ///
+    /// # Errors
+    /// Of kind `Config`: it has no dry signal, or that must not be heard as it fails closed.
+    pub fn set_bypassed(&self, bypassed: bool) -> Result<()> {
+        let refused = |why: &str, right: &str| {
+            let what = format!("plugin {} can't be bypassed: {why}", self.name);
+            Err(Error::new(Kind::Config, what).remedy(right))
+        };
+        match self.loaded.kind {
+            _ if !bypassed => {}
+            PluginKind::Processor if self.closed => {
+                return refused(
+                    "it fails closed, so what goes into it must not be heard",
+                    "mute its pipeline",
+                );
+            }
+            PluginKind::Processor => {}
+            PluginKind::Source => return refused("nothing goes into a source", "mute its pipeline"),
+            PluginKind::Sink => return refused("nothing is heard behind a sink", "mute its pipeline"),
+        }
+        self.stats.set_bypassed(bypassed);
+        Ok(())
     }
 
     /// Ends its worker and starts another one, also if it was given up; its blocks are replaced meanwhile.
@@ -325,6 +365,7 @@ impl Plugin {
             last_death: known.last_death.clone(),
             dead: known.dead(),
             quarantined: known.quarantined,
+            bypassed: self.stats.is_bypassed(),
             uncached: known.uncached.why().map(ToOwned::to_owned),
             uncached_blocks,
             collector: known.collector.status(),
@@ -375,6 +416,32 @@ impl Plugin {
             let left = worker.shutdown();
             left.and(leaving.and_then(|leaving| leaving.join().ok()).unwrap_or(Ok(())))
         })
+    }
+}
+
+/// Sets and reads the parameters of a plugin from any thread, for as long as it plays. See [`Plugin::parameters`].
+#[derive(Debug, Clone)]
+pub struct Steering {
+    care: Arc<Care>,
+    another_may_come: bool,
+}
+
+impl Steering {
+    /// As [`Plugin::set_parameter`].
+    ///
+    /// # Errors
+    /// As [`Plugin::set_parameter`].
+    pub fn set(&self, key: &str, value: &str) -> Result<bool> {
+        self.care.set_parameter(key, value, self.another_may_come)
+    }
+
+    /// Asks the worker that plays for a parameter.
+    ///
+    /// # Errors
+    /// As [`Worker::get_parameter`]; also while no worker plays.
+    pub fn get(&self, key: &str) -> Result<String> {
+        let worker = Arc::clone(&self.care.known().worker);
+        worker.get_parameter(key)
     }
 }
 

@@ -127,7 +127,8 @@ impl Stage {
     }
 
     fn can_be_ordered(&self) -> bool {
-        self.remote.terms.mode == Mode::SameBlock && !self.remote.is_moving() && self.remote.can_be_asked()
+        let is_waited_for = self.remote.terms.mode == Mode::SameBlock && !self.remote.is_bypassed;
+        is_waited_for && !self.remote.is_moving() && self.remote.can_be_asked()
     }
 
     fn incarnation(&self) -> u32 {
@@ -590,7 +591,10 @@ impl Processor for Relay {
             // What lies in the ring of a worker that is over goes with it.
             (0..self.stages.len()).for_each(|at| self.catch_up(at));
         }
-        self.stages.iter_mut().for_each(|stage| stage.remote.relieve());
+        for stage in &mut self.stages {
+            stage.remote.relieve();
+            stage.remote.look_at_bypass();
+        }
         let mut at = 0;
         while at < self.stages.len() {
             let last = self.reach(at);

@@ -62,6 +62,8 @@ pub struct Remote {
     /// What would be heard of that block in the other mode.
     other: Vec<f32>,
     pub(super) spinner: Spinner,
+    /// The user wants the dry signal heard, as of this block.
+    pub(super) is_bypassed: bool,
     /// Who is told that it stands beside another, if anybody replaces its worker.
     pub(super) ward: Option<Neighbour>,
     /// The blocks handed over whose results are due later, if it is pipelined; the last ones, a burst of them, if it
@@ -86,6 +88,8 @@ struct Open {
     asked: Asked,
     /// It was not there when it was due, and has been replaced.
     missed: Option<Missed>,
+    /// Nobody has waited for it, as the plugin is bypassed: it is counted when it is answered.
+    is_unheard: bool,
 }
 
 /// When a block was missed.
@@ -123,6 +127,7 @@ impl Remote {
             moving: None,
             other: vec![0.0; if terms.adapt { format.samples() } else { 0 }],
             spinner: Spinner::default(),
+            is_bypassed: false,
             ward: None,
             // Full when the results of a burst and of one block more are due.
             under_way: VecDeque::with_capacity(terms.burst as usize + 1),
@@ -215,6 +220,7 @@ impl Remote {
     pub(super) fn run(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
         self.concealer.hear(block);
         match self.terms.mode {
+            Mode::SameBlock if self.is_bypassed => self.pass_dry(block),
             Mode::SameBlock => self.same_block(block, turn, was_slow),
             Mode::Pipelined if self.terms.kind == PluginKind::Sink => self.feed(block),
             Mode::Pipelined => self.pipelined(block, turn, was_slow),
@@ -259,7 +265,8 @@ impl Remote {
                 #[cfg(test)]
                 simulation::ordered(&self.name, line.incarnation, seq);
                 let asked = Asked { seq, at_ns, written_ns: line.end.published_ns(seq) };
-                self.open.push_back(Open { asked, missed: None });
+                let is_unheard = self.is_bypassed && self.terms.mode == Mode::SameBlock;
+                self.open.push_back(Open { asked, missed: None, is_unheard });
                 Ok(asked)
             }
             // All that are not open were seen answered: a slot that is not free is an answer taken back.
@@ -375,6 +382,13 @@ impl Remote {
             return;
         }
         let due = self.under_way.pop_front().unwrap_or(Err(Loss::Behind));
+        if self.is_bypassed {
+            let is_good = |head: Taken| head.status == Status::Good;
+            if due.ok().and_then(|due| self.answer_to(due)).is_some_and(is_good) {
+                self.figures.stats.count_good();
+            }
+            return self.concealer.bypass(block);
+        }
         let result = due.and_then(|due| self.take(due, block));
         if let (Ok(due), Err(Loss::Late)) = (due, &result) {
             self.note_missed(due, turn, turn.start_ns);
@@ -396,6 +410,30 @@ impl Remote {
             Some(switch) => self.complete_move(switch, other_is_there, block),
             None => self.adapt_to(was_slow, round_trip_ns, deadline_ns - turn.start_ns),
         }
+    }
+
+    // --- bypassed ---
+
+    /// Looks whether the user wants the dry signal heard. At a block edge only.
+    pub(super) fn look_at_bypass(&mut self) {
+        let is_bypassed = self.figures.stats.is_bypassed() && self.can_be_bypassed();
+        if is_bypassed != self.is_bypassed {
+            self.is_bypassed = is_bypassed;
+            // Whatever was heard before: this is something else.
+            self.concealer.succeed();
+        }
+    }
+
+    fn can_be_bypassed(&self) -> bool {
+        self.terms.kind == PluginKind::Processor && !self.terms.plan.closed
+    }
+
+    /// The dry signal is heard. The worker gets the block all the same, and nobody waits for it: so it is warm, its
+    /// filters hold what was played, and the first block that is wanted of it again follows from those before.
+    fn pass_dry(&mut self, block: &mut Block<'_>) {
+        let asked = self.ask(block);
+        self.keep_for_later(asked);
+        self.concealer.bypass(block);
     }
 
     /// Hands over to a sink without waiting. An answer that comes late is as good: the audio has arrived.
@@ -488,7 +526,7 @@ impl Remote {
     pub(super) fn acknowledge(&mut self) -> bool {
         let mut was_slow = false;
         let mut answered = 0;
-        while let Some(Open { asked, missed }) = self.open.front().copied()
+        while let Some(Open { asked, missed, is_unheard }) = self.open.front().copied()
             && let Some(head) = self.answer_to(asked)
         {
             self.open.pop_front();
@@ -496,6 +534,9 @@ impl Remote {
             if let Some(missed) = missed {
                 was_slow = true;
                 self.look_into(missed, Some(&head));
+            }
+            if is_unheard && head.status == Status::Good {
+                self.figures.stats.count_good();
             }
             if self.is_fed() {
                 time(&mut self.figures, asked, &head, now_ns());
@@ -602,6 +643,7 @@ impl Processor for Remote {
         // First: what the line has answered before its end is not forgotten with it.
         let was_slow = self.acknowledge();
         self.relieve();
+        self.look_at_bypass();
         self.run(block, turn, was_slow);
         self.figures.stats.note_held(now_ns() - began_ns);
     }
@@ -615,7 +657,8 @@ impl Processor for Remote {
     }
 
     fn waits(&self) -> u32 {
-        u32::from(self.terms.mode == Mode::SameBlock || self.is_moving())
+        let is_waited_for = self.terms.mode == Mode::SameBlock || self.is_moving();
+        u32::from(is_waited_for && !self.is_bypassed)
     }
 
     fn blocks_behind(&self) -> u32 {

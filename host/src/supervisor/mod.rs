@@ -100,6 +100,8 @@ pub struct Supervisor {
     thread: Option<JoinHandle<()>>,
     /// It has been told that memory can't be locked.
     told_unlocked: AtomicBool,
+    /// Something plays that those who are started are not to disturb.
+    gently: AtomicBool,
     /// What is told reaches its reader for as long as there is a supervisor, not only as long as its thread.
     _reporter: Arc<Reporter>,
 }
@@ -130,7 +132,9 @@ impl Supervisor {
         let thread = Some(thread.spawn(move || watch.run()).map_err(failed)?);
         let recovery = Recovery::start(spawner.clone())?;
         let (realtime, told_unlocked) = (RealTime::new(), AtomicBool::new(false));
-        Ok((Self { spawner, recovery, realtime, thread, told_unlocked, _reporter: reporter }, received))
+        let gently = AtomicBool::new(false);
+        let _reporter = reporter;
+        Ok((Self { spawner, recovery, realtime, thread, told_unlocked, gently, _reporter }, received))
     }
 
     /// Starts a worker for the plugin `name`, and waits until the plugin is loaded. May be called by several
@@ -141,6 +145,9 @@ impl Supervisor {
     /// it, [`Kind::Plugin`] if it can't be imported or hangs, [`Kind::Worker`] if the worker module is missing
     /// or of another version. The worker is then gone.
     pub fn spawn(&self, name: &str, spec: &PluginSpec) -> Result<Worker> {
+        if self.gently.load(Ordering::Relaxed) {
+            return self.spawner.spawn_gently(name, spec);
+        }
         self.spawner.spawn(name, spec)
     }
 
@@ -159,6 +166,17 @@ impl Supervisor {
     /// Where reports of plugins' deaths go from now on; until this is called there are none.
     pub fn report_to(&self, folder: impl Into<PathBuf>) {
         self.recovery.report_to(folder.into());
+    }
+
+    /// Has this file taken away if this process is killed and can't do it itself. To be called before the first worker is
+    /// started; no other process may ever use the name.
+    pub(crate) fn leaves_behind(&self, file: PathBuf) {
+        self.spawner.command(Command::TakeAway(file));
+    }
+
+    /// From now on something plays: whoever is started goes after that until it plays itself, where that can be undone.
+    pub(crate) fn start_gently(&self) {
+        self.gently.store(true, Ordering::Relaxed);
     }
 
     /// What its pipelines share of the machine.

@@ -25,11 +25,12 @@ pub(super) struct Warden {
 }
 
 impl Warden {
-    /// Starts the warden of the workers with tokens of this `brood`.
-    pub(super) fn start(brood: &str) -> io::Result<Self> {
+    /// Starts the warden of the workers with tokens of this `brood`, which takes `file` away as well.
+    pub(super) fn start(brood: &str, file: Option<&Path>) -> io::Result<Self> {
         let (theirs, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let child = shell()
             .args(["-c", include_str!("warden.sh"), "nda-warden", brood])
+            .args(file)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -1,7 +1,8 @@
-# Ends what a host's workers left, when the host can't do it any more. Run as `sh -c THIS warden TOKEN`.
+# Ends what a host's workers left, when the host can't do it any more. Run as `sh -c THIS warden TOKEN [FILE]`.
 #
 # Standard input ends when the host does, however it does: nobody else holds the other end. Then every process
-# whose environment carries a token of that host's workers is killed, again and again until none is left.
+# whose environment carries a token of that host's workers is killed, again and again until none is left. The
+# host's FILE, which has its number in its name, goes first.
 trap '' INT TERM HUP QUIT PIPE USR1 USR2 TSTP
 cd /
 command -v grep >/dev/null || exit 3
@@ -15,6 +16,7 @@ for fd in /proc/self/fd/*; do
     esac
 done
 while read -r _; do :; done
+[ -z "$2" ] || rm -f -- "$2"
 
 rounds=0
 while [ "$rounds" -lt 1000 ]; do

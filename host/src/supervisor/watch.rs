@@ -46,6 +46,8 @@ const STACKS_DONE: Duration = Duration::from_millis(3);
 pub(super) enum Command {
     /// Start a worker.
     Launch(Launch),
+    /// Have this file taken away if this process is killed; before the first worker.
+    TakeAway(PathBuf),
     /// Start no more, ask all workers to go, and end.
     Leave,
 }
@@ -74,6 +76,8 @@ pub(super) struct Watch {
     brood: String,
     launched: u64,
     warden: Option<Warden>,
+    /// A file that is the warden's to take away.
+    file: Option<PathBuf>,
     sweep: Sweep,
     crowd: Crowd,
     /// When the crowd was looked at last.
@@ -111,6 +115,7 @@ impl Watch {
             brood,
             launched: 0,
             warden: None,
+            file: None,
             pace: Pace::of_the_host(),
             sweep: Sweep::default(),
             crowd: Crowd::new(everybody()),
@@ -249,6 +254,7 @@ impl Watch {
                 // Dropped unanswered: whoever waits for it is told that there will be none.
                 Ok(Command::Launch(_)) if self.leaving.is_some() => {}
                 Ok(Command::Launch(launch)) => self.launch(launch),
+                Ok(Command::TakeAway(file)) => self.file = Some(file),
                 Ok(Command::Leave) => self.leave(),
                 Err(TryRecvError::Disconnected) => return self.leave(),
                 Err(TryRecvError::Empty) => return,
@@ -261,7 +267,7 @@ impl Watch {
         if self.launched > 0 {
             return;
         }
-        match Warden::start(&self.brood) {
+        match Warden::start(&self.brood, self.file.as_deref()) {
             Ok(warden) => {
                 self.pace.try_to_return(warden.pid());
                 self.warden = Some(warden);

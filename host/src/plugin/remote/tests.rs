@@ -308,3 +308,81 @@ fn a_move_back_is_joined_where_one_of_both_results_is_not_there() {
     assert_eq!(scene.remote.figures.stats.counts().failed, 1, "the one that was due");
     assert_joined(scene.play_waited(audio(13)), heard, audio(13));
 }
+
+/// A plugin that turns the signal round, `own_frames` late; what is heard of a signal that counts up.
+fn bypassing(
+    mode: Mode,
+    lost: Lost,
+    own_frames: u32,
+    is_bypassed: impl Fn(usize) -> bool,
+) -> (Scene, Vec<f32>) {
+    let mut scene = Scene::new(PluginKind::Processor, mode, 8);
+    let burst_frames = if mode == Mode::Pipelined { FRAMES } else { 0 };
+    let latency_frames = own_frames as usize + burst_frames;
+    let plan = Plan { lost, closed: false, ramp: true, latency_frames, latency_max_frames: latency_frames };
+    scene.remote.terms = Terms { adapt: false, own_latency_frames: own_frames, plan, ..scene.remote.terms };
+    scene.remote.concealer = Concealer::new(format(), plan);
+    scene.remote.adapt = Adapt::new(format().block_ns(), false);
+    let signal = |frame: usize| frame as f32 / 10_000.0;
+    let mut heard = Vec::new();
+    for number in 0..12 {
+        scene.remote.stats().set_bypassed(is_bypassed(number));
+        let mut samples: Vec<_> = (number * FRAMES..(number + 1) * FRAMES).map(signal).collect();
+        scene.remote.process(&mut Block::new(&mut samples, FRAMES), &Turn::new(now_ns(), 0));
+        heard.extend(samples);
+        scene.answer();
+    }
+    (scene, heard)
+}
+
+#[test]
+fn a_bypassed_plugin_is_heard_dry_as_late_as_it_is_and_loses_nothing_whatever_its_policy_is() {
+    for (mode, lost) in [
+        (Mode::SameBlock, Lost::Bypass),
+        (Mode::SameBlock, Lost::Mute),
+        (Mode::SameBlock, Lost::Hold),
+        (Mode::Pipelined, Lost::Mute),
+        (Mode::Pipelined, Lost::Hold),
+    ] {
+        let (scene, heard) = bypassing(mode, lost, 40, |_| true);
+        let late = if mode == Mode::Pipelined { 40 + FRAMES } else { 40 };
+        // After the ramp of its first blocks.
+        for (frame, heard) in heard.iter().enumerate().skip(4 * FRAMES) {
+            assert!(
+                (heard - (frame - late) as f32 / 10_000.0).abs() < 1e-6,
+                "{mode:?} {lost:?} frame {frame}"
+            );
+        }
+        let counts = scene.remote.figures.stats.counts();
+        assert_eq!(counts.lost(), 0, "{mode:?} {lost:?}: {counts:?}");
+        assert!(counts.good >= 10, "its worker is given the blocks, and answers: {counts:?}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_bypassed_plugin() {
+    let scene = bypassing(Mode::SameBlock, Lost::Mute, 0, |_| true).0;
+    assert_eq!(scene.remote.figures.stats.take_asked_wait_ns(), 0);
+}
+
+#[test]
+fn to_bypass_and_back_goes_without_a_step() {
+    // Nobody waits for the plugin, so it is silent unless it is bypassed.
+    let (scene, heard) = bypassing(Mode::SameBlock, Lost::Mute, 0, |number| (4..8).contains(&number));
+    let steps = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+    // 2 ms are 96 frames; the way is 0.05 at most.
+    assert!(steps.fold(0f32, f32::max) < 0.052 * std::f32::consts::PI / 2.0 / 96.0 + 2e-4);
+    assert!(heard[7 * FRAMES] > 0.04 && heard[3 * FRAMES] == 0.0 && heard[11 * FRAMES] == 0.0);
+    assert_eq!(scene.remote.figures.stats.counts().late, 8);
+}
+
+#[test]
+fn what_fails_closed_is_not_bypassed_whoever_says_so() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.remote.terms.plan.closed = true;
+    scene.remote.concealer = Concealer::new(format(), scene.remote.terms.plan);
+    scene.remote.stats().set_bypassed(true);
+    let mut samples = [0.25; FRAMES];
+    scene.remote.process(&mut Block::new(&mut samples, FRAMES), &Turn::new(now_ns(), 0));
+    assert_eq!(samples, [0.0; FRAMES]);
+}

@@ -1,0 +1,292 @@
+//! `nda ctl`: finds a run, asks it one thing, tells the answer.
+//!
+//! For people and scripts. What is asked is done by [`crate::run`]; here it is found out whom to ask, and the answer is
+//! put into words or JSON and an exit code.
+
+use super::args::{CtlArgs, CtlOrder};
+use super::json::document;
+use super::out::Out;
+use super::words;
+use crate::control::{self, Done, Found, Refusal, Reply, Request};
+use crate::error::{Error, Kind, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The longest value that is read from standard input: more fits no request.
+const VALUE_MAX: u64 = control::LINE_MAX as u64;
+
+/// Asks a run what the arguments say.
+pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
+    let request = request(&args.order)?;
+    let socket = match &args.socket {
+        Some(path) => path.clone(),
+        None => chosen(control::find(), args.run.as_deref())?,
+    };
+    match control::ask(&socket, &request)? {
+        Reply::Done(done) => tell(&done, args.json, out),
+        Reply::Refused(Refusal { code, why }) => {
+            out.error(&Error::new(Kind::Control, why));
+            Ok(code.into())
+        }
+    }
+}
+
+fn request(order: &CtlOrder) -> Result<Request> {
+    Ok(match order.clone() {
+        CtlOrder::Status => Request::Status {},
+        CtlOrder::Start { pipeline } => Request::Start { pipeline },
+        CtlOrder::Stop { pipeline } => Request::Stop { pipeline },
+        CtlOrder::Restart { plugin } => Request::Restart { plugin },
+        CtlOrder::Set { plugin, key, value } => Request::Set { plugin, key, value: value_of(value)? },
+        CtlOrder::Get { plugin, key } => Request::Get { plugin, key },
+        CtlOrder::Bypass { plugin, on } => Request::Bypass { plugin, on },
+        CtlOrder::Mute { pipeline, on } => Request::Mute { pipeline, on },
+        CtlOrder::Reload => Request::Reload {},
+    })
+}
+
+/// The value as it is, or what standard input has, without the end of its last line.
+fn value_of(value: String) -> Result<String> {
+    if value != "-" {
+        return Ok(value);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .take(VALUE_MAX)
+        .read_to_string(&mut text)
+        .map_err(|e| Error::new(Kind::Input, "the value can't be read from standard input").source(e))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+/// The socket of the run that is meant.
+fn chosen(mut found: Vec<Found>, run: Option<&str>) -> Result<PathBuf> {
+    let there_are = |found: &[Found]| {
+        let names: Vec<_> = found.iter().map(|run| format!("{} (process {})", run.name, run.pid)).collect();
+        names.join(", ")
+    };
+    let all = there_are(&found);
+    if let Some(run) = run {
+        found.retain(|one| one.name == run || one.pid.to_string() == run);
+    }
+    match (found.as_slice(), run) {
+        ([one], _) => Ok(one.socket.clone()),
+        ([], None) => Err(Error::new(Kind::Control, "there is no run to steer").remedy(
+            "start one with `nda run CONFIG.toml`, or name the socket of another with --socket PATH",
+        )),
+        ([], Some(run)) => {
+            let error = Error::new(Kind::Control, format!("there is no run {run}"));
+            Err(if all.is_empty() { error } else { error.remedy(format!("there is {all}")) })
+        }
+        (several, _) => {
+            Err(Error::new(Kind::Control, format!("there are several runs: {}", there_are(several)))
+                .remedy(format!("name one of them, as in --run {}", several[0].pid)))
+        }
+    }
+}
+
+fn tell(done: &Done, json: bool, out: &mut Out) -> Result<ExitCode> {
+    if json {
+        let text = match &done.status {
+            Some(status) => document(status)?,
+            None => document(done)?,
+        };
+        out.data(text.as_bytes());
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in done.lines.iter().chain(&done.value) {
+        out.text(&format!("{line}\n"));
+    }
+    if let Some(status) = &done.status {
+        let strange = |e| Error::new(Kind::Control, "the run is of another version than this").source(e);
+        out.text(&text(&Status::deserialize(status).map_err(strange)?));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What of a run's status is told to people.
+#[derive(Debug, Deserialize)]
+struct Status {
+    config: Option<String>,
+    pid: u32,
+    seconds: f64,
+    pipelines: Vec<Lane>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Lane {
+    name: String,
+    state: String,
+    why: Option<String>,
+    muted: bool,
+    status: Option<Pipeline>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pipeline {
+    source: String,
+    sink: String,
+    rate: u32,
+    frames: u64,
+    latency: Latency,
+    xruns: BTreeMap<String, u64>,
+    devices: Vec<Device>,
+    underrun_frames: u64,
+    overrun_frames: u64,
+    plugins: Vec<Plugin>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Device {
+    name: String,
+    lost_s: Option<f64>,
+    why: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Latency {
+    total_ms: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Plugin {
+    name: String,
+    title: String,
+    mode: String,
+    bypassed: bool,
+    dead: Option<String>,
+    counts: BTreeMap<String, u64>,
+}
+
+fn text(status: &Status) -> String {
+    let elapsed = words::clock(Duration::try_from_secs_f64(status.seconds).unwrap_or_default());
+    let config = status.config.as_deref().unwrap_or("a run");
+    let mut lines = vec![format!("{config}, process {}, for {elapsed}", status.pid)];
+    for lane in &status.pipelines {
+        lines.extend(lane_lines(lane));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn lane_lines(lane: &Lane) -> Vec<String> {
+    let muted = if lane.muted { ", muted" } else { "" };
+    let mut first = format!("{}: {}{muted}", lane.name, lane.state);
+    if let Some(why) = &lane.why {
+        first.push_str(&format!(": {why}"));
+    }
+    let Some(status) = &lane.status else { return vec![first] };
+    let seconds = status.frames as f64 / f64::from(status.rate.max(1));
+    let mut lines = vec![format!("{first}; {} -> {}, {seconds:.1} s played", status.source, status.sink)];
+    let mut second = format!("  latency {:.1} ms", status.latency.total_ms);
+    let xruns = ["device", "host_late"].iter().filter_map(|whose| status.xruns.get(*whose)).sum();
+    let troubles = [
+        (xruns, "xrun", ""),
+        (status.underrun_frames, "frame", " underrun"),
+        (status.overrun_frames, "frame", " overrun"),
+    ];
+    for (count, noun, what) in troubles.into_iter().filter(|(count, ..)| *count > 0) {
+        second.push_str(&format!(", {}{what}", words::plural(count, noun)));
+    }
+    lines.push(second);
+    lines.extend(status.devices.iter().filter_map(|device| {
+        let why = device.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        device.lost_s.map(|seconds| format!("  device {} lost for {seconds:.0} s{why}", device.name))
+    }));
+    lines.extend(status.plugins.iter().map(|plugin| plugin_line(plugin, &lane.name)));
+    lines
+}
+
+fn plugin_line(plugin: &Plugin, pipeline: &str) -> String {
+    let own = plugin.name.strip_prefix(pipeline).and_then(|rest| rest.strip_prefix('/'));
+    let name = own.unwrap_or(&plugin.name);
+    let count = |key: &str| plugin.counts.get(key).copied().unwrap_or(0);
+    let lost: u64 = ["late", "failed", "gone", "behind", "torn", "forged"].into_iter().map(count).sum();
+    let bypassed = if plugin.bypassed { ", bypassed" } else { "" };
+    let dead = plugin.dead.as_ref().map(|dead| format!("; {dead}")).unwrap_or_default();
+    let good = words::plural(count("good"), "block");
+    let Plugin { title, mode, .. } = plugin;
+    format!("  {name} ({title}, {mode}{bypassed}): {good} good, {lost} lost{dead}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fabricated::{self, Shared};
+    use crate::run::{LaneStatus, RunStatus};
+
+    fn found(name: &str, pid: u32) -> Found {
+        Found { name: name.into(), pid, socket: format!("{name}-{pid}").into() }
+    }
+
+    #[test]
+    fn the_only_run_is_meant_and_among_several_the_one_that_is_named() {
+        let all = || vec![found("duplex", 7), found("duplex", 8), found("live", 9)];
+        let path = |found, run| chosen(found, run).map(|path| path.display().to_string());
+        assert_eq!(path(vec![found("live", 9)], None).unwrap(), "live-9");
+        assert_eq!(path(all(), Some("live")).unwrap(), "live-9");
+        assert_eq!(path(all(), Some("8")).unwrap(), "duplex-8");
+        for (found, run, words) in [
+            (vec![], None, "start one with `nda run"),
+            (all(), Some("else"), "there is duplex (process 7), duplex (process 8), live (process 9)"),
+            (all(), None, "as in --run 7"),
+            (all(), Some("duplex"), "several runs: duplex (process 7), duplex (process 8)\n"),
+        ] {
+            let error = path(found, run).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.kind(), Kind::Control);
+        }
+    }
+
+    #[test]
+    fn a_status_is_told_in_lines_and_a_pipeline_that_has_not_played_in_one() {
+        let mut pipeline = fabricated::with_a_dead_plugin();
+        pipeline.plugins[0].bypassed = true;
+        (pipeline.xruns, pipeline.underrun_frames) = (fabricated::xruns(1), 512);
+        pipeline.devices[0].lost_s = Some(12.3);
+        let lane = |name: &str, state, status| LaneStatus {
+            name: name.into(),
+            state,
+            why: (state == "failed").then(|| "there is no such file".into()),
+            muted: state == "playing",
+            bypassed: Vec::new(),
+            status,
+        };
+        let status = RunStatus {
+            config: Some("live.toml".into()),
+            pid: 42,
+            seconds: 61.5,
+            real_time: None,
+            pipelines: vec![lane("main", "playing", Some(pipeline)), lane("rx", "failed", None)],
+        };
+        let done = Done { status: serde_json::to_value(status).ok(), ..Done::default() };
+        let said = Shared::default();
+        tell(&done, false, &mut Out::catching(said.clone(), std::io::sink())).unwrap();
+        let expected = "\
+live.toml, process 42, for 01:01
+main: playing, muted; song.flac -> virtual and out.wav, 60.0 s played
+  latency 6.7 ms, 1 xrun, 512 frames underrun
+  device virtual lost for 12 s
+  gain (Gain 1.0, same-block, bypassed): 11250 blocks good, 0 lost
+  echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost; was killed by SIGSEGV; it is not started again until its \
+file changes
+rx: failed: there is no such file
+";
+        assert_eq!(said.text(), expected);
+    }
+
+    #[test]
+    fn a_value_is_told_as_it_is_and_in_json_with_its_name() {
+        let done = Done { value: Some("0.5".into()), ..Done::default() };
+        let told = |json| {
+            let said = Shared::default();
+            tell(&done, json, &mut Out::catching(said.clone(), std::io::sink())).unwrap();
+            said.text()
+        };
+        assert_eq!(told(false), "0.5\n");
+        assert!(told(true).contains("\"value\": \"0.5\""));
+    }
+}

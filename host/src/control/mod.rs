@@ -1,0 +1,19 @@
+//! Steering a run from outside: a Unix socket that only its user may open, and what is said over it.
+//!
+//! For `nda run`, which opens one, and `nda ctl`, which finds it. A client writes a [`Request`] in JSON on a line and
+//! gets a [`Reply`] on a line; so may any program of the user's. The server's threads hand requests to the thread that
+//! runs and wait for its answer: none of this touches an audio thread, and what a client does wrong ends with its
+//! connection at most. What a request does is in [`crate::run`].
+
+mod client;
+mod place;
+mod server;
+mod words;
+
+pub use client::ask;
+pub use place::{Found, Place, find};
+pub use server::{Asked, Listener, Server};
+pub use words::{Done, Refusal, Reply, Request};
+
+/// Longest line that a client may write, in bytes.
+pub const LINE_MAX: usize = 64 * 1024;

@@ -1,0 +1,350 @@
+//! One pipeline of a run over all its lives: as it is wanted, and as it is.
+//!
+//! For the thread that runs. Whoever wants something of a pipeline changes what is wanted; [`Lane::tend`] sees to it
+//! step by step, and what takes long happens on other threads. Pipelines know nothing of each other.
+
+use super::job::{Job, Progress};
+use super::status::LaneStatus;
+use super::told::{Ended, Past, Told};
+use crate::config::PipelineSpec;
+use crate::control::Refusal;
+use crate::error::{Error, Kind, Result};
+use crate::level::Level;
+use crate::pipeline::Pipeline;
+use crate::plugin::Plugin;
+use crate::report::PipelineStatus;
+use crate::supervisor::Supervisor;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// One pipeline.
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// As it is wanted.
+    pub(super) spec: PipelineSpec,
+    /// It is to play.
+    pub(super) is_wanted: bool,
+    /// The configuration does not have it any more: it goes when it has stopped.
+    pub(super) is_gone: bool,
+    /// It is to begin anew, though it is as it is wanted.
+    pub(super) is_to_begin_anew: bool,
+    /// Why it could not be started as it is wanted.
+    pub(super) why: Option<Refusal>,
+    is_muted: bool,
+    /// The plugins that are bypassed, by their names in the configuration.
+    bypassed: BTreeSet<String>,
+    state: State,
+    /// How it was when it was looked at last.
+    status: Option<PipelineStatus>,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Opening(Job<Opened>),
+    Playing(Box<Playing>),
+    Closing(Job<Ended>),
+}
+
+#[derive(Debug)]
+struct Playing {
+    pipeline: Pipeline,
+    /// As it was opened, and has been adjusted since.
+    spec: PipelineSpec,
+}
+
+/// What came of opening one.
+#[derive(Debug)]
+struct Opened {
+    spec: PipelineSpec,
+    pipeline: Result<Pipeline>,
+    notes: Vec<String>,
+}
+
+impl Lane {
+    /// One that is to be opened.
+    pub(super) fn new(spec: PipelineSpec) -> Self {
+        Self {
+            spec,
+            is_wanted: true,
+            is_gone: false,
+            is_to_begin_anew: false,
+            why: None,
+            is_muted: false,
+            bypassed: BTreeSet::new(),
+            state: State::Idle,
+            status: None,
+        }
+    }
+
+    /// One that plays.
+    pub(super) fn playing(spec: PipelineSpec, pipeline: Pipeline) -> Self {
+        let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone() }));
+        Self { state, ..Self::new(spec) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Its pipeline, if it plays.
+    pub(super) fn pipeline(&self) -> Option<&Pipeline> {
+        match &self.state {
+            State::Playing(playing) => Some(&playing.pipeline),
+            _ => None,
+        }
+    }
+
+    /// Its plugin of this number, if it plays, in the order of [`PipelineSpec::plugin_names`].
+    ///
+    /// # Errors
+    /// Of kind `Config`, if it does not play.
+    pub(super) fn plugin(&self, number: usize) -> Result<&Plugin> {
+        self.pipeline().and_then(|pipeline| pipeline.plugins().get(number)).ok_or_else(|| {
+            let what = format!("pipeline {} does not play: it is {}", self.name(), self.state());
+            Error::new(Kind::Config, what).remedy(format!("nda ctl start {}", self.name()))
+        })
+    }
+
+    // --- what is wanted ---
+
+    /// Mutes it, or not, now and whenever it is started again.
+    pub(super) fn set_muted(&mut self, muted: bool) {
+        self.is_muted = muted;
+        self.pipeline().iter().for_each(|pipeline| pipeline.set_muted(muted));
+    }
+
+    /// Bypasses a plugin, or not, now and whenever it is started again.
+    ///
+    /// # Errors
+    /// If it does not play, or the plugin refuses.
+    pub(super) fn set_bypassed(&mut self, number: usize, bypassed: bool) -> Result<()> {
+        self.plugin(number)?.set_bypassed(bypassed)?;
+        let name = self.spec.plugin_names().get(number).map(|name| (*name).to_owned());
+        match name {
+            Some(name) if bypassed => _ = self.bypassed.insert(name),
+            Some(name) => _ = self.bypassed.remove(&name),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Is asked for as it is by now, as its parameters have been set.
+    pub(super) fn adjusted(&mut self, spec: PipelineSpec) {
+        if let State::Playing(playing) = &mut self.state {
+            playing.spec = spec.clone();
+        }
+        self.spec = spec;
+    }
+
+    // --- how it is ---
+
+    /// Whether it plays, and has nothing more to play.
+    pub(super) fn is_over(&self) -> bool {
+        self.pipeline().is_some_and(Pipeline::has_ended)
+    }
+
+    /// Whether it is as it is wanted, or can't be.
+    pub(super) fn is_settled(&self) -> bool {
+        match self.state {
+            State::Idle => !self.is_to_open(),
+            State::Playing(_) => !self.is_to_close(),
+            State::Opening(_) | State::Closing(_) => false,
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing(_)) || self.is_to_close()
+    }
+
+    /// Whether there is nothing left of one that is to go.
+    pub(super) fn is_past(&self) -> bool {
+        self.is_gone && matches!(self.state, State::Idle)
+    }
+
+    /// In a word.
+    pub(super) fn state(&self) -> &'static str {
+        match &self.state {
+            State::Opening(_) => "starting",
+            State::Closing(_) => "stopping",
+            State::Playing(_) if self.is_over() => "ended",
+            State::Playing(_) => "playing",
+            State::Idle if self.why.is_some() => "failed",
+            State::Idle if self.is_to_open() => "starting",
+            State::Idle => "stopped",
+        }
+    }
+
+    /// Looks how it is doing, if it plays.
+    pub(super) fn look(&mut self) -> Option<&PipelineStatus> {
+        let State::Playing(playing) = &mut self.state else { return None };
+        self.status = Some(playing.pipeline.status());
+        self.status.as_ref()
+    }
+
+    /// How it was when it was looked at last.
+    pub(super) fn status(&self) -> LaneStatus {
+        LaneStatus {
+            name: self.name().to_owned(),
+            state: self.state(),
+            why: self.why.as_ref().map(|why| why.why.clone()),
+            muted: self.is_muted,
+            bypassed: self.bypassed.iter().cloned().collect(),
+            status: self.status.clone(),
+        }
+    }
+
+    /// What has happened, if it plays.
+    pub(super) fn news(&mut self) -> Vec<String> {
+        match &mut self.state {
+            State::Playing(playing) => playing.pipeline.news(),
+            _ => Vec::new(),
+        }
+    }
+
+    // --- step by step ---
+
+    fn is_to_close(&self) -> bool {
+        let State::Playing(playing) = &self.state else { return false };
+        !self.is_wanted || self.is_gone || self.is_to_begin_anew || playing.spec != self.spec
+    }
+
+    fn is_to_open(&self) -> bool {
+        matches!(self.state, State::Idle) && self.is_wanted && !self.is_gone && self.why.is_none()
+    }
+
+    /// Takes what other threads have finished, and stops what is not wanted any more.
+    pub(super) fn tend(&mut self, past: &mut Past, told: &mut Told<'_>) {
+        self.state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Opening(job) => match job.look() {
+                Progress::UnderWay(job) => State::Opening(job),
+                Progress::Done(opened) => self.opened(opened, told),
+                Progress::Lost => self.failed(Error::new(Kind::System, "opening it panicked"), told),
+            },
+            State::Closing(job) => match job.look() {
+                Progress::UnderWay(job) => State::Closing(job),
+                Progress::Done(ended) => self.ended(ended, past, told),
+                Progress::Lost => State::Idle,
+            },
+            state => state,
+        };
+        if self.is_to_close()
+            && let State::Playing(playing) = std::mem::replace(&mut self.state, State::Idle)
+        {
+            self.is_to_begin_anew = false;
+            self.state = close(*playing);
+        }
+    }
+
+    /// Begins to open it, if it is to be.
+    pub(super) fn open(&mut self, supervisor: &Arc<Supervisor>, prefix: String, told: &mut Told<'_>) {
+        if !self.is_to_open() {
+            return;
+        }
+        let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
+        let job = Job::begin(move || {
+            let mut notes = Vec::new();
+            let pipeline = Pipeline::open(&spec, &supervisor, &prefix, &mut |line| notes.push(line));
+            Opened { spec, pipeline, notes }
+        });
+        self.state = match job {
+            Ok(job) => State::Opening(job),
+            Err(why) => {
+                self.failed(Error::new(Kind::System, "there is no thread to open it").source(why), told)
+            }
+        };
+    }
+
+    fn opened(&mut self, opened: Opened, told: &mut Told<'_>) -> State {
+        let Opened { spec, pipeline, notes } = opened;
+        notes.into_iter().for_each(|line| told.line(Level::Info, line));
+        let pipeline = match pipeline {
+            Ok(pipeline) => pipeline,
+            // Its successor is to be judged by its own faults.
+            Err(_) if spec != self.spec => return State::Idle,
+            Err(why) => return self.failed(why, told),
+        };
+        if !self.is_wanted || self.is_gone || spec != self.spec {
+            return close(Playing { pipeline, spec });
+        }
+        let mut pipeline = pipeline;
+        self.prepare(&pipeline, told);
+        if let Err(why) = pipeline.play() {
+            self.failed(why, told);
+            return close(Playing { pipeline, spec });
+        }
+        told.line(Level::Info, format!("{}: started", self.name()));
+        State::Playing(Box::new(Playing { pipeline, spec }))
+    }
+
+    /// What was muted and bypassed is from its first block on.
+    fn prepare(&mut self, pipeline: &Pipeline, told: &mut Told<'_>) {
+        pipeline.set_muted(self.is_muted);
+        let names = self.spec.plugin_names();
+        let plugins: Vec<_> = names.iter().zip(pipeline.plugins()).collect();
+        self.bypassed.retain(|name| {
+            let plugin = plugins.iter().find(|(own, _)| *own == name);
+            let bypassed = plugin.map(|(_, plugin)| plugin.set_bypassed(true));
+            if let Some(Err(why)) = &bypassed {
+                told.line(Level::Warning, why.to_string());
+            }
+            bypassed.is_some_and(|bypassed| bypassed.is_ok())
+        });
+    }
+
+    fn failed(&mut self, why: Error, told: &mut Told<'_>) -> State {
+        told.line(Level::Error, format!("{}: not started: {why}", self.name()));
+        self.why = Some(Refusal::from(&why));
+        State::Idle
+    }
+
+    fn ended(&mut self, ended: Ended, past: &mut Past, told: &mut Told<'_>) -> State {
+        self.status = Some(ended.status.clone());
+        past.add(ended, told);
+        told.line(Level::Info, format!("{}: stopped", self.name()));
+        State::Idle
+    }
+
+    // --- at the end of the run ---
+
+    /// Stops its devices.
+    pub(super) fn halt(&mut self) {
+        if let State::Playing(playing) = &mut self.state {
+            playing.pipeline.halt();
+        }
+    }
+
+    /// Closes it, if it plays or is being closed.
+    pub(super) fn close(&mut self, past: &mut Past, told: &mut Told<'_>) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Playing(playing) => past.add(end(*playing), told),
+            State::Closing(job) => {
+                if let Some(ended) = job.wait() {
+                    self.ended(ended, past, told);
+                }
+            }
+            state => self.state = state,
+        }
+    }
+
+    /// Waits for one that is being opened, whose plugins have been asked to go.
+    pub(super) fn give_up(self) {
+        if let State::Opening(job) = self.state
+            && let Some(Opened { pipeline: Ok(pipeline), .. }) = job.wait()
+        {
+            pipeline.close();
+        }
+    }
+}
+
+/// Closes one on a thread of its own.
+fn close(playing: Playing) -> State {
+    // Without a thread it is dropped: its devices are stopped, and its workers end.
+    Job::begin(move || end(playing)).map_or(State::Idle, State::Closing)
+}
+
+fn end(Playing { mut pipeline, spec }: Playing) -> Ended {
+    pipeline.halt();
+    let status = pipeline.status();
+    Ended { spec, status, news: pipeline.news(), closed: pipeline.close() }
+}

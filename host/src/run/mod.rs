@@ -1,0 +1,250 @@
+//! A run in real time: opens every pipeline, lets them play, tells an observer, does what it is asked, ends cleanly.
+//!
+//! For the command line and for programs that want the same. One thread, which never waits long; the audio runs on
+//! the devices' threads. It ends when every source that ends has ended, when the time is over, or when it is told
+//! to; a dead plugin or a lost device does not end it, nor does stopping pipelines by a request, as they may be
+//! started again.
+
+mod change;
+mod job;
+mod lane;
+mod reload;
+mod requests;
+mod start;
+mod status;
+mod told;
+
+pub use status::{LaneStatus, RunStatus};
+
+use crate::config::Config;
+use crate::control::{Asked, Listener};
+use crate::crash;
+use crate::error::Result;
+use crate::level::Level;
+use crate::pipeline::Pipeline;
+use crate::report::{EndedBy, PipelineStatus, RealTimeStatus, RunReport};
+use crate::supervisor::{Event, Supervisor};
+use lane::Lane;
+use reload::Reload;
+use requests::Waiter;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+use told::{Past, Told};
+
+/// How often an observer is told how it goes.
+const TELL: Duration = Duration::from_millis(100);
+/// How often the end, and what is asked, are looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Is told how a run goes; for screens. Called about ten times a second, never on the audio thread.
+pub trait Observer {
+    /// Something happened: one line, in words.
+    fn event(&mut self, level: Level, line: &str);
+    /// How every pipeline that plays is doing.
+    fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]);
+}
+
+/// How a run is steered while it goes on.
+#[derive(Debug, Default)]
+pub struct Reins {
+    /// The configuration's file, to be read again when that is asked for.
+    pub file: Option<PathBuf>,
+    /// Set, it is read again.
+    pub reload: Arc<AtomicBool>,
+    /// Where requests come from.
+    pub listener: Option<Listener>,
+}
+
+/// Runs the pipelines until every source has ended, `limit` is over or `stop` is set.
+///
+/// Set while the plugins start, `stop` ends the start: the report then holds no pipelines.
+///
+/// # Errors
+/// What the start found: nothing runs then, and nothing is left behind.
+pub fn run(
+    config: &Config,
+    limit: Option<Duration>,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<RunReport> {
+    run_with(config, limit, stop, Reins::default(), observer)
+}
+
+/// As [`run`], steered by a control socket and by reading the configuration again. A pipeline that is started, stopped
+/// or replaced meanwhile leaves the others' samples alone.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    config: &Config,
+    limit: Option<Duration>,
+    stop: &AtomicBool,
+    reins: Reins,
+    observer: &mut dyn Observer,
+) -> Result<RunReport> {
+    let (supervisor, events) = Supervisor::new()?;
+    supervisor.report_to(reports_of(config));
+    if let Some(socket) = reins.listener.as_ref().and_then(Listener::own_path) {
+        supervisor.leaves_behind(socket.to_owned());
+    }
+    let mut told = Told::new(observer);
+    let mut pipelines = Vec::new();
+    let open = || start::open_all(config, &supervisor, stop, &mut told, &mut pipelines);
+    let opened = supervisor.start_unless(stop, open);
+    if stop.load(Ordering::Relaxed) {
+        return Ok(start::interrupted(pipelines, told));
+    }
+    let real_time = pipelines.first().map(Pipeline::real_time);
+    if let Some(real_time) = &real_time {
+        // How it is, not something that happened: it does not count among the events.
+        told.observer.event(Level::Info, &real_time.to_string());
+    }
+    let server = opened
+        .and_then(|()| pipelines.iter_mut().try_for_each(Pipeline::play))
+        .and_then(|()| reins.listener.map(Listener::serve).transpose());
+    let (server, asked) = match server {
+        Ok(server) => server.unzip(),
+        Err(error) => {
+            start::give_up(pipelines, &mut told);
+            return Err(error);
+        }
+    };
+    supervisor.start_gently();
+    let lanes = config.pipelines.iter().cloned().zip(pipelines);
+    let mut run = Run {
+        lanes: lanes.map(|(spec, pipeline)| Lane::playing(spec, pipeline)).collect(),
+        supervisor: Arc::new(supervisor),
+        file: reins.file,
+        reports: config.reports.clone(),
+        socket: config.socket.clone(),
+        real_time,
+        events,
+        began: Instant::now(),
+        asked,
+        waiters: Vec::new(),
+        reload: Reload::default(),
+        past: Past::default(),
+        told,
+    };
+    let ended_by = run.until_end(limit, stop, &reins.reload);
+    let report = run.close(ended_by);
+    // Whoever still waits is told that it is over.
+    drop(server);
+    Ok(report)
+}
+
+/// Where reports of plugins' deaths go.
+fn reports_of(config: &Config) -> PathBuf {
+    config.reports.clone().unwrap_or_else(crash::default_dir)
+}
+
+struct Run<'a> {
+    /// In the order of the configuration.
+    lanes: Vec<Lane>,
+    supervisor: Arc<Supervisor>,
+    file: Option<PathBuf>,
+    /// As the configuration has them.
+    reports: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    real_time: Option<RealTimeStatus>,
+    events: Receiver<Event>,
+    began: Instant,
+    asked: Option<Receiver<Asked>>,
+    waiters: Vec<Waiter>,
+    reload: Reload,
+    past: Past,
+    told: Told<'a>,
+}
+
+impl Run<'_> {
+    fn until_end(&mut self, limit: Option<Duration>, stop: &AtomicBool, reload: &AtomicBool) -> EndedBy {
+        let mut tell_at = self.began;
+        loop {
+            self.take_news(LOOK);
+            if reload.swap(false, Ordering::Relaxed) {
+                self.reload.ask(None);
+            }
+            self.obey_all();
+            self.tend_reload();
+            self.tend_lanes();
+            if Instant::now() >= tell_at {
+                tell_at += TELL;
+                let statuses: Vec<_> = self.lanes.iter_mut().filter_map(Lane::look).cloned().collect();
+                self.told.observer.status(self.began.elapsed(), &statuses);
+            }
+            if let Some(ended_by) = self.end(limit, stop) {
+                return ended_by;
+            }
+        }
+    }
+
+    /// Brings each pipeline a step nearer to what is wanted.
+    fn tend_lanes(&mut self) {
+        for lane in &mut self.lanes {
+            lane.tend(&mut self.past, &mut self.told);
+        }
+        self.lanes.retain(|lane| !lane.is_past());
+        // What is being stopped may have the device, the file or the core that the next one wants.
+        if !self.lanes.iter().any(Lane::is_closing) {
+            let pipelines = self.lanes.len();
+            for lane in &mut self.lanes {
+                let prefix = start::prefix(lane.name(), pipelines);
+                lane.open(&self.supervisor, prefix, &mut self.told);
+            }
+        }
+        self.answer_waiters();
+    }
+
+    fn end(&self, limit: Option<Duration>, stop: &AtomicBool) -> Option<EndedBy> {
+        if stop.load(Ordering::Relaxed) {
+            return Some(EndedBy::Signal);
+        }
+        if limit.is_some_and(|limit| self.began.elapsed() >= limit) {
+            return Some(EndedBy::Time);
+        }
+        // A pipeline whose source has no end goes on until somebody ends it; one that was stopped may be started.
+        self.lanes.iter().all(Lane::is_over).then_some(EndedBy::Source)
+    }
+
+    /// Waits a moment for something to happen and tells it.
+    fn take_news(&mut self, wait: Duration) {
+        if let Ok(event) = self.events.recv_timeout(wait) {
+            self.take_event(&event);
+            while let Ok(event) = self.events.try_recv() {
+                self.take_event(&event);
+            }
+        }
+        for lane in &mut self.lanes {
+            for line in lane.news() {
+                self.told.line(Level::Warning, line);
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        self.told.line(event.level(), event.to_string());
+    }
+
+    fn close(mut self, ended_by: EndedBy) -> RunReport {
+        let seconds = self.began.elapsed().as_secs_f64();
+        // Nobody waits for anything any more.
+        (self.asked, self.waiters) = (None, Vec::new());
+        self.lanes.iter_mut().for_each(Lane::halt);
+        self.take_news(Duration::ZERO);
+        for lane in &mut self.lanes {
+            lane.close(&mut self.past, &mut self.told);
+        }
+        // Those that are being opened: no plugin is waited for.
+        self.supervisor.leave();
+        self.lanes.drain(..).for_each(Lane::give_up);
+        // With the workers gone, all that they had to say is there.
+        self.take_news(Duration::ZERO);
+        let (real_time, events) = (self.real_time, self.told.lines.into());
+        let Past { pipelines, damaged, unwilling } = self.past;
+        let (pipelines, specs) = pipelines.into_iter().unzip();
+        RunReport { ended_by, seconds, real_time, pipelines, specs, events, damaged, unwilling }
+    }
+}

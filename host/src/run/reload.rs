@@ -1,0 +1,236 @@
+//! Reading the configuration again, and changing what differs.
+//!
+//! On the thread that runs; the file is read and plugins are asked by other threads. A file with a fault changes
+//! nothing. One reload comes after the other.
+
+use super::Run;
+use super::change::{Change, Parameter, changes, plugins_of};
+use super::job::{Job, Progress};
+use super::lane::Lane;
+use super::requests::{Waiter, set};
+use crate::config::{self, Config, PipelineSpec};
+use crate::control::{Refusal, Reply};
+use crate::error::{Error, Kind, Result};
+use crate::level::Level;
+use crate::plugin::Steering;
+use std::sync::mpsc::SyncSender;
+
+/// How far a reload is, and who waits for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    is_asked: bool,
+    asking: Vec<SyncSender<Reply>>,
+    step: Step,
+}
+
+#[derive(Debug, Default)]
+enum Step {
+    #[default]
+    Idle,
+    Reading(Job<Result<Config>>, Vec<SyncSender<Reply>>),
+    Adjusting(Job<Vec<Adjusted>>, Waiter),
+}
+
+/// What a plugin made of a parameter.
+#[derive(Debug)]
+struct Adjusted {
+    pipeline: String,
+    parameter: Parameter,
+    /// The parameter's whole name.
+    name: String,
+    result: Result<()>,
+}
+
+/// A parameter that a plugin is to be asked to take.
+struct Wish {
+    pipeline: String,
+    parameter: Parameter,
+    name: String,
+    plugin: Steering,
+}
+
+impl Reload {
+    /// Has the file read again as soon as nothing else of that kind is under way.
+    pub(super) fn ask(&mut self, reply: Option<SyncSender<Reply>>) {
+        self.is_asked = true;
+        self.asking.extend(reply);
+    }
+}
+
+impl Run<'_> {
+    /// Goes a step on, if that does not mean waiting.
+    pub(super) fn tend_reload(&mut self) {
+        self.reload.step = match std::mem::take(&mut self.reload.step) {
+            Step::Idle if std::mem::take(&mut self.reload.is_asked) => self.begin_reload(),
+            Step::Idle => Step::Idle,
+            Step::Reading(job, replies) => match job.look() {
+                Progress::UnderWay(job) => Step::Reading(job, replies),
+                Progress::Done(Ok(config)) => self.apply(&config, replies),
+                Progress::Done(Err(why)) => self.refuse(&why, replies),
+                Progress::Lost => self.refuse(&Error::new(Kind::System, "reading it panicked"), replies),
+            },
+            Step::Adjusting(job, waiter) => match job.look() {
+                Progress::UnderWay(job) => Step::Adjusting(job, waiter),
+                Progress::Done(adjusted) => self.end_reload(adjusted, waiter),
+                Progress::Lost => self.end_reload(Vec::new(), waiter),
+            },
+        };
+    }
+
+    fn begin_reload(&mut self) -> Step {
+        let replies = std::mem::take(&mut self.reload.asking);
+        let Some(file) = self.file.clone() else {
+            let why = Error::new(Kind::Config, "this run has no configuration file to read again");
+            return self.refuse(&why, replies);
+        };
+        match Job::begin(move || config::load(&file)) {
+            Ok(job) => Step::Reading(job, replies),
+            Err(e) => {
+                let why = Error::new(Kind::System, "there is no thread to read the configuration").source(e);
+                self.refuse(&why, replies)
+            }
+        }
+    }
+
+    fn refuse(&mut self, why: &Error, replies: Vec<SyncSender<Reply>>) -> Step {
+        self.told.line(Level::Error, format!("the configuration is not changed: {why}"));
+        for reply in replies {
+            let _ = reply.try_send(Reply::Refused(Refusal::from(why)));
+        }
+        Step::Idle
+    }
+
+    /// Changes what differs; what takes long goes on after this.
+    fn apply(&mut self, config: &Config, replies: Vec<SyncSender<Reply>>) -> Step {
+        let mut waiter = Waiter { names: Vec::new(), lines: Vec::new(), refusals: Vec::new(), replies };
+        if config.reports != self.reports {
+            self.reports.clone_from(&config.reports);
+            self.supervisor.report_to(super::reports_of(config));
+            waiter.lines.push("reports go to another folder".to_owned());
+        }
+        if config.socket != self.socket {
+            waiter.lines.push("the socket stays where it is until the run is started again".to_owned());
+        }
+        let old: Vec<_> =
+            self.lanes.iter().filter(|lane| !lane.is_gone).map(|lane| lane.spec.clone()).collect();
+        let mut wishes = Vec::new();
+        for change in changes(&old, &config.pipelines) {
+            let (name, what) = self.change(change, &mut wishes);
+            waiter.lines.push(format!("{name}: {what}"));
+            waiter.names.push(name);
+        }
+        self.retry(&mut waiter);
+        let place = |lane: &Lane| config.pipelines.iter().position(|spec| spec.name == lane.name());
+        self.lanes.sort_by_key(|lane| place(lane).unwrap_or(usize::MAX));
+        if waiter.lines.is_empty() {
+            waiter.lines.push("nothing differs".to_owned());
+        }
+        for line in &waiter.lines {
+            self.told.line(Level::Info, format!("configuration read again: {line}"));
+        }
+        self.adjust(wishes, waiter)
+    }
+
+    /// Sees to one change; which pipeline it is, and what is done.
+    fn change(&mut self, change: Change, wishes: &mut Vec<Wish>) -> (String, &'static str) {
+        match change {
+            Change::Add(spec) => {
+                let name = spec.name.clone();
+                match self.lanes.iter_mut().find(|lane| lane.name() == name) {
+                    // It had been removed, and has not stopped yet.
+                    Some(lane) => (lane.is_gone, lane.is_wanted, lane.spec) = (false, true, spec),
+                    None => self.lanes.push(Lane::new(spec)),
+                }
+                (name, "it is new")
+            }
+            Change::Remove(name) => {
+                let lanes = self.lanes.iter_mut().filter(|lane| lane.name() == name);
+                lanes.for_each(|lane| lane.is_gone = true);
+                (name, "it is gone")
+            }
+            Change::Replace(spec) => {
+                let name = spec.name.clone();
+                if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.name() == name) {
+                    (lane.why, lane.spec) = (None, spec);
+                }
+                (name, "it differs")
+            }
+            Change::Adjust { spec, parameters, gains } => {
+                let name = spec.name.clone();
+                if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.name() == name) {
+                    wishes.extend(parameters.into_iter().filter_map(|parameter| wish(lane, parameter)));
+                    for (gain, db) in gains {
+                        lane.pipeline().iter().for_each(|pipeline| pipeline.set_gain_db(gain, db));
+                    }
+                    if lane.pipeline().is_some() {
+                        lane.adjusted(spec);
+                    } else {
+                        // What is being opened with others is opened again; what failed with them is tried again.
+                        (lane.why, lane.spec) = (None, spec);
+                    }
+                }
+                (name, "other parameters")
+            }
+        }
+    }
+
+    /// What could not be started may have been mended beside the configuration.
+    fn retry(&mut self, waiter: &mut Waiter) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.why.is_some() && !lane.is_gone) {
+            lane.why = None;
+            waiter.lines.push(format!("{}: it is tried again", lane.name()));
+            waiter.names.push(lane.name().to_owned());
+        }
+    }
+
+    fn adjust(&mut self, wishes: Vec<Wish>, waiter: Waiter) -> Step {
+        if wishes.is_empty() {
+            self.waiters.push(waiter);
+            return Step::Idle;
+        }
+        match Job::begin(move || wishes.into_iter().map(Wish::ask).collect()) {
+            Ok(job) => Step::Adjusting(job, waiter),
+            Err(_) => self.end_reload(Vec::new(), waiter),
+        }
+    }
+
+    /// What a plugin did not accept is as it was: the next reload tries again.
+    fn end_reload(&mut self, adjusted: Vec<Adjusted>, mut waiter: Waiter) -> Step {
+        for Adjusted { pipeline, parameter, name, result } in adjusted {
+            let Err(why) = result else {
+                self.told.line(Level::Info, format!("{name} is set"));
+                continue;
+            };
+            self.told.line(Level::Warning, why.to_string());
+            waiter.refusals.push(Refusal::from(&why));
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.name() == pipeline) {
+                let mut spec = lane.spec.clone();
+                forget(&mut spec, &parameter);
+                lane.adjusted(spec);
+            }
+        }
+        self.waiters.push(waiter);
+        Step::Idle
+    }
+}
+
+fn wish(lane: &Lane, parameter: Parameter) -> Option<Wish> {
+    let plugin = lane.plugin(parameter.plugin).ok()?.parameters();
+    let own = lane.spec.plugin_names().get(parameter.plugin).map(|name| (*name).to_owned())?;
+    Some(Wish { pipeline: lane.name().to_owned(), name: format!("{}/{own}", lane.name()), parameter, plugin })
+}
+
+impl Wish {
+    fn ask(self) -> Adjusted {
+        let Self { pipeline, parameter, name, plugin } = self;
+        let result = set(&name, &plugin, &parameter.key, &parameter.value).map(drop);
+        Adjusted { pipeline, name: format!("{name}: {}", parameter.key), parameter, result }
+    }
+}
+
+/// The specification without a value that the plugin does not have.
+fn forget(spec: &mut PipelineSpec, parameter: &Parameter) {
+    if let Some(plugin) = plugins_of(spec).nth(parameter.plugin) {
+        plugin.set.retain(|(key, _)| *key != parameter.key);
+    }
+}

@@ -1,0 +1,216 @@
+//! What a client of the control socket asks, done.
+//!
+//! On the thread that runs. What may take as long as a plugin does is done on a thread of its own, which answers
+//! itself; what takes as long as a pipeline does is answered when the pipeline is as it is wanted.
+
+use super::Run;
+use super::job::Job;
+use super::lane::Lane;
+use super::status::RunStatus;
+use crate::control::{Asked, Done, Refusal, Reply, Request};
+use crate::error::{Error, Kind, Result};
+use crate::level::Level;
+use crate::plugin::Steering;
+use std::sync::mpsc::SyncSender;
+
+/// A client that waits for pipelines to be as they are wanted.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// The pipelines.
+    pub(super) names: Vec<String>,
+    /// What has been done so far, in words.
+    pub(super) lines: Vec<String>,
+    /// What has failed so far.
+    pub(super) refusals: Vec<Refusal>,
+    /// Whom to answer. Nobody, if a signal has asked.
+    pub(super) replies: Vec<SyncSender<Reply>>,
+}
+
+impl Run<'_> {
+    /// Does what clients have asked since this was called last.
+    pub(super) fn obey_all(&mut self) {
+        while let Some(asked) = self.asked.as_ref().and_then(|asked| asked.try_recv().ok()) {
+            self.obey(asked);
+        }
+    }
+
+    fn obey(&mut self, Asked { request, reply }: Asked) {
+        let done = match request {
+            Request::Status {} => self.tell_status(),
+            Request::Start { pipeline } => match self.want(&pipeline, true) {
+                Ok(()) => return self.wait_for(pipeline, reply),
+                Err(why) => Err(why),
+            },
+            Request::Stop { pipeline } => match self.want(&pipeline, false) {
+                Ok(()) => return self.wait_for(pipeline, reply),
+                Err(why) => Err(why),
+            },
+            Request::Mute { pipeline, on } => self.mute(&pipeline, on),
+            Request::Restart { plugin } => self.restart(&plugin),
+            Request::Bypass { plugin, on } => self.bypass(&plugin, on),
+            Request::Set { plugin, key, value } => {
+                let set = move |name: &str, plugin: &Steering| set(name, plugin, &key, &value);
+                match self.ask_plugin(&plugin, reply.clone(), set) {
+                    Ok(()) => return,
+                    Err(why) => Err(why),
+                }
+            }
+            Request::Get { plugin, key } => {
+                let get = move |_: &str, plugin: &Steering| {
+                    plugin.get(&key).map(|value| Done { value: Some(value), ..Done::default() })
+                };
+                match self.ask_plugin(&plugin, reply.clone(), get) {
+                    Ok(()) => return,
+                    Err(why) => Err(why),
+                }
+            }
+            Request::Reload {} => return self.reload.ask(Some(reply)),
+        };
+        // Whoever has hung up does not want to know.
+        let _ = reply.try_send(done.map_or_else(Reply::from, Reply::Done));
+    }
+
+    fn tell_status(&self) -> Result<Done> {
+        let status = RunStatus {
+            config: self.file.as_ref().map(|file| file.display().to_string()),
+            pid: std::process::id(),
+            seconds: self.began.elapsed().as_secs_f64(),
+            real_time: self.real_time.clone(),
+            pipelines: self.lanes.iter().map(Lane::status).collect(),
+        };
+        let untold = |e| Error::new(Kind::System, "the status can't be told in JSON").source(e);
+        let status = serde_json::to_value(status).map_err(untold)?;
+        Ok(Done { status: Some(status), ..Done::default() })
+    }
+
+    fn want(&mut self, pipeline: &str, wanted: bool) -> Result<()> {
+        let lane = self.lane(pipeline)?;
+        // One that has come to its end is played again.
+        lane.is_to_begin_anew = wanted && lane.is_over();
+        lane.is_wanted = wanted;
+        lane.why = None;
+        Ok(())
+    }
+
+    fn wait_for(&mut self, pipeline: String, reply: SyncSender<Reply>) {
+        let (names, replies) = (vec![pipeline], vec![reply]);
+        self.waiters.push(Waiter { names, lines: Vec::new(), refusals: Vec::new(), replies });
+    }
+
+    fn mute(&mut self, pipeline: &str, on: bool) -> Result<Done> {
+        self.lane(pipeline)?.set_muted(on);
+        let line = format!("{pipeline} is {}", if on { "muted" } else { "not muted any more" });
+        Ok(self.done(line))
+    }
+
+    fn bypass(&mut self, plugin: &str, on: bool) -> Result<Done> {
+        let (lane, number, name) = self.find_plugin(plugin)?;
+        self.lanes[lane].set_bypassed(number, on)?;
+        Ok(self.done(format!("{name} is {}", if on { "bypassed" } else { "not bypassed any more" })))
+    }
+
+    fn restart(&mut self, plugin: &str) -> Result<Done> {
+        let (lane, number, name) = self.find_plugin(plugin)?;
+        self.lanes[lane].plugin(number)?.restart();
+        Ok(self.done(format!("{name} is being restarted")))
+    }
+
+    /// Has a plugin asked by another thread, which answers.
+    fn ask_plugin(
+        &self,
+        plugin: &str,
+        reply: SyncSender<Reply>,
+        ask: impl FnOnce(&str, &Steering) -> Result<Done> + Send + 'static,
+    ) -> Result<()> {
+        let (lane, number, name) = self.find_plugin(plugin)?;
+        let steering = self.lanes[lane].plugin(number)?.parameters();
+        let work = move || {
+            let _ = reply.try_send(ask(&name, &steering).map_or_else(Reply::from, Reply::Done));
+        };
+        // It ends when the plugin has answered, or is known to hang.
+        let no_thread = |e| Error::new(Kind::System, "there is no thread to ask a plugin").source(e);
+        Job::begin(work).map(drop).map_err(no_thread)
+    }
+
+    fn done(&mut self, line: String) -> Done {
+        self.told.line(Level::Info, line.clone());
+        Done { lines: vec![line], ..Done::default() }
+    }
+
+    /// Answers those whose pipelines are as they are wanted, or can't be.
+    pub(super) fn answer_waiters(&mut self) {
+        let lanes = &self.lanes;
+        let is_settled = |waiter: &mut Waiter| {
+            lanes
+                .iter()
+                .filter(|lane| waiter.names.iter().any(|name| name == lane.name()))
+                .all(Lane::is_settled)
+        };
+        let settled: Vec<_> = self.waiters.extract_if(.., is_settled).collect();
+        for Waiter { names, mut lines, mut refusals, replies } in settled {
+            for name in names {
+                let lane = self.lanes.iter().find(|lane| lane.name() == name);
+                lines.push(format!("{name} is {}", lane.map_or("gone", Lane::state)));
+                refusals.extend(lane.and_then(|lane| lane.why.clone()));
+            }
+            let reply = match refusals.first() {
+                None => Reply::Done(Done { lines, ..Done::default() }),
+                Some(first) => {
+                    lines.extend(refusals.iter().map(|refusal| refusal.why.clone()));
+                    Reply::Refused(Refusal { code: first.code, why: lines.join("\n") })
+                }
+            };
+            for to in replies {
+                let _ = to.try_send(reply.clone());
+            }
+        }
+    }
+
+    // --- names ---
+
+    fn lane(&mut self, name: &str) -> Result<&mut Lane> {
+        let names: Vec<_> = self.lanes.iter().map(Lane::name).collect();
+        let there_are = format!("there is {}", names.join(", "));
+        let found = self.lanes.iter_mut().find(|lane| lane.name() == name && !lane.is_gone);
+        found.ok_or_else(|| {
+            Error::new(Kind::Config, format!("this run has no pipeline {name}")).remedy(there_are)
+        })
+    }
+
+    /// The pipeline and the number of the plugin of this name, and its whole name.
+    fn find_plugin(&self, target: &str) -> Result<(usize, usize, String)> {
+        let all = self.lanes.iter().enumerate().flat_map(|(at, lane)| {
+            let names = lane.spec.plugin_names();
+            let whole = move |(number, own): (usize, &str)| {
+                (at, number, format!("{}/{own}", lane.name()), own == target)
+            };
+            names.into_iter().enumerate().map(whole).collect::<Vec<_>>()
+        });
+        let all: Vec<_> = all.collect();
+        let exact = all.iter().find(|(.., whole, _)| whole == target);
+        let own: Vec<_> = all.iter().filter(|(.., is_own)| *is_own).collect();
+        match (exact, own.as_slice()) {
+            (Some((at, number, whole, _)), _) | (None, [(at, number, whole, _)]) => {
+                Ok((*at, *number, whole.clone()))
+            }
+            (None, found) => {
+                let among = if found.is_empty() { all.iter().collect() } else { found.to_vec() };
+                let names: Vec<_> = among.iter().map(|(.., whole, _)| whole.as_str()).collect();
+                let what = match found {
+                    [] => format!("this run has no plugin {target}"),
+                    _ => format!("several pipelines have a plugin {target}"),
+                };
+                Err(Error::new(Kind::Config, what).remedy(format!("name one of {}", names.join(", "))))
+            }
+        }
+    }
+}
+
+/// Sets a parameter. Its value is not repeated: it may be a key.
+pub(super) fn set(name: &str, plugin: &Steering, key: &str, value: &str) -> Result<Done> {
+    if plugin.set(key, value)? {
+        return Ok(Done { lines: vec![format!("{name}: {key} is set")], ..Done::default() });
+    }
+    let what = format!("plugin {name} does not accept this value for its parameter `{key}`");
+    Err(Error::new(Kind::Plugin, what).remedy("check the name and the value against the plugin's file"))
+}

@@ -1,0 +1,608 @@
+//! A run that is steered from outside: `nda ctl`, its socket, and the configuration read again, with real processes.
+//!
+//! What happens to one pipeline must leave the other's samples alone: that is compared bit for bit.
+
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tests::audio::noises;
+use tests::config::config;
+use tests::nda::{Done, Running, command};
+use tests::plugins::{processor, processor_with, tells, wait_told};
+use tests::scene::{signal, tunable};
+use tests::until::{process_ends, until};
+use tests::wav::Wav;
+use tests::workspace::Folder;
+
+const FRAMES: usize = 48_000;
+
+/// A run, and the folder that all of it is in.
+struct Scene {
+    folder: Folder,
+    running: Option<Running>,
+    input: Wav,
+}
+
+/// A pipeline that plays noise for ever through plugins into `NAME.wav`.
+fn pipeline(name: &str, plugins: &str, more: &str) -> String {
+    format!(
+        "[[pipeline]]\nname = \"{name}\"\nblock = 256\nsource = {{ file = \"in.wav\", loop = true }}\n\
+         sink = \"{name}.wav\"\nplugins = [{plugins}]\n{more}\n"
+    )
+}
+
+impl Scene {
+    /// A folder with noise in it, in which nothing runs yet.
+    fn new() -> Self {
+        let (folder, input) = (Folder::new(), Wav::new(noises(1, FRAMES)));
+        input.write(&folder.file("in.wav"));
+        Self { folder, running: None, input }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.file(name)
+    }
+
+    /// Runs a command whose sockets are in the folder.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command(arguments);
+        command.env("XDG_RUNTIME_DIR", self.folder.path()).env("NDA_REPORTS", self.file("reports"));
+        command
+    }
+
+    fn configure(&self, text: &str) -> PathBuf {
+        config(&self.folder, text)
+    }
+
+    fn start(&mut self, text: &str) {
+        let config = self.configure(text);
+        let running = Running::start(self.command(&["run", config.to_str().unwrap(), "--json", "-"]));
+        let socket = self.file(&format!("nda/nda-{}.sock", running.pid()));
+        self.running = Some(running);
+        until("a socket that is served", || self.is_served(&socket));
+    }
+
+    /// Whether a socket is there whose run has begun to play.
+    fn is_served(&self, socket: &Path) -> bool {
+        socket.exists() && self.ask(&["status"]).code == Some(0)
+    }
+
+    fn pid(&self) -> u32 {
+        self.running.as_ref().expect("it runs").pid()
+    }
+
+    fn ask(&self, words: &[&str]) -> Done {
+        Running::start(self.command(&[&["ctl"], words].concat())).wait()
+    }
+
+    /// Asks for what has to be done.
+    fn done(&self, words: &[&str]) -> String {
+        let done = self.ask(words);
+        done.ended_with(0);
+        done.stdout
+    }
+
+    fn status(&self) -> Value {
+        let done = self.ask(&["status", "--json"]);
+        done.ended_with(0);
+        done.json()
+    }
+
+    /// The pipeline in the status.
+    fn lane(&self, name: &str) -> Value {
+        let status = self.status();
+        let lanes = status["pipelines"].as_array().unwrap();
+        lanes.iter().find(|lane| lane["name"] == name).cloned().unwrap_or_default()
+    }
+
+    fn plugin(&self, pipeline: &str, number: usize) -> Value {
+        self.lane(pipeline)["status"]["plugins"][number].clone()
+    }
+
+    /// Waits until a pipeline has played so many frames more.
+    fn wait_played(&self, name: &str, frames: u64) {
+        let played = || self.lane(name)["status"]["frames"].as_u64().unwrap_or(0);
+        let from = played();
+        until("frames to be played", || played() >= from + frames);
+    }
+
+    /// Ends the run in order; its report. On a machine that is busy elsewhere plugins may have been late.
+    fn end(&mut self) -> Value {
+        let running = self.running.take().expect("it runs");
+        running.signal(Signal::INT);
+        let done = running.wait();
+        done.ended_with(if done.code == Some(9) { 9 } else { 0 });
+        done.json()
+    }
+
+    /// All that this pipeline without plugins has played is the input, again and again, bit for bit; and it was closed
+    /// once, at the end. What a busy machine did not get to the disk in time is missing, and as much as is told.
+    fn assert_untouched(&self, name: &str, report: &Value) {
+        let of_it = |pipeline: &&Value| pipeline["name"] == name;
+        let pipelines: Vec<_> = report["pipelines"].as_array().unwrap().iter().filter(of_it).collect();
+        assert_eq!(pipelines.len(), 1, "{name} was closed once: at the end");
+        let count = |key: &str| usize::try_from(pipelines[0][key].as_u64().unwrap()).unwrap();
+        let (heard, input) = (self.heard(name), &self.input.channels[0]);
+        let (played, mut missing) = (count("frames"), count("overrun_frames"));
+        assert!(played > 0 && heard.len() + missing >= played, "{} and {missing} of {played}", heard.len());
+        let fits = |at: usize, heard: &[f32]| {
+            heard.iter().enumerate().all(|(i, sample)| sample.to_bits() == input[(at + i) % FRAMES].to_bits())
+        };
+        let mut at = 0;
+        for (number, part) in heard.chunks(64).enumerate() {
+            if count("underrun_frames") > 0 || fits(at, part) {
+                at += part.len();
+                continue;
+            }
+            let cut = (1..=missing)
+                .find(|cut| (0..=part.len()).any(|i| fits(at, &part[..i]) && fits(at + cut + i, &part[i..])));
+            let cut = cut.unwrap_or_else(|| panic!("{name} is another one from frame {} on", number * 64));
+            missing -= cut;
+            at += cut + part.len();
+        }
+    }
+
+    fn heard(&self, name: &str) -> Vec<f32> {
+        Wav::read(&self.file(&format!("{name}.wav"))).channels.remove(0)
+    }
+}
+
+/// A plugin in an entry of `plugins`, which is not called hung on a machine that is busy with other things.
+fn entry(name: &str, file: &Path, more: &str) -> String {
+    format!("{{ name = \"{name}\", file = {file:?}, mode = \"pipelined\", hang_ms = 60000, {more} }}")
+}
+
+/// A neighbour without plugins: whatever the machine does, it plays the input.
+fn neighbour() -> String {
+    pipeline("rx", "{ builtin = \"gain\", set = { db = 0 } }", "")
+}
+
+#[test]
+fn a_pipeline_is_stopped_and_started_while_its_neighbour_plays_on_bit_for_bit() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    let tx = pipeline("tx", &entry("gain", &gain, ""), "");
+    scene.start(&(tx + &neighbour()));
+    scene.wait_played("tx", 10_000);
+    let worker = scene.plugin("tx", 0)["pid"].as_u64().unwrap();
+    let cores = scene.lane("tx")["status"]["cores"].clone();
+    assert_eq!(scene.done(&["stop", "tx"]), "tx is stopped\n");
+    assert!(process_ends(u32::try_from(worker).unwrap(), std::time::Duration::ZERO), "its worker is gone");
+    assert!(Wav::read(&scene.file("tx.wav")).frames() >= 10_000, "its file is whole");
+    let lane = scene.lane("tx");
+    assert_eq!((&lane["state"], &lane["why"]), (&"stopped".into(), &Value::Null));
+    scene.ask(&["get", "tx/gain", "gain"]).refused(3, &["tx does not play", "nda ctl start tx"]);
+    scene.wait_played("rx", 10_000);
+    assert_eq!(scene.done(&["start", "tx"]), "tx is playing\n");
+    scene.wait_played("tx", 10_000);
+    assert_ne!(scene.plugin("tx", 0)["pid"].as_u64().unwrap(), worker);
+    assert_eq!(scene.done(&["start", "tx"]), "tx is playing\n", "it plays already");
+    scene.done(&["stop", "tx"]);
+    scene.done(&["start", "tx"]);
+    scene.wait_played("tx", 1_000);
+    assert_eq!(scene.lane("tx")["status"]["cores"], cores, "it has given its core back each time");
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+    let told = report["events"].to_string();
+    assert!(told.contains("tx: stopped") && told.contains("tx: started"), "{told}");
+}
+
+#[test]
+fn a_run_whose_pipelines_are_all_stopped_goes_on_and_can_be_started_again() {
+    let mut scene = Scene::new();
+    scene.start(&(pipeline("tx", "", "") + &neighbour()));
+    scene.done(&["stop", "rx"]);
+    scene.done(&["stop", "tx"]);
+    assert_eq!(scene.lane("tx")["state"], "stopped");
+    scene.done(&["start", "rx"]);
+    scene.wait_played("rx", 1_000);
+    let report = scene.end();
+    // Its first life, the other's, its second one.
+    let names: Vec<_> = report["pipelines"].as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
+    assert_eq!(names, ["rx", "tx", "rx"]);
+    assert_eq!(report["ended_by"], "signal");
+}
+
+#[test]
+fn a_pipeline_that_has_ended_is_played_again() {
+    let mut scene = Scene::new();
+    let once = "[[pipeline]]\nname = \"once\"\nsource = \"in.wav\"\nsink = \"once.wav\"\n";
+    scene.start(&(once.to_owned() + &neighbour()));
+    until("its end", || scene.lane("once")["state"] == "ended");
+    assert_eq!(scene.heard("once").len(), FRAMES);
+    assert_eq!(scene.done(&["start", "once"]), "once is playing\n");
+    until("its end", || scene.lane("once")["state"] == "ended");
+    scene.end();
+    assert_eq!(scene.heard("once"), scene.input.channels[0]);
+}
+
+#[test]
+fn one_that_can_not_be_started_is_told_with_the_reason_and_the_others_play_on() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&(pipeline("tx", &entry("gain", &gain, ""), "") + &neighbour()));
+    scene.done(&["stop", "tx"]);
+    let good = std::fs::read_to_string(&gain).unwrap();
+    std::fs::write(&gain, "import nothing_of_this_name\n").unwrap();
+    scene.ask(&["start", "tx"]).refused(6, &["tx is failed", "nothing_of_this_name"]);
+    let lane = scene.lane("tx");
+    assert_eq!(lane["state"], "failed");
+    assert!(lane["why"].as_str().unwrap().contains("nothing_of_this_name"));
+    assert!(scene.done(&["status"]).contains("tx: failed: plugin tx/gain"));
+    std::fs::write(&gain, good).unwrap();
+    scene.done(&["start", "tx"]);
+    scene.wait_played("rx", 1_000);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
+fn while_a_plugin_takes_its_time_to_load_the_run_answers_and_the_neighbour_plays() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&(pipeline("tx", &entry("gain", &gain, ""), "") + &neighbour()));
+    scene.done(&["stop", "tx"]);
+    let gate = tests::gate::Gate::new(&scene.folder);
+    let good = std::fs::read_to_string(&gain).unwrap();
+    std::fs::write(&gain, format!("open({:?}).read(1)\n{good}", gate.path())).unwrap();
+    let starts = Running::start(scene.command(&["ctl", "start", "tx"]));
+    until("tx to be starting", || scene.lane("tx")["state"] == "starting");
+    scene.wait_played("rx", 10_000);
+    scene.done(&["mute", "rx", "off"]);
+    gate.open();
+    assert_eq!(starts.wait().ended_with(0).stdout, "tx is playing\n");
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
+fn a_run_that_ends_waits_for_no_plugin_that_is_being_loaded() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&(pipeline("tx", &entry("gain", &gain, ""), "") + &neighbour()));
+    scene.done(&["stop", "tx"]);
+    let gate = tests::gate::Gate::new(&scene.folder);
+    std::fs::write(&gain, format!("open({:?}).read(1)\n", gate.path())).unwrap();
+    let starts = Running::start(scene.command(&["ctl", "start", "tx"]));
+    until("tx to be starting", || scene.lane("tx")["state"] == "starting");
+    let report = scene.end();
+    starts.wait().refused(11, &["the run has ended"]);
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
+fn parameters_are_set_and_read_and_a_plugin_is_named_alone_where_there_is_no_other() {
+    let mut scene = Scene::new();
+    let body = "if key == 'bad': raise ValueError('no such thing')\nreturn key != 'stubborn'";
+    let methods = format!("def set_parameter(self, key, value):\n    {}\n", body.replace('\n', "\n    "));
+    let picky = processor_with(&scene.folder, "picky", "return True", &methods);
+    let gain = tunable(&scene.folder, "gain", "", "");
+    let (own, both) = (entry("own", &picky, ""), entry("both", &gain, ""));
+    scene.start(&(pipeline("tx", &format!("{own}, {both}"), "") + &pipeline("rx", &both, "")));
+    assert_eq!(scene.done(&["set", "tx/both", "gain", "-0.5"]), "tx/both: gain is set\n");
+    assert_eq!(scene.done(&["get", "tx/both", "gain"]), "-0.5\n");
+    assert_eq!(scene.done(&["get", "rx/both", "gain"]), "\n", "the other one was not asked");
+    let answer: Value =
+        serde_json::from_str(&scene.done(&["get", "tx/both", "gain", "--json"])).expect("JSON");
+    assert_eq!(answer["value"], "-0.5");
+    scene.done(&["set", "own", "any", "1"]);
+    scene.ask(&["set", "own", "stubborn", "secret"]).refused(6, &["tx/own", "`stubborn`"]);
+    scene.ask(&["set", "own", "bad", "1"]).refused(6, &["no such thing"]);
+    scene.ask(&["set", "both", "gain", "1"]).refused(3, &["several", "tx/both, rx/both"]);
+    scene.ask(&["set", "none", "gain", "1"]).refused(3, &["no plugin none", "tx/own"]);
+    scene.ask(&["mute", "none", "on"]).refused(3, &["no pipeline none", "tx, rx"]);
+    let report = scene.end();
+    assert!(!report.to_string().contains("secret"), "a value may be a key");
+}
+
+#[test]
+fn a_value_that_nobody_is_to_see_is_read_from_standard_input() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&pipeline("tx", &entry("gain", &gain, ""), ""));
+    let file = scene.folder.write("key", "0.25\n");
+    let mut ask = scene.command(&["ctl", "set", "gain", "gain", "-"]);
+    let done = ask.stdin(std::fs::File::open(file).unwrap()).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(scene.done(&["get", "gain", "gain"]), "0.25\n");
+    scene.end();
+}
+
+#[test]
+fn a_plugin_is_restarted_and_keeps_what_was_set() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&(pipeline("tx", &entry("gain", &gain, ""), "") + &neighbour()));
+    scene.done(&["set", "gain", "gain", "-0.5"]);
+    let before = scene.plugin("tx", 0)["pid"].clone();
+    assert_eq!(scene.done(&["restart", "tx/gain"]), "tx/gain is being restarted\n");
+    until("another worker", || {
+        let plugin = scene.plugin("tx", 0);
+        plugin["pid"] != before && plugin["dead"].is_null()
+    });
+    assert_eq!(scene.done(&["get", "gain", "gain"]), "-0.5\n");
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
+fn a_bypassed_plugin_is_heard_dry_in_its_place_and_loses_no_block_by_it() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&(pipeline("tx", &entry("gain", &gain, "lost = \"mute\""), "") + &neighbour()));
+    scene.wait_played("tx", 5_000);
+    assert_eq!(scene.done(&["bypass", "tx/gain", "on"]), "tx/gain is bypassed\n");
+    scene.wait_played("tx", 20_000);
+    assert_eq!(scene.plugin("tx", 0)["bypassed"], true);
+    assert!(scene.done(&["status"]).contains("gain (gain 1, pipelined, bypassed)"));
+    scene.done(&["bypass", "gain", "off"]);
+    scene.wait_played("tx", 5_000);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+    // Turned round, as it is and turned round again, always a block late. Where it is dry it does not depend on how fast
+    // the plugin is: from the first such block to the last there is no other.
+    let heard = scene.heard("tx");
+    let input = |frame: usize| scene.input.channels[0][(frame - 256) % FRAMES];
+    let is = |block: usize, factor: f32| {
+        (block * 256..(block + 1) * 256).all(|at| (heard[at] - factor * input(at)).abs() < 1e-6)
+    };
+    let blocks = 1..heard.len() / 256;
+    let dry: Vec<_> = blocks.clone().filter(|block| is(*block, 1.0)).collect();
+    let (first, last) = (dry[0], dry[dry.len() - 1]);
+    assert_eq!(dry.len(), last - first + 1, "{dry:?}");
+    assert!(dry.len() >= 20_000 / 256 - 1);
+    let is_wet = |mut blocks: std::ops::Range<usize>| blocks.any(|block| is(block, -1.0));
+    assert!(is_wet(1..first) && is_wet(last..blocks.end), "{first} to {last} of {blocks:?}");
+}
+
+#[test]
+fn what_fails_closed_and_what_has_no_dry_signal_is_not_bypassed() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    let tone = tests::plugins::source(&scene.folder, "tone", "buffer.data[:] = 0.5\nreturn True");
+    let closed = entry("closed", &gain, "fail_closed = true, lost = \"mute\"");
+    let text = format!(
+        "[[pipeline]]\nname = \"tx\"\nsource = {{ plugin = {tone:?} }}\nsink = \"tx.wav\"\nplugins = [{closed}]\n"
+    );
+    scene.start(&text);
+    scene.ask(&["bypass", "closed", "on"]).refused(3, &["fails closed"]);
+    scene.ask(&["bypass", "tone", "on"]).refused(3, &["nothing goes into a source"]);
+    assert_eq!(scene.plugin("tx", 1)["bypassed"], false);
+    scene.done(&["bypass", "closed", "off"]);
+    scene.end();
+}
+
+#[test]
+fn a_muted_pipeline_records_silence_without_a_step_and_stays_muted_when_it_is_started_again() {
+    let mut scene = Scene::new();
+    let constant = Wav::new(vec![vec![1.0; FRAMES]]);
+    constant.write(&scene.file("in.wav"));
+    scene.start(&pipeline("tx", "", ""));
+    scene.wait_played("tx", 1_000);
+    assert_eq!(scene.done(&["mute", "tx", "on"]), "tx is muted\n");
+    scene.wait_played("tx", 5_000);
+    scene.done(&["mute", "tx", "off"]);
+    scene.wait_played("tx", 1_000);
+    scene.done(&["mute", "tx", "on"]);
+    scene.done(&["stop", "tx"]);
+    let heard = scene.heard("tx");
+    assert!(tests::audio::largest_step(&heard) < 1.01 / 256.0);
+    assert!(heard.iter().filter(|sample| **sample == 0.0).count() > 4_000);
+    assert!(heard.iter().filter(|sample| **sample == 1.0).count() > 1_000);
+    scene.done(&["start", "tx"]);
+    scene.wait_played("tx", 1_000);
+    assert_eq!(scene.lane("tx")["muted"], true);
+    scene.end();
+    assert!(scene.heard("tx").iter().all(|sample| *sample == 0.0));
+}
+
+#[test]
+fn a_reload_changes_what_differs_and_nothing_else() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    let plugin = |set: &str| entry("gain", &gain, set);
+    let [same, tuned, moved, gone] = ["same", "tuned", "moved", "gone"];
+    let first = pipeline(same, &plugin(""), "")
+        + &pipeline(tuned, &format!("{}, {{ builtin = \"gain\", set = {{ db = 0 }} }}", plugin("")), "")
+        + &pipeline(moved, &plugin(""), "")
+        + &pipeline(gone, "", "")
+        + &neighbour();
+    scene.start(&first);
+    let pid = |name: &str| scene.plugin(name, 0)["pid"].clone();
+    let before = [same, tuned, moved].map(pid);
+    assert_eq!(scene.done(&["reload"]), "nothing differs\n");
+    scene.configure(
+        &(neighbour()
+            + &pipeline(same, &plugin(""), "")
+            + &pipeline(
+                tuned,
+                &format!(
+                    "{}, {{ builtin = \"gain\", set = {{ db = -6 }} }}",
+                    plugin("set = { gain = \"-0.5\" }")
+                ),
+                "",
+            )
+            + &pipeline(moved, &plugin(""), "record = \"copy.wav\"")
+            + &pipeline("new", "", "")),
+    );
+    let said = scene.done(&["reload"]);
+    for line in [
+        "gone: it is gone",
+        "tuned: other parameters",
+        "moved: it differs",
+        "new: it is new",
+        "gone is gone",
+        "new is playing",
+        "moved is playing",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    let status = scene.status();
+    let names: Vec<_> =
+        status["pipelines"].as_array().unwrap().iter().map(|lane| lane["name"].clone()).collect();
+    assert_eq!(names, ["rx", same, tuned, moved, "new"], "in the order of the file");
+    let after = [same, tuned, moved].map(pid);
+    assert_eq!((&after[0], &after[1]), (&before[0], &before[1]));
+    assert_ne!(after[2], before[2]);
+    assert_eq!(scene.done(&["get", "tuned/gain", "gain"]), "-0.5\n");
+    assert_eq!(scene.done(&["reload"]), "nothing differs\n");
+    scene.wait_played(tuned, 2_000);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+    let heard = scene.heard(tuned);
+    let (last, at) = (heard[heard.len() - 1], (heard.len() - 1 - 256) % FRAMES);
+    let expected = scene.input.channels[0][at] * -0.5 * 10f32.powf(-6.0 / 20.0);
+    assert!((last - expected).abs() < 1e-6, "{last} is not {expected}");
+    assert!(scene.file("copy.wav").exists());
+}
+
+#[test]
+fn a_file_with_a_fault_changes_nothing_and_the_fault_is_told_with_its_place() {
+    let mut scene = Scene::new();
+    let good = pipeline("tx", "", "") + &neighbour();
+    scene.start(&good);
+    let config = scene.configure(&good.replace("block = 256", "block = 7"));
+    scene.ask(&["reload"]).refused(3, &["nda.toml:4:9:", "nda.toml:11:9:"]);
+    std::fs::remove_file(config).unwrap();
+    scene.ask(&["reload"]).refused(3, &["there is no configuration file"]);
+    assert_eq!(
+        (scene.lane("tx")["state"].clone(), scene.lane("rx")["state"].clone()),
+        ("playing".into(), "playing".into())
+    );
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+    assert!(report["events"].to_string().contains("the configuration is not changed"));
+}
+
+#[test]
+fn sighup_reads_the_configuration_again() {
+    let mut scene = Scene::new();
+    scene.start(&neighbour());
+    scene.configure(&(neighbour() + &pipeline("tx", "", "")));
+    scene.running.as_ref().unwrap().signal(Signal::HUP);
+    until("the new one", || scene.lane("tx")["state"] == "playing");
+    scene.wait_played("tx", 1_000);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
+fn a_plugin_that_is_given_up_in_one_pipeline_is_brought_back_by_a_restart_and_the_other_knows_nothing_of_it()
+{
+    let mut scene = Scene::new();
+    let body = format!("{}return True", tells("playing", 5));
+    let fragile = processor(&scene.folder, "fragile", &body);
+    let plugin = entry("fragile", &fragile, "restart = false");
+    scene.start(&(pipeline("tx", &plugin, "") + &neighbour()));
+    signal(wait_told(&scene.folder, "playing"), Signal::KILL);
+    until("it to be given up", || scene.plugin("tx", 0)["quarantined"] == true);
+    scene.wait_played("rx", 5_000);
+    scene.done(&["restart", "fragile"]);
+    until("it to be back", || scene.plugin("tx", 0)["dead"].is_null());
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+}
+
+/// Whether this user can have mounts of his own.
+fn can_mount() -> bool {
+    let probe = Command::new("unshare").args(["--map-root-user", "--mount", "true"]).output();
+    probe.is_ok_and(|probe| probe.status.success())
+}
+
+#[test]
+fn a_full_disk_in_one_pipeline_leaves_the_other_untouched() {
+    if !can_mount() {
+        assert!(!rustix::process::geteuid().is_root(), "root should be able to mount");
+        return;
+    }
+    let mut scene = Scene::new();
+    let disk = scene.file("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let full = pipeline("tx", "", "").replace("tx.wav", "disk/tx.wav");
+    let config = scene.configure(&(full + &neighbour()));
+    let run = scene.command(&["run", config.to_str().unwrap(), "--json", "-"]);
+    // A disk of 64 KiB, in place of the folder, for this command alone.
+    let mut shell = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=64k small \"$0\" || exit 99; exec \"$@\"";
+    shell.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(disk);
+    shell.arg(run.get_program()).args(run.get_args());
+    shell.envs(run.get_envs().filter_map(|(key, value)| Some((key, value?)))).env_remove("VIRTUAL_ENV");
+    scene.running = Some(Running::start(shell));
+    until("a run", || scene.ask(&["status"]).code == Some(0));
+    scene.wait_played("tx", 40_000);
+    scene.wait_played("rx", 10_000);
+    assert_eq!(scene.lane("tx")["state"], "playing");
+    let report = scene.end();
+    assert!(report["damaged"].to_string().contains("tx.wav"), "{report}");
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
+fn the_socket_is_the_users_alone_and_hostile_words_end_nothing() {
+    let mut scene = Scene::new();
+    scene.start(&neighbour());
+    let socket = scene.file(&format!("nda/nda-{}.sock", scene.pid()));
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&socket), mode(socket.parent().unwrap())), (0o600, 0o700));
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    for words in ["{}", "\u{0}", "[[[[", r#"{"do":"set","plugin":"x","key":"k"}"#] {
+        writeln!(stream, "{words}").unwrap();
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer).unwrap();
+        assert!(answer.starts_with("{\"refused\":"), "{answer}");
+    }
+    drop(stream);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+    assert!(!socket.exists(), "it goes with its run");
+}
+
+#[test]
+fn without_a_run_with_several_and_with_another_socket_it_is_told_what_to_do() {
+    let mut scene = Scene::new();
+    scene.ask(&["status"]).refused(11, &["there is no run", "nda run CONFIG.toml"]);
+    scene.start(&neighbour());
+    let (config, socket) = (scene.file("nda.toml"), scene.file("my.sock"));
+    let (config, path) = (config.to_str().unwrap(), socket.to_str().unwrap());
+    // A second run of the same file, which writes elsewhere; it is found by its process.
+    let other = scene.folder.write("other.toml", &neighbour().replace("rx.wav", "other.wav"));
+    let second = Running::start(scene.command(&["run", other.to_str().unwrap()]));
+    until("the second run", || scene.ask(&["status"]).code == Some(11));
+    scene.ask(&["status"]).refused(11, &["there are several runs", "nda (process", "other (process"]);
+    until("its answer", || scene.ask(&["--run", "other", "status"]).code == Some(0));
+    assert!(scene.done(&["status", "--run", &scene.pid().to_string()]).contains("nda.toml, process"));
+    second.signal(Signal::INT);
+    second.wait().ended_with(0);
+    // One whose socket is named, by the command line; a second one can't have the same.
+    let named = scene.command(&["run", other.to_str().unwrap(), "--socket", path]);
+    let named = Running::start(named);
+    until("a named socket", || scene.ask(&["--socket", path, "status"]).code == Some(0));
+    Running::start(scene.command(&["run", config, "--socket", path])).wait().refused(1, &["my.sock"]);
+    named.signal(Signal::INT);
+    named.wait().ended_with(0);
+    scene.ask(&["--socket", path, "status"]).refused(11, &["my.sock"]);
+    scene.end();
+}
+
+#[test]
+fn the_socket_of_a_killed_run_does_not_stay() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&pipeline("tx", &entry("gain", &gain, ""), ""));
+    let socket = scene.file(&format!("nda/nda-{}.sock", scene.pid()));
+    scene.running.as_ref().unwrap().signal(Signal::KILL);
+    until("the warden to take it away", || !socket.exists());
+    let (pid, _) = scene.running.take().unwrap().wait_alone();
+    tests::leftovers::assert_no_worker_of(pid);
+    // Without plugins there is no warden: whoever looks next takes it away.
+    scene.start(&pipeline("tx", "", ""));
+    let socket = scene.file(&format!("nda/nda-{}.sock", scene.pid()));
+    scene.running.as_ref().unwrap().signal(Signal::KILL);
+    let _ = scene.running.take().unwrap().wait_alone();
+    scene.ask(&["status"]).refused(11, &["there is no run"]);
+    assert!(!socket.exists());
+}
