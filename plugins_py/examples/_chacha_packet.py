@@ -22,8 +22,8 @@ header of 40 bytes, the highest bit of the first byte first. Numbers are big-end
 So a packet has 64 samples at least, and every sample is below 0.5: noise at -9 dBFS.
 
 - **Cipher**: ChaCha20-Poly1305 (RFC 8439) of the wheel ``cryptography``. It encrypts 3 bytes a sample, lowest
-  first, and authenticates them, the header before the tag, and the number of channels. Exponents that carry
-  no header are compared. So either every bit of a packet is right, or the packet is refused.
+  first, and authenticates them and the header before the tag. Exponents that carry no header are compared.
+  So either every bit of a packet is right, or the packet is refused.
 - **Keys and nonces**: a key never meets a nonce twice. With the first block after each ``start`` an encryptor
   draws an *instance*: the time and 64 random bits. From it, the key of the file and the ``direction``
   BLAKE2b derives the instance's own key, and its nonces are the counter: 1, 2, 3 and so on; after
@@ -114,19 +114,18 @@ class Header:
 
 
 class Session:
-    """The cipher of one instance, for one direction and number of channels."""
+    """The cipher of one instance, for one direction."""
 
-    def __init__(self, key: Key, direction: str, instance: bytes, channels: int) -> None:
+    def __init__(self, key: Key, direction: str, instance: bytes) -> None:
         self.instance = instance
-        self._channels = channels.to_bytes(2, "big")
         self._cipher = ChaCha20Poly1305(key.derived(instance + direction.encode()))
 
     def encrypt(self, counter: int, clear: bytes, header: bytes) -> bytes:
-        return self._cipher.encrypt(_nonce(counter), clear, header + self._channels)
+        return self._cipher.encrypt(_nonce(counter), clear, header)
 
     def decrypt(self, counter: int, secret: bytes, header: bytes) -> bytes:
         """Raises InvalidTag for whatever was not encrypted so."""
-        return self._cipher.decrypt(_nonce(counter), secret, header + self._channels)
+        return self._cipher.decrypt(_nonce(counter), secret, header)
 
 
 class Sealer:
@@ -142,7 +141,7 @@ class Sealer:
         self.shape = shape
         self.time_ns = max(time.time_ns(), not_before_ns)
         instance = self.time_ns.to_bytes(8, "big") + os.urandom(8)
-        self._session = Session(key, direction, instance, channels)
+        self._session = Session(key, direction, instance)
         self._begin = MAGIC + (frames - 1).to_bytes(2, "big") + instance
         self._counter = 0
         self._scaled = np.empty((frames, channels), dtype=np.float32)

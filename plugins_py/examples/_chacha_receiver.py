@@ -119,7 +119,7 @@ class Receiver:
         for session in (self._session, self._tried):
             if session is not None and session.instance == instance:
                 return session
-        self._tried = Session(self._key, self._direction, instance, self._channels)
+        self._tried = Session(self._key, self._direction, instance)
         return self._tried
 
     def _accept(self, header: Header, session: Session) -> None:

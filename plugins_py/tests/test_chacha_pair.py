@@ -288,15 +288,34 @@ def test_a_state_of_somebody_else_is_refused(start: Start, state: bytes) -> None
         start("decryptor").load_state(state)
 
 
+def header_alone(frames: int) -> np.ndarray:
+    """The samples of a header that nobody has sealed, of a packet of so many frames."""
+    carried = _chacha_packet.fives(b"nD" + (frames - 1).to_bytes(2, "big") + bytes(36)).astype(np.uint32)
+    exponents = carried + _chacha_packet.HEADER_EXPONENT
+    return (exponents << np.uint32(23)).view(np.float32).reshape(1, -1)
+
+
 def test_made_up_packets_end_in_silence_and_cost_no_more_than_a_bounded_number_of_tries(start: Start) -> None:
-    magic = _chacha_packet.fives(b"nD\x00\x3f" + bytes(36)).astype(np.uint32) + _chacha_packet.HEADER_EXPONENT
-    made_up = np.tile(magic << np.uint32(23), 40).view(np.float32).reshape(1, -1)
+    made_up = np.tile(header_alone(64), 40)
     decryptor = start("decryptor")
     assert not passed(decryptor, made_up, made_up.shape[1]).any()
     assert counts(decryptor)["refused"] == 16
     clear = audio(1, 2 * made_up.shape[1])
     out = passed(decryptor, passed(start("encryptor"), clear), made_up.shape[1])
     assert np.array_equal(out, delayed(clear, made_up.shape[1])[:, : out.shape[1]])
+
+
+def test_a_made_up_long_packet_costs_its_length_and_nothing_comes_at_the_wrong_time(start: Start) -> None:
+    clear = audio(1, 40 * FRAMES)
+    secret = passed(start("encryptor"), clear)
+    length = 10 * FRAMES
+    stream = np.concatenate((header_alone(length), secret), axis=1)
+    out = passed(start("decryptor"), stream)
+    offset = _chacha_packet.HEADER_SAMPLES + FRAMES
+    expected = delayed(clear, offset)[:, : out.shape[1]]
+    is_true = out == expected
+    assert is_true[:, length + 2 * FRAMES :].all()
+    assert (is_true | (out == 0.0)).all()
 
 
 def test_sound_without_packets_is_silence_and_told(start: Start, capsys) -> None:
