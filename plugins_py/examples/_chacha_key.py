@@ -15,6 +15,7 @@ import secrets
 import stat
 import sys
 import tempfile
+from abc import abstractmethod
 from pathlib import Path
 
 from base_plugin import AudioProcessorPlugin
@@ -122,6 +123,14 @@ class KeyedProcessor(AudioProcessorPlugin):
         super().__init__()
         self._parameters = {"key_file": "", "make_key": "no", "direction": ""}
         self._key: Key | None = None
+        self._block_frames = 512
+
+    def set_buffer_size(self, frames: int) -> None:
+        """Known before the start, for the latency and for what is made ready."""
+        self._block_frames = frames
+
+    def get_buffer_size(self) -> int:
+        return self._block_frames
 
     def set_parameter(self, key: str, value: str) -> bool:
         known = key in self._parameters and (key != "make_key" or value in YES + NO)
@@ -144,7 +153,12 @@ class KeyedProcessor(AudioProcessorPlugin):
             self._key = None
             self._say(str(error))
             return False
+        self._warm_up(self._key)
         return super().start()
+
+    @abstractmethod
+    def _warm_up(self, key: Key) -> None:
+        """Encrypts or decrypts some blocks of a stream that nobody hears: the first ones take long."""
 
     def shutdown(self) -> None:
         self._key = None

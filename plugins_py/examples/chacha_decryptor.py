@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _chacha_key import KeyedProcessor
-from _chacha_packet import MOMENT_BYTES
+from _chacha_packet import MOMENT_BYTES, WARM_UP, warm_up
 from _chacha_receiver import Counts, Receiver
 from base_plugin import PluginInfo, PluginType
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from _chacha_key import Key
     from base_plugin import AudioBuffer
 
 QUIET_S = 10.0
@@ -47,7 +48,6 @@ class ChaChaDecryptor(KeyedProcessor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._block_frames = 0
         self._receiver: Receiver | None = None
         # The latest packet that was taken, also by those before this instance.
         self._last = b""
@@ -63,14 +63,8 @@ class ChaChaDecryptor(KeyedProcessor):
             plugin_type=PluginType.PROCESSOR,
         )
 
-    def set_buffer_size(self, frames: int) -> None:
-        self._block_frames = frames
-
-    def get_buffer_size(self) -> int:
-        return self._block_frames
-
     def get_processing_latency(self) -> float:
-        frames = self._receiver.latency_frames if self._receiver else self._block_frames
+        frames = self._receiver.latency_frames if self._receiver else self.get_buffer_size()
         return frames / self.get_sample_rate()
 
     def get_parameter(self, key: str) -> str:
@@ -83,6 +77,11 @@ class ChaChaDecryptor(KeyedProcessor):
         self._keep_last()
         self._receiver, self._told, self._tell_at = None, Counts(), 0.0
         return super().start()
+
+    def _warm_up(self, key: Key) -> None:
+        channels, frames = self.get_channel_count(), self.get_buffer_size()
+        receiver = Receiver(key, WARM_UP, channels, frames)
+        warm_up(key, (channels, frames), receiver.pass_on)
 
     def save_state(self) -> bytes:
         """The latest packet: whoever comes after this instance takes no older one."""

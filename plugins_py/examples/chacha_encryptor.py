@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _chacha_key import KeyedProcessor
-from _chacha_packet import PacketTooSmallError, Sealer
+from _chacha_packet import PacketTooSmallError, Sealer, warm_up
 from base_plugin import PluginInfo, PluginType
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from _chacha_key import Key
     from base_plugin import AudioBuffer
 
 
@@ -53,6 +54,9 @@ class ChaChaEncryptor(KeyedProcessor):
     def start(self) -> bool:
         self._sealer, self._blocks, self._has_complained = None, 0, False
         return super().start()
+
+    def _warm_up(self, key: Key) -> None:
+        warm_up(key, (self.get_channel_count(), self.get_buffer_size()))
 
     def get_parameter(self, key: str) -> str:
         return f"blocks={self._blocks}" if key == "status" else super().get_parameter(key)
