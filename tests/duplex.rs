@@ -30,7 +30,7 @@ fn example(folder: &Folder) -> String {
         ("virtual:radio", format!("virtual:radio of {}", std::process::id())),
         ("mode = \"same-block\"", "mode = \"same-block\"\nadapt = false\ndeadline = 0.9".to_owned()),
         // A sound card that may be there is none of this test's.
-        ("device = \"default\"", "device = \"virtual\"".to_owned()),
+        ("device = \"default\", buffer = 128, fallback = \"virtual\"", "device = \"virtual\"".to_owned()),
     ];
     changes.into_iter().fold(text, |text, (shipped, here)| {
         assert!(text.contains(shipped), "{shipped} is not in the example");

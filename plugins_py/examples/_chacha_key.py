@@ -146,14 +146,14 @@ class KeyedProcessor(AudioProcessorPlugin):
         return self._parameters["direction"]
 
     def start(self) -> bool:
-        """Reads the key; what was set since the last start holds from now on."""
-        try:
-            self._key = self._read_key()
-        except KeyFileError as error:
-            self._key = None
-            self._say(str(error))
-            return False
-        self._warm_up(self._key)
+        """Reads the key; what was set since the last start holds from now on.
+
+        Raises KeyFileError where there is none: its words are what the user is told.
+        """
+        self._key = None
+        key = self._read_key()
+        self._warm_up(key)
+        self._key = key
         return super().start()
 
     @abstractmethod

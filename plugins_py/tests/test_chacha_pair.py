@@ -13,7 +13,7 @@ import pytest
 
 import _chacha_key
 import _chacha_packet
-from base_plugin import AudioBuffer
+from base_plugin import AudioBuffer, PluginState
 from conftest import prepared
 
 PAIR = ["chacha_encryptor", "chacha_decryptor"]
@@ -341,42 +341,51 @@ def test_a_block_too_small_fails_silenced_and_says_why_once(start: Start, capsys
     assert capsys.readouterr().err.count("use larger blocks") == 1
 
 
+def refusal(plugin: Any) -> str:
+    """What a plugin says that does not start."""
+    with pytest.raises(_chacha_key.KeyFileError) as refused:
+        plugin.start()
+    assert plugin.get_state() is PluginState.INITIALIZED
+    return str(refused.value)
+
+
 @pytest.mark.parametrize("module", PAIR)
-def test_start_is_refused_until_there_is_a_key(module: str, key_file: str, tmp_path: Path, capsys) -> None:
+def test_start_is_refused_until_there_is_a_key(module: str, key_file: str, tmp_path: Path) -> None:
     plugin = prepared(module)
-    assert plugin.start() is False
-    assert "set the parameter 'key_file'" in capsys.readouterr().err
+    assert "set the parameter 'key_file'" in refusal(plugin)
     assert plugin.set_parameter("key_file", str(tmp_path / "none"))
-    assert plugin.start() is False
-    assert "chacha_encryptor.py new-key" in capsys.readouterr().err
+    assert "chacha_encryptor.py new-key" in refusal(plugin)
     assert plugin.set_parameter("key_file", key_file)
     assert plugin.start() is True
+    # Nor does the key of before serve once there is none.
+    plugin.stop()
+    assert plugin.set_parameter("key_file", str(tmp_path / "none"))
+    refusal(plugin)
+    with pytest.raises(RuntimeError):
+        plugin.process_audio(AudioBuffer(2, FRAMES))
 
 
 @pytest.mark.parametrize("module", PAIR)
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
-def test_a_key_that_others_may_read_is_refused(module: str, mode: int, key_file: str, capsys) -> None:
-    os.chmod(key_file, mode)  # noqa: PTH101
-    assert prepared(module, key_file=key_file).start() is False
-    assert f"mode {mode:04o}" in capsys.readouterr().err
+def test_a_key_that_others_may_read_is_refused(module: str, mode: int, key_file: str) -> None:
+    Path(key_file).chmod(mode)
+    assert f"mode {mode:04o}" in refusal(prepared(module, key_file=key_file))
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"abc", b"zz" * 32, b"00" * 31, b"00" * 33, b"\xff" * 64, b"00" * 9999]
 )
-def test_what_is_no_key_is_refused(text: bytes, tmp_path: Path, capsys) -> None:
+def test_what_is_no_key_is_refused(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad"
     path.write_bytes(text)
     path.chmod(0o600)
-    assert prepared(PAIR[0], key_file=str(path)).start() is False
-    assert "64 hexadecimal digits" in capsys.readouterr().err
+    assert "64 hexadecimal digits" in refusal(prepared(PAIR[0], key_file=str(path)))
 
 
-def test_a_pipe_or_a_folder_is_no_key_file_and_nobody_waits_for_it(tmp_path: Path, capsys) -> None:
+def test_a_pipe_or_a_folder_is_no_key_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     for path in (tmp_path / "pipe", tmp_path):
-        assert prepared(PAIR[0], key_file=str(path)).start() is False
-    assert capsys.readouterr().err.count("no ordinary file") == 2
+        assert "no ordinary file" in refusal(prepared(PAIR[0], key_file=str(path)))
 
 
 def test_a_key_is_made_once_for_its_owner_alone_and_never_told(tmp_path: Path, capsys) -> None:
