@@ -51,17 +51,15 @@ pub struct Injected {
 }
 
 /// Silence between two numbered frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// The first frame.
     pub from: u64,
     /// How many.
     pub frames: u64,
     /// When it began and ended.
-    #[serde(skip)]
     pub began_ns: u64,
     /// See above.
-    #[serde(skip)]
     pub ended_ns: u64,
 }
 

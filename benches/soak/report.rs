@@ -30,8 +30,8 @@ pub struct Soak {
     pub crashes: Vec<Crashes>,
     /// Gaps by their reason.
     pub gaps: Vec<Gaps>,
-    /// Those that nothing explains: the first ones.
-    pub unexplained: Vec<Gap>,
+    /// Each of them.
+    pub each_gap: Vec<EachGap>,
     /// What else was heard.
     #[serde(flatten)]
     pub judgement: Judgement,
@@ -68,6 +68,39 @@ pub struct Gaps {
     pub median_ms: f64,
     /// See above.
     pub longest_ms: f64,
+}
+
+/// One gap.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EachGap {
+    /// When it began, in the audio that was received.
+    pub at_s: f64,
+    /// How long it is.
+    pub ms: f64,
+    /// Its reason.
+    pub reason: Reason,
+    /// Who was killed last before it, by what, and how long before.
+    pub after: Option<(Target, &'static str)>,
+    /// See above.
+    pub after_ms: Option<f64>,
+}
+
+impl EachGap {
+    fn of((gap, reason): &(Gap, Reason), injections: &[Injected]) -> Self {
+        let before = injections.iter().rev().find(|hit| hit.at_ns <= gap.ended_ns);
+        let since = |hit: &Injected| gap.began_ns as f64 / 1e6 - hit.at_ns as f64 / 1e6;
+        Self {
+            at_s: gap.from as f64 / f64::from(RATE),
+            ms: ms(gap.frames),
+            reason: *reason,
+            after: before.map(|hit| (hit.target, hit.signal)),
+            after_ms: before.map(since),
+        }
+    }
+}
+
+fn ms(frames: u64) -> f64 {
+    frames as f64 * 1e3 / f64::from(RATE)
 }
 
 /// What the pipelines say in the end.
@@ -139,7 +172,6 @@ impl Soak {
         ended: Ended,
     ) -> Self {
         let gaps = [Reason::Crash, Reason::Counted, Reason::Unexplained].map(|reason| of(judgement, reason));
-        let unexplained = judgement.gaps.iter().filter(|(_, reason)| *reason == Reason::Unexplained);
         let mut soak = Self {
             machine: crate::machine(),
             seconds: lasted.as_secs_f64(),
@@ -148,7 +180,7 @@ impl Soak {
             seed: wanted.seed,
             crashes: crashes(&judgement.injections),
             gaps: gaps.into(),
-            unexplained: unexplained.map(|(gap, _)| *gap).take(LISTED).collect(),
+            each_gap: judgement.gaps.iter().map(|gap| EachGap::of(gap, &judgement.injections)).collect(),
             judgement: judgement.clone(),
             resources: held.courses(),
             ended,
@@ -213,7 +245,6 @@ fn of(judgement: &Judgement, reason: Reason) -> Gaps {
     let these = judgement.gaps.iter().filter(|(_, of)| *of == reason);
     let mut frames: Vec<_> = these.map(|(gap, _)| gap.frames).collect();
     frames.sort_unstable();
-    let ms = |frames: u64| frames as f64 * 1e3 / f64::from(RATE);
     Gaps {
         reason,
         gaps: frames.len(),
@@ -249,9 +280,12 @@ impl fmt::Display for Soak {
             let Gaps { gaps, ms, median_ms, longest_ms, .. } = row;
             writeln!(f, "{name:18}{gaps:>10}{ms:>10.0}{median_ms:>12.1}{longest_ms:>12.1}")?;
         }
-        for gap in &self.unexplained {
-            let at = gap.from as f64 / f64::from(RATE);
-            writeln!(f, "  unexplained: {} frames at {at:.3} s", gap.frames)?;
+        let unexplained = self.each_gap.iter().filter(|gap| gap.reason == Reason::Unexplained);
+        for EachGap { at_s, ms, after, after_ms, .. } in unexplained.take(LISTED) {
+            let after = after.zip(*after_ms).map_or_else(String::new, |((target, signal), ms)| {
+                format!(", {ms:.1} ms after {signal} to the {target:?}")
+            });
+            writeln!(f, "  unexplained: {ms:.2} ms at {at_s:.3} s{after}")?;
         }
         let (first, second) = ("first half", "second");
         writeln!(f, "\n{:18}{first:>12}{second:>12}{:>10}{:>10}", "held by the host", "least", "most")?;
@@ -319,6 +353,7 @@ mod tests {
         let json = serde_json::to_value(&soak).unwrap();
         assert_eq!(json["gaps"][0]["gaps"], 1);
         assert_eq!(json["heard_frames"], 960);
+        assert_eq!(json["each_gap"][0]["after"], serde_json::json!(["encryptor", "SIGKILL"]));
     }
 
     #[test]

@@ -95,14 +95,13 @@ impl Resources {
     /// How each kind went.
     #[must_use]
     pub fn courses(&self) -> Vec<Course> {
-        let kinds: [(&str, u64, fn(&Held) -> u64); 5] = [
-            ("memory, KiB", MEMORY_KIB, |held| held.memory_kib),
-            ("descriptors", 0, |held| held.descriptors),
-            ("threads", 0, |held| held.threads),
-            ("children", 0, |held| held.children),
-            ("maps", 2, |held| held.maps),
-        ];
-        kinds.into_iter().map(|(what, allowed, of)| self.course(what, allowed, of)).collect()
+        vec![
+            self.course("memory, KiB", MEMORY_KIB, |held| held.memory_kib),
+            self.course("descriptors", 0, |held| held.descriptors),
+            self.course("threads", 0, |held| held.threads),
+            self.course("children", 0, |held| held.children),
+            self.course("maps", 2, |held| held.maps),
+        ]
     }
 
     fn course(&self, what: &'static str, allowed: u64, of: fn(&Held) -> u64) -> Course {
