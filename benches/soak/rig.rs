@@ -61,8 +61,8 @@ impl Rig {
         let open = |spec: &PipelineSpec, around| {
             Pipeline::open_around(spec, &supervisor, &format!("{}/", spec.name), around, &mut |_| {})
         };
-        let pipelines = [open(&transmit, before)?, open(&receive, behind)?];
-        pipelines.iter().try_for_each(Pipeline::play)?;
+        let mut pipelines = [open(&transmit, before)?, open(&receive, behind)?];
+        pipelines.iter_mut().try_for_each(Pipeline::play)?;
         let counted = Counted::default();
         Ok(Self { pipelines, told, counted, events, hit: None, _folder: folder, _supervisor: supervisor })
     }
@@ -97,7 +97,7 @@ impl Rig {
         for (pipeline, lost) in self.pipelines.iter_mut().zip(&mut counted.lost) {
             let status = pipeline.status();
             *lost = status.plugins.iter().map(|plugin| plugin.counts.lost()).sum();
-            counted.xruns += status.xruns;
+            counted.xruns += status.xruns.device;
             counted.queue_frames += status.underrun_frames + status.overrun_frames;
         }
         counted
