@@ -1,7 +1,8 @@
 //! What the host holds of the system, once a second, and whether that grows.
 //!
-//! Some of it comes and goes while a worker is replaced, which is most of the time here. So medians are compared: of the
-//! second half of the run with the first, after a warm-up in which pools and caches take their size.
+//! Some of it comes and goes while a worker is replaced, which is most of the time here, and what leaks stays. So what is
+//! held at nine of ten times at least is compared: in the second half of the run with the first, after a warm-up in which
+//! pools and caches take their size.
 
 use serde::Serialize;
 use std::fs;
@@ -36,9 +37,9 @@ pub struct Resources(Vec<(Duration, Held)>);
 pub struct Course {
     /// Its name.
     pub what: &'static str,
-    /// Median of the first half, after the warm-up.
+    /// What was held at nine of ten times at least in the first half, after the warm-up.
     pub first_half: u64,
-    /// Median of the second half.
+    /// The same in the second half.
     pub second_half: u64,
     /// The least and the most that there ever was, after the warm-up.
     pub least: u64,
@@ -115,11 +116,11 @@ impl Resources {
             figures
         };
         let all = between(warm, length);
-        let median = |figures: Vec<u64>| figures.get(figures.len() / 2).copied().unwrap_or(0);
+        let mostly = |figures: Vec<u64>| figures.get(figures.len() / 10).copied().unwrap_or(0);
         Course {
             what,
-            first_half: median(between(warm, middle)),
-            second_half: median(between(middle, length)),
+            first_half: mostly(between(warm, middle)),
+            second_half: mostly(between(middle, length)),
             least: all.first().copied().unwrap_or(0),
             most: all.last().copied().unwrap_or(0),
             allowed,
@@ -144,13 +145,14 @@ mod tests {
     fn what_comes_and_goes_and_what_is_taken_in_the_warm_up_is_flat() {
         let course = course_of(|second| if second < 9 { second } else { 20 + second % 3 });
         assert!(course.is_flat());
-        assert_eq!((course.first_half, course.second_half), (21, 21));
+        assert_eq!((course.first_half, course.second_half), (20, 20));
         assert_eq!((course.least, course.most), (20, 22));
     }
 
     #[test]
     fn what_grows_by_one_in_a_while_is_not() {
         assert!(!course_of(|second| 20 + second / 30).is_flat());
+        assert!(!course_of(|second| 20 + second / 30 + second % 3).is_flat());
         assert!(course_of(|second| 20 - second / 30).is_flat());
     }
 

@@ -17,12 +17,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use shared::clock::now_ns;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const CABLE: &str = "virtual:soak";
 /// Frames that a device which told of an xrun may have left out, and those of a fade after a queue ran dry.
 const XRUN_FRAMES: u64 = RATE as u64 / 2;
 const FADE_FRAMES: u64 = RATE as u64 / 20;
+/// After so long the host has judged a death and begins to replace the worker, which takes longer.
+const NOTICED_WITHIN: Duration = Duration::from_millis(8);
 
 /// What has been counted so far.
 #[derive(Debug, Default, Clone, Copy)]
@@ -32,6 +35,14 @@ struct Counted {
     queue_frames: u64,
 }
 
+/// A worker whose end has not been answered yet by a pardon.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    target: Target,
+    pid: u32,
+    dead_since: Option<Instant>,
+}
+
 /// Both pipelines, playing.
 pub(super) struct Rig {
     /// Transmits, receives.
@@ -39,8 +50,7 @@ pub(super) struct Rig {
     told: Told,
     counted: Counted,
     events: Receiver<Event>,
-    /// Whose end has not been answered yet by a pardon.
-    hit: Option<(Target, u32)>,
+    hit: Option<Hit>,
     _folder: TempDir,
     /// Dropped last: it ends whoever is left.
     _supervisor: Supervisor,
@@ -113,21 +123,27 @@ impl Rig {
         let (signal, name) = random.one_of(&SIGNALS)?;
         let pid = self.pid(target)?;
         send(pid, signal).then(|| {
-            self.hit = Some((target, pid));
+            self.hit = Some(Hit { target, pid, dead_since: None });
             name
         })
     }
 
     /// Forgives the plugin whose worker has ended, as its user would by `restart`: what dies by our hand again and again
-    /// would be quarantined else.
+    /// would be quarantined else. While another worker is being started this only forgives; it would end one that plays
+    /// already.
     fn pardon(&mut self) {
-        let Some((target, pid)) = self.hit else { return };
-        if self.pid(target).is_some_and(|now| now == pid) {
-            return;
-        }
-        self.hit = None;
-        if let Some(plugin) = self.pipelines[target.index()].plugins_mut().first() {
-            plugin.restart();
+        let Some(mut hit) = self.hit.take() else { return };
+        match self.pid(hit.target) {
+            Some(pid) if pid == hit.pid => self.hit = Some(hit),
+            Some(_) => {}
+            None => {
+                let since = *hit.dead_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < NOTICED_WITHIN {
+                    self.hit = Some(hit);
+                } else if let Some(plugin) = self.pipelines[hit.target.index()].plugins_mut().first() {
+                    plugin.restart();
+                }
+            }
         }
     }
 
