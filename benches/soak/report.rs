@@ -216,7 +216,7 @@ impl Soak {
                 format!("{wrong_frames} wrong frames of {}", heard_frames + wrong_frames),
             ),
             verdict(
-                "memory, descriptors, threads, children and maps are flat",
+                "memory, descriptors, threads, children and segments are flat",
                 grown.is_empty(),
                 if grown.is_empty() { "none has grown".to_owned() } else { format!("grown: {names}") },
             ),
