@@ -38,7 +38,6 @@ struct Counted {
 /// A worker whose end has not been answered yet by a pardon.
 #[derive(Debug, Clone, Copy)]
 struct Hit {
-    target: Target,
     pid: u32,
     dead_since: Option<Instant>,
 }
@@ -50,7 +49,7 @@ pub(super) struct Rig {
     told: Told,
     counted: Counted,
     events: Receiver<Event>,
-    hit: Option<Hit>,
+    hits: [Option<Hit>; 2],
     _folder: TempDir,
     /// Dropped last: it ends whoever is left.
     _supervisor: Supervisor,
@@ -74,7 +73,15 @@ impl Rig {
         let mut pipelines = [open(&transmit, before)?, open(&receive, behind)?];
         pipelines.iter_mut().try_for_each(Pipeline::play)?;
         let counted = Counted::default();
-        Ok(Self { pipelines, told, counted, events, hit: None, _folder: folder, _supervisor: supervisor })
+        Ok(Self {
+            pipelines,
+            told,
+            counted,
+            events,
+            hits: [None; 2],
+            _folder: folder,
+            _supervisor: supervisor,
+        })
     }
 
     /// Takes what was heard and counted since the last time.
@@ -99,7 +106,7 @@ impl Rig {
         // What they say explains nothing that is not counted as well, and would be kept for ever.
         self.events.try_iter().for_each(drop);
         self.pipelines.iter_mut().for_each(|pipeline| drop(pipeline.news()));
-        self.pardon();
+        Target::both().into_iter().for_each(|target| self.pardon(target));
     }
 
     fn count(&mut self) -> Counted {
@@ -123,7 +130,7 @@ impl Rig {
         let (signal, name) = random.one_of(&SIGNALS)?;
         let pid = self.pid(target)?;
         send(pid, signal).then(|| {
-            self.hit = Some(Hit { target, pid, dead_since: None });
+            self.hits[target.index()] = Some(Hit { pid, dead_since: None });
             name
         })
     }
@@ -131,16 +138,16 @@ impl Rig {
     /// Forgives the plugin whose worker has ended, as its user would by `restart`: what dies by our hand again and again
     /// would be quarantined else. While another worker is being started this only forgives; it would end one that plays
     /// already.
-    fn pardon(&mut self) {
-        let Some(mut hit) = self.hit.take() else { return };
-        match self.pid(hit.target) {
-            Some(pid) if pid == hit.pid => self.hit = Some(hit),
+    fn pardon(&mut self, target: Target) {
+        let Some(mut hit) = self.hits[target.index()].take() else { return };
+        match self.pid(target) {
+            Some(pid) if pid == hit.pid => self.hits[target.index()] = Some(hit),
             Some(_) => {}
             None => {
                 let since = *hit.dead_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < NOTICED_WITHIN {
-                    self.hit = Some(hit);
-                } else if let Some(plugin) = self.pipelines[hit.target.index()].plugins_mut().first() {
+                    self.hits[target.index()] = Some(hit);
+                } else if let Some(plugin) = self.pipelines[target.index()].plugins_mut().first() {
                     plugin.restart();
                 }
             }
