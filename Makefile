@@ -2,7 +2,7 @@
 # Both first install what is missing and say what they install (.ci/setup). Two tests are built in a way of their own:
 # the sweep as users get it, and the steps of the hand-off for loom, which tries every interleaving of them.
 
-.PHONY: run test lint bench check-bench setup setup-bench setup-tests build clean
+.PHONY: run test lint bench check-bench soak setup setup-bench setup-tests build clean
 
 run: setup build
 	@target/release/nda run examples/demo.toml
@@ -35,6 +35,11 @@ bench: setup-bench build
 	cargo bench --locked -p benches
 	target/release/nda bench
 
+# Two pipelines for so long, while their plugins are killed every few seconds.
+MINUTES ?= 30
+soak: setup build
+	target/release/nda-soak --minutes $(MINUTES) --json soak.json
+
 setup:
 	@.ci/setup
 
@@ -46,4 +51,4 @@ setup-tests:
 
 clean:
 	cargo clean
-	rm -rf .venv out.wav
+	rm -rf .venv out.wav rx.wav soak.json

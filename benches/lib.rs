@@ -4,6 +4,7 @@
 
 pub mod measure;
 pub mod report;
+pub mod soak;
 
 use report::doubts::Reading;
 use std::fs::read_to_string;

@@ -33,6 +33,8 @@ NEEDS = {
     "simple_gain": {},
     "fernet_encryptor": {"key": KEY},
     "fernet_decryptor": {"key": KEY},
+    "chacha_encryptor": {"key_file": "FILE", "make_key": "yes"},
+    "chacha_decryptor": {"key_file": "FILE", "make_key": "yes"},
 }
 KIND_AND_BLOCK = {
     "AudioSource": (AudioSourcePlugin, "read_audio"),
@@ -114,7 +116,7 @@ def test_it_works_on_memory_that_is_not_its_own(module: str, tmp_path: Path) -> 
     buffer.data = shared = np.frombuffer(memory, dtype=np.float32).reshape(2, 512)
     getattr(plugin, KIND_AND_BLOCK[plugin.get_type().value][1])(buffer)
     assert buffer.data is shared
-    assert any(memory) is (module in ("sine_wave_source", "fernet_encryptor"))
+    assert any(memory) is (module in ("sine_wave_source", "fernet_encryptor", "chacha_encryptor"))
     plugin.shutdown()
 
 
