@@ -1,13 +1,17 @@
 //! Asking an audio system without hanging with it.
 //!
 //! For all that reaches a device, except its callbacks: it runs on threads that are left behind when a limit has
-//! passed, and that keep ALSA's own words off the terminal.
+//! passed, and that keep ALSA's own words off the terminal. A system is asked one question at a time, so that
+//! one which never answers keeps one thread, however often it is tried again.
 
 use crate::error::{Error, Kind, Result};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
-/// How long an audio system may take to list its devices or to open one: PulseAudio starts a server first.
+/// How long an audio system may take to list its devices or to settle a format, its turn included.
+pub(super) const ASK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long an audio system may take to open a device: ALSA's way to PulseAudio starts a server first.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a device may take to start or pause, and ALSA to notice that one is gone which says nothing.
@@ -16,18 +20,53 @@ pub(super) const CONTROL_LIMIT: Duration = Duration::from_secs(5);
 /// How long dropping a stream may take: JACK has been seen to block for two minutes.
 pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What the audio system answers, if it does so in time; its thread is left behind if not.
-pub(super) fn within<T: Send + 'static>(
+/// Whom a question is being put to, and the end of one.
+static ASKED: (Mutex<Vec<&'static str>>, Condvar) = (Mutex::new(Vec::new()), Condvar::new());
+
+/// What the audio system called `whom` answers, if it does so in time; its thread is left behind if not, and
+/// until that ends nothing else is asked of it.
+pub(super) fn ask<T: Send + 'static>(
+    whom: &'static str,
     limit: Duration,
-    ask: impl FnOnce() -> T + Send + 'static,
+    question: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
+    let until = Instant::now() + limit;
+    let turn = Turn::take(whom, limit).ok_or_else(|| silent(whom, limit))?;
     let (sender, answer) = mpsc::channel();
-    spawn(move || drop(sender.send(ask())))?;
-    answer.recv_timeout(limit).map_err(|_| silent(limit))
+    spawn(move || {
+        let _turn = turn;
+        drop(sender.send(question()));
+    })?;
+    let left = until.saturating_duration_since(Instant::now());
+    answer.recv_timeout(left).map_err(|_| silent(whom, limit))
 }
 
-pub(super) fn silent(limit: Duration) -> Error {
-    let what = format!("the audio system did not answer within {} s", limit.as_secs());
+/// That a question is being put to somebody.
+struct Turn(&'static str);
+
+impl Turn {
+    fn take(whom: &'static str, limit: Duration) -> Option<Self> {
+        let asked = ASKED.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = |asked: &mut Vec<&'static str>| asked.contains(&whom);
+        let waited = ASKED.1.wait_timeout_while(asked, limit, taken);
+        let (mut asked, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+        if outcome.timed_out() {
+            return None;
+        }
+        asked.push(whom);
+        Some(Self(whom))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        ASKED.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|whom| *whom != self.0);
+        ASKED.1.notify_all();
+    }
+}
+
+pub(super) fn silent(whom: &str, limit: Duration) -> Error {
+    let what = format!("{whom} did not answer within {} s", limit.as_secs());
     Error::new(Kind::Device, what).remedy("restart it, or use device = \"virtual\"")
 }
 
@@ -49,4 +88,32 @@ pub(super) fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
 fn hush_alsa() {
     // ALSA writes to a buffer instead, which goes with the thread.
     let _ = alsa::Output::local_error_handler();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_system_that_does_not_answer_keeps_one_thread_and_no_other_system_waiting() {
+        let (release, held) = mpsc::channel::<()>();
+        let never = ask("deaf", SHORT, move || held.recv());
+        assert_eq!(never.unwrap_err().kind(), Kind::Device);
+        for _ in 0..3 {
+            let refused = ask("deaf", SHORT, || unreachable!("the first question is still there"));
+            assert!(refused.unwrap_err().to_string().contains("deaf did not answer"));
+        }
+        assert_eq!(ask("another", LONG, || 7).unwrap(), 7);
+        release.send(()).unwrap();
+        assert_eq!(ask("deaf", LONG, || 8).unwrap(), 8);
+    }
+
+    #[test]
+    fn a_question_that_panics_is_over() {
+        assert!(ask("clumsy", LONG, || panic!("on purpose")).is_err());
+        assert_eq!(ask("clumsy", LONG, || 1).unwrap(), 1);
+    }
 }

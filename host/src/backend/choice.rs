@@ -1,12 +1,13 @@
 //! Which device a user means.
 //!
-//! For configurations, where a device goes by a part of its name. A name that fits none or several devices is
-//! answered with those there are, never with a guess.
+//! For configurations, where a device goes by a part of its name, alone or behind the audio system that it is
+//! to be of. A name that fits none or several devices is answered with those there are, never with a guess.
 
 use super::direction::Direction;
 use super::system::{Shelf, System, id_of};
 use super::virtual_device;
 use crate::error::{Error, Kind, Result};
+use cpal::ErrorKind;
 use cpal::traits::DeviceTrait;
 use std::fmt;
 
@@ -25,6 +26,8 @@ pub enum DeviceChoice {
         ppm: i32,
     },
     /// The only one with this in its name or id, in capitals or not; one with just this name or id comes first.
+    /// `jack:`, `pulseaudio:`, `pipewire:` or `alsa:` in front leaves the devices of that audio system, and
+    /// `default` behind that its default one.
     Named(String),
 }
 
@@ -54,22 +57,86 @@ impl fmt::Display for Candidate {
     }
 }
 
+/// The device of this name, of whichever audio system or of the one in front of the name.
+pub(super) fn named(name: &str, direction: Direction) -> Result<cpal::Device> {
+    let found = System::in_front_of(name).map_err(not_built_in)?;
+    let device = match found {
+        Some((system, "default")) => return default_of(system, direction),
+        Some((system, "")) => return Err(nameless(system)),
+        Some((system, rest)) => pick(of_system(system, direction)?, rest, direction)?,
+        None => pick(candidates(direction), name, direction)?,
+    };
+    Ok(device.device)
+}
+
+/// The default device of an audio system; it may not open.
+pub(super) fn default_of(system: System, direction: Direction) -> Result<cpal::Device> {
+    let device = system.ask(move |host| Ok(direction.default_device(&host)))?;
+    device.map_err(|e| absent(system, e))?.ok_or_else(|| {
+        Error::new(Kind::Device, format!("{} has no default {direction} device", system.name()))
+            .remedy("name another one: `nda devices` lists them")
+    })
+}
+
+/// The device that is used if none is named: that of the first audio system which has one that can be asked, or
+/// what ALSA calls so, which may not be there.
+pub(super) fn default(direction: Direction) -> Result<cpal::Device> {
+    let works = move |host: cpal::Host| {
+        Ok(direction.default_device(&host).filter(|device| direction.supports(device)))
+    };
+    let mut all = System::for_default().collect::<Vec<_>>();
+    let last = all.pop().unwrap_or(System::VIRTUAL);
+    let found = all.into_iter().find_map(|system| system.ask(works).ok()?.ok()?);
+    found.map_or_else(|| default_of(last, direction), Ok)
+}
+
+/// Every device of every audio system that answers; all are asked at once.
 pub(super) fn candidates(direction: Direction) -> Vec<Candidate> {
-    let hosts = System::all().into_iter().filter_map(|system| system.host().ok());
-    let shelves = hosts.filter_map(|host| Shelf::of(&host).ok());
-    let devices = shelves.flat_map(|shelf| shelf.able_to(direction));
+    let systems = System::all();
+    std::thread::scope(|scope| {
+        let asked = systems.into_iter().map(|system| scope.spawn(move || of_system(system, direction)));
+        let asked: Vec<_> = asked.collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok()?.ok()).flatten().collect()
+    })
+}
+
+fn of_system(system: System, direction: Direction) -> Result<Vec<Candidate>> {
     let candidate = |device: cpal::Device| Candidate {
         name: device.description().map(|d| d.name().to_owned()).unwrap_or_default(),
         id: id_of(&device).unwrap_or_default(),
         device,
     };
-    devices.map(candidate).collect()
+    let found = system.ask(move |host| {
+        Shelf::of(&host).map(|shelf| shelf.able_to(direction).map(candidate).collect::<Vec<_>>())
+    })?;
+    found.map_err(|e| absent(system, e))
+}
+
+fn absent(system: System, error: cpal::Error) -> Error {
+    let name = system.name();
+    match error.kind() {
+        ErrorKind::HostUnavailable => Error::new(Kind::Device, format!("{name}: {error}"))
+            .remedy("start the server, or choose a device of another audio system: `nda devices` lists them"),
+        _ => Error::new(Kind::Device, format!("{name} can't be asked for its devices")).source(error),
+    }
+}
+
+fn not_built_in(name: &str) -> Error {
+    Error::new(Kind::Device, format!("this program was built without {name}"))
+        .remedy(format!("build it with `--features {name}`, or look at `nda devices`"))
+}
+
+fn nameless(system: System) -> Error {
+    Error::new(Kind::Device, format!("no device is named behind {}:", system.name()))
+        .remedy("write `default` there, or a part of a name that `nda devices` lists")
 }
 
 /// The only one that is called so, or the only one with this in its name or id.
 pub(super) fn pick(mut all: Vec<Candidate>, name: &str, direction: Direction) -> Result<Candidate> {
     let wanted = name.to_lowercase();
-    let exact = |one: &Candidate| one.name.to_lowercase() == wanted || one.id.to_lowercase() == wanted;
+    // An id begins with its audio system, which may have been named apart.
+    let is_id = |id: &str| id == wanted || id.split_once(':').is_some_and(|(_, rest)| rest == wanted);
+    let exact = |one: &Candidate| one.name.to_lowercase() == wanted || is_id(&one.id.to_lowercase());
     let partly = |one: &Candidate| {
         one.name.to_lowercase().contains(&wanted) || one.id.to_lowercase().contains(&wanted)
     };

@@ -3,15 +3,16 @@
 //! For the pipelines. Finding and opening are apart, so that a caller can make its callback for the channels
 //! that there really are. Errors say what to do about them.
 
-use super::asking::{OPEN_LIMIT, within};
+use super::asking::{ASK_LIMIT, ask};
 use super::bridge::{build_input, build_output};
-use super::choice::{DeviceChoice, candidates, pick};
+use super::choice::{DeviceChoice, default, named};
 use super::direction::Direction;
 use super::event::{Counts, StreamEvent, Teller};
 use super::format::{Chosen, StreamFormat, choose};
 use super::keeper::Keeper;
 use super::samples::{Capture, Playback, Player, Recorder};
 use super::stream::Stream;
+use super::system::System;
 use super::virtual_device::VirtualHost;
 use crate::error::{Error, Kind, Result};
 use cpal::ErrorKind;
@@ -67,28 +68,17 @@ pub fn open_input(
 }
 
 fn find(which: &DeviceChoice, want: StreamFormat, direction: Direction) -> Result<Device> {
-    let which = which.clone();
-    within(OPEN_LIMIT, move || match which {
-        DeviceChoice::Virtual => VirtualHost::new().device(want, direction),
+    let (device, is_default) = match which {
+        DeviceChoice::Virtual => return VirtualHost::new().device(want, direction),
         DeviceChoice::VirtualWith { cable, ppm } => {
-            let host = VirtualHost::new().off_by(ppm);
-            cable.iter().fold(host, |host, name| host.cable(name)).device(want, direction)
+            let host = VirtualHost::new().off_by(*ppm);
+            return cable.iter().fold(host, |host, name| host.cable(name)).device(want, direction);
         }
-        DeviceChoice::Default => default_of(&cpal::default_host(), want, direction, true),
-        DeviceChoice::Named(name) => {
-            settle(pick(candidates(direction), &name, direction)?.device, want, direction, false)
-        }
-    })?
-}
-
-fn default_of(
-    host: &cpal::Host,
-    want: StreamFormat,
-    direction: Direction,
-    is_default: bool,
-) -> Result<Device> {
-    let device = direction.default_device(host).ok_or_else(|| no_card(direction))?;
-    settle(device, want, direction, is_default)
+        DeviceChoice::Default => (default(direction)?, true),
+        DeviceChoice::Named(name) => (named(name, direction)?, false),
+    };
+    let system = System::of(&device).unwrap_or(System::VIRTUAL);
+    ask(system.name(), ASK_LIMIT, move || settle(device, want, direction, is_default))?
 }
 
 fn settle(
@@ -99,6 +89,8 @@ fn settle(
 ) -> Result<Device> {
     let name = device.description().map_or_else(|_| "the device".to_owned(), |d| d.name().to_owned());
     let offers = direction.configs(&device).map_err(|e| refused(&name, direction, is_default, e))?;
+    let usual = System::of(&device).and_then(System::usual_buffer_frames);
+    let want = StreamFormat { buffer_frames: want.buffer_frames.or(usual), ..want };
     let chosen = choose(&name, &offers, want)?;
     Ok(Device { direction, name, device, chosen, is_default, virtual_host: None })
 }
@@ -113,7 +105,9 @@ fn refused(name: &str, direction: Direction, is_default: bool, error: cpal::Erro
     let refusal = match error.kind() {
         // A machine without a card still has a default device, which fails like this.
         ErrorKind::DeviceNotAvailable if is_default => no_card(direction),
-        ErrorKind::DeviceNotAvailable => what("is not there").remedy("look at `nda devices`"),
+        ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable | ErrorKind::StreamInvalidated => {
+            what("is not there").remedy("look at `nda devices`")
+        }
         ErrorKind::DeviceBusy => what("is in use").remedy("end the program that uses it, or choose another"),
         ErrorKind::PermissionDenied => {
             what("may not be used").remedy("join the group that may, often `audio`")
@@ -136,9 +130,10 @@ impl VirtualHost {
         self.clone().device(want, Direction::Input)
     }
 
+    /// The virtual device answers at once, and so without a thread.
     fn device(self, want: StreamFormat, direction: Direction) -> Result<Device> {
-        let device = default_of(&self.clone().into(), want, direction, false)?;
-        Ok(Device { virtual_host: Some(self), ..device })
+        let device = direction.default_device(&self.clone().into()).ok_or_else(|| no_card(direction))?;
+        Ok(Device { virtual_host: Some(self), ..settle(device, want, direction, false)? })
     }
 }
 
@@ -162,11 +157,13 @@ impl Device {
     }
 
     /// Whether its clock and the other's are one, so that they can't drift apart. Virtual devices that are off by
-    /// as much are; two directions of a sound card may be, but don't tell.
+    /// as much are, and a JACK server has one for all; two directions of a sound card may be, but don't tell.
     #[must_use]
     pub fn shares_clock_with(&self, other: &Self) -> bool {
         let ppm = |device: &Self| device.virtual_host.as_ref().map(VirtualHost::ppm);
-        ppm(self).is_some() && ppm(self) == ppm(other)
+        let [one, two] = [self, other].map(|device| System::of(&device.device));
+        (ppm(self).is_some() && ppm(self) == ppm(other))
+            || (one == two && one.is_some_and(System::has_one_clock))
     }
 
     /// Channels that the stream will have: the wanted number, or the device's nearest.
@@ -211,7 +208,7 @@ impl Device {
     ) -> Result<Stream> {
         self.must_be(Direction::Input)?;
         let counts = Arc::new(Counts::default());
-        let recorder = Recorder::new(callback, self.channels());
+        let recorder = Recorder::new(callback, self.channels(), Arc::clone(&counts));
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
         let chosen = self.chosen;
         let keeper = Keeper::open(move || {
@@ -311,8 +308,7 @@ mod tests {
     /// ALSA's `null` is a real cpal device that is there without a card.
     #[test]
     fn a_cpal_device_calls_back_in_each_of_its_sample_formats() {
-        let null = candidates(Direction::Output).into_iter().find(|one| one.id == "alsa:null");
-        let Some(device) = null.map(|one| one.device) else { return };
+        let Ok(device) = named("alsa:null", Direction::Output) else { return };
         for samples in [SampleFormat::I16, SampleFormat::I24, SampleFormat::U8, SampleFormat::F64] {
             let (sender, calls) = mpsc::channel();
             let callback = move |playback: &mut Playback<'_>| {

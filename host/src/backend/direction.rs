@@ -2,9 +2,9 @@
 //!
 //! For everything on this side of the callbacks, which is the same for both directions.
 
-use super::system::CpalResult;
-use cpal::SupportedStreamConfigRange;
+use super::system::{CpalResult, System};
 use cpal::traits::{DeviceTrait, HostTrait};
+use cpal::{DeviceDirection, SupportedStreamConfigRange};
 use std::fmt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,11 @@ pub(super) enum Direction {
 }
 
 impl Direction {
+    /// What the device offers in this direction; nothing if it has only the other one.
     pub(super) fn configs(self, device: &cpal::Device) -> CpalResult<Vec<SupportedStreamConfigRange>> {
+        if System::of(device).is_some_and(System::answers_for_both) && !self.is_that_of(device) {
+            return Ok(Vec::new());
+        }
         match self {
             Self::Output => device.supported_output_configs().map(Iterator::collect),
             Self::Input => device.supported_input_configs().map(Iterator::collect),
@@ -36,9 +40,14 @@ impl Direction {
     }
 
     pub(super) fn supports(self, device: &cpal::Device) -> bool {
+        self.configs(device).is_ok_and(|offers| !offers.is_empty())
+    }
+
+    fn is_that_of(self, device: &cpal::Device) -> bool {
+        let direction = device.description().map(|description| description.direction());
         match self {
-            Self::Output => device.supports_output(),
-            Self::Input => device.supports_input(),
+            Self::Output => !matches!(direction, Ok(DeviceDirection::Input)),
+            Self::Input => !matches!(direction, Ok(DeviceDirection::Output)),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use cpal::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a running stream has to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +31,23 @@ impl From<cpal::Error> for StreamEvent {
     }
 }
 
-/// What happened to a stream so far.
+/// What happened to a stream so far, and whether it is over.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) xruns: AtomicU64,
     pub(super) scrubbed: AtomicU64,
+    /// Set once its owner has dropped it. The device may call on, if it hung just then: nobody listens.
+    over: AtomicBool,
+}
+
+impl Counts {
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Between the device's errors and the caller's `on_error`.
@@ -46,6 +58,9 @@ pub(super) struct Teller<E> {
 
 impl<E: FnMut(StreamEvent)> Teller<E> {
     pub(super) fn tell(&mut self, event: StreamEvent) {
+        if self.counts.is_over() {
+            return;
+        }
         if event == StreamEvent::Xrun {
             self.counts.xruns.fetch_add(1, Ordering::Relaxed);
         }
@@ -79,5 +94,15 @@ mod tests {
         }
         assert_eq!(events.iter().filter(|event| **event == StreamEvent::Xrun).count(), 2);
         assert_eq!((events.len(), counts.xruns.load(Ordering::Relaxed)), (3, 2));
+    }
+
+    #[test]
+    fn a_stream_that_is_over_tells_nothing() {
+        let counts = Arc::new(Counts::default());
+        counts.end();
+        let on_error = |event| panic!("nobody asked for {event:?}");
+        let mut teller = Teller { on_error, counts: Arc::clone(&counts) };
+        teller.tell(StreamEvent::Xrun);
+        assert_eq!(counts.xruns.load(Ordering::Relaxed), 0);
     }
 }

@@ -8,6 +8,8 @@ use crate::error::{Error, Kind, Result};
 use cpal::traits::StreamTrait;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 
+const DEVICE: &str = "the audio device";
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {
     Play,
@@ -42,16 +44,16 @@ impl Keeper {
                 Err(error) => drop(answer.send(Err(error))),
             }
         })?;
-        let buffer_frames = opened.recv_timeout(OPEN_LIMIT).map_err(|_| silent(OPEN_LIMIT))??;
+        let buffer_frames = opened.recv_timeout(OPEN_LIMIT).map_err(|_| silent(DEVICE, OPEN_LIMIT))??;
         Ok(Self { orders: Some(orders), ended, buffer_frames })
     }
 
     pub(super) fn order(&self, order: Order) -> Result<()> {
         let (reply, answer) = mpsc::channel();
         if let Some(orders) = &self.orders {
-            orders.send((order, reply)).map_err(|_| silent(CONTROL_LIMIT))?;
+            orders.send((order, reply)).map_err(|_| silent(DEVICE, CONTROL_LIMIT))?;
         }
-        let answer = answer.recv_timeout(CONTROL_LIMIT).map_err(|_| silent(CONTROL_LIMIT))?;
+        let answer = answer.recv_timeout(CONTROL_LIMIT).map_err(|_| silent(DEVICE, CONTROL_LIMIT))?;
         answer.map_err(|e| {
             let verb = match order {
                 Order::Play => "start",

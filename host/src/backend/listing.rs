@@ -3,10 +3,9 @@
 //! For `nda devices`, as text and as JSON. What can't be asked says so in its place, so that one broken device
 //! hides no other; no stream is opened for it.
 
-use super::asking::{OPEN_LIMIT, within};
 use super::direction::Direction;
 use super::span::{Span, buffer_span, union};
-use super::system::{Defaults, Shelf, System, id_of};
+use super::system::{CpalResult, Defaults, Shelf, System, id_of};
 use cpal::traits::DeviceTrait;
 use cpal::{ErrorKind, SupportedStreamConfigRange};
 use serde::Serialize;
@@ -30,6 +29,9 @@ pub struct DeviceInfo {
     pub input: Option<DirectionInfo>,
     /// Why it could not be asked.
     pub error: Option<String>,
+    /// Why there is none of this audio system: its server isn't running. It has no directions then, and its name
+    /// is the audio system's.
+    pub absent: Option<String>,
 }
 
 /// What a device offers in one direction.
@@ -60,6 +62,14 @@ pub struct ConfigInfo {
 
 impl DeviceInfo {
     fn unasked(backend: &str, error: &dyn fmt::Display) -> Self {
+        Self { error: Some(error.to_string()), ..Self::none_of(backend) }
+    }
+
+    fn absent(backend: &str, why: &dyn fmt::Display) -> Self {
+        Self { absent: Some(why.to_string()), ..Self::none_of(backend) }
+    }
+
+    fn none_of(backend: &str) -> Self {
         Self {
             name: backend.to_owned(),
             id: None,
@@ -67,7 +77,8 @@ impl DeviceInfo {
             keeps_time: true,
             output: None,
             input: None,
-            error: Some(error.to_string()),
+            error: None,
+            absent: None,
         }
     }
 
@@ -76,29 +87,53 @@ impl DeviceInfo {
     }
 }
 
-/// Every device of every audio system that cpal finds, and the virtual one last. What can't be asked says so in
-/// its `error`.
+/// Every device of every audio system that was built in, and the virtual one last. What can't be asked says so in
+/// its `error`, and a system whose server isn't running in `absent`. All are asked at once, each for a few seconds
+/// at most.
 #[must_use]
 pub fn devices() -> Vec<DeviceInfo> {
-    let mut all = Vec::new();
-    for system in System::all() {
-        match within(OPEN_LIMIT, move || system_devices(system)) {
-            Ok(devices) => all.extend(devices),
-            Err(error) => all.push(DeviceInfo::unasked(system.name(), &error)),
+    let mut systems: Vec<_> = std::thread::scope(|scope| {
+        let asked =
+            System::all().into_iter().map(|system| (system, scope.spawn(move || system_devices(system))));
+        let asked: Vec<_> = asked.collect();
+        asked.into_iter().map(|(system, thread)| (system, thread.join().unwrap_or_default())).collect()
+    });
+    keep_the_default(&mut systems, |device| device.output.as_mut());
+    keep_the_default(&mut systems, |device| device.input.as_mut());
+    systems.into_iter().flat_map(|(_, devices)| devices).collect()
+}
+
+/// Each system has a default of its own; what is used if none is named is the first of these that can be asked.
+fn keep_the_default(
+    systems: &mut [(System, Vec<DeviceInfo>)],
+    direction: impl Fn(&mut DeviceInfo) -> Option<&mut DirectionInfo>,
+) {
+    let order: Vec<_> = System::for_default().collect();
+    let mut is_found = false;
+    for (system, devices) in systems {
+        for offer in devices.iter_mut().filter_map(&direction).filter(|offer| offer.is_default) {
+            offer.is_default = !is_found && order.contains(system);
+            is_found |= offer.is_default && offer.error.is_none();
         }
     }
-    all
 }
 
 fn system_devices(system: System) -> Vec<DeviceInfo> {
-    match system.host().and_then(|host| Shelf::of(&host)) {
-        Ok(shelf) => {
-            let info = |device| device_info(system.name(), device, &shelf.defaults);
-            let unlisted = shelf.unlisted.iter().map(info).filter(DeviceInfo::opens);
-            unlisted.chain(shelf.listed.iter().map(info)).collect()
+    match system.ask(move |host| on_shelf(system, &host)) {
+        Ok(Ok(devices)) => devices,
+        Ok(Err(error)) if error.kind() == ErrorKind::HostUnavailable => {
+            vec![DeviceInfo::absent(system.name(), &error)]
         }
+        Ok(Err(error)) => vec![DeviceInfo::unasked(system.name(), &error)],
         Err(error) => vec![DeviceInfo::unasked(system.name(), &error)],
     }
+}
+
+fn on_shelf(system: System, host: &cpal::Host) -> CpalResult<Vec<DeviceInfo>> {
+    let shelf = Shelf::of(host)?;
+    let info = |device| device_info(system.name(), device, &shelf.defaults);
+    let unlisted = shelf.unlisted.iter().map(info).filter(DeviceInfo::opens);
+    Ok(unlisted.chain(shelf.listed.iter().map(info)).collect())
 }
 
 fn device_info(backend: &str, device: &cpal::Device, defaults: &Defaults) -> DeviceInfo {
@@ -118,7 +153,7 @@ fn device_info(backend: &str, device: &cpal::Device, defaults: &Defaults) -> Dev
         both => both,
     };
     let keeps_time = id.as_deref() != Some("alsa:null");
-    DeviceInfo { name, id, backend: backend.to_owned(), keeps_time, output, input, error }
+    DeviceInfo { name, id, keeps_time, output, input, error, ..DeviceInfo::none_of(backend) }
 }
 
 fn direction_info(

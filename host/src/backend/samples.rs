@@ -61,6 +61,10 @@ impl<C: FnMut(&mut Playback<'_>)> Player<C> {
         at: Duration,
         latency: Duration,
     ) {
+        if self.counts.is_over() {
+            device.fill(T::EQUILIBRIUM);
+            return;
+        }
         for part in device.chunks_mut(self.scratch.len()) {
             let samples = &mut self.scratch[..part.len()];
             samples.fill(0.0);
@@ -80,17 +84,21 @@ pub(super) struct Recorder<C> {
     callback: C,
     scratch: Vec<f32>,
     channels: usize,
+    counts: Arc<Counts>,
 }
 
 impl<C: FnMut(&Capture<'_>)> Recorder<C> {
-    pub(super) fn new(callback: C, channels: usize) -> Self {
-        Self { callback, scratch: vec![0.0; MOST_FRAMES * channels], channels }
+    pub(super) fn new(callback: C, channels: usize, counts: Arc<Counts>) -> Self {
+        Self { callback, scratch: vec![0.0; MOST_FRAMES * channels], channels, counts }
     }
 
     pub(super) fn record<T: SizedSample>(&mut self, device: &[T], at: Duration, latency: Duration)
     where
         f32: FromSample<T>,
     {
+        if self.counts.is_over() {
+            return;
+        }
         for part in device.chunks(self.scratch.len()) {
             let samples = &mut self.scratch[..part.len()];
             for (sample, from) in samples.iter_mut().zip(part) {
@@ -192,11 +200,24 @@ mod tests {
                 heard.borrow_mut().extend_from_slice(capture.samples);
             },
             2,
+            Arc::default(),
         );
         recorder.record(&[i16::MIN, 16_384], Duration::ZERO, Duration::ZERO);
         recorder.record(&[0u8, 128], Duration::ZERO, Duration::ZERO);
         recorder.record(&[0.25f64, -0.25], Duration::ZERO, Duration::ZERO);
         assert_eq!(*heard.borrow(), [-1.0, 0.5, -1.0, 0.0, 0.25, -0.25]);
+    }
+
+    #[test]
+    fn a_stream_that_is_over_calls_nobody_and_is_silent() {
+        let counts = Arc::new(Counts::default());
+        counts.end();
+        let play = |_: &mut Playback<'_>| panic!("nobody owns it any more");
+        let mut device = [1u8; 4];
+        Player::new(play, 2, Arc::clone(&counts)).play(&mut device, Duration::ZERO, Duration::ZERO);
+        assert_eq!(device, [128; 4]);
+        let record = |_: &Capture<'_>| panic!("nobody owns it any more");
+        Recorder::new(record, 2, counts).record(&[1i16; 4], Duration::ZERO, Duration::ZERO);
     }
 
     #[test]

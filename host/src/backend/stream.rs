@@ -13,12 +13,19 @@ use std::sync::atomic::Ordering;
 ///
 /// Only a thread of its own touches the device, so that a device which no longer answers holds up its owner for
 /// a few seconds at most: [`play`](Self::play) and [`pause`](Self::pause) then fail, and a drop leaves the
-/// thread behind with the device.
+/// thread behind with the device. Should that come back to life, it is silent: what was dropped is called no more.
 #[derive(Debug)]
 pub struct Stream {
     pub(super) keeper: Keeper,
     pub(super) chosen: Chosen,
     pub(super) counts: Arc<Counts>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Before the thread that has the stream is asked to close it, which it may not live to do.
+        self.counts.end();
+    }
 }
 
 impl Stream {

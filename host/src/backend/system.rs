@@ -1,12 +1,15 @@
 //! The audio systems and the devices that each has.
 //!
 //! For listing and for choosing, which must agree on what there is. The virtual device's system stands beside
-//! cpal's own and differs from them only in how it is made.
+//! cpal's own and differs from them only in how it is made. Which others there are is decided when the program
+//! is built; whether one answers, each time that it is asked.
 
+use super::asking::{ASK_LIMIT, ask};
 use super::direction::Direction;
 use super::virtual_device::{self, VirtualHost};
-use cpal::HostId;
+use crate::error::Result;
 use cpal::traits::{DeviceTrait, HostTrait};
+use cpal::{ErrorKind, HostId};
 
 pub(super) type CpalResult<T> = std::result::Result<T, cpal::Error>;
 
@@ -14,22 +17,91 @@ pub(super) type CpalResult<T> = std::result::Result<T, cpal::Error>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct System(HostId);
 
+/// Those that can be built in, as they are called in configurations.
+const NAMES: [&str; 4] = ["alsa", "jack", "pulseaudio", "pipewire"];
+
 impl System {
     pub(super) const VIRTUAL: Self = Self(HostId::Custom);
 
-    /// Those of this machine, the virtual one last.
+    /// Those that this program was built with, the virtual one last.
     pub(super) fn all() -> Vec<Self> {
-        let found = cpal::available_hosts().into_iter().map(Self);
-        found.chain(std::iter::once(Self::VIRTUAL)).collect()
+        let others = cpal::ALL_HOSTS.iter().copied().map(Self).filter(|system| *system != Self::VIRTUAL);
+        others.chain(std::iter::once(Self::VIRTUAL)).collect()
+    }
+
+    /// Those whose default device may be the default, in the order in which they are tried: a sound server
+    /// before the cards that it holds. JACK is no one's default: it is for those who ask for it.
+    pub(super) fn for_default() -> impl Iterator<Item = Self> {
+        Self::all().into_iter().filter(|system| *system != Self::VIRTUAL && !system.is("jack"))
+    }
+
+    /// The one that a device's name begins with, and the rest of the name. An error holds the name of one that
+    /// was not built in.
+    pub(super) fn in_front_of(name: &str) -> std::result::Result<Option<(Self, &str)>, &'static str> {
+        let Some((prefix, rest)) = name.split_once(':') else { return Ok(None) };
+        let known = NAMES.into_iter().find(|known| prefix.trim().eq_ignore_ascii_case(known));
+        let Some(known) = known else { return Ok(None) };
+        let system = Self::all().into_iter().find(|system| system.is(known)).ok_or(known)?;
+        Ok(Some((system, rest.trim())))
     }
 
     pub(super) fn name(self) -> &'static str {
         if self == Self::VIRTUAL { virtual_device::NAME } else { self.0.name() }
     }
 
-    pub(super) fn host(self) -> CpalResult<cpal::Host> {
-        if self == Self::VIRTUAL { Ok(VirtualHost::new().into()) } else { cpal::host_from_id(self.0) }
+    /// What it is called in configurations.
+    fn is(self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name)
     }
+
+    /// Of which a device is.
+    pub(super) fn of(device: &cpal::Device) -> Option<Self> {
+        device.id().ok().map(|id| Self(id.host()))
+    }
+
+    /// Frames that one callback is to have for those who don't mind, where the system's own choice is unfit:
+    /// PulseAudio's is two seconds.
+    pub(super) fn usual_buffer_frames(self) -> Option<u32> {
+        self.is("pulseaudio").then_some(1024)
+    }
+
+    /// Whether the devices of all its streams run on one clock: a JACK server has one.
+    pub(super) fn has_one_clock(self) -> bool {
+        self.is("jack")
+    }
+
+    /// JACK's devices answer for the other direction too, though they can't be opened in it.
+    pub(super) fn answers_for_both(self) -> bool {
+        self.is("jack")
+    }
+
+    /// Puts a question to it; an error of kind `HostUnavailable` if its server isn't there.
+    pub(super) fn ask<T: Send + 'static>(
+        self,
+        question: impl FnOnce(cpal::Host) -> CpalResult<T> + Send + 'static,
+    ) -> Result<CpalResult<T>> {
+        ask(self.name(), ASK_LIMIT, move || self.host().and_then(question))
+    }
+
+    fn host(self) -> CpalResult<cpal::Host> {
+        if self == Self::VIRTUAL {
+            return Ok(VirtualHost::new().into());
+        }
+        if !cpal::available_hosts().contains(&self.0) {
+            return Err(no_server("no server is running"));
+        }
+        // A socket that nobody listens at is left where a server has died.
+        let host = cpal::host_from_id(self.0).map_err(|e| no_server(format!("no server answers: {e}")))?;
+        // cpal makes JACK's devices when it finds a server.
+        if self.is("jack") && host.devices()?.next().is_none() {
+            return Err(no_server("no server is running"));
+        }
+        Ok(host)
+    }
+}
+
+fn no_server(why: impl Into<String>) -> cpal::Error {
+    cpal::Error::with_message(ErrorKind::HostUnavailable, why.into())
 }
 
 /// The devices of an audio system.
@@ -44,7 +116,7 @@ pub(super) struct Shelf {
 impl Shelf {
     pub(super) fn of(host: &cpal::Host) -> CpalResult<Self> {
         let listed: Vec<_> = host.devices()?.collect();
-        let defaults = Defaults::of(host);
+        let defaults = Defaults { output: host.default_output_device(), input: host.default_input_device() };
         let mut unlisted: Vec<_> =
             [&defaults.output, &defaults.input].into_iter().flatten().cloned().collect();
         unlisted.dedup();
@@ -54,26 +126,15 @@ impl Shelf {
 
     /// Those that can be opened in this direction.
     pub(super) fn able_to(self, direction: Direction) -> impl Iterator<Item = cpal::Device> {
-        let offers = move |device: &cpal::Device| direction.configs(device).is_ok_and(|all| !all.is_empty());
-        let listed = self.listed.into_iter().filter(move |device| direction.supports(device));
-        self.unlisted.into_iter().filter(offers).chain(listed)
+        let offers = move |device: &cpal::Device| direction.supports(device);
+        self.unlisted.into_iter().chain(self.listed).filter(offers)
     }
 }
 
-/// The devices that are used if none is named; only one audio system has them.
+/// The devices that are used if none is named, or only the audio system is.
 pub(super) struct Defaults {
     pub(super) output: Option<cpal::Device>,
     pub(super) input: Option<cpal::Device>,
-}
-
-impl Defaults {
-    fn of(host: &cpal::Host) -> Self {
-        if host.id() == cpal::default_host().id() {
-            Self { output: host.default_output_device(), input: host.default_input_device() }
-        } else {
-            Self { output: None, input: None }
-        }
-    }
 }
 
 /// What the device is called in configurations, the same at the next start.
@@ -81,4 +142,30 @@ pub(super) fn id_of(device: &cpal::Device) -> Option<String> {
     let id = device.id().ok()?;
     // cpal's word for the virtual device's system means nothing to a user.
     Some(if System(id.host()) == System::VIRTUAL { id.id().to_owned() } else { id.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_in_front_of_a_name_is_told_from_a_name_with_a_colon() {
+        let (system, rest) = System::in_front_of("ALSA: hw:0,3").unwrap().unwrap();
+        assert_eq!((system.name(), rest), ("ALSA", "hw:0,3"));
+        assert_eq!(System::in_front_of("Focusrite: Scarlett"), Ok(None));
+        assert_eq!(System::in_front_of("Scarlett"), Ok(None));
+        for name in NAMES {
+            let built_in = System::all().into_iter().any(|system| system.is(name));
+            let found =
+                System::in_front_of(&format!("{name}:x")).map(|found| found.map(|(_, rest)| rest.to_owned()));
+            assert_eq!(found, if built_in { Ok(Some("x".to_owned())) } else { Err(name) });
+        }
+    }
+
+    #[test]
+    fn jack_and_the_virtual_device_are_nobodys_default() {
+        let names: Vec<_> = System::for_default().map(System::name).collect();
+        assert_eq!(names.last(), Some(&"ALSA"));
+        assert!(!names.contains(&"JACK") && !names.contains(&"virtual"));
+    }
 }

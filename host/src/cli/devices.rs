@@ -48,6 +48,9 @@ fn is_card(device: &DeviceInfo) -> bool {
 }
 
 fn write_device(device: &DeviceInfo, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(why) = &device.absent {
+        return writeln!(out, "  {why}");
+    }
     write!(out, "  {}", device.name)?;
     if let Some(id) = device.id.as_ref().filter(|id| **id != device.name) {
         write!(out, "  ({id})")?;
@@ -132,6 +135,7 @@ mod tests {
             output: Some(direction(true, (2, 2), &[(44_100, 44_100), (48_000, 48_000)])),
             input: Some(direction(false, (1, 2), &[(8_000, 192_000)])),
             error: None,
+            absent: None,
         }
     }
 
@@ -183,6 +187,14 @@ ALSA
         let text = text(&[broken]);
         assert!(text.contains("    can't be asked: gone\n"), "{text}");
         assert!(text.contains("    output\n      can't be asked: busy\n"), "{text}");
+    }
+
+    #[test]
+    fn an_audio_system_whose_server_is_not_running_is_one_line_and_no_card() {
+        let none =
+            DeviceInfo { output: None, input: None, absent: Some("no server is running".into()), ..card() };
+        let text = text(&[DeviceInfo { name: "JACK".into(), backend: "JACK".into(), ..none }]);
+        assert!(text.starts_with("JACK\n  no server is running\n\nno sound card found"), "{text}");
     }
 
     #[test]
