@@ -1,0 +1,117 @@
+//! A JACK client for the tests: `jack-client wait`, until the server of the environment answers, or
+//! `jack-client pass PLAY.wav HEARD.wav INTO FROM`, which plays a file into the ports whose names begin with INTO
+//! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more.
+//!
+//! A process of its own, as libjack takes the server's name from the environment. All of the audio is in memory,
+//! so that nothing but the server decides what is lost.
+
+use jack::{AudioIn, AudioOut, Client, ClientOptions, Control, Port, PortFlags, ProcessScope};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tests::until::until;
+use tests::wav::Wav;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["wait"] => drop(open()),
+        ["pass", play, heard, into, from] => {
+            pass(&Wav::read(Path::new(play)), into, from).write(Path::new(heard));
+        }
+        _ => {
+            eprintln!("jack-client wait | pass PLAY.wav HEARD.wav INTO FROM");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The server may just have been started.
+fn open() -> Client {
+    let mut client = None;
+    until("a JACK server answers", || {
+        client = Client::new("test", ClientOptions::NO_START_SERVER).ok();
+        client.is_some()
+    });
+    client.expect("it was waited for").0
+}
+
+fn pass(play: &Wav, into: &str, from: &str) -> Wav {
+    let client = open();
+    let count = play.channels.len();
+    let rate = client.sample_rate();
+    let channels = || (0..count).map(|channel| channel.to_string());
+    let outs: Vec<_> = channels()
+        .map(|n| client.register_port(&format!("out_{n}"), AudioOut::default()).expect("a port"))
+        .collect();
+    let ins: Vec<_> = channels()
+        .map(|n| client.register_port(&format!("in_{n}"), AudioIn::default()).expect("a port"))
+        .collect();
+    let name = |port: Result<String, jack::Error>| port.expect("a name");
+    let out_names: Vec<_> = outs.iter().map(|port| name(port.name())).collect();
+    let in_names: Vec<_> = ins.iter().map(|port| name(port.name())).collect();
+    let frames = play.frames() + rate as usize;
+    let (go, at) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let heard = vec![vec![0.0; frames]; count];
+    let tape =
+        Tape { outs, ins, play: play.channels.clone(), heard, go: Arc::clone(&go), at: Arc::clone(&at) };
+    let active = client.activate_async((), tape).expect("the client is activated");
+    let client = active.as_client();
+    until("the program's ports are connected", || {
+        let connected = connect(client, &out_names, &ports(client, into, PortFlags::IS_INPUT));
+        connected && connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names)
+    });
+    go.store(true, Ordering::Release);
+    until("all is recorded", || at.load(Ordering::Acquire) == frames);
+    let (_, (), tape) = active.deactivate().expect("the client ends");
+    Wav::new(tape.heard).at(rate)
+}
+
+fn ports(client: &Client, prefix: &str, flags: PortFlags) -> Vec<String> {
+    client.ports(Some(&format!("^{prefix}")), None, flags)
+}
+
+/// Whether all are connected: a program that opens its devices more than once takes its ports away again.
+fn connect(client: &Client, from: &[String], to: &[String]) -> bool {
+    let connects = |(from, to): (&String, &String)| match client.connect_ports_by_name(from, to) {
+        Ok(()) | Err(jack::Error::PortAlreadyConnected(..)) => true,
+        Err(_) => false,
+    };
+    from.len() == to.len() && from.iter().zip(to).all(connects)
+}
+
+/// What is played and heard, from the cycle on in which `go` is seen.
+struct Tape {
+    outs: Vec<Port<AudioOut>>,
+    ins: Vec<Port<AudioIn>>,
+    play: Vec<Vec<f32>>,
+    heard: Vec<Vec<f32>>,
+    go: Arc<AtomicBool>,
+    at: Arc<AtomicUsize>,
+}
+
+impl jack::ProcessHandler for Tape {
+    fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
+        let at = self.at.load(Ordering::Relaxed);
+        let is_on = self.go.load(Ordering::Acquire);
+        for (port, play) in self.outs.iter_mut().zip(&self.play) {
+            let port = port.as_mut_slice(scope);
+            let rest = if is_on { play.get(at..).unwrap_or_default() } else { &[] };
+            let count = rest.len().min(port.len());
+            port[..count].copy_from_slice(&rest[..count]);
+            port[count..].fill(0.0);
+        }
+        if is_on {
+            let mut end = at;
+            for (port, heard) in self.ins.iter().zip(&mut self.heard) {
+                let port = port.as_slice(scope);
+                end = heard.len().min(at + port.len());
+                heard[at..end].copy_from_slice(&port[..end - at]);
+            }
+            self.at.store(end, Ordering::Release);
+        }
+        Control::Continue
+    }
+}
