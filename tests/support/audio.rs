@@ -36,3 +36,13 @@ pub fn slow_sine(frames: usize, step: f32) -> Vec<f32> {
 pub fn largest_step(samples: &[f32]) -> f32 {
     samples.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
 }
+
+/// Noise without its highs, in no place the same: it stays like itself between two samples too.
+#[must_use]
+pub fn soft_noise(frames: usize, seed: u64) -> Vec<f32> {
+    const TAPS: usize = 32;
+    let mean = |samples: &[f32]| samples.windows(TAPS).map(|w| w.iter().sum::<f32>() / TAPS as f32).collect();
+    let softer: Vec<f32> = mean(&noise(frames + 2 * (TAPS - 1), seed));
+    let softest: Vec<f32> = mean(&softer);
+    softest.into_iter().map(|sample| 2.0 * sample).collect()
+}

@@ -125,7 +125,11 @@ fn system_devices(system: System) -> Vec<DeviceInfo> {
             vec![DeviceInfo::absent(system.name(), &error)]
         }
         Ok(Err(error)) => vec![DeviceInfo::unasked(system.name(), &error)],
-        Err(error) => vec![DeviceInfo::unasked(system.name(), &error)],
+        // Its first line: what to do about it stands in the list itself.
+        Err(error) => {
+            let error = error.to_string();
+            vec![DeviceInfo::unasked(system.name(), &error.lines().next().unwrap_or_default())]
+        }
     }
 }
 
