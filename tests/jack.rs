@@ -8,6 +8,7 @@ use tests::audio::noises;
 use tests::config::config;
 use tests::heard::compare;
 use tests::jack::Jack;
+use tests::leftovers::{descriptors, private_kib, threads};
 use tests::nda::{Running, command};
 use tests::plugins::processor;
 use tests::until::until;
@@ -56,6 +57,26 @@ fn ended(running: Running) -> Value {
     done.json()["pipelines"][0].clone()
 }
 
+/// The signal comes through, in its place and never doubled; once more if the program was just opening its devices.
+fn is_heard(jack: &Jack, channels: usize, pid: u32) {
+    const TRIES: usize = 5;
+    let signal = signal(channels);
+    for _ in 0..TRIES {
+        if let Some(heard) = compare(&jack.pass(&signal, pid), &halved(&signal)) {
+            assert_eq!(heard.wrong, 0, "{heard:?}");
+            if heard.exact * 2 > signal.frames() {
+                return;
+            }
+        }
+    }
+    panic!("the signal was not heard");
+}
+
+/// What must not grow with each server that dies.
+fn held(pid: u32) -> [usize; 2] {
+    [descriptors(pid), threads(pid)]
+}
+
 #[test]
 fn a_signal_goes_through_jack_and_a_python_plugin_and_comes_out_sample_for_sample() {
     for channels in [2, 1, 3] {
@@ -65,8 +86,82 @@ fn a_signal_goes_through_jack_and_a_python_plugin_and_comes_out_sample_for_sampl
         let heard =
             compare(&jack.pass(&signal, running.pid()), &halved(&signal)).expect("some of it is heard");
         let report = ended(running);
-        eprintln!("{channels} {heard:?} {report}");
         assert_eq!(heard.wrong, 0, "{heard:?} {report}");
         assert!(heard.exact * 2 > signal.frames(), "{heard:?} {report}");
+        let told_ms = report["latency"]["total_ms"].as_f64().expect("a latency");
+        assert!(heard.late_frames as f64 * 1e3 / f64::from(RATE) <= told_ms, "{heard:?} {report}");
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_leaks() {
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    let running = nda(&jack, &folder, 2, BOTH);
+    let pid = running.pid();
+    let mut restart = || {
+        jack.kill();
+        jack.start_again();
+        is_heard(&jack, 2, pid);
+    };
+    // The first time may load what stays.
+    restart();
+    let (before, memory) = (held(pid), private_kib(pid));
+    restart();
+    restart();
+    until("descriptors and threads are as they were", || {
+        held(pid).iter().zip(before).all(|(now, before)| *now <= before)
+    });
+    let grown = private_kib(pid).saturating_sub(memory);
+    assert!(grown < 8 << 10, "{grown} KiB more");
+    ended(running);
+}
+
+/// Its streams are left to their threads. When it goes on, only those that took their place are heard.
+#[test]
+fn a_server_that_hangs_and_comes_back_hears_each_sample_once() {
+    let (jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    let running = nda(&jack, &folder, 2, BOTH);
+    is_heard(&jack, 2, running.pid());
+    let healthy = threads(running.pid());
+    jack.server().signal(Signal::STOP);
+    until("its streams are given up", || threads(running.pid()) > healthy);
+    jack.server().signal(Signal::CONT);
+    is_heard(&jack, 2, running.pid());
+    until("what was left behind is gone", || threads(running.pid()) <= healthy);
+    ended(running);
+}
+
+#[test]
+fn a_server_that_is_not_running_is_a_line_of_the_devices_and_an_error_for_who_needs_it() {
+    let folder = Folder::new();
+    let with_none = |words: &[&str]| {
+        let mut command = command(words);
+        command.env("JACK_DEFAULT_SERVER", format!("nda-none-{}", std::process::id()));
+        Running::start(command).wait()
+    };
+    let devices = with_none(&["devices"]);
+    devices.ended_with(0);
+    assert!(devices.stdout.contains("JACK\n  no server is running\n"), "{devices}");
+    let config = config(&folder, &format!("[[pipeline]]\n{BOTH}\n"));
+    let refused = with_none(&["run", config.to_str().expect("text")]);
+    refused.refused(8, &["JACK: no server is running", "start the server"]);
+}
+
+#[test]
+fn a_running_server_has_one_device_for_each_direction() {
+    let jack = Jack::start(44_100, 512);
+    let mut command = command(["devices", "--json"]);
+    jack.tell(&mut command);
+    let done = Running::start(command).wait();
+    let all = done.ended_with(0).json();
+    let jacks: Vec<_> = all.as_array().expect("a list").iter().filter(|d| d["backend"] == "JACK").collect();
+    let ids: Vec<_> = jacks.iter().map(|device| device["id"].as_str().expect("an id")).collect();
+    assert_eq!(ids, ["jack:input", "jack:output"], "{done}");
+    for (device, [has, lacks]) in jacks.iter().zip([["input", "output"], ["output", "input"]]) {
+        assert!(device[lacks].is_null(), "{done}");
+        let offer = &device[has]["configs"][0];
+        assert_eq!(offer["rates"][0]["min"], 44_100, "{done}");
+        assert_eq!(offer["buffer_frames"]["max"], 512, "{done}");
+        assert_eq!(offer["formats"].as_array().map(Vec::len), Some(1), "{done}");
     }
 }

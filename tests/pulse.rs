@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tests::audio::soft_noise;
 use tests::config::config;
 use tests::heard::{Likeness, likeness};
+use tests::leftovers::{descriptors, private_kib, threads};
 use tests::nda::{Running, command};
 use tests::plugins::processor;
 use tests::pulse::{Pulse, Sink};
@@ -80,4 +81,39 @@ fn a_sink_of_three_channels_of_24_bits_is_played_to() {
 #[test]
 fn a_sink_of_five_channels_of_16_bits_at_another_rate_is_played_to() {
     passes(Sink { format: "s16le", rate: 44_100, channels: 5 });
+}
+
+#[test]
+fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_leaks() {
+    let sink = Sink { format: "float32le", rate: RATE, channels: 1 };
+    let (mut pulse, folder) = (Pulse::start(sink), Folder::new());
+    let running = nda(&pulse, &folder, sink.channels, ENDS);
+    let pid = running.pid();
+    let mut restart = || {
+        pulse.kill();
+        pulse.start_again();
+        is_heard(&pulse, sink);
+    };
+    // The first time may load what stays.
+    restart();
+    let held = || [descriptors(pid), threads(pid)];
+    let (before, memory) = (held(), private_kib(pid));
+    restart();
+    restart();
+    until("descriptors and threads are as they were", || {
+        held().iter().zip(before).all(|(now, before)| *now <= before)
+    });
+    let grown = private_kib(pid).saturating_sub(memory);
+    assert!(grown < 8 << 10, "{grown} KiB more");
+    running.signal(Signal::INT);
+    let done = running.wait();
+    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+}
+
+/// Most of the signal is heard again, once the program has opened its devices.
+fn is_heard(pulse: &Pulse, sink: Sink) {
+    const TRIES: usize = 5;
+    let signal = signal(sink.channels);
+    let heard = |_| heard(pulse, &signal).iter().all(|like| like.alike * 10 > like.pieces * 7);
+    assert!((0..TRIES).any(heard), "the signal was not heard");
 }

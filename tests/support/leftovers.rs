@@ -53,6 +53,15 @@ pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a living process").count()
 }
 
+/// How many threads a process has.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).expect("a living process").count()
+}
+
 /// Memory that a process has written to, not counting what it shares with others, in KiB.
 ///
 /// # Panics
