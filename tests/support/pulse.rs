@@ -63,10 +63,11 @@ impl Pulse {
         command.args(["-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]);
         command.args(["--high-priority=no", "--realtime=no", "--log-target=stderr"]);
         let Sink { format, rate, channels } = self.sink;
+        // Without rewinds a sink takes 50 ms at a time and not two seconds, in which it asks nobody for anything.
         for name in ["cable", "speaker"] {
             let map = self.sink.map();
             let form = format!("format={format} rate={rate} channels={channels} channel_map={map}");
-            command.args(["-L", &format!("module-null-sink sink_name={name} {form}")]);
+            command.args(["-L", &format!("module-null-sink norewinds=1 sink_name={name} {form}")]);
         }
         // The last: who finds the socket finds the sinks.
         let listen = format!("module-native-protocol-unix auth-anonymous=1 socket={}", socket.display());
