@@ -216,6 +216,35 @@ mod tests {
     }
 
     #[test]
+    fn behind_its_audio_system_a_device_goes_by_the_rest_of_its_id() {
+        assert_eq!(name_of("hw:2,0").unwrap(), "Scarlett");
+    }
+
+    /// ALSA's `null` is there without a card; the virtual device is of no audio system that can be named.
+    #[test]
+    fn an_audio_system_in_front_of_a_name_leaves_only_its_devices() {
+        let id = |name: &str| named(name, Direction::Output).map(|device| id_of(&device).unwrap());
+        if let Ok(null) = id("alsa:null") {
+            assert_eq!((null.as_str(), id("ALSA:null").unwrap().as_str()), ("alsa:null", "alsa:null"));
+        }
+        assert_eq!(id("virtual").unwrap(), "virtual");
+        let error = id("alsa:virtual").unwrap_err().to_string();
+        assert!(
+            error.contains("no output device has \"virtual\"") && !error.contains("\n    virtual"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_audio_system_without_a_name_or_that_was_not_built_in_says_what_to_write_or_to_build() {
+        let text = |error: Error| (error.kind(), error.to_string());
+        let nameless = text(named("alsa:", Direction::Input).unwrap_err());
+        assert!(nameless.0 == Kind::Device && nameless.1.contains("write `default`"), "{nameless:?}");
+        let missing = text(not_built_in("pipewire"));
+        assert!(missing.0 == Kind::Device && missing.1.contains("--features pipewire"), "{missing:?}");
+    }
+
+    #[test]
     fn the_words_default_and_virtual_name_no_device() {
         assert_eq!(DeviceChoice::from("default"), DeviceChoice::Default);
         assert_eq!(DeviceChoice::from("virtual"), DeviceChoice::Virtual);
