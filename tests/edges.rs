@@ -196,23 +196,27 @@ mod conversion {
     use host::config::{DeviceSpec, FileSinkSpec};
     use std::f32::consts::TAU;
 
-    fn tone(rate: u32, frames: usize) -> Vec<f32> {
+    pub(super) fn tone(rate: u32, frames: usize) -> Vec<f32> {
         (0..frames).map(|n| (TAU * 441.0 * n as f32 / rate as f32).sin() * 0.5).collect()
     }
 
-    /// How far these frames are from the best fitting tone of so many Hz, at most.
-    fn distance_from_tone(heard: &[f32], rate: u32) -> f32 {
-        let angle = |n: usize| std::f64::consts::TAU * 441.0 * n as f64 / f64::from(rate);
-        let of = |part: fn(f64) -> f64| -> f64 {
-            let samples = heard.iter().enumerate();
-            samples.map(|(n, sample)| f64::from(*sample) * part(angle(n))).sum::<f64>() * 2.0
-                / heard.len() as f64
-        };
-        let (sine, cosine) = (of(f64::sin), of(f64::cos));
+    /// How far these frames are from the best fitting tone of 441 Hz (least squares), at most.
+    pub(super) fn distance_from_tone(heard: &[f32], rate: u32) -> f64 {
+        let tone = |n: usize| (std::f64::consts::TAU * 441.0 * n as f64 / f64::from(rate)).sin_cos();
+        let (mut ss, mut sc, mut cc, mut ys, mut yc) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for (n, sample) in heard.iter().enumerate() {
+            let ((sine, cosine), sample) = (tone(n), f64::from(*sample));
+            (ss, sc, cc) = (ss + sine * sine, sc + sine * cosine, cc + cosine * cosine);
+            (ys, yc) = (ys + sample * sine, yc + sample * cosine);
+        }
+        let determinant = ss * cc - sc * sc;
+        let (a, b) = ((ys * cc - yc * sc) / determinant, (yc * ss - ys * sc) / determinant);
+        assert!(a.hypot(b) > 0.45, "there is no tone");
         let rest = |(n, sample): (usize, &f32)| {
-            (f64::from(*sample) - sine * angle(n).sin() - cosine * angle(n).cos()).abs() as f32
+            let (sine, cosine) = tone(n);
+            (f64::from(*sample) - a * sine - b * cosine).abs()
         };
-        heard.iter().enumerate().map(rest).fold(0.0, f32::max)
+        heard.iter().enumerate().map(rest).fold(0.0, f64::max)
     }
 
     #[test]
@@ -276,5 +280,149 @@ mod conversion {
         let middle = &heard.channels[1][begins + 2_000..][..48_000];
         let wrong = distance_from_tone(middle, 48_000);
         assert!(wrong < 1e-3, "{wrong}");
+    }
+}
+
+/// Sources and sinks that are plugins and have a format of their own.
+mod plugins_of_another_format {
+    use super::*;
+    use host::config::ElementSpec;
+    use host::plugin::spec::{Mode, PluginSpec, Standby};
+    use tests::scene::kill;
+    use tests::workspace::python;
+
+    const TONE: &str = "
+from base_plugin import *
+import numpy as np
+
+class Tone(AudioSourcePlugin):
+    n = 0
+    def get_info(self): return PluginInfo('tone', '1', '', '', PluginType.AUDIO_SOURCE)
+    def initialize(self): return True
+    def start(self): return True
+    def set_sample_rate(self, rate): pass
+    def get_sample_rate(self): return 44100
+    def set_channel_count(self, channels): pass
+    def get_channel_count(self): return 1
+    def read_audio(self, buffer):
+        assert buffer.data.shape[0] == 1, buffer.data.shape
+        at = np.arange(self.n, self.n + buffer.data.shape[1])
+        self.n += buffer.data.shape[1]
+        buffer.data[:] = 0.5 * np.sin(2 * np.pi * 441 * at / 44100)
+        return True
+
+def create_plugin(): return Tone()
+";
+
+    const KEEPER: &str = "
+from base_plugin import *
+import numpy as np
+
+class Keeper(AudioSinkPlugin):
+    def get_info(self): return PluginInfo('keeper', '1', '', '', PluginType.AUDIO_SINK)
+    def initialize(self): return True
+    def start(self):
+        self.file = open(__file__ + '.raw', 'wb')
+        return True
+    def stop(self): self.file.close()
+    def get_sample_rate(self): return 44100
+    def set_sample_rate(self, rate): pass
+    def get_channel_count(self): return 1
+    def set_channel_count(self, channels): pass
+    def write_audio(self, buffer):
+        self.file.write(np.ascontiguousarray(buffer.data[0]).tobytes())
+        return True
+
+def create_plugin(): return Keeper()
+";
+
+    fn plugin(folder: &Folder, name: &str, text: &str) -> PluginSpec {
+        let mut spec = PluginSpec::new(folder.write(name, text));
+        (spec.python, spec.mode, spec.deadline) = (Some(python()), Some(Mode::SameBlock), 0.95);
+        (spec.adapt, spec.standby) = (false, Standby::Twin);
+        spec
+    }
+
+    fn source(spec: PluginSpec) -> SourceSpec {
+        SourceSpec::Plugin { name: "tone".into(), spec }
+    }
+
+    /// Runs until so many frames are processed.
+    fn run(pipeline: &mut Pipeline, frames: u64) {
+        until("it has played", || pipeline.status().frames >= frames);
+    }
+
+    #[test]
+    fn a_mono_source_at_44100_hz_is_heard_in_tune_in_a_stereo_pipeline_at_48000() {
+        let folder = Folder::new();
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let source = source(plugin(&folder, "tone.py", TONE));
+        let sink = SinkSpec::file(folder.file("out.wav"));
+        let spec = PipelineSpec { block_frames: 2048, ..PipelineSpec::new(source, sink) };
+        let mut pipeline = open(&spec, &supervisor);
+        pipeline.play().unwrap();
+        run(&mut pipeline, 72_000);
+        let status = pipeline.status();
+        pipeline.close();
+        let heard = Wav::read(&folder.file("out.wav"));
+        assert_eq!((heard.rate, heard.channels.len()), (48_000, 2));
+        assert_eq!(heard.channels[0], heard.channels[1]);
+        let counts = status.plugins[0].counts;
+        // A block that came too late, on a busy machine, is silence and counted: judge where none was.
+        let wrong = heard.channels[0][4_096..]
+            .chunks_exact(4_800)
+            .filter(|part| super::conversion::distance_from_tone(part, 48_000) > 1e-3)
+            .count();
+        assert!(wrong as u64 <= 3 * counts.lost(), "{wrong} parts are wrong, {counts:?}");
+        // 44.1 blocks of its own for 48 of the pipeline's.
+        let blocks = (counts.good + counts.lost()) as f64 / (status.frames as f64 / 2048.0);
+        assert!((blocks - 44.1 / 48.0).abs() < 0.06, "{blocks}");
+    }
+
+    #[test]
+    fn its_replacement_has_the_same_format() {
+        let folder = Folder::new();
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let source = source(plugin(&folder, "tone.py", TONE));
+        let spec =
+            PipelineSpec { block_frames: 1024, ..PipelineSpec::new(source, SinkSpec::device("virtual")) };
+        let mut pipeline = open(&spec.then(ElementSpec::Meter), &supervisor);
+        pipeline.play().unwrap();
+        run(&mut pipeline, 24_000);
+        kill(&pipeline.plugins_mut()[0]);
+        until("another plays", || {
+            let plugin = pipeline.status().plugins.remove(0);
+            plugin.deaths == 1 && plugin.dead.is_none()
+        });
+        let good = pipeline.status().plugins[0].counts.good;
+        until("it plays on", || pipeline.status().plugins[0].counts.good > good + 20);
+        pipeline.close();
+    }
+
+    #[test]
+    fn a_mono_sink_at_44100_hz_gets_what_a_stereo_pipeline_at_48000_plays() {
+        let folder = Folder::new();
+        let tone = super::conversion::tone(48_000, 96_000);
+        Wav::new(vec![tone.clone(), tone]).write(&folder.file("in.wav"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        // A twin would write to the same file.
+        let spec = PluginSpec { standby: Standby::None, ..plugin(&folder, "keeper.py", KEEPER) };
+        let sink = SinkSpec::Plugin { name: "keeper".into(), spec };
+        let spec = PipelineSpec {
+            block_frames: 2048,
+            ..PipelineSpec::new(SourceSpec::file(folder.file("in.wav")), sink)
+        };
+        let mut pipeline = open(&spec, &supervisor);
+        pipeline.play().unwrap();
+        until("the file has ended", || pipeline.has_ended());
+        let counts = pipeline.status().plugins[0].counts;
+        pipeline.close();
+        let raw = std::fs::read(folder.file("keeper.py.raw")).unwrap();
+        let heard: Vec<f32> =
+            raw.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert!(counts.lost() > 0 || heard.len() >= 88_200 - 2 * 2048, "{}", heard.len());
+        let parts = heard[2_048..80_000].chunks_exact(4_410);
+        let wrong = parts.filter(|part| super::conversion::distance_from_tone(part, 44_100) > 1e-3).count();
+        assert!(wrong as u64 <= 3 * counts.lost(), "{wrong} parts are wrong, {counts:?}");
     }
 }

@@ -6,11 +6,14 @@
 //! input device it is a [`DeviceInput`], the same backwards, and then either an [`InputReblock`], or where input and
 //! output are two devices a queue: a [`FrameWriter`] and a [`CaptureQueue`], which holds the two clocks together.
 //!
+//! A source or a sink that is a plugin with a format of its own is an [`AdaptedSource`] or an [`AdaptedSink`].
+//!
 //! Devices interleave (frame after frame); blocks are planar (channel after channel, what numpy calls C order of
 //! shape `(channels, frames)`). Where rates, channels or clocks are the same, samples pass bit by bit.
 //!
 //! Nothing here knows devices, files or plugins, and nothing allocates, locks or waits once it is made.
 
+mod adapted;
 mod capture;
 mod channels;
 mod convert;
@@ -19,6 +22,7 @@ mod drift;
 mod fifo;
 mod reblock;
 
+pub use adapted::{AdaptedSink, AdaptedSource};
 pub use capture::{CaptureCounts, CaptureQueue, Clocks};
 pub use channels::ChannelMap;
 pub use convert::{PullConverter, PushConverter, Quality};

@@ -16,7 +16,9 @@ use crate::builtin::{Gain, Meter, Mute};
 use crate::chain::{self, Chain};
 use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
-use crate::edge::{CaptureCounts, CaptureQueue, Clocks, FrameWriter, frame_fifo};
+use crate::edge::{
+    AdaptedSink, AdaptedSource, CaptureCounts, CaptureQueue, Clocks, FrameWriter, Quality, frame_fifo,
+};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::Remote;
 use crate::processor::Processor;
@@ -92,7 +94,10 @@ impl<'a> Opening<'a> {
         if let SinkSpec::Plugin { .. } = self.spec.sink
             && let Some(remote) = started.remotes.next()
         {
-            self.processors.push(Box::new(remote));
+            let sink = self.adapted(remote, |remote, own, format, quality| {
+                Ok(Box::new(AdaptedSink::new(remote, own, format, quality)?))
+            })?;
+            self.processors.push(sink);
         }
         let chain = Chain::new(self.format, std::mem::take(&mut self.processors))?;
         let section = chain.section_stats();
@@ -148,7 +153,12 @@ impl<'a> Opening<'a> {
                 (self.player, self.progress) = (Some(thread), Some(progress));
             }
             (SourceSpec::Plugin { .. }, _) => {
-                self.processors.extend(remotes.next().map(|r| Box::new(r) as Box<dyn Processor>));
+                if let Some(remote) = remotes.next() {
+                    let source = self.adapted(remote, |remote, own, format, quality| {
+                        Ok(Box::new(AdaptedSource::new(remote, own, format, quality)?))
+                    })?;
+                    self.processors.push(source);
+                }
             }
             _ if self.devices.output.is_some() => self.add_capture()?,
             // The input device's callback brings the block itself.
@@ -176,6 +186,17 @@ impl<'a> Opening<'a> {
         self.capture = Some((writer, queue.counts()));
         self.processors.push(Box::new(queue));
         Ok(())
+    }
+
+    /// A plugin at an end as it is, or adapted if it has a format of its own.
+    fn adapted(
+        &self,
+        remote: Remote,
+        adapt: impl FnOnce(Box<dyn Processor>, Format, Format, Quality) -> Result<Box<dyn Processor>>,
+    ) -> Result<Box<dyn Processor>> {
+        let own = remote.format();
+        let remote: Box<dyn Processor> = Box::new(remote);
+        if own == self.format { Ok(remote) } else { adapt(remote, own, self.format, self.spec.resampling) }
     }
 
     fn add_elements(&mut self, remotes: &mut impl Iterator<Item = Remote>) {

@@ -91,7 +91,8 @@ impl Plugin {
         Self::load_as(supervisor, &name, spec, Place { format, kind: None, burst: 1 })
     }
 
-    /// As [`Plugin::load`] under a name of the user's and for this place in a chain.
+    /// As [`Plugin::load`] under a name of the user's and for this place in a chain. Where the place says that it is to
+    /// be a source or a sink, that may want a rate or channels of its own: see [`Remote::format`].
     ///
     /// # Errors
     /// As [`Plugin::load`]; of kind `Plugin` if it is of another kind than the place, and of kind `Config` if it
@@ -104,6 +105,8 @@ impl Plugin {
     ) -> Result<(Self, Remote)> {
         let place = Place { burst: place.burst.max(1), ..place };
         let (mut plugin, end) = Self::open(supervisor, name, spec, place, None)?;
+        // Also its replacements have the format that it has.
+        let place = place.with(end.layout().format());
         if !end.is_locked() {
             plugin.notes.extend(supervisor.unlocked());
         }
@@ -154,8 +157,14 @@ impl Plugin {
         let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
         let mode = spec.mode.unwrap_or(default);
         let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, place), Ok)?;
-        let (end, configured) = worker.configure(format, slots, &spec.set)?;
+        let (mut end, mut configured) = worker.configure(format, slots, &spec.set)?;
         check_parameters(name, &spec, &configured)?;
+        let own = own_format(name, loaded.kind, place, &configured)?;
+        let format = own.unwrap_or(format);
+        if let Some(own) = own {
+            let slots = slots_for(name, loaded.kind, mode, place.with(own))?;
+            (end, configured) = worker.configure(own, slots, &spec.set)?;
+        }
         check_format(name, loaded.kind, format, &configured)?;
         let mut uncached = Uncached::new(configured.uncached.as_deref(), end.worker_counts());
         let mut notes: Vec<_> = uncached.line(name).into_iter().collect();
@@ -455,6 +464,34 @@ pub struct Place {
     /// How many blocks one callback of the device runs in a row: its buffer in blocks, rounded up, at least 1. With
     /// less than there are, a pipelined result would be asked for before it can be there.
     pub burst: u32,
+}
+
+impl Place {
+    /// The same place for a plugin with a format of its own: a burst has as many blocks as last as long, and one that was
+    /// begun.
+    fn with(self, own: Format) -> Self {
+        if own == self.format {
+            return self;
+        }
+        let blocks =
+            (u64::from(self.burst) * u64::from(own.rate())).div_ceil(u64::from(self.format.rate())) + 1;
+        Self { format: own, burst: u32::try_from(blocks).unwrap_or(u32::MAX), ..self }
+    }
+}
+
+/// The format that a source or a sink has instead of the one that it was given, where that can be adapted.
+fn own_format(name: &str, kind: PluginKind, place: Place, says: &Configured) -> Result<Option<Format>> {
+    if kind == PluginKind::Processor || place.kind.is_none() {
+        return Ok(None);
+    }
+    let whole = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let (channels, rate) = (whole(place.format.channels()), place.format.rate());
+    let block = whole(place.format.block_frames());
+    let own = Format::new(says.channels.unwrap_or(channels), block, says.rate.unwrap_or(rate));
+    let own = own.map_err(|e| {
+        Error::new(Kind::Plugin, format!("plugin {name} wants a format that there is none of: {e}"))
+    })?;
+    Ok((own != place.format).then_some(own))
 }
 
 /// Slots enough for a burst and for some blocks more that a slow worker may fall behind.

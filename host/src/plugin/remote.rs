@@ -633,6 +633,14 @@ impl Drop for Remote {
     }
 }
 
+impl Remote {
+    /// The format of its blocks: a source or a sink may have one of its own.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+}
+
 impl Processor for Remote {
     fn name(&self) -> &str {
         &self.name
