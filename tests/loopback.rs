@@ -1,0 +1,44 @@
+//! `nda latency`: what is computed is what is measured, through a virtual cable and a real worker.
+
+use tests::nda::nda;
+use tests::plugins::processor;
+use tests::workspace::{Folder, python, shipped};
+
+const BLOCK: u64 = 256;
+
+fn latency(plugin: &std::path::Path, times: &str) -> tests::nda::Done {
+    let (plugin, python) = (plugin.to_str().unwrap(), python());
+    nda([
+        "latency",
+        "--block",
+        "256",
+        "--times",
+        times,
+        "--json",
+        "--plugin",
+        plugin,
+        "--python",
+        python.to_str().unwrap(),
+    ])
+}
+
+#[test]
+fn impulses_take_as_long_as_was_computed_and_at_most_a_buffer_more() {
+    let done = latency(&shipped("examples/passthrough.py"), "5");
+    let report = done.ended_with(0).json();
+    let pipeline = &report["pipelines"][0];
+    let computed = pipeline["computed_frames"].as_u64().unwrap();
+    assert!(computed >= 2 * BLOCK, "{pipeline}");
+    let measured = pipeline["measured_frames"].as_array().unwrap();
+    assert_eq!(measured.len() as u64 + pipeline["lost"].as_u64().unwrap(), 5, "{pipeline}");
+    // One that met a gap of a busy machine took longer; no other did.
+    let is_as_computed = |frames: u64| (computed..=computed + BLOCK).contains(&frames);
+    assert!(measured.iter().any(|frames| is_as_computed(frames.as_u64().unwrap())), "{pipeline}");
+}
+
+#[test]
+fn a_plugin_that_lets_no_impulse_through_is_told_as_such() {
+    let folder = Folder::new();
+    let deaf = processor(&folder, "deaf", "buffer.data[:] = 0\nreturn True");
+    latency(&deaf, "1").refused(8, &["came back", "its counterpart behind it"]);
+}
