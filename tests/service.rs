@@ -21,6 +21,14 @@ impl Manager {
         Self { socket }
     }
 
+    /// Waits until it is told this three times more than it has been.
+    fn is_told_from_now_on(&self, words: &str) {
+        self.socket.set_nonblocking(true).unwrap();
+        while self.socket.recv(&mut [0; 4096]).is_ok() {}
+        self.socket.set_nonblocking(false).unwrap();
+        (0..3).for_each(|_| self.hears(words));
+    }
+
     /// Waits until it is told this.
     fn hears(&self, words: &str) {
         let mut message = [0; 4096];
@@ -90,4 +98,29 @@ fn the_unit_of_the_examples_is_one_that_systemd_understands() {
     for needed in ["Type=notify", "WatchdogSec=", "User=", "LimitRTPRIO=", "ExecStart=", "KillMode=mixed"] {
         assert!(unit.lines().any(|line| line.starts_with(needed)), "{needed}");
     }
+}
+
+#[test]
+fn a_pipeline_that_is_stopped_does_not_starve_the_watchdog() {
+    let folder = Folder::new();
+    let path = folder.file("notify");
+    let manager = Manager::new(&path);
+    let two = endless().replace("[[pipeline]]", "[[pipeline]]\nname = \"rx\"");
+    let text = endless().replace("[[pipeline]]", "[[pipeline]]\nname = \"tx\"") + "\n" + &two;
+    let mut command = run(&folder, &text, &[]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let runtime = command.get_envs().find(|(name, _)| *name == "XDG_RUNTIME_DIR");
+    let runtime = runtime.and_then(|(_, value)| value).expect("a folder of the test's own").to_owned();
+    let running = Running::start(command);
+    manager.hears("READY=1");
+    for pipeline in ["tx", "rx"] {
+        let run = running.pid().to_string();
+        let mut stop = tests::nda::command(["ctl", "--run", run.as_str(), "stop", pipeline]);
+        stop.env("XDG_RUNTIME_DIR", &runtime);
+        let _ = Running::start(stop).wait_alone().1.ended_with(0);
+        manager.is_told_from_now_on("WATCHDOG=1");
+    }
+    running.signal(Signal::TERM);
+    manager.hears("STOPPING=1");
+    let _ = running.wait().ended_with(0);
 }

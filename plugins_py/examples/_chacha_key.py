@@ -18,7 +18,7 @@ import tempfile
 from abc import abstractmethod
 from pathlib import Path
 
-from base_plugin import AudioProcessorPlugin
+from base_plugin import AudioProcessorPlugin, PluginState
 
 KEY_BYTES = 32
 LONGEST_FILE = 1024
@@ -133,7 +133,11 @@ class KeyedProcessor(AudioProcessorPlugin):
         return self._block_frames
 
     def set_parameter(self, key: str, value: str) -> bool:
+        """Not while it plays: who changes a key has to know when the new one holds."""
         known = key in self._parameters and (key != "make_key" or value in YES + NO)
+        if known and self.get_state() == PluginState.RUNNING and value != self._parameters[key]:
+            print(f"{key} can't change while it plays: stop, set it, start")
+            return False
         if known:
             self._parameters[key] = value
         return known

@@ -248,6 +248,18 @@ def test_the_other_direction_is_not_opened_with_the_same_key(start: Start) -> No
     assert passed(start("decryptor", direction="there"), secret).any()
 
 
+def test_a_key_changes_between_two_starts_only(start: Start, tmp_path: Path, capsys) -> None:
+    encryptor = start("encryptor")
+    for key, value in (("direction", "other"), ("key_file", str(tmp_path / "another"))):
+        before = encryptor.get_parameter(key)
+        assert encryptor.set_parameter(key, before) is True
+        assert encryptor.set_parameter(key, value) is False
+        assert encryptor.get_parameter(key) == before
+        assert f"{key} can't change while it plays" in capsys.readouterr().out
+    encryptor.stop()
+    assert encryptor.set_parameter("direction", "other") is True
+
+
 def test_another_number_of_channels_opens_nothing(start: Start) -> None:
     secret = passed(start("encryptor"), audio(2, 4 * FRAMES))
     as_mono = np.ascontiguousarray(secret.T.reshape(1, -1))

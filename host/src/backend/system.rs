@@ -20,6 +20,11 @@ pub(super) struct System(HostId);
 /// Those that can be built in, as they are called in configurations.
 const NAMES: [&str; 4] = ["alsa", "jack", "pulseaudio", "pipewire"];
 
+/// Whether an audio system stands before a device's name, as in `jack:default`, be it built in or not.
+pub(crate) fn names_a_system(device: &str) -> bool {
+    device.split_once(':').is_some_and(|(system, _)| NAMES.contains(&system))
+}
+
 impl System {
     pub(super) const VIRTUAL: Self = Self(HostId::Custom);
 

@@ -16,4 +16,8 @@ impl Observer for Observers<'_> {
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {
         self.0.iter_mut().for_each(|one| one.status(elapsed, pipelines));
     }
+
+    fn ending(&mut self) {
+        self.0.iter_mut().for_each(|one| one.ending());
+    }
 }

@@ -44,10 +44,9 @@ impl Observer for Service {
             tell(&[NotifyState::Watchdog]);
         }
     }
-}
 
-impl Drop for Service {
-    fn drop(&mut self) {
+    /// From now on it is the manager's time to stop that counts, not the watchdog's.
+    fn ending(&mut self) {
         tell(&[NotifyState::Stopping, NotifyState::Status("ending")]);
     }
 }

@@ -7,6 +7,7 @@ use super::plugin::{self, End, Names};
 use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span};
 use super::spec::{DeviceName, DeviceSpec, FileSinkSpec, FileSourceSpec, SinkSpec, SourceSpec};
 use crate::audio_file::Bits;
+use crate::backend::names_a_system;
 use crate::backend::virtual_device::PPM;
 use shared::format::{CHANNELS, RATE};
 use std::ops::RangeInclusive;
@@ -177,7 +178,7 @@ fn short_device(reader: &mut Reader<'_>, text: &str, at: &Span) -> Option<Short>
             None
         }
         Some(name) => Some(Short::Device(DeviceSpec::new(name))),
-        None if text == "default" || DeviceName::new(text).is_virtual() => {
+        None if text == "default" || DeviceName::new(text).is_virtual() || names_a_system(text) => {
             Some(Short::Device(DeviceSpec::new(text)))
         }
         None if text == "virtual:" => {

@@ -116,6 +116,8 @@ mod what_may_be_said {
         );
         let cable = DeviceSpec { name: DeviceName::Cable("radio".into()), ..DeviceSpec::new("virtual") };
         assert_eq!(source("virtual:radio"), SourceSpec::Device(cable));
+        assert_eq!(source("jack:default"), SourceSpec::device("jack:default"));
+        assert_eq!(source("./jack:default"), SourceSpec::file("/base/./jack:default"));
         assert_eq!(source("take 1"), SourceSpec::file("/base/take 1"));
         assert_eq!(source("/abs/x.wav"), SourceSpec::file("/abs/x.wav"));
     }

@@ -45,6 +45,8 @@ pub trait Observer {
     fn event(&mut self, level: Level, line: &str);
     /// How every pipeline that plays is doing.
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]);
+    /// It ends now: pipelines are closed, which may take a while.
+    fn ending(&mut self) {}
 }
 
 /// How a run is steered while it goes on.
@@ -130,6 +132,7 @@ pub fn run_with(
         told,
     };
     let ended_by = run.until_end(limit, stop, &reins.reload);
+    run.told.observer.ending();
     let report = run.close(ended_by);
     // Whoever still waits is told that it is over.
     drop(server);
