@@ -9,11 +9,11 @@ run: setup build
 
 build:
 	@echo "building; the first time takes some minutes"
-	@cargo build --release --locked -p host -p worker -p benches
+	@cargo build --release --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
 
 test: setup-tests
 	@echo "building; the first time takes some minutes"
-	@cargo build --locked -p host -p worker -p benches
+	@cargo build --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
 	cargo test --locked --workspace --exclude worker
 	cargo test --locked --release -p tests --test sweep
 	RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
@@ -38,6 +38,7 @@ bench: setup-bench build
 # Two pipelines for so long, while their plugins are killed every few seconds.
 MINUTES ?= 30
 soak: setup build
+	@cargo build --release --locked -p host -p worker -p benches --bin nda-soak
 	target/release/nda-soak --minutes $(MINUTES) --json soak.json
 
 setup:
