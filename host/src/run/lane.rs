@@ -4,6 +4,7 @@
 //! step by step, and what takes long happens on other threads. Pipelines know nothing of each other.
 
 use super::job::{Job, Progress};
+use super::recordings::Recordings;
 use super::status::LaneStatus;
 use super::told::{Ended, Past, Told};
 use crate::config::PipelineSpec;
@@ -49,14 +50,17 @@ enum State {
 #[derive(Debug)]
 struct Playing {
     pipeline: Pipeline,
-    /// As it was opened, and has been adjusted since.
+    /// As it was asked for when it was opened, and has been adjusted since.
     spec: PipelineSpec,
+    /// The same with the files that it writes.
+    written: PipelineSpec,
 }
 
 /// What came of opening one.
 #[derive(Debug)]
 struct Opened {
     spec: PipelineSpec,
+    written: PipelineSpec,
     pipeline: Result<Pipeline>,
     notes: Vec<String>,
 }
@@ -79,7 +83,8 @@ impl Lane {
 
     /// One that plays.
     pub(super) fn playing(spec: PipelineSpec, pipeline: Pipeline) -> Self {
-        let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone() }));
+        let written = spec.clone();
+        let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone(), written }));
         Self { state, ..Self::new(spec) }
     }
 
@@ -214,11 +219,11 @@ impl Lane {
     }
 
     /// Takes what other threads have finished, and stops what is not wanted any more.
-    pub(super) fn tend(&mut self, past: &mut Past, told: &mut Told<'_>) {
+    pub(super) fn tend(&mut self, past: &mut Past, recordings: &mut Recordings, told: &mut Told<'_>) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::Opening(job) => match job.look() {
                 Progress::UnderWay(job) => State::Opening(job),
-                Progress::Done(opened) => self.opened(opened, told),
+                Progress::Done(opened) => self.opened(opened, recordings, told),
                 Progress::Lost => self.failed(Error::new(Kind::System, "opening it panicked"), told),
             },
             State::Closing(job) => match job.look() {
@@ -237,15 +242,25 @@ impl Lane {
     }
 
     /// Begins to open it, if it is to be.
-    pub(super) fn open(&mut self, supervisor: &Arc<Supervisor>, prefix: String, told: &mut Told<'_>) {
+    pub(super) fn open(
+        &mut self,
+        supervisor: &Arc<Supervisor>,
+        prefix: String,
+        recordings: &Recordings,
+        told: &mut Told<'_>,
+    ) {
         if !self.is_to_open() {
             return;
         }
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
+        let (written, lines) = recordings.spare(&spec);
+        for line in lines {
+            told.line(Level::Info, format!("{}: {line}", self.name()));
+        }
         let job = Job::begin(move || {
             let mut notes = Vec::new();
-            let pipeline = Pipeline::open(&spec, &supervisor, &prefix, &mut |line| notes.push(line));
-            Opened { spec, pipeline, notes }
+            let pipeline = Pipeline::open(&written, &supervisor, &prefix, &mut |line| notes.push(line));
+            Opened { spec, written, pipeline, notes }
         });
         self.state = match job {
             Ok(job) => State::Opening(job),
@@ -255,8 +270,8 @@ impl Lane {
         };
     }
 
-    fn opened(&mut self, opened: Opened, told: &mut Told<'_>) -> State {
-        let Opened { spec, pipeline, notes } = opened;
+    fn opened(&mut self, opened: Opened, recordings: &mut Recordings, told: &mut Told<'_>) -> State {
+        let Opened { spec, written, pipeline, notes } = opened;
         notes.into_iter().for_each(|line| told.line(Level::Info, line));
         let pipeline = match pipeline {
             Ok(pipeline) => pipeline,
@@ -264,17 +279,18 @@ impl Lane {
             Err(_) if spec != self.spec => return State::Idle,
             Err(why) => return self.failed(why, told),
         };
+        recordings.add(&written);
         if !self.is_wanted || self.is_gone || spec != self.spec {
-            return close(Playing { pipeline, spec });
+            return close(Playing { pipeline, spec, written });
         }
         let mut pipeline = pipeline;
         self.prepare(&pipeline, told);
         if let Err(why) = pipeline.play() {
             self.failed(why, told);
-            return close(Playing { pipeline, spec });
+            return close(Playing { pipeline, spec, written });
         }
         told.line(Level::Info, format!("{}: started", self.name()));
-        State::Playing(Box::new(Playing { pipeline, spec }))
+        State::Playing(Box::new(Playing { pipeline, spec, written }))
     }
 
     /// What was muted and bypassed is from its first block on.
@@ -343,8 +359,8 @@ fn close(playing: Playing) -> State {
     Job::begin(move || end(playing)).map_or(State::Idle, State::Closing)
 }
 
-fn end(Playing { mut pipeline, spec }: Playing) -> Ended {
+fn end(Playing { mut pipeline, written, .. }: Playing) -> Ended {
     pipeline.halt();
     let status = pipeline.status();
-    Ended { spec, status, news: pipeline.news(), closed: pipeline.close() }
+    Ended { spec: written, status, news: pipeline.news(), closed: pipeline.close() }
 }
