@@ -488,6 +488,37 @@ fn a_reload_changes_what_differs_and_nothing_else() {
 }
 
 #[test]
+fn a_pipeline_whose_new_device_is_not_there_plays_on_as_it_did_before() {
+    let mut scene = Scene::new();
+    let good = pipeline("tx", "", "");
+    scene.start(&(good.clone() + &neighbour()));
+    scene.wait_played("tx", 1_000);
+    let bad = good.replace("\"tx.wav\"", "{ device = \"no such device\" }");
+    for _ in 0..2 {
+        scene.configure(&(bad.clone() + &neighbour()));
+        let refused = scene.ask(&["reload"]);
+        refused.refused(8, &["tx: it differs", "tx is playing", "started again as it was", "no such device"]);
+        scene.wait_played("tx", 1_000);
+        let lane = scene.lane("tx");
+        assert!(lane["why"].as_str().unwrap().contains("no such device"), "{lane}");
+        assert!(lane["status"]["sink"].as_str().unwrap().ends_with(".wav"), "{lane}");
+    }
+    scene.configure(&(good.clone() + &neighbour()));
+    assert_eq!(scene.done(&["reload"]), "nothing differs\n");
+    assert_eq!(scene.lane("tx")["why"], Value::Null);
+    // One that was stopped has nothing to go back to.
+    scene.configure(&(bad + &neighbour()));
+    scene.done(&["stop", "tx"]);
+    scene.done(&["reload"]);
+    scene.ask(&["start", "tx"]).refused(8, &["tx is failed", "no such device"]);
+    scene.configure(&(good + &neighbour()));
+    scene.done(&["reload"]);
+    scene.wait_played("tx", 1_000);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
 fn a_file_with_a_fault_changes_nothing_and_the_fault_is_told_with_its_place() {
     let mut scene = Scene::new();
     let good = pipeline("tx", "", "") + &neighbour();

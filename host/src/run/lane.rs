@@ -31,6 +31,10 @@ pub(super) struct Lane {
     pub(super) is_to_begin_anew: bool,
     /// Why it could not be started as it is wanted.
     pub(super) why: Option<Refusal>,
+    /// Why it is as it played before, and not as it was wanted since.
+    pub(super) went_back: Option<Refusal>,
+    /// As it played last, while something else is being tried in its place.
+    before: Option<PipelineSpec>,
     is_muted: bool,
     /// The plugins that are bypassed, by their names in the configuration.
     bypassed: BTreeSet<String>,
@@ -74,6 +78,8 @@ impl Lane {
             is_gone: false,
             is_to_begin_anew: false,
             why: None,
+            went_back: None,
+            before: None,
             is_muted: false,
             bypassed: BTreeSet::new(),
             state: State::Idle,
@@ -192,7 +198,7 @@ impl Lane {
         LaneStatus {
             name: self.name().to_owned(),
             state: self.state(),
-            why: self.why.as_ref().map(|why| why.why.clone()),
+            why: self.why.as_ref().or(self.went_back.as_ref()).map(|why| why.why.clone()),
             muted: self.is_muted,
             bypassed: self.bypassed.iter().cloned().collect(),
             status: self.status.clone(),
@@ -237,6 +243,7 @@ impl Lane {
             && let State::Playing(playing) = std::mem::replace(&mut self.state, State::Idle)
         {
             self.is_to_begin_anew = false;
+            self.before = (self.is_wanted && !self.is_gone).then(|| playing.spec.clone());
             self.state = close(*playing);
         }
     }
@@ -281,6 +288,8 @@ impl Lane {
         };
         recordings.add(&written);
         if !self.is_wanted || self.is_gone || spec != self.spec {
+            // It could have played: its successor is as good as it, or it is taken back.
+            self.before = Some(spec.clone());
             return close(Playing { pipeline, spec, written });
         }
         let mut pipeline = pipeline;
@@ -289,6 +298,7 @@ impl Lane {
             self.failed(why, told);
             return close(Playing { pipeline, spec, written });
         }
+        self.before = None;
         told.line(Level::Info, format!("{}: started", self.name()));
         State::Playing(Box::new(Playing { pipeline, spec, written }))
     }
@@ -308,9 +318,18 @@ impl Lane {
         });
     }
 
+    /// What played before is taken back if its successor can't be started; the first one stays failed.
     fn failed(&mut self, why: Error, told: &mut Told<'_>) -> State {
-        told.line(Level::Error, format!("{}: not started: {why}", self.name()));
-        self.why = Some(Refusal::from(&why));
+        let before = self.before.take().filter(|before| self.is_wanted && *before != self.spec);
+        let Some(before) = before else {
+            told.line(Level::Error, format!("{}: not started: {why}", self.name()));
+            self.why = Some(Refusal::from(&why));
+            return State::Idle;
+        };
+        let what = "it can't be started as it is configured now, and is started again as it was";
+        told.line(Level::Error, format!("{}: {what}: {why}", self.name()));
+        self.went_back = Some(Refusal { why: format!("{what}: {why}"), ..Refusal::from(&why) });
+        self.spec = before;
         State::Idle
     }
 

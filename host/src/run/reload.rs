@@ -113,6 +113,7 @@ impl Run<'_> {
         }
         let old: Vec<_> =
             self.lanes.iter().filter(|lane| !lane.is_gone).map(|lane| lane.spec.clone()).collect();
+        self.lanes.iter_mut().for_each(|lane| lane.went_back = None);
         let mut wishes = Vec::new();
         for change in changes(&old, &config.pipelines) {
             let (name, what) = self.change(change, &mut wishes);
