@@ -179,6 +179,9 @@ impl Run<'_> {
     fn retry(&mut self, waiter: &mut Waiter) {
         for lane in self.lanes.iter_mut().filter(|lane| lane.why.is_some() && !lane.is_gone) {
             lane.why = None;
+            if !lane.is_wanted {
+                continue;
+            }
             waiter.lines.push(format!("{}: it is tried again", lane.name()));
             waiter.names.push(lane.name().to_owned());
         }
