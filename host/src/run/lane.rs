@@ -66,7 +66,7 @@ struct Opened {
     spec: PipelineSpec,
     written: PipelineSpec,
     pipeline: Result<Pipeline>,
-    notes: Vec<String>,
+    notes: Vec<(Level, String)>,
 }
 
 impl Lane {
@@ -206,7 +206,7 @@ impl Lane {
     }
 
     /// What has happened, if it plays.
-    pub(super) fn news(&mut self) -> Vec<String> {
+    pub(super) fn news(&mut self) -> Vec<(Level, String)> {
         match &mut self.state {
             State::Playing(playing) => playing.pipeline.news(),
             _ => Vec::new(),
@@ -266,7 +266,8 @@ impl Lane {
         }
         let job = Job::begin(move || {
             let mut notes = Vec::new();
-            let pipeline = Pipeline::open(&written, &supervisor, &prefix, &mut |line| notes.push(line));
+            let pipeline =
+                Pipeline::open(&written, &supervisor, &prefix, &mut |level, line| notes.push((level, line)));
             Opened { spec, written, pipeline, notes }
         });
         self.state = match job {
@@ -279,7 +280,7 @@ impl Lane {
 
     fn opened(&mut self, opened: Opened, recordings: &mut Recordings, told: &mut Told<'_>) -> State {
         let Opened { spec, written, pipeline, notes } = opened;
-        notes.into_iter().for_each(|line| told.line(Level::Info, line));
+        notes.into_iter().for_each(|(level, line)| told.line(level, line));
         let pipeline = match pipeline {
             Ok(pipeline) => pipeline,
             // Its successor is to be judged by its own faults.

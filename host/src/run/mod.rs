@@ -227,8 +227,8 @@ impl Run<'_> {
             }
         }
         for lane in &mut self.lanes {
-            for line in lane.news() {
-                self.told.line(Level::Warning, line);
+            for (level, line) in lane.news() {
+                self.told.line(level, line);
             }
         }
     }
