@@ -74,7 +74,7 @@ impl PipelineStatus {
 pub struct Xruns {
     /// A device said that it ran dry or over.
     pub device: u64,
-    /// A callback of the host's took longer than its frames last.
+    /// A callback of the host's took longer than its frames last, or began more than two periods after the one before.
     pub host_late: u64,
     /// A plugin did not have its block in time, or was too far behind to be given it.
     pub plugin_late: u64,
