@@ -238,10 +238,13 @@ fn the_default_device_is_refused_where_there_is_no_sound_card_and_the_fallback_p
     run(&plain, &[]).wait().refused(8, &["try: "]);
     let text = "[[pipeline]]\nsource = \"in.wav\"\nrecord = \"out.wav\"
                 sink = { device = \"default\", fallback = \"virtual\" }";
-    let done = run(&config(&folder, text), &[]).wait();
+    let log = folder.file("nda.log");
+    let done = run(&config(&folder, text), &["--log", log.to_str().unwrap()]).wait();
     done.ended_with(0);
     let told = done.json()["events"].to_string();
     assert!(told.contains("using the virtual device instead"), "{told}");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("warning using the virtual device instead"), "{log}");
     assert_eq!(Wav::read(&folder.file("out.wav")), wav);
 }
 

@@ -218,6 +218,33 @@ fn a_pipeline_that_has_ended_is_played_again() {
     until("its end", || scene.lane("once")["state"] == "ended");
     scene.end();
     assert_eq!(scene.heard("once"), scene.input.channels[0]);
+    assert_eq!(scene.heard("once-2"), scene.input.channels[0]);
+}
+
+#[test]
+fn what_a_pipeline_has_recorded_is_kept_when_it_is_started_again_or_replaced() {
+    let mut scene = Scene::new();
+    std::fs::write(scene.file("rec.wav"), "of another run").unwrap();
+    let tx = |more: &str| pipeline("tx", "", &format!("record = \"rec.wav\"\n{more}"));
+    scene.start(&tx(""));
+    scene.wait_played("tx", 10_000);
+    scene.done(&["stop", "tx"]);
+    let kept = ["tx.wav", "rec.wav"].map(|name| std::fs::read(scene.file(name)).unwrap());
+    assert!(Wav::read(&scene.file("rec.wav")).frames() >= 10_000);
+    assert!(!scene.file("rec-2.wav").exists());
+    scene.done(&["start", "tx"]);
+    scene.wait_played("tx", 1_000);
+    assert!(scene.lane("tx")["status"]["sink"].as_str().unwrap().contains("rec-2.wav"));
+    scene.configure(&tx("resampling = \"fast\""));
+    scene.done(&["reload"]);
+    scene.wait_played("tx", 1_000);
+    let report = scene.end();
+    assert_eq!(["tx.wav", "rec.wav"].map(|name| std::fs::read(scene.file(name)).unwrap()), kept);
+    for name in ["tx-2", "rec-2", "tx-3", "rec-3"] {
+        assert!(scene.heard(name).len() >= 1_000, "{name}");
+    }
+    let told = report["events"].to_string();
+    assert!(told.contains("rec.wav is kept") && told.contains("rec-3.wav"), "{told}");
 }
 
 #[test]
@@ -397,7 +424,7 @@ fn a_muted_pipeline_records_silence_without_a_step_and_stays_muted_when_it_is_st
     scene.wait_played("tx", 1_000);
     assert_eq!(scene.lane("tx")["muted"], true);
     scene.end();
-    assert!(scene.heard("tx").iter().all(|sample| *sample == 0.0));
+    assert!(scene.heard("tx-2").iter().all(|sample| *sample == 0.0));
 }
 
 #[test]
@@ -458,6 +485,37 @@ fn a_reload_changes_what_differs_and_nothing_else() {
     let expected = scene.input.channels[0][at] * -0.5 * 10f32.powf(-6.0 / 20.0);
     assert!((last - expected).abs() < 1e-6, "{last} is not {expected}");
     assert!(scene.file("copy.wav").exists());
+}
+
+#[test]
+fn a_pipeline_whose_new_device_is_not_there_plays_on_as_it_did_before() {
+    let mut scene = Scene::new();
+    let good = pipeline("tx", "", "");
+    scene.start(&(good.clone() + &neighbour()));
+    scene.wait_played("tx", 1_000);
+    let bad = good.replace("\"tx.wav\"", "{ device = \"no such device\" }");
+    for _ in 0..2 {
+        scene.configure(&(bad.clone() + &neighbour()));
+        let refused = scene.ask(&["reload"]);
+        refused.refused(8, &["tx: it differs", "tx is playing", "started again as it was", "no such device"]);
+        scene.wait_played("tx", 1_000);
+        let lane = scene.lane("tx");
+        assert!(lane["why"].as_str().unwrap().contains("no such device"), "{lane}");
+        assert!(lane["status"]["sink"].as_str().unwrap().ends_with(".wav"), "{lane}");
+    }
+    scene.configure(&(good.clone() + &neighbour()));
+    assert_eq!(scene.done(&["reload"]), "nothing differs\n");
+    assert_eq!(scene.lane("tx")["why"], Value::Null);
+    // One that was stopped has nothing to go back to.
+    scene.configure(&(bad + &neighbour()));
+    scene.done(&["stop", "tx"]);
+    scene.done(&["reload"]);
+    scene.ask(&["start", "tx"]).refused(8, &["tx is failed", "no such device"]);
+    scene.configure(&(good + &neighbour()));
+    scene.done(&["reload"]);
+    scene.wait_played("tx", 1_000);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
 }
 
 #[test]

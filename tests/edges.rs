@@ -10,7 +10,7 @@ use tests::wav::Wav;
 use tests::workspace::Folder;
 
 fn open(spec: &PipelineSpec, supervisor: &Supervisor) -> Pipeline {
-    Pipeline::open(spec, supervisor, "", &mut |note| panic!("{note}")).unwrap()
+    Pipeline::open(spec, supervisor, "", &mut |_, note| panic!("{note}")).unwrap()
 }
 
 /// Where `part` begins in `whole`.
@@ -260,7 +260,7 @@ mod conversion {
         let receive =
             PipelineSpec::new(SourceSpec::Device(radio(&[2, 3])), SinkSpec::file(folder.file("out.wav")));
         let mut notes = Vec::new();
-        let mut open = |spec| Pipeline::open(spec, &supervisor, "", &mut |note| notes.push(note)).unwrap();
+        let mut open = |spec| Pipeline::open(spec, &supervisor, "", &mut |_, note| notes.push(note)).unwrap();
         let (mut transmitter, mut receiver) = (open(&transmit), open(&receive));
         assert_eq!(notes.len(), 2);
         assert!(notes[0].contains("44100 Hz") && notes[0].contains("48000 Hz"), "{}", notes[0]);

@@ -277,7 +277,7 @@ fn processors_may_sleep_again_when_the_last_pipeline_is_closed() {
         let source = SourceSpec::file(folder.file("in.wav"));
         let mut spec = PipelineSpec::new(source, SinkSpec::device("virtual")).then(ElementSpec::from(plugin));
         (spec.power, spec.affinity) = (power, Affinity::Off);
-        Pipeline::open(&spec, &supervisor, "", &mut |_| {}).unwrap()
+        Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).unwrap()
     };
     let others = [open(Power::Balanced), open(Power::Performance)];
     assert_eq!(holds_idle_states(own), may_hold_idle_states());

@@ -8,6 +8,7 @@ use host::backend::virtual_device::{Played, Presence, VirtualHost};
 use host::backend::{Device, Playback, Stream, StreamFormat};
 use host::block::Block;
 use host::config::{ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
+use host::level::Level;
 use host::pipeline::{Around, Pipeline};
 use host::plugin::spec::PluginSpec;
 use host::processor::{Processor, Turn};
@@ -87,7 +88,7 @@ struct Scene {
     played: Played,
     host: VirtualHost,
     witness: Witness,
-    told: Vec<String>,
+    told: Vec<(Level, String)>,
     supervisor: Supervisor,
     _folder: Folder,
 }
@@ -120,7 +121,7 @@ impl Scene {
             behind: vec![Box::new(witness.clone())],
             virtual_host: Some(virtual_host.clone()),
         };
-        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_| {}).unwrap();
+        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| {}).unwrap();
         pipeline.play().unwrap();
         Self { pipeline, played, host: virtual_host, witness, told: Vec::new(), supervisor, _folder: folder }
     }
@@ -169,7 +170,7 @@ impl Scene {
     }
 
     fn has_told(&self, words: &str) -> bool {
-        self.told.iter().any(|line| line.contains(words))
+        self.told.iter().any(|(_, line)| line.contains(words))
     }
 }
 
@@ -209,6 +210,8 @@ fn a_pipeline_whose_device_is_pulled_out_goes_on_with_its_worker_and_fades_in_wh
     scene.host.outputs().put_back();
     scene.wait_back(0);
     assert!(scene.has_told("the output device virtual is back after"), "{:?}", scene.told);
+    let levels: Vec<_> = scene.told.iter().map(|(level, _)| *level).collect();
+    assert_eq!((levels[0], levels[levels.len() - 1]), (Level::Error, Level::Info), "{:?}", scene.told);
     scene.wait_frames(50);
     let after = scene.status();
     assert_eq!((after.plugins[0].pid, &after.clock), (before.plugins[0].pid, &before.clock));

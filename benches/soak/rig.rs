@@ -68,7 +68,7 @@ impl Rig {
         let behind = Around { behind: vec![Box::new(witness)], ..Around::default() };
         let before = Around { before: vec![Box::new(Numberer::default())], ..Around::default() };
         let open = |spec: &PipelineSpec, around| {
-            Pipeline::open_around(spec, &supervisor, &format!("{}/", spec.name), around, &mut |_| {})
+            Pipeline::open_around(spec, &supervisor, &format!("{}/", spec.name), around, &mut |_, _| {})
         };
         let mut pipelines = [open(&transmit, before)?, open(&receive, behind)?];
         pipelines.iter_mut().try_for_each(Pipeline::play)?;

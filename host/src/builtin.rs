@@ -1,6 +1,6 @@
 //! The processors that come with the host: a gain, a mute and a level meter.
 //!
-//! Both are steered and read from other threads through a handle, without a lock.
+//! All three are steered and read from other threads through a handle, without a lock.
 
 use crate::block::Block;
 use crate::processor::{Processor, Turn};

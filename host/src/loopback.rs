@@ -10,6 +10,7 @@
 use crate::block::Block;
 use crate::config::PipelineSpec;
 use crate::error::{Error, Kind, Result};
+use crate::level::Level;
 use crate::pipeline::{Around, Pipeline};
 use crate::processor::{Processor, Turn};
 use crate::report::Latency;
@@ -69,7 +70,7 @@ pub fn measure(
     spec: &PipelineSpec,
     impulses: u32,
     stop: &AtomicBool,
-    note: &mut dyn FnMut(String),
+    note: &mut dyn FnMut(Level, String),
 ) -> Result<Measured> {
     let (supervisor, _events) = Supervisor::new()?;
     let (probe, mut returns) = Probe::new(impulses);

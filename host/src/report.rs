@@ -8,7 +8,7 @@ use crate::edge::CaptureCounts;
 use crate::plugin::cause::Causes;
 use crate::plugin::collector::CollectorStatus;
 use crate::telemetry::{Counts, Percentiles};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -70,11 +70,11 @@ impl PipelineStatus {
 }
 
 /// Times that audio was not there when it was due, told apart by whose doing that was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xruns {
     /// A device said that it ran dry or over.
     pub device: u64,
-    /// A callback of the host's took longer than its frames last.
+    /// A callback of the host's took longer than its frames last, or began more than two periods after the one before.
     pub host_late: u64,
     /// A plugin did not have its block in time, or was too far behind to be given it.
     pub plugin_late: u64,
@@ -132,7 +132,7 @@ pub struct Latency {
 }
 
 /// The queue between an input and an output device.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CaptureStatus {
     /// Frames in it, on average.
     pub level_frames: u32,

@@ -9,6 +9,7 @@ use super::out::Out;
 use super::words;
 use crate::control::{self, Done, Found, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
+use crate::report::{CaptureStatus, Xruns};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -133,7 +134,8 @@ struct Pipeline {
     rate: u32,
     frames: u64,
     latency: Latency,
-    xruns: BTreeMap<String, u64>,
+    xruns: Xruns,
+    capture: Option<CaptureStatus>,
     devices: Vec<Device>,
     underrun_frames: u64,
     overrun_frames: u64,
@@ -174,30 +176,41 @@ fn text(status: &Status) -> String {
 
 fn lane_lines(lane: &Lane) -> Vec<String> {
     let muted = if lane.muted { ", muted" } else { "" };
-    let mut first = format!("{}: {}{muted}", lane.name, lane.state);
-    if let Some(why) = &lane.why {
-        first.push_str(&format!(": {why}"));
+    let first = format!("{}: {}{muted}", lane.name, lane.state);
+    let mut lines = with_reason(first, lane.why.as_deref());
+    if let Some(status) = &lane.status {
+        let seconds = status.frames as f64 / f64::from(status.rate.max(1));
+        lines[0].push_str(&format!("; {} -> {}, {seconds:.1} s played", status.source, status.sink));
+        lines.extend(pipeline_lines(status, &lane.name));
     }
-    let Some(status) = &lane.status else { return vec![first] };
-    let seconds = status.frames as f64 / f64::from(status.rate.max(1));
-    let mut lines = vec![format!("{first}; {} -> {}, {seconds:.1} s played", status.source, status.sink)];
-    let mut second = format!("  latency {:.1} ms", status.latency.total_ms);
-    let xruns = ["device", "host_late"].iter().filter_map(|whose| status.xruns.get(*whose)).sum();
-    let troubles = [
-        (xruns, "xrun", ""),
-        (status.underrun_frames, "frame", " underrun"),
-        (status.overrun_frames, "frame", " overrun"),
-    ];
-    for (count, noun, what) in troubles.into_iter().filter(|(count, ..)| *count > 0) {
-        second.push_str(&format!(", {}{what}", words::plural(count, noun)));
-    }
-    lines.push(second);
-    lines.extend(status.devices.iter().filter_map(|device| {
-        let why = device.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        device.lost_s.map(|seconds| format!("  device {} lost for {seconds:.0} s{why}", device.name))
-    }));
-    lines.extend(status.plugins.iter().map(|plugin| plugin_line(plugin, &lane.name)));
     lines
+}
+
+fn pipeline_lines(status: &Pipeline, name: &str) -> Vec<String> {
+    let mut lines = vec![format!("  latency {:.1} ms", status.latency.total_ms)];
+    lines.extend(status.capture.map(|capture| format!("  {}", words::capture(capture))));
+    let mut troubles: Vec<_> = words::xruns(&status.xruns).into_iter().collect();
+    for (frames, what) in [(status.underrun_frames, "underrun"), (status.overrun_frames, "overrun")] {
+        if frames > 0 {
+            troubles.push(format!("{} {what}", words::plural(frames, "frame")));
+        }
+    }
+    if !troubles.is_empty() {
+        lines.push(format!("  {}", troubles.join(", ")));
+    }
+    lines.extend(status.devices.iter().flat_map(|device| {
+        let lost = device.lost_s.map(|seconds| format!("  device {} lost for {seconds:.0} s", device.name));
+        lost.map_or_else(Vec::new, |lost| with_reason(lost, device.why.as_deref()))
+    }));
+    lines.extend(status.plugins.iter().map(|plugin| plugin_line(plugin, name)));
+    lines
+}
+
+/// The line with the first line of the reason; the others of it follow, indented.
+fn with_reason(line: String, why: Option<&str>) -> Vec<String> {
+    let mut reason = why.unwrap_or_default().lines();
+    let first = reason.next().map_or(line.clone(), |first| format!("{line}: {first}"));
+    std::iter::once(first).chain(reason.map(|more| format!("    {more}"))).collect()
 }
 
 fn plugin_line(plugin: &Plugin, pipeline: &str) -> String {
@@ -245,12 +258,16 @@ mod tests {
     fn a_status_is_told_in_lines_and_a_pipeline_that_has_not_played_in_one() {
         let mut pipeline = fabricated::with_a_dead_plugin();
         pipeline.plugins[0].bypassed = true;
-        (pipeline.xruns, pipeline.underrun_frames) = (fabricated::xruns(1), 512);
-        pipeline.devices[0].lost_s = Some(12.3);
+        pipeline.xruns = Xruns { device: 1, host_late: 2, plugin_late: 3 };
+        pipeline.underrun_frames = 512;
+        pipeline.capture =
+            Some(CaptureStatus { level_frames: 912, target_frames: 900, correction_ppm: 12.0, gaps: 1 });
+        let device = &mut pipeline.devices[0];
+        (device.lost_s, device.why) = (Some(12.3), Some("it is gone\n  try: plug it in".into()));
         let lane = |name: &str, state, status| LaneStatus {
             name: name.into(),
             state,
-            why: (state == "failed").then(|| "there is no such file".into()),
+            why: (state == "failed").then(|| "there is no such file\n  try: make it".into()),
             muted: state == "playing",
             bypassed: Vec::new(),
             status,
@@ -268,12 +285,16 @@ mod tests {
         let expected = "\
 live.toml, process 42, for 01:01
 main: playing, muted; song.flac -> virtual and out.wav, 60.0 s played
-  latency 6.7 ms, 1 xrun, 512 frames underrun
-  device virtual lost for 12 s
+  latency 6.7 ms
+  input 912 frames ahead of 900, its clock 12 ppm fast, 1 gap
+  xruns: 1 device, 2 host late, 3 plugin late, 512 frames underrun
+  device virtual lost for 12 s: it is gone
+      try: plug it in
   gain (Gain 1.0, same-block, bypassed): 11250 blocks good, 0 lost
   echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost; was killed by SIGSEGV; it is not started again until its \
 file changes
 rx: failed: there is no such file
+      try: make it
 ";
         assert_eq!(said.text(), expected);
     }

@@ -10,13 +10,13 @@ use crate::report::PipelineStatus;
 use crate::run::Observer;
 use rustix::fs::fstat;
 use std::fmt::Write;
-use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// Whether standard output goes to the journal.
-pub(super) fn is_ours() -> bool {
+/// Whether this stream, standard output or standard error, goes to the journal.
+pub(super) fn is_ours(stream: impl AsFd) -> bool {
     let told = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    fstat(io::stdout()).is_ok_and(|stat| told == format!("{}:{}", stat.st_dev, stat.st_ino))
+    fstat(stream).is_ok_and(|stat| told == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// Tells a run to the journal.
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn the_journal_is_told_what_matters_enough() {
         let output = Shared::default();
-        let mut out = Out::catching(output.clone(), io::sink());
+        let mut out = Out::catching(output.clone(), std::io::sink());
         let mut journal = Journal::new(&mut out, Level::Warning);
         journal.event(Level::Info, "playing");
         journal.event(Level::Warning, "late");

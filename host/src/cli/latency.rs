@@ -31,7 +31,7 @@ pub(super) fn latency(args: &LatencyArgs, out: &mut Out) -> Result<ExitCode> {
     let mut pipelines = Vec::new();
     for spec in specs {
         let measured =
-            loopback::measure(&spec, args.times, &flags.stop, &mut |line| out.note(&(line + "\n")))?;
+            loopback::measure(&spec, args.times, &flags.stop, &mut |_, line| out.note(&(line + "\n")))?;
         if flags.stop.load(Ordering::Relaxed) {
             return Ok(exit::INTERRUPTED.into());
         }

@@ -75,6 +75,10 @@ impl Observer for Log {
         if self.least < Level::Debug {
             return;
         }
+        if self.peaks.len() != pipelines.len() {
+            // Others play now than before.
+            self.peaks.clear();
+        }
         self.peaks.resize_with(pipelines.len(), Peaks::default);
         for (held, pipeline) in self.peaks.iter_mut().zip(pipelines) {
             held.raise(&pipeline.peaks_db);

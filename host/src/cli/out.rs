@@ -3,7 +3,9 @@
 //! For every command. It keeps control characters of plugins and files away from the terminal, decides on
 //! colour, and treats a closed pipe as a reader who has seen enough. It does not draw the live screen.
 
+use super::journal;
 use crate::error::{Error, Kind};
+use crate::level::Level;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Standard output and standard error.
@@ -12,6 +14,8 @@ pub(super) struct Out {
     error: Stream,
     /// Standard output carries JSON: people read standard error.
     json_on_output: bool,
+    /// Standard error is the journal's, which wants to know how much a line matters.
+    error_to_journal: bool,
 }
 
 impl Out {
@@ -21,13 +25,15 @@ impl Out {
             output: Stream::new(io::stdout(), io::stdout().is_terminal()),
             error: Stream::new(io::stderr(), io::stderr().is_terminal()),
             json_on_output: false,
+            error_to_journal: journal::is_ours(io::stderr()),
         }
     }
 
     /// Two buffers or the like, neither a terminal.
     #[cfg(test)]
     pub(super) fn catching(output: impl Write + 'static, error: impl Write + 'static) -> Self {
-        Self { output: Stream::new(output, false), error: Stream::new(error, false), json_on_output: false }
+        let (output, error) = (Stream::new(output, false), Stream::new(error, false));
+        Self { output, error, json_on_output: false, error_to_journal: false }
     }
 
     /// From now on standard output belongs to JSON, and text for people goes to standard error.
@@ -70,6 +76,7 @@ impl Out {
     pub(super) fn error(&mut self, error: &Error) {
         let word = if self.error.colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
         let text = format!("nda: {word} {}\n", clean(&error.to_string()));
+        let text = if self.error_to_journal { journal::lines(Level::Error, &text) } else { text };
         self.error.write(text.as_bytes());
     }
 
@@ -213,5 +220,13 @@ mod tests {
         out.error(&Error::new(Kind::Plugin, "echo.py failed").detail("line 1\nline 2").remedy("mend it"));
         let expected = "nda: error: echo.py failed\n    line 1\n    line 2\n  try: mend it\n";
         assert_eq!(error_text.text(), expected);
+    }
+
+    #[test]
+    fn an_error_in_the_journal_has_its_level_before_each_line() {
+        let error_text = Shared::default();
+        let mut out = Out { error_to_journal: true, ..Out::catching(io::sink(), error_text.clone()) };
+        out.error(&Error::new(Kind::Device, "there is no device").remedy("plug it in"));
+        assert_eq!(error_text.text(), "<3>nda: error: there is no device\n<3>  try: plug it in\n");
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<ExitCode> {
 fn observers<'a>(args: &RunArgs, log: Option<Log>, flags: &Flags, out: &'a mut Out) -> Observers<'a> {
     let first: Box<dyn Observer + 'a> = if out.is_screen() {
         Box::new(Screen::new(out, Arc::clone(&flags.resumed)))
-    } else if journal::is_ours() {
+    } else if journal::is_ours(std::io::stdout()) {
         Box::new(Journal::new(out, args.log_level))
     } else {
         Box::new(Plain::new(out))

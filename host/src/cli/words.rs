@@ -173,7 +173,7 @@ fn losses_of(device: &DeviceStatus) -> Option<String> {
 }
 
 /// Those of devices and host by whose doing they were, and with them the plugins', which have lines of their own.
-fn xruns(xruns: &Xruns) -> Option<String> {
+pub(super) fn xruns(xruns: &Xruns) -> Option<String> {
     if xruns.device + xruns.host_late == 0 {
         return None;
     }

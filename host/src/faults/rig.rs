@@ -95,7 +95,7 @@ impl Post {
         let mut spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::device("virtual")).then(element);
         (spec.name, spec.block_frames) = (name.to_owned(), BLOCK_FRAMES);
         let judge = Judge::new(format, RAMP_FRAMES, 10f32.powf(wish.level_max_db() / 20.0));
-        let mut pipeline = Pipeline::open_around(&spec, supervisor, "", around, &mut |_| {})?;
+        let mut pipeline = Pipeline::open_around(&spec, supervisor, "", around, &mut |_, _| {})?;
         let listener = probe.listener;
         pipeline.plugins_mut().iter().for_each(|plugin| listener.follow(plugin.stats()));
         pipeline.play()?;

@@ -10,6 +10,7 @@ use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
 use crate::config::{DeviceName, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::edge::{ChannelMap, Clocks, Quality, Side};
 use crate::error::{Error, Kind, Result};
+use crate::level::Level;
 use shared::format::Format;
 
 /// What a device's buffer is taken for that does not tell.
@@ -56,7 +57,7 @@ impl Devices {
         pipeline: &PipelineSpec,
         format: Format,
         virtual_host: Option<&VirtualHost>,
-        note: &mut dyn FnMut(String),
+        note: &mut dyn FnMut(Level, String),
     ) -> Result<Self> {
         let mut settle = |device: &DeviceSpec, is_input| {
             let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
@@ -127,13 +128,13 @@ fn burst(buffer_frames: u32, format: Format) -> u32 {
 
 /// Finds the device, and opens it once: some systems name a device that can't be opened, and only an open
 /// stream knows its buffer.
-fn settle(want: Want, format: Format, note: &mut dyn FnMut(String)) -> Result<Settled> {
+fn settle(want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -> Result<Settled> {
     let tried = want.find(format).and_then(|Found { device, .. }| -> Result<Stream> {
         if want.is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }
     });
     match tried {
         Err(why) if want.spec.fallback_virtual => {
-            note(format!("using the virtual device instead: {why}"));
+            note(Level::Warning, format!("using the virtual device instead: {why}"));
             settle(Want { spec: DeviceSpec::new("virtual"), ..want }, format, note)
         }
         Err(why) => Err(why),
@@ -144,7 +145,7 @@ fn settle(want: Want, format: Format, note: &mut dyn FnMut(String)) -> Result<Se
             if found.side.is_converted() {
                 let (name, rate) = (found.device.name(), found.side.device_rate);
                 let rates = format!("{rate} Hz and is converted: the pipeline has {} Hz", format.rate());
-                note(format!("{name} runs at {rates}"));
+                note(Level::Info, format!("{name} runs at {rates}"));
             }
             Ok(Settled { buffer_frames: want.frames(&found.side, buffer, format), found, want })
         }
@@ -246,7 +247,7 @@ mod tests {
         let format = Format::new(2, BLOCK, 48_000).unwrap();
         let device = DeviceSpec { buffer_frames: Some(buffer_frames), ..DeviceSpec::new("virtual") };
         let spec = PipelineSpec::new(SourceSpec::file("in.wav"), SinkSpec::Device(device));
-        Devices::settle(&spec, format, None, &mut |_| {}).unwrap().output.unwrap().want
+        Devices::settle(&spec, format, None, &mut |_, _| {}).unwrap().output.unwrap().want
     }
 
     #[test]
@@ -264,7 +265,7 @@ mod tests {
     fn an_input_beside_an_output_may_bring_as_much_at_a_time_as_it_likes() {
         let format = Format::new(2, BLOCK, 48_000).unwrap();
         let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
-        let devices = Devices::settle(&spec, format, None, &mut |_| {}).unwrap();
+        let devices = Devices::settle(&spec, format, None, &mut |_, _| {}).unwrap();
         assert!(devices.input.unwrap().want.check_buffer(8192).is_ok());
     }
 }

@@ -31,6 +31,7 @@ use crate::config::PipelineSpec;
 use crate::disk::{PlayerThread, Progress, RecorderThread};
 use crate::edge::CaptureCounts;
 use crate::error::{Error, Result};
+use crate::level::Level;
 use crate::plugin::{Place, Plugin};
 use crate::processor::Processor;
 use crate::realtime::Seat;
@@ -83,7 +84,7 @@ struct Words {
 
 impl Pipeline {
     /// Opens files and devices and starts the plugins; nothing is heard yet. `prefix` goes before the plugins'
-    /// names in messages; `note` is told what the user should know about the start.
+    /// names in messages; `note` is told what the user should know about the start, and how much it matters.
     ///
     /// # Errors
     /// What can't be opened or started; nothing is left behind then.
@@ -91,7 +92,7 @@ impl Pipeline {
         spec: &PipelineSpec,
         supervisor: &Supervisor,
         prefix: &str,
-        note: &mut dyn FnMut(String),
+        note: &mut dyn FnMut(Level, String),
     ) -> Result<Self> {
         Self::open_around(spec, supervisor, prefix, Around::default(), note)
     }
@@ -105,7 +106,7 @@ impl Pipeline {
         supervisor: &Supervisor,
         prefix: &str,
         around: Around,
-        note: &mut dyn FnMut(String),
+        note: &mut dyn FnMut(Level, String),
     ) -> Result<Self> {
         let reader = source_file(spec, note)?;
         let format = format_of(spec, reader.as_ref())?;
@@ -113,7 +114,7 @@ impl Pipeline {
         let seat = supervisor.realtime().seat(&spec.affinity, spec.power)?;
         let place = Place { format, kind: None, burst: devices.burst(format) };
         let remotes = plugins::start(spec, supervisor, prefix, place, seat.cores())?;
-        remotes.plugins.iter().flat_map(Plugin::notes).for_each(|line| note(line.clone()));
+        remotes.plugins.iter().flat_map(Plugin::notes).for_each(|line| note(Level::Info, line.clone()));
         Opening::new(spec, format, devices).build(reader, remotes, around, seat)
     }
 
@@ -173,19 +174,20 @@ impl Pipeline {
     }
 
     /// Looks after its devices: one that is lost is opened again as soon as it is there. Tells what has happened to
-    /// them, to files and to plugins' samples since the last time, in words. To be called about every 20 ms; it waits
-    /// for nothing.
-    pub fn news(&mut self) -> Vec<String> {
-        let mut news: Vec<_> = self.plugins.iter_mut().filter_map(Plugin::news).collect();
+    /// them, to files and to plugins' samples since the last time, in words, and how much it matters. To be called
+    /// about every 20 ms; it waits for nothing.
+    pub fn news(&mut self) -> Vec<(Level, String)> {
+        let of_plugins = self.plugins.iter_mut().filter_map(Plugin::news);
+        let mut news: Vec<_> = of_plugins.map(|line| (Level::Warning, line)).collect();
         for why in self.recorders.iter().filter_map(|(_, recorder)| recorder.recording().failure()) {
             if !self.told.iter().any(|told| told == why) {
                 self.told.push(why.to_owned());
-                news.push(format!("{}: {why}", self.name));
+                news.push((Level::Error, format!("{}: {why}", self.name)));
             }
         }
         let mut of_devices = Vec::new();
         self.ports.iter_mut().for_each(|port| port.tend(Instant::now(), &mut of_devices));
-        news.extend(of_devices.into_iter().map(|line| format!("{}: {line}", self.name)));
+        news.extend(of_devices.into_iter().map(|(level, line)| (level, format!("{}: {line}", self.name))));
         news
     }
 

@@ -20,6 +20,7 @@ use crate::edge::{
     AdaptedSink, AdaptedSource, CaptureCounts, CaptureQueue, Clocks, FrameWriter, Quality, frame_fifo,
 };
 use crate::error::{Error, Kind, Result};
+use crate::level::Level;
 use crate::plugin::Remote;
 use crate::processor::Processor;
 use crate::realtime::Seat;
@@ -33,11 +34,14 @@ use std::sync::Arc;
 const RATE: u32 = 48_000;
 const CHANNELS: u32 = 2;
 
-pub(super) fn source_file(spec: &PipelineSpec, note: &mut dyn FnMut(String)) -> Result<Option<AudioReader>> {
+pub(super) fn source_file(
+    spec: &PipelineSpec,
+    note: &mut dyn FnMut(Level, String),
+) -> Result<Option<AudioReader>> {
     let SourceSpec::File(file) = &spec.source else { return Ok(None) };
     let reader = AudioReader::open(&file.file)?;
     if let Some(warning) = reader.warning() {
-        note(format!("{}: {warning}", file.file.display()));
+        note(Level::Warning, format!("{}: {warning}", file.file.display()));
     }
     Ok(Some(reader))
 }

@@ -11,12 +11,16 @@ use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
 use crate::backend::StreamEvent;
 use crate::error::{Error, Result};
+use crate::level::Level;
 use crate::report::DeviceStatus;
 use std::ops::Add;
 use std::time::{Duration, Instant};
 
 /// Different reasons that are told of one loss.
 const REASONS: usize = 3;
+
+/// A line that is to be told, and how much it matters.
+type News = (Level, String);
 
 /// A device's place in its pipeline.
 #[derive(Debug)]
@@ -81,7 +85,7 @@ impl Port {
     }
 
     /// Looks how the device is doing and does what is to be done about it; what is to be told, a line each.
-    pub(super) fn tend(&mut self, now: Instant, news: &mut Vec<String>) {
+    pub(super) fn tend(&mut self, now: Instant, news: &mut Vec<News>) {
         if self.is_halted {
             return;
         }
@@ -98,7 +102,7 @@ impl Port {
     }
 
     /// Why the device has to be taken for lost, if it has.
-    fn loss(&mut self, now: Instant, news: &mut Vec<String>) -> Option<String> {
+    fn loss(&mut self, now: Instant, news: &mut Vec<News>) -> Option<String> {
         let playing = self.playing.as_ref()?;
         let is_lost = playing.is_lost();
         let mut why = None;
@@ -107,7 +111,7 @@ impl Port {
                 StreamEvent::Xrun => {}
                 StreamEvent::DeviceLost(what) => why = why.or(Some(what)),
                 StreamEvent::Other(what) if self.told.len() < REASONS && !self.told.contains(&what) => {
-                    news.push(format!("device {}: {what}", self.name));
+                    news.push((Level::Warning, format!("device {}: {what}", self.name)));
                     self.told.push(what);
                 }
                 StreamEvent::Other(_) => {}
@@ -120,10 +124,11 @@ impl Port {
         has_stopped.then(|| "it has stopped calling back".to_owned())
     }
 
-    fn lose(&mut self, why: String, now: Instant, news: &mut Vec<String>) {
+    fn lose(&mut self, why: String, now: Instant, news: &mut Vec<News>) {
         let meanwhile =
             if self.paces() { "the virtual clock goes on in its place" } else { "silence in its place" };
-        news.push(format!("{} is gone ({}); {meanwhile} until it is back", self.words(), first_line(&why)));
+        let gone = format!("{} is gone ({})", self.words(), first_line(&why));
+        news.push((Level::Error, format!("{gone}; {meanwhile} until it is back")));
         self.why = Some(why);
         self.told.clear();
         self.lookout.lost(now);
@@ -135,7 +140,7 @@ impl Port {
     }
 
     /// Has the virtual device pace the pipeline. It opens at once.
-    fn stand_in(&mut self, news: &mut Vec<String>) {
+    fn stand_in(&mut self, news: &mut Vec<News>) {
         if !self.paces() || self.stand_in.is_some() {
             return;
         }
@@ -151,7 +156,7 @@ impl Port {
         }
     }
 
-    fn try_again(&mut self, now: Instant, news: &mut Vec<String>) {
+    fn try_again(&mut self, now: Instant, news: &mut Vec<News>) {
         // Should there have been none when it was lost.
         self.stand_in(news);
         match Attempt::start(&self.end, &self.want, &self.terms) {
@@ -161,7 +166,7 @@ impl Port {
     }
 
     /// The device is back.
-    fn take(&mut self, playing: Playing, now: Instant, news: &mut Vec<String>) {
+    fn take(&mut self, playing: Playing, now: Instant, news: &mut Vec<News>) {
         self.end.give_to(&playing);
         let lost_for =
             self.lookout.lost_since().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
@@ -174,20 +179,21 @@ impl Port {
             self.past.host_late += stand_in.pulse.late();
             stand_in.let_go();
         }
-        news.push(format!("{} is back after {:.1} s", self.words(), lost_for.as_secs_f64()));
+        let back = format!("{} is back after {:.1} s", self.words(), lost_for.as_secs_f64());
+        news.push((Level::Info, back));
     }
 
-    fn fail(&mut self, error: &Error, now: Instant, news: &mut Vec<String>) {
+    fn fail(&mut self, error: &Error, now: Instant, news: &mut Vec<News>) {
         self.lookout.failed(now);
         self.why = Some(error.to_string());
         self.tell(&format!("{} can't be opened again yet", self.words()), error, news);
     }
 
     /// Tells a reason, unless it was told of this loss already.
-    fn tell(&mut self, what: &str, error: &Error, news: &mut Vec<String>) {
+    fn tell(&mut self, what: &str, error: &Error, news: &mut Vec<News>) {
         let line = format!("{what}: {}", first_line(&error.to_string()));
         if self.told.len() < REASONS && !self.told.contains(&line) {
-            news.push(line.clone());
+            news.push((Level::Warning, line.clone()));
             self.told.push(line);
         }
     }

@@ -1,4 +1,4 @@
-//! The signs of life of one stream: how often it called back, and how often that took longer than there was time.
+//! The signs of life of one stream: how often it called back, and how often that began late or took too long.
 //!
 //! Written on its audio thread, read by the thread that watches. What the device itself says is the stream's own
 //! ([`Stream::xruns`](crate::backend::Stream::xruns)).
@@ -12,6 +12,10 @@ pub struct Pulse {
     callbacks: AtomicU64,
     late: AtomicU64,
     longest_ns: AtomicU64,
+    /// When the device called last for what it wants in one go; 0 if it has not called yet.
+    began_ns: AtomicU64,
+    /// When the last callback ended.
+    ended_ns: AtomicU64,
 }
 
 impl Pulse {
@@ -21,7 +25,9 @@ impl Pulse {
         self.callbacks.load(Ordering::Acquire)
     }
 
-    /// Callbacks that took longer than the frames last which they were for.
+    /// Callbacks that took longer than the frames last which they were for, or that began more than two periods after
+    /// those before. A period is the most that the device has wanted in one go: one that fills a long buffer at the
+    /// start is found to be late only when that must have run dry.
     #[must_use]
     pub fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
@@ -43,13 +49,24 @@ impl Pulse {
     }
 
     fn beat_at(&self, began_ns: u64, ends_ns: u64, length_ns: u64, whole_ns: u64) {
-        if ends_ns.saturating_sub(began_ns) > length_ns {
+        // The parts of a long buffer follow each other at once: only the first of them can begin late.
+        let began_late = whole_ns == length_ns && self.begins_late(began_ns);
+        if began_late || ends_ns.saturating_sub(began_ns) > length_ns {
             add_one(&self.late);
         }
+        self.ended_ns.store(ends_ns, Ordering::Relaxed);
         if whole_ns > self.longest_ns() {
             self.longest_ns.store(whole_ns, Ordering::Relaxed);
         }
         add_one(&self.callbacks);
+    }
+
+    /// Whether what begins now should have begun before; it is what the next one is compared with. After a callback that
+    /// took too long, which is counted by itself, a period is left to catch up.
+    fn begins_late(&self, began_ns: u64) -> bool {
+        let (before, period) = (self.began_ns.swap(began_ns, Ordering::Relaxed), self.longest_ns());
+        let since_end = began_ns.saturating_sub(self.ended_ns.load(Ordering::Relaxed));
+        before > 0 && began_ns.saturating_sub(before) > 2 * period && since_end > period
     }
 }
 
@@ -69,5 +86,41 @@ mod tests {
             pulse.beat_at(10_000, 10_000 + took, lasts, 3 * lasts);
         }
         assert_eq!((pulse.callbacks(), pulse.late(), pulse.longest_ns()), (4, 2, 3000));
+    }
+
+    #[test]
+    fn a_callback_that_begins_more_than_two_periods_after_the_one_before_is_late() {
+        let late = |begins: &[u64]| {
+            let pulse = Pulse::default();
+            begins.iter().for_each(|began| pulse.beat_at(*began, began + 100, 1000, 1000));
+            pulse.late()
+        };
+        assert_eq!(
+            late(&[50_000, 51_000, 52_900, 54_900]),
+            0,
+            "the first one, and others within two periods"
+        );
+        assert_eq!(late(&[50_000, 52_001, 53_001, 60_000]), 2);
+    }
+
+    #[test]
+    fn the_parts_of_a_long_buffer_are_not_late_and_it_lasts_as_long_as_all_of_them() {
+        let pulse = Pulse::default();
+        for start in [10_000, 13_000, 18_900] {
+            (1..=3)
+                .for_each(|part| pulse.beat_at(start + 10 * part, start + 10 * part + 5, 1000, 1000 * part));
+        }
+        assert_eq!(pulse.late(), 0);
+        pulse.beat_at(18_910 + 6_001, 24_920, 1000, 1000);
+        assert_eq!(pulse.late(), 1);
+    }
+
+    #[test]
+    fn what_comes_after_a_callback_that_took_too_long_is_not_late_as_well() {
+        let pulse = Pulse::default();
+        for (began, ended) in [(1_000, 1_100), (2_000, 7_500), (7_500, 7_600), (8_000, 8_100)] {
+            pulse.beat_at(began, ended, 1000, 1000);
+        }
+        assert_eq!(pulse.late(), 1);
     }
 }

@@ -58,9 +58,10 @@ impl End {
         let Terms { format, rank } = terms.clone();
         let pulse = Arc::new(Pulse::default());
         let fade = match self {
-            _ if !rising => Fade::none(),
-            Self::Output(_) => Fade::at(found.side.device_rate),
-            _ => Fade::at(format.rate()),
+            Self::Output(_) if rising => Fade::at(found.side.device_rate),
+            Self::Input(_) if rising => Fade::at(format.rate()),
+            // What comes back into a queue is faded in by the queue.
+            _ => Fade::none(),
         };
         let place = Place::new(format, Arc::clone(&pulse), Some(rank), fade);
         let (sender, events) = sync_channel(EVENTS);

@@ -4,6 +4,7 @@
 //! step by step, and what takes long happens on other threads. Pipelines know nothing of each other.
 
 use super::job::{Job, Progress};
+use super::recordings::Recordings;
 use super::status::LaneStatus;
 use super::told::{Ended, Past, Told};
 use crate::config::PipelineSpec;
@@ -30,6 +31,10 @@ pub(super) struct Lane {
     pub(super) is_to_begin_anew: bool,
     /// Why it could not be started as it is wanted.
     pub(super) why: Option<Refusal>,
+    /// Why it is as it played before, and not as it was wanted since.
+    pub(super) went_back: Option<Refusal>,
+    /// As it played last, while something else is being tried in its place.
+    before: Option<PipelineSpec>,
     is_muted: bool,
     /// The plugins that are bypassed, by their names in the configuration.
     bypassed: BTreeSet<String>,
@@ -49,16 +54,19 @@ enum State {
 #[derive(Debug)]
 struct Playing {
     pipeline: Pipeline,
-    /// As it was opened, and has been adjusted since.
+    /// As it was asked for when it was opened, and has been adjusted since.
     spec: PipelineSpec,
+    /// The same with the files that it writes.
+    written: PipelineSpec,
 }
 
 /// What came of opening one.
 #[derive(Debug)]
 struct Opened {
     spec: PipelineSpec,
+    written: PipelineSpec,
     pipeline: Result<Pipeline>,
-    notes: Vec<String>,
+    notes: Vec<(Level, String)>,
 }
 
 impl Lane {
@@ -70,6 +78,8 @@ impl Lane {
             is_gone: false,
             is_to_begin_anew: false,
             why: None,
+            went_back: None,
+            before: None,
             is_muted: false,
             bypassed: BTreeSet::new(),
             state: State::Idle,
@@ -79,7 +89,8 @@ impl Lane {
 
     /// One that plays.
     pub(super) fn playing(spec: PipelineSpec, pipeline: Pipeline) -> Self {
-        let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone() }));
+        let written = spec.clone();
+        let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone(), written }));
         Self { state, ..Self::new(spec) }
     }
 
@@ -187,7 +198,7 @@ impl Lane {
         LaneStatus {
             name: self.name().to_owned(),
             state: self.state(),
-            why: self.why.as_ref().map(|why| why.why.clone()),
+            why: self.why.as_ref().or(self.went_back.as_ref()).map(|why| why.why.clone()),
             muted: self.is_muted,
             bypassed: self.bypassed.iter().cloned().collect(),
             status: self.status.clone(),
@@ -195,7 +206,7 @@ impl Lane {
     }
 
     /// What has happened, if it plays.
-    pub(super) fn news(&mut self) -> Vec<String> {
+    pub(super) fn news(&mut self) -> Vec<(Level, String)> {
         match &mut self.state {
             State::Playing(playing) => playing.pipeline.news(),
             _ => Vec::new(),
@@ -214,11 +225,11 @@ impl Lane {
     }
 
     /// Takes what other threads have finished, and stops what is not wanted any more.
-    pub(super) fn tend(&mut self, past: &mut Past, told: &mut Told<'_>) {
+    pub(super) fn tend(&mut self, past: &mut Past, recordings: &mut Recordings, told: &mut Told<'_>) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::Opening(job) => match job.look() {
                 Progress::UnderWay(job) => State::Opening(job),
-                Progress::Done(opened) => self.opened(opened, told),
+                Progress::Done(opened) => self.opened(opened, recordings, told),
                 Progress::Lost => self.failed(Error::new(Kind::System, "opening it panicked"), told),
             },
             State::Closing(job) => match job.look() {
@@ -232,20 +243,32 @@ impl Lane {
             && let State::Playing(playing) = std::mem::replace(&mut self.state, State::Idle)
         {
             self.is_to_begin_anew = false;
+            self.before = (self.is_wanted && !self.is_gone).then(|| playing.spec.clone());
             self.state = close(*playing);
         }
     }
 
     /// Begins to open it, if it is to be.
-    pub(super) fn open(&mut self, supervisor: &Arc<Supervisor>, prefix: String, told: &mut Told<'_>) {
+    pub(super) fn open(
+        &mut self,
+        supervisor: &Arc<Supervisor>,
+        prefix: String,
+        recordings: &Recordings,
+        told: &mut Told<'_>,
+    ) {
         if !self.is_to_open() {
             return;
         }
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
+        let (written, lines) = recordings.spare(&spec);
+        for line in lines {
+            told.line(Level::Info, format!("{}: {line}", self.name()));
+        }
         let job = Job::begin(move || {
             let mut notes = Vec::new();
-            let pipeline = Pipeline::open(&spec, &supervisor, &prefix, &mut |line| notes.push(line));
-            Opened { spec, pipeline, notes }
+            let pipeline =
+                Pipeline::open(&written, &supervisor, &prefix, &mut |level, line| notes.push((level, line)));
+            Opened { spec, written, pipeline, notes }
         });
         self.state = match job {
             Ok(job) => State::Opening(job),
@@ -255,26 +278,30 @@ impl Lane {
         };
     }
 
-    fn opened(&mut self, opened: Opened, told: &mut Told<'_>) -> State {
-        let Opened { spec, pipeline, notes } = opened;
-        notes.into_iter().for_each(|line| told.line(Level::Info, line));
+    fn opened(&mut self, opened: Opened, recordings: &mut Recordings, told: &mut Told<'_>) -> State {
+        let Opened { spec, written, pipeline, notes } = opened;
+        notes.into_iter().for_each(|(level, line)| told.line(level, line));
         let pipeline = match pipeline {
             Ok(pipeline) => pipeline,
             // Its successor is to be judged by its own faults.
             Err(_) if spec != self.spec => return State::Idle,
             Err(why) => return self.failed(why, told),
         };
+        recordings.add(&written);
         if !self.is_wanted || self.is_gone || spec != self.spec {
-            return close(Playing { pipeline, spec });
+            // It could have played: its successor is as good as it, or it is taken back.
+            self.before = Some(spec.clone());
+            return close(Playing { pipeline, spec, written });
         }
         let mut pipeline = pipeline;
         self.prepare(&pipeline, told);
         if let Err(why) = pipeline.play() {
             self.failed(why, told);
-            return close(Playing { pipeline, spec });
+            return close(Playing { pipeline, spec, written });
         }
+        self.before = None;
         told.line(Level::Info, format!("{}: started", self.name()));
-        State::Playing(Box::new(Playing { pipeline, spec }))
+        State::Playing(Box::new(Playing { pipeline, spec, written }))
     }
 
     /// What was muted and bypassed is from its first block on.
@@ -292,9 +319,18 @@ impl Lane {
         });
     }
 
+    /// What played before is taken back if its successor can't be started; the first one stays failed.
     fn failed(&mut self, why: Error, told: &mut Told<'_>) -> State {
-        told.line(Level::Error, format!("{}: not started: {why}", self.name()));
-        self.why = Some(Refusal::from(&why));
+        let before = self.before.take().filter(|before| self.is_wanted && *before != self.spec);
+        let Some(before) = before else {
+            told.line(Level::Error, format!("{}: not started: {why}", self.name()));
+            self.why = Some(Refusal::from(&why));
+            return State::Idle;
+        };
+        let what = "it can't be started as it is configured now, and is started again as it was";
+        told.line(Level::Error, format!("{}: {what}: {why}", self.name()));
+        self.went_back = Some(Refusal { why: format!("{what}: {why}"), ..Refusal::from(&why) });
+        self.spec = before;
         State::Idle
     }
 
@@ -343,8 +379,8 @@ fn close(playing: Playing) -> State {
     Job::begin(move || end(playing)).map_or(State::Idle, State::Closing)
 }
 
-fn end(Playing { mut pipeline, spec }: Playing) -> Ended {
+fn end(Playing { mut pipeline, written, .. }: Playing) -> Ended {
     pipeline.halt();
     let status = pipeline.status();
-    Ended { spec, status, news: pipeline.news(), closed: pipeline.close() }
+    Ended { spec: written, status, news: pipeline.news(), closed: pipeline.close() }
 }

@@ -8,6 +8,7 @@
 mod change;
 mod job;
 mod lane;
+mod recordings;
 mod reload;
 mod requests;
 mod start;
@@ -25,6 +26,7 @@ use crate::pipeline::Pipeline;
 use crate::report::{EndedBy, PipelineStatus, RealTimeStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
 use lane::Lane;
+use recordings::Recordings;
 use reload::Reload;
 use requests::Waiter;
 use std::path::PathBuf;
@@ -115,6 +117,8 @@ pub fn run_with(
         }
     };
     supervisor.start_gently();
+    let mut recordings = Recordings::default();
+    config.pipelines.iter().for_each(|spec| recordings.add(spec));
     let lanes = config.pipelines.iter().cloned().zip(pipelines);
     let mut run = Run {
         lanes: lanes.map(|(spec, pipeline)| Lane::playing(spec, pipeline)).collect(),
@@ -128,6 +132,7 @@ pub fn run_with(
         asked,
         waiters: Vec::new(),
         reload: Reload::default(),
+        recordings,
         past: Past::default(),
         told,
     };
@@ -158,6 +163,7 @@ struct Run<'a> {
     asked: Option<Receiver<Asked>>,
     waiters: Vec<Waiter>,
     reload: Reload,
+    recordings: Recordings,
     past: Past,
     told: Told<'a>,
 }
@@ -187,7 +193,7 @@ impl Run<'_> {
     /// Brings each pipeline a step nearer to what is wanted.
     fn tend_lanes(&mut self) {
         for lane in &mut self.lanes {
-            lane.tend(&mut self.past, &mut self.told);
+            lane.tend(&mut self.past, &mut self.recordings, &mut self.told);
         }
         self.lanes.retain(|lane| !lane.is_past());
         // What is being stopped may have the device, the file or the core that the next one wants.
@@ -195,7 +201,7 @@ impl Run<'_> {
             let pipelines = self.lanes.len();
             for lane in &mut self.lanes {
                 let prefix = start::prefix(lane.name(), pipelines);
-                lane.open(&self.supervisor, prefix, &mut self.told);
+                lane.open(&self.supervisor, prefix, &self.recordings, &mut self.told);
             }
         }
         self.answer_waiters();
@@ -221,8 +227,8 @@ impl Run<'_> {
             }
         }
         for lane in &mut self.lanes {
-            for line in lane.news() {
-                self.told.line(Level::Warning, line);
+            for (level, line) in lane.news() {
+                self.told.line(level, line);
             }
         }
     }

@@ -113,6 +113,7 @@ impl Run<'_> {
         }
         let old: Vec<_> =
             self.lanes.iter().filter(|lane| !lane.is_gone).map(|lane| lane.spec.clone()).collect();
+        self.lanes.iter_mut().for_each(|lane| lane.went_back = None);
         let mut wishes = Vec::new();
         for change in changes(&old, &config.pipelines) {
             let (name, what) = self.change(change, &mut wishes);
@@ -178,6 +179,9 @@ impl Run<'_> {
     fn retry(&mut self, waiter: &mut Waiter) {
         for lane in self.lanes.iter_mut().filter(|lane| lane.why.is_some() && !lane.is_gone) {
             lane.why = None;
+            if !lane.is_wanted {
+                continue;
+            }
             waiter.lines.push(format!("{}: it is tried again", lane.name()));
             waiter.names.push(lane.name().to_owned());
         }

@@ -88,7 +88,7 @@ impl Run<'_> {
         // One that has come to its end is played again.
         lane.is_to_begin_anew = wanted && lane.is_over();
         lane.is_wanted = wanted;
-        lane.why = None;
+        (lane.why, lane.went_back) = (None, None);
         Ok(())
     }
 
@@ -151,6 +151,7 @@ impl Run<'_> {
             for name in names {
                 let lane = self.lanes.iter().find(|lane| lane.name() == name);
                 lines.push(format!("{name} is {}", lane.map_or("gone", Lane::state)));
+                refusals.extend(lane.and_then(|lane| lane.went_back.clone()));
                 refusals.extend(lane.and_then(|lane| lane.why.clone()));
             }
             let reply = match refusals.first() {

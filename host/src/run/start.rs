@@ -24,7 +24,7 @@ pub(super) fn open_all(
 ) -> Result<()> {
     let mut open = |spec: &PipelineSpec| {
         let prefix = prefix(&spec.name, config.pipelines.len());
-        Pipeline::open(spec, supervisor, &prefix, &mut |line| told.line(Level::Info, line))
+        Pipeline::open(spec, supervisor, &prefix, &mut |level, line| told.line(level, line))
     };
     // Who is bound to a core has it before those that can choose.
     let reserve = |spec: &PipelineSpec| supervisor.realtime().reserve(&spec.affinity);

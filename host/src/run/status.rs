@@ -25,7 +25,7 @@ pub struct LaneStatus {
     pub name: String,
     /// `playing`, `ended`, `starting`, `stopping`, `stopped`, or `failed`: it could not be started.
     pub state: &'static str,
-    /// Why it could not.
+    /// Why it could not; of one that plays: why it does so as it did before, and not as it is configured now.
     pub why: Option<String>,
     /// It is muted, or will be when it is started.
     pub muted: bool,

@@ -37,7 +37,7 @@ impl<'a> Told<'a> {
 pub(super) struct Ended {
     pub(super) spec: PipelineSpec,
     pub(super) status: PipelineStatus,
-    pub(super) news: Vec<String>,
+    pub(super) news: Vec<(Level, String)>,
     pub(super) closed: Closed,
 }
 
@@ -53,7 +53,7 @@ impl Past {
     /// Takes note of one, and tells what went wrong with its end.
     pub(super) fn add(&mut self, ended: Ended, told: &mut Told<'_>) {
         let Ended { spec, status, news, closed } = ended;
-        news.into_iter().for_each(|line| told.line(Level::Warning, line));
+        news.into_iter().for_each(|(level, line)| told.line(level, line));
         self.pipelines.push_back((status, spec));
         if self.pipelines.len() > PAST_MAX {
             self.pipelines.pop_front();
