@@ -160,8 +160,7 @@ impl CaptureQueue {
         };
         let most = clutch.as_ref().map_or(block, |clutch| clutch.slip.input_frames_max());
         let counts = Arc::new(CaptureCounts { fifo: frames.counts(), ..CaptureCounts::default() });
-        counts.target.store(u32::try_from(target).unwrap_or(u32::MAX), Ordering::Relaxed);
-        Ok(Self {
+        let queue = Self {
             frames,
             map: ChannelMap::new(channels, channels),
             format,
@@ -174,9 +173,17 @@ impl CaptureQueue {
             last: vec![0.0; channels],
             slope: u32::MAX / 2,
             piled_up: PiledUp::NEW,
-            level: target as f64,
+            level: 0.0,
             counts,
-        })
+        };
+        Ok(queue.aimed())
+    }
+
+    /// Tells what it is to hold.
+    fn aimed(mut self) -> Self {
+        self.level = self.wanted();
+        self.counts.target.store(whole_frames(self.wanted()), Ordering::Relaxed);
+        self
     }
 
     /// How it is doing.
@@ -269,8 +276,7 @@ impl CaptureQueue {
         let share = block as f64 / f64::from(self.format.rate());
         let full_or_level = full.unwrap_or_else(|| self.frames.level() as f64);
         self.level += (full_or_level - self.level) * share;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a queue's length")]
-        self.counts.level.store(self.level.max(0.0) as u32, Ordering::Relaxed);
+        self.counts.level.store(whole_frames(self.level), Ordering::Relaxed);
         let Some(Clutch { slip, drift }) = &mut self.clutch else { return block };
         let correction = drift.step(full.map(|full| full - wanted));
         #[expect(clippy::cast_possible_truncation, reason = "within some thousand millionths")]
@@ -372,6 +378,12 @@ impl CaptureQueue {
         }
         *done = done.saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
     }
+}
+
+fn whole_frames(frames: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a queue's length")]
+    let whole = frames.max(0.0) as u32;
+    whole
 }
 
 impl Processor for CaptureQueue {
