@@ -5,14 +5,14 @@
 
 use super::asking::{ASK_LIMIT, ask};
 use super::bridge::{build_input, build_output};
-use super::choice::{DeviceChoice, default, named};
+use super::choice::{DeviceChoice, default, known, named};
 use super::direction::Direction;
 use super::event::{Counts, StreamEvent, Teller};
 use super::format::{Chosen, StreamFormat, choose};
 use super::keeper::Keeper;
 use super::samples::{Capture, Playback, Player, Recorder};
 use super::stream::Stream;
-use super::system::System;
+use super::system::{System, id_of};
 use super::virtual_device::VirtualHost;
 use crate::error::{Error, Kind, Result};
 use cpal::ErrorKind;
@@ -76,6 +76,7 @@ fn find(which: &DeviceChoice, want: StreamFormat, direction: Direction) -> Resul
         }
         DeviceChoice::Default => (default(direction)?, true),
         DeviceChoice::Named(name) => (named(name, direction)?, false),
+        DeviceChoice::Known { id, name } => (known(id, name, direction)?, false),
     };
     let system = System::of(&device).unwrap_or(System::VIRTUAL);
     ask(system.name(), ASK_LIMIT, move || settle(device, want, direction, is_default))?
@@ -142,6 +143,12 @@ impl Device {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The choice of this device and no other. `None` if its audio system has no ids.
+    #[must_use]
+    pub fn known(&self) -> Option<DeviceChoice> {
+        id_of(&self.device).map(|id| DeviceChoice::Known { id, name: self.name.clone() })
     }
 
     /// Whether it is the built-in one, or a cable.

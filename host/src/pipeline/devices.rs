@@ -40,6 +40,9 @@ pub(super) struct Want {
     quality: Quality,
     /// What `virtual` means.
     virtual_host: Option<VirtualHost>,
+    /// The device that was found first, unless it may be another one next time: what is meant for one device is not for
+    /// another that fits the same name.
+    known: Option<DeviceChoice>,
     /// The most frames at a time that the pipeline is planned for, if it is.
     planned_frames: Option<u32>,
 }
@@ -61,7 +64,11 @@ impl Devices {
         let mut settle = |device: &DeviceSpec, is_input| {
             let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
             let quality = pipeline.resampling;
-            settle(Want { spec, is_input, quality, virtual_host, planned_frames: None }, format, note)
+            settle(
+                Want { spec, is_input, quality, virtual_host, known: None, planned_frames: None },
+                format,
+                note,
+            )
         };
         let input = match &pipeline.source {
             SourceSpec::Device(device) => Some(settle(device, true)?),
@@ -127,14 +134,15 @@ fn burst(buffer_frames: u32, format: Format) -> u32 {
 
 /// Finds the device, and opens it once: some systems name a device that can't be opened, and only an open
 /// stream knows its buffer.
-fn settle(want: Want, format: Format, note: &mut dyn FnMut(String)) -> Result<Settled> {
+fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(String)) -> Result<Settled> {
     let tried = want.find(format).and_then(|Found { device, .. }| -> Result<Stream> {
+        want.keep_to(&device);
         if want.is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }
     });
     match tried {
         Err(why) if want.spec.fallback_virtual => {
             note(format!("using the virtual device instead: {why}"));
-            settle(Want { spec: DeviceSpec::new("virtual"), ..want }, format, note)
+            settle(Want { spec: DeviceSpec::new("virtual"), known: None, ..want }, format, note)
         }
         Err(why) => Err(why),
         Ok(tried) => {
@@ -164,14 +172,28 @@ impl Want {
         Ok(Found { side: self.side(&device, format)?, device })
     }
 
+    /// From now on it is this device, if the user means one and not whichever is the default.
+    fn keep_to(&mut self, device: &Device) {
+        self.known = self.choice().filter(|choice| !choice.is_default()).and_then(|_| device.known());
+    }
+
+    /// What is asked for, if it is not a virtual device.
+    fn choice(&self) -> Option<DeviceChoice> {
+        match (&self.spec.name, &self.known) {
+            (DeviceName::Virtual | DeviceName::Cable(_), _) => None,
+            (_, Some(known)) => Some(known.clone()),
+            (DeviceName::Default, None) => Some(DeviceChoice::Default),
+            (DeviceName::Named(name), None) => Some(DeviceChoice::Named(name.clone())),
+        }
+    }
+
     fn device(&self, wanted: StreamFormat) -> Result<Device> {
+        if let Some(choice) = self.choice() {
+            return find(&choice, wanted, self.is_input);
+        }
         let cable = match &self.spec.name {
-            DeviceName::Default => return find(&DeviceChoice::Default, wanted, self.is_input),
-            DeviceName::Named(name) => {
-                return find(&DeviceChoice::Named(name.clone()), wanted, self.is_input);
-            }
-            DeviceName::Virtual => None,
             DeviceName::Cable(name) => Some(name),
+            _ => None,
         };
         let host = self.virtual_host.clone().unwrap_or_default().off_by(self.spec.ppm);
         let host = cable.iter().fold(host, |host, name| host.cable(name));
@@ -232,7 +254,7 @@ fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Dev
 /// A virtual device that paces a pipeline while its own is away, block by block.
 pub(super) fn stand_in(terms: &Terms, is_input: bool) -> Result<Found> {
     let (spec, quality) = (DeviceSpec::new("virtual"), Quality::default());
-    Want { spec, is_input, quality, virtual_host: None, planned_frames: None }.find(terms.format)
+    Want { spec, is_input, quality, virtual_host: None, known: None, planned_frames: None }.find(terms.format)
 }
 
 #[cfg(test)]
@@ -258,6 +280,28 @@ mod tests {
         let text = error.to_string();
         assert!(error.kind() == Kind::Device && text.contains("513 frames now"), "{text}");
         assert!(text.contains("opened for 512 at most") && text.contains("buffer = 512"), "{text}");
+    }
+
+    /// ALSA's `null` and `default` are real devices that need no card.
+    #[test]
+    fn a_device_that_was_found_by_its_name_is_the_only_one_that_is_taken_from_then_on() {
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        let settled = |name: &str| {
+            let spec = PipelineSpec::new(SourceSpec::file("in.wav"), SinkSpec::device(name));
+            Devices::settle(&spec, format, None, &mut |_| {}).map(|devices| devices.output.unwrap().want)
+        };
+        let Ok(want) = settled("alsa:null") else { return };
+        assert!(want.known.is_some());
+        assert_eq!(want.find(format).unwrap().device.known(), want.known);
+        // The name still fits a device, but not the one that was meant.
+        let radio = DeviceChoice::Known { id: "alsa:hw:CARD=Radio,DEV=0".into(), name: "Radio".into() };
+        let gone = Want { known: Some(radio), ..want };
+        let text = gone.find(format).unwrap_err().to_string();
+        assert!(text.contains("Radio (alsa:hw:CARD=Radio,DEV=0) is not there"), "{text}");
+        // Which one is the default is for the system to say.
+        if let Ok(default) = settled("alsa:default") {
+            assert_eq!(default.known, None);
+        }
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Port {
         self.end.give_to(&playing);
         let lost_for =
             self.lookout.lost_since().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        self.name.clone_from(&playing.name);
+        let was = std::mem::replace(&mut self.name, playing.name.clone());
         self.playing = Some(playing);
         self.lookout.plays(now);
         self.why = None;
@@ -174,7 +174,7 @@ impl Port {
             self.past.host_late += stand_in.pulse.late();
             stand_in.let_go();
         }
-        news.push(format!("{} is back after {:.1} s", self.words(), lost_for.as_secs_f64()));
+        news.push(is_back(&self.words(), &was, &self.name, lost_for));
     }
 
     fn fail(&mut self, error: &Error, now: Instant, news: &mut Vec<String>) {
@@ -269,6 +269,30 @@ impl Counts {
     }
 }
 
+/// That a device is back. The default one may be another one now; then both are told.
+fn is_back(words: &str, was: &str, is: &str, lost_for: Duration) -> String {
+    let seconds = lost_for.as_secs_f64();
+    if was == is {
+        format!("{words} is back after {seconds:.1} s")
+    } else {
+        format!("{words} is the default now, in place of {was}, which was gone for {seconds:.1} s")
+    }
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_device_that_is_another_one_now_is_told_with_both_names() {
+        let told = |was| is_back("the output device Speakers", was, "Speakers", Duration::from_millis(1500));
+        assert_eq!(told("Speakers"), "the output device Speakers is back after 1.5 s");
+        let moved =
+            "the output device Speakers is the default now, in place of Headset, which was gone for 1.5 s";
+        assert_eq!(told("Headset"), moved);
+    }
 }
