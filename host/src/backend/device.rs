@@ -115,6 +115,10 @@ fn refused(name: &str, direction: Direction, is_default: bool, error: cpal::Erro
         }
         ErrorKind::UnsupportedConfig => what("refuses the format")
             .remedy("leave out the buffer, or look at `nda devices` for what it offers"),
+        // The virtual device's word for a cable that runs by another clock.
+        ErrorKind::InvalidInput => what("has another clock than the cable's other end").remedy(
+            "give both ends the same `ppm`: a cable has one clock; put `ppm` on a device that is none",
+        ),
         _ => what("can't be opened").remedy("choose another: `nda devices` lists them"),
     };
     refusal.source(error)
@@ -304,6 +308,19 @@ mod tests {
             assert_eq!(captures.recv_timeout(PATIENCE).unwrap(), expected);
         }
         stream.pause().unwrap();
+    }
+
+    #[test]
+    fn the_ends_of_a_cable_must_have_one_clock_and_the_error_says_how() {
+        let (host, _simulation) = VirtualHost::simulated();
+        let host = host.cable("radio");
+        let input = host.input_device(STEREO).unwrap();
+        let output = host.off_by(200).output_device(STEREO).unwrap();
+        let _output = output.open_output(|_| (), |_| ()).unwrap();
+        let error = input.open_input(|_| (), |_| ()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        let text = error.to_string();
+        assert!(text.contains("off by 200 ppm") && text.contains("both ends the same `ppm`"), "{text}");
     }
 
     #[test]

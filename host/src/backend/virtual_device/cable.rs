@@ -2,8 +2,8 @@
 //!
 //! For the virtual device. A cable is a ring of samples that the output writes and any number of inputs read,
 //! each at a place of its own; either end may come and go at any time, and where nothing is played there is
-//! silence. Samples pass bit by bit. Rate and channels are those of the first stream on it, for as long as there
-//! is one; it converts nothing.
+//! silence. Samples pass bit by bit. Rate, channels and clock are those of the first stream on it, for as long as
+//! there is one; it converts nothing and corrects nothing.
 //!
 //! An input hears what is played one buffer of its own later: as it joins a cable that is played to, it hears one
 //! buffer of silence first, so that what its next callback needs has been played by then. If it has not, since
@@ -28,7 +28,11 @@ const LEAST_FRAMES: u32 = 1 << 15;
 
 /// The cables of a host, by their names.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cables(Arc<Mutex<BTreeMap<String, Weak<Cable>>>>);
+pub(super) struct Cables {
+    all: Arc<Mutex<BTreeMap<String, Weak<Cable>>>>,
+    /// By how many millionths the clock of ends that are plugged in by this handle is fast.
+    ppm: i32,
+}
 
 impl Cables {
     /// Those that all of this process shares.
@@ -37,9 +41,14 @@ impl Cables {
         CABLES.clone()
     }
 
+    /// The same ones, for streams whose clock is fast by so many millionths.
+    pub(super) fn off_by(&self, ppm: i32) -> Self {
+        Self { ppm, ..self.clone() }
+    }
+
     /// Channels and rate of the cable of this name, while a stream is on it.
     pub(super) fn carried(&self, name: &str) -> Option<(u16, u32)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(name).and_then(Weak::upgrade).map(|cable| (cable.channels, cable.rate))
     }
 
@@ -61,16 +70,20 @@ impl Cables {
     }
 
     fn cable(&self, name: &str, channels: u16, rate: u32) -> Result<Arc<Cable>, cpal::Error> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, cable| cable.strong_count() > 0);
         if let Some(cable) = all.get(name).and_then(Weak::upgrade) {
+            if cable.ppm != self.ppm {
+                let what = format!("the clock of the cable {name} is off by {} ppm now", cable.ppm);
+                return Err(cpal::Error::with_message(ErrorKind::InvalidInput, what));
+            }
             if (cable.channels, cable.rate) == (channels, rate) {
                 return Ok(cable);
             }
             let what = format!("the cable {name} has {} channels at {} Hz now", cable.channels, cable.rate);
             return Err(cpal::Error::with_message(ErrorKind::UnsupportedConfig, what));
         }
-        let cable = Arc::new(Cable::new(channels, rate));
+        let cable = Arc::new(Cable::new(channels, rate, self.ppm));
         all.insert(name.to_owned(), Arc::downgrade(&cable));
         Ok(cable)
     }
@@ -81,6 +94,8 @@ impl Cables {
 struct Cable {
     channels: u16,
     rate: u32,
+    /// By how many millionths the clock of both ends is fast: there is nobody between them to correct another one.
+    ppm: i32,
     /// Samples as their bits.
     ring: Vec<AtomicU32>,
     frames: u64,
@@ -97,12 +112,13 @@ struct Cable {
 }
 
 impl Cable {
-    fn new(channels: u16, rate: u32) -> Self {
+    fn new(channels: u16, rate: u32, ppm: i32) -> Self {
         let frames = (rate / 2).max(LEAST_FRAMES).next_power_of_two();
         let samples = frames as usize * usize::from(channels);
         Self {
             channels,
             rate,
+            ppm,
             ring: (0..samples).map(|_| AtomicU32::new(0)).collect(),
             frames: u64::from(frames),
             begun: AtomicU64::new(0),
@@ -390,6 +406,19 @@ mod tests {
         drop(plug);
         assert_eq!(cables.carried("a"), None);
         assert!(cables.listen("a", 1, 2 * RATE).is_ok());
+    }
+
+    #[test]
+    fn an_end_whose_clock_is_off_by_another_amount_is_refused() {
+        let cables = Cables::default();
+        let fast = cables.off_by(200);
+        let plug = fast.plug("a", 1, RATE).unwrap();
+        let refused = cables.listen("a", 1, RATE).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(refused.to_string().contains("off by 200 ppm"), "{refused}");
+        assert!(fast.listen("a", 1, RATE).is_ok());
+        drop(plug);
+        assert!(cables.listen("a", 1, RATE).is_ok());
     }
 
     #[test]

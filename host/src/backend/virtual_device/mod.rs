@@ -129,6 +129,7 @@ impl VirtualHost {
     #[must_use]
     pub fn off_by(mut self, ppm: i32) -> Self {
         self.ppm = ppm;
+        self.cables = self.cables.off_by(ppm);
         self
     }
 
