@@ -6,7 +6,9 @@
 //! there is one; it converts nothing and corrects nothing.
 //!
 //! An input hears what is played one buffer of its own later: as it joins a cable that is played to, it hears one
-//! buffer of silence first, so that what its next callback needs has been played by then. If it has not, since
+//! buffer of silence first, so that what its next callback needs has been played by then. An input's callbacks and an
+//! output's first one never overlap ([`Gate`]): what is played first is heard one buffer after the callbacks that the
+//! input had before, however the threads run, so that a loop's delay is the same each time. If it has not, since
 //! the machine was busy, an input waits for it (outside its callback): both ends have one clock, and a late
 //! clock loses nothing. It waits for [`PATIENCE`] at most; then it goes on with silence, and the stream tells of an xrun.
 
@@ -15,7 +17,7 @@ use super::wait::{now, wait, wake_all};
 use cpal::ErrorKind;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
 /// How long an input waits for an output that plays and is late; less than a device may be silent for before it
@@ -89,6 +91,23 @@ impl Cables {
     }
 }
 
+/// Has an output's first callback wait for callbacks of inputs that hear nothing yet, and the other way round. Once an
+/// output plays and an input hears it, neither comes here any more.
+#[derive(Debug, Default)]
+pub(super) struct Gate(RwLock<()>);
+
+impl Gate {
+    /// For the callback of an input. It waits as long as an output's first callback takes.
+    pub(super) fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For an output's first callback. It waits as long as the callbacks take that inputs are in.
+    pub(super) fn close(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The ring between the ends. Frames are counted from its beginning; frame `n` lies at `n` modulo its length.
 #[derive(Debug)]
 struct Cable {
@@ -109,6 +128,7 @@ struct Cable {
     plugged: AtomicBool,
     /// Whether it plays.
     live: AtomicBool,
+    gate: Arc<Gate>,
 }
 
 impl Cable {
@@ -126,6 +146,7 @@ impl Cable {
             moved: AtomicU32::new(0),
             plugged: AtomicBool::new(false),
             live: AtomicBool::new(false),
+            gate: Arc::default(),
         }
     }
 
@@ -149,6 +170,11 @@ pub(super) struct Plug {
 }
 
 impl Plug {
+    /// What the next callback is to close until its frames are played, if they are the first.
+    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
+        (!self.cable.live.load(Ordering::Acquire)).then(|| Arc::clone(&self.cable.gate))
+    }
+
     /// Plays these frames.
     ///
     /// # Real-time
@@ -212,6 +238,11 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// What the next callback has to pass, from before it hears until it ends, if it hears nothing yet.
+    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
+        (!self.hears).then(|| Arc::clone(&self.cable.gate))
+    }
+
     /// For whoever tells its stream to play.
     pub(super) fn beginning(&self) -> Beginning {
         Beginning { cable: Arc::clone(&self.cable), from: Arc::clone(&self.from) }
