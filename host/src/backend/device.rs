@@ -13,7 +13,7 @@ use super::keeper::Keeper;
 use super::samples::{Capture, Playback, Player, Recorder};
 use super::stream::Stream;
 use super::system::{System, id_of};
-use super::virtual_device::VirtualHost;
+use super::virtual_device::{VirtualHost, cable_name};
 use crate::error::{Error, Kind, Result};
 use cpal::ErrorKind;
 use cpal::traits::DeviceTrait;
@@ -116,8 +116,8 @@ fn refused(name: &str, direction: Direction, is_default: bool, error: cpal::Erro
         ErrorKind::UnsupportedConfig => what("refuses the format")
             .remedy("leave out the buffer, or look at `nda devices` for what it offers"),
         // The virtual device's word for a cable that runs by another clock.
-        ErrorKind::InvalidInput => what("has another clock than the cable's other end").remedy(
-            "give both ends the same `ppm`: a cable has one clock; put `ppm` on a device that is none",
+        ErrorKind::InvalidInput if cable_name(name).is_some() => what("has another clock than the cable's other end").remedy(
+            "give both ends the same `ppm`: a cable has one clock; for another, set `ppm` of a device that is no cable",
         ),
         _ => what("can't be opened").remedy("choose another: `nda devices` lists them"),
     };
