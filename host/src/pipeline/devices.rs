@@ -259,7 +259,11 @@ pub(super) fn stand_in(terms: &Terms, is_input: bool) -> Result<Found> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Baton, Engine, OutputCallback, QueueCallback};
     use super::*;
+    use crate::chain::Chain;
+    use crate::edge::{CaptureQueue, frame_fifo};
+    use std::time::Duration;
 
     const BLOCK: u32 = 256;
 
@@ -305,10 +309,41 @@ mod tests {
     }
 
     #[test]
-    fn an_input_beside_an_output_may_bring_as_much_at_a_time_as_it_likes() {
+    fn an_input_beside_an_output_may_bring_more_at_a_time_than_planned_and_has_no_gaps_once_that_is_seen() {
+        const LONG: u32 = 4096;
+        let (host, simulation) = VirtualHost::simulated();
         let format = Format::new(2, BLOCK, 48_000).unwrap();
         let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
-        let devices = Devices::settle(&spec, format, None, &mut |_| {}).unwrap();
-        assert!(devices.input.unwrap().want.check_buffer(8192).is_ok());
+        let devices = Devices::settle(&spec, format, Some(&host), &mut |_| {}).unwrap();
+        let (input, output) = (devices.input.unwrap(), devices.output.unwrap());
+        let planned = (input.buffer_frames + output.buffer_frames + BLOCK) as usize;
+        let (writer, reader) = frame_fifo(2, 48_000, planned);
+        let queue =
+            CaptureQueue::new(reader, format, planned, input.buffer_frames as usize, Clocks::One).unwrap();
+        let counts = queue.counts();
+        // As after it was lost: the device is another one now.
+        let mut want = input.want;
+        want.spec.buffer_frames = Some(LONG);
+        assert!(want.check_buffer(LONG).is_ok());
+        let found = want.find(format).unwrap();
+        let writer = Baton::new(writer);
+        let claim = writer.claim();
+        writer.give_to(claim.number());
+        let mut record = QueueCallback::new(claim, format, found.side).unwrap();
+        let engine = Baton::new(Engine::new(Chain::new(format, vec![Box::new(queue)]).unwrap()));
+        let claim = engine.claim();
+        engine.give_to(claim.number());
+        let mut play = OutputCallback::new(claim, format, output.found.side, false).unwrap();
+        let streams = [
+            found.device.open_input(move |capture| record.record(capture), |_| ()).unwrap(),
+            output.found.device.open_output(move |playback| play.play(playback), |_| ()).unwrap(),
+        ];
+        streams.iter().for_each(|stream| stream.play().unwrap());
+        simulation.run(Duration::from_secs(1));
+        let settled = (counts.gaps(), counts.underrun_frames(), counts.overrun_frames());
+        assert!(settled.0 > 0, "nothing was to be learnt");
+        simulation.run(Duration::from_secs(60));
+        assert_eq!((counts.gaps(), counts.underrun_frames(), counts.overrun_frames()), settled);
+        assert_eq!(counts.grown_frames(), LONG - BLOCK);
     }
 }
