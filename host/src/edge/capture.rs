@@ -370,8 +370,11 @@ impl CaptureQueue {
         let source = &mut self.scratch[..rest * channels];
         self.frames.read(source);
         self.map.deinterleave(source, block, frames, 0);
-        if let Some(last) = source.chunks_exact(channels).next_back() {
-            self.last.copy_from_slice(last);
+        // It may break off again before it has faded in.
+        self.fade_in(block);
+        if let Some(end) = rest.checked_sub(1) {
+            let ends = block.chunks_exact(frames).map(|channel| channel[end]);
+            self.last.iter_mut().zip(ends).for_each(|(last, sample)| *last = sample);
         }
         self.frames.missed(frames - rest);
         self.counts.gaps.fetch_add(1, Ordering::Relaxed);
