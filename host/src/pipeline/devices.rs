@@ -32,6 +32,14 @@ pub(super) struct Found {
     pub(super) side: Side,
 }
 
+impl Found {
+    /// Whether frames lie in the device. A virtual one has nothing behind its buffer; what is played into a cable is
+    /// heard one buffer of its input later.
+    pub(super) fn holds_frames(&self, is_input: bool) -> bool {
+        !self.device.is_virtual() || (is_input && self.device.is_cable())
+    }
+}
+
 /// A device as it is asked for, now and after it was lost.
 #[derive(Debug, Clone)]
 pub(super) struct Want {
@@ -85,26 +93,6 @@ impl Devices {
             pacing.want.planned_frames = Some(burst(pacing.buffer_frames, format) * block_frames(format));
         }
         Ok(devices)
-    }
-
-    /// Frames that lie in the devices. A virtual device has no converter and nothing behind its buffer; what is
-    /// played into a cable is heard one buffer of its input later.
-    pub(super) fn latency_frames(&self) -> u32 {
-        let counts = |end: &&Settled, is_input| {
-            !end.found.device.is_virtual() || (is_input && end.found.device.is_cable())
-        };
-        let input = self.input.as_ref().filter(|end| counts(end, true));
-        let output = self.output.as_ref().filter(|end| counts(end, false));
-        input.into_iter().chain(output).map(|end| end.buffer_frames).sum()
-    }
-
-    /// Frames by which conversions to and from the devices' rates delay.
-    pub(super) fn conversion_frames(&self) -> usize {
-        let frames = self.input.as_ref().map_or(0.0, |end| end.found.side.input_delay_frames())
-            + self.output.as_ref().map_or(0.0, |end| end.found.side.output_delay_frames());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
-        let whole = frames.round() as usize;
-        whole
     }
 
     /// Whether input and output can drift apart.
