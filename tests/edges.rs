@@ -163,6 +163,8 @@ mod two_clocks {
             lowest > target - 100 && highest < target + BUFFER + 100,
             "{what}: {lowest} to {highest} of {target}"
         );
+        let (level, told) = (duplex.counts.level_frames(), duplex.counts.target_frames());
+        assert!(level.abs_diff(told) < 50, "{what}: {level} at the end, told {told}");
         let correction = duplex.counts.correction_ppm();
         assert!((correction - f64::from(ppm)).abs() < 30.0, "{what}: corrected by {correction} ppm");
     }

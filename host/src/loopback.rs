@@ -3,9 +3,10 @@
 //! For `nda latency`. The sink has to be joined with the source: by a cable between two devices, or by a virtual cable,
 //! which is one already. The pipeline is run as it is, with one processor more, the last before the sink: it hears what
 //! has gone through everything, and plays an impulse in place of that. From one impulse to its return is all that a
-//! pipeline adds, device, adaptation, mode and plugins, in frames of the device that paces it. When the input's callback
-//! comes between two of the output's is chance: from run to run it differs by up to a buffer. A plugin that makes
-//! something else of an impulse (an encryptor without its counterpart) can't be measured so.
+//! pipeline adds, device, adaptation, mode and plugins, in frames of the device that paces it. When a card's input calls
+//! back between two callbacks of its output is chance: from run to run it differs by up to a buffer; through a virtual
+//! cable it doesn't. A plugin that makes something else of an impulse (an encryptor without its counterpart) can't be
+//! measured so.
 
 use crate::block::Block;
 use crate::config::PipelineSpec;

@@ -29,6 +29,26 @@ pub enum DeviceChoice {
     /// `jack:`, `pulseaudio:`, `pipewire:` or `alsa:` in front leaves the devices of that audio system, and
     /// `default` behind that its default one.
     Named(String),
+    /// The one of this id and name, which [`Device::known`](super::Device::known) has told, and no other. An id alone
+    /// doesn't do: some of ALSA's are a card's number, which the next card gets.
+    Known {
+        /// Its id.
+        id: String,
+        /// Its whole name.
+        name: String,
+    },
+}
+
+impl DeviceChoice {
+    /// Whether it leaves the device to an audio system, which may choose another one next time.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        match self {
+            Self::Default => true,
+            Self::Named(name) => matches!(System::in_front_of(name), Ok(Some((_, "default")))),
+            _ => false,
+        }
+    }
 }
 
 impl From<&str> for DeviceChoice {
@@ -67,6 +87,22 @@ pub(super) fn named(name: &str, direction: Direction) -> Result<cpal::Device> {
         None => pick(candidates(direction), name, direction)?,
     };
     Ok(device.device)
+}
+
+/// The device of this id and name, or an error that says that it isn't there.
+pub(super) fn known(id: &str, name: &str, direction: Direction) -> Result<cpal::Device> {
+    let all = match System::in_front_of(id).map_err(not_built_in)? {
+        Some((system, _)) => of_system(system, direction)?,
+        None => candidates(direction),
+    };
+    pick_known(all, id, name, direction).map(|one| one.device)
+}
+
+fn pick_known(all: Vec<Candidate>, id: &str, name: &str, direction: Direction) -> Result<Candidate> {
+    all.into_iter().find(|one| one.id == id && one.name == name).ok_or_else(|| {
+        Error::new(Kind::Device, format!("the {direction} device {name} ({id}) is not there"))
+            .remedy("connect it again; to use another device, start the pipeline again")
+    })
 }
 
 /// The default device of an audio system; it may not open.
@@ -213,6 +249,29 @@ mod tests {
         assert_eq!(error.kind(), Kind::Device);
         let text = error.to_string();
         assert!(text.contains("ALC257") && text.contains("HDMI") && !text.contains("Scarlett"), "{text}");
+    }
+
+    #[test]
+    fn a_known_device_is_found_by_its_id_alone_and_no_other_in_its_place() {
+        let known = |id: &str, name: &str| pick_known(shelf(), id, name, Direction::Output);
+        assert_eq!(known("alsa:hw:2,0", "Scarlett").unwrap().name, "Scarlett");
+        // The second is another one that has got the number.
+        for (id, name) in
+            [("alsa:hw:4,0", "Scarlett"), ("alsa:hw:3,0", "Scarlett"), ("hw:2,0", "Scarlett"), ("", "")]
+        {
+            let error = known(id, name).map(|device| device.name).unwrap_err();
+            assert!(
+                error.kind() == Kind::Device && error.to_string().contains("is not there"),
+                "{id}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_default_device_is_one_that_an_audio_system_chooses() {
+        let is_default = |name: &str| DeviceChoice::from(name).is_default();
+        assert!(is_default("default") && is_default("alsa:default") && is_default("ALSA: default"));
+        assert!(!is_default("virtual") && !is_default("Scarlett") && !is_default("alsa:hw:0,0"));
     }
 
     #[test]

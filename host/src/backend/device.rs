@@ -5,15 +5,15 @@
 
 use super::asking::{ASK_LIMIT, ask};
 use super::bridge::{build_input, build_output};
-use super::choice::{DeviceChoice, default, named};
+use super::choice::{DeviceChoice, default, known, named};
 use super::direction::Direction;
 use super::event::{Counts, StreamEvent, Teller};
 use super::format::{Chosen, StreamFormat, choose};
 use super::keeper::Keeper;
 use super::samples::{Capture, Playback, Player, Recorder};
 use super::stream::Stream;
-use super::system::System;
-use super::virtual_device::VirtualHost;
+use super::system::{System, id_of};
+use super::virtual_device::{VirtualHost, cable_name};
 use crate::error::{Error, Kind, Result};
 use cpal::ErrorKind;
 use cpal::traits::DeviceTrait;
@@ -76,6 +76,7 @@ fn find(which: &DeviceChoice, want: StreamFormat, direction: Direction) -> Resul
         }
         DeviceChoice::Default => (default(direction)?, true),
         DeviceChoice::Named(name) => (named(name, direction)?, false),
+        DeviceChoice::Known { id, name } => (known(id, name, direction)?, false),
     };
     let system = System::of(&device).unwrap_or(System::VIRTUAL);
     ask(system.name(), ASK_LIMIT, move || settle(device, want, direction, is_default))?
@@ -114,6 +115,10 @@ fn refused(name: &str, direction: Direction, is_default: bool, error: cpal::Erro
         }
         ErrorKind::UnsupportedConfig => what("refuses the format")
             .remedy("leave out the buffer, or look at `nda devices` for what it offers"),
+        // The virtual device's word for a cable that runs by another clock.
+        ErrorKind::InvalidInput if cable_name(name).is_some() => what("has another clock than the cable's other end").remedy(
+            "give both ends the same `ppm`: a cable has one clock; for another, set `ppm` of a device that is no cable",
+        ),
         _ => what("can't be opened").remedy("choose another: `nda devices` lists them"),
     };
     refusal.source(error)
@@ -142,6 +147,12 @@ impl Device {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The choice of this device and no other. `None` if its audio system has no ids.
+    #[must_use]
+    pub fn known(&self) -> Option<DeviceChoice> {
+        id_of(&self.device).map(|id| DeviceChoice::Known { id, name: self.name.clone() })
     }
 
     /// Whether it is the built-in one, or a cable.
@@ -297,6 +308,19 @@ mod tests {
             assert_eq!(captures.recv_timeout(PATIENCE).unwrap(), expected);
         }
         stream.pause().unwrap();
+    }
+
+    #[test]
+    fn the_ends_of_a_cable_must_have_one_clock_and_the_error_says_how() {
+        let (host, _simulation) = VirtualHost::simulated();
+        let host = host.cable("radio");
+        let input = host.input_device(STEREO).unwrap();
+        let output = host.off_by(200).output_device(STEREO).unwrap();
+        let _output = output.open_output(|_| (), |_| ()).unwrap();
+        let error = input.open_input(|_| (), |_| ()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        let text = error.to_string();
+        assert!(text.contains("off by 200 ppm") && text.contains("both ends the same `ppm`"), "{text}");
     }
 
     #[test]

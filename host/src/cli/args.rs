@@ -235,8 +235,8 @@ pub(super) struct DoctorArgs {
 /// Measure what a pipeline adds between source and sink
 ///
 /// Sends impulses through the output, which has to be joined with the input by a cable, and counts the frames until they
-/// have come back through the input and every plugin. It differs from run to run by up to a buffer, as the input's
-/// callbacks fall between the output's by chance. Without devices it goes through a virtual cable. With a
+/// have come back through the input and every plugin. With sound cards it differs from run to run by up to a buffer,
+/// as the input's callbacks fall between the output's by chance. Without devices it goes through a virtual cable. With a
 /// configuration its pipelines are measured, one after the other, in place of their own sources and sinks.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

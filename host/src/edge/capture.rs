@@ -9,6 +9,9 @@
 //! runs dry, what it has is played and ends in a short slope instead of a step, and it is primed again: there is one
 //! gap, however irregular the input comes, and no burst when it comes back, but a fade. What has piled up for a
 //! second, since the output stood still, is left out with a crossfade.
+//!
+//! An input that brings more at a time than was planned for, since it was opened again or said the wrong thing, would run
+//! the queue dry again and again. When it has, the queue is primed for what really comes, as far as there is room.
 
 use super::channels::ChannelMap;
 use super::drift::Drift;
@@ -43,6 +46,7 @@ pub enum Clocks {
 pub struct CaptureCounts {
     level: AtomicU32,
     target: AtomicU32,
+    grown: AtomicU32,
     /// Tenths of a millionth.
     correction: AtomicI32,
     gaps: AtomicU64,
@@ -61,6 +65,12 @@ impl CaptureCounts {
     #[must_use]
     pub fn target_frames(&self) -> u32 {
         self.target.load(Ordering::Relaxed)
+    }
+
+    /// Frames that it has to hold beyond what was planned, since the input brings more at a time.
+    #[must_use]
+    pub fn grown_frames(&self) -> u32 {
+        self.grown.load(Ordering::Relaxed)
     }
 
     /// By how many millionths the queue is read faster than the output plays.
@@ -160,8 +170,7 @@ impl CaptureQueue {
         };
         let most = clutch.as_ref().map_or(block, |clutch| clutch.slip.input_frames_max());
         let counts = Arc::new(CaptureCounts { fifo: frames.counts(), ..CaptureCounts::default() });
-        counts.target.store(u32::try_from(target).unwrap_or(u32::MAX), Ordering::Relaxed);
-        Ok(Self {
+        let queue = Self {
             frames,
             map: ChannelMap::new(channels, channels),
             format,
@@ -174,9 +183,29 @@ impl CaptureQueue {
             last: vec![0.0; channels],
             slope: u32::MAX / 2,
             piled_up: PiledUp::NEW,
-            level: target as f64,
+            level: 0.0,
             counts,
-        })
+        };
+        Ok(queue.aimed())
+    }
+
+    /// Tells what it is to hold.
+    fn aimed(mut self) -> Self {
+        self.level = self.wanted();
+        self.counts.target.store(whole_frames(self.wanted()), Ordering::Relaxed);
+        self
+    }
+
+    /// What is to be held grows by what the input brings more at a time. Two of its buffers fit at least.
+    fn make_room(&mut self) {
+        let rest = self.target - self.input_buffer.min(self.target);
+        let burst = self.frames.burst().min(self.frames.capacity().saturating_sub(rest) / 2);
+        let more = burst.saturating_sub(self.input_buffer);
+        if more > 0 {
+            (self.target, self.input_buffer) = (self.target + more, burst);
+            self.counts.target.store(whole_frames(self.wanted()), Ordering::Relaxed);
+            self.counts.grown.fetch_add(u32::try_from(more).unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
     }
 
     /// How it is doing.
@@ -190,6 +219,9 @@ impl CaptureQueue {
     /// # Real-time
     /// Yes: no allocation, no lock, no wait.
     pub fn read(&mut self, block: &mut [f32], now_ns: u64) {
+        if matches!(self.state, State::Priming { .. }) {
+            self.make_room();
+        }
         let (level, full) = self.measure(now_ns);
         if !self.is_enough(level, full) {
             self.end_in_a_slope(block, 0);
@@ -269,8 +301,7 @@ impl CaptureQueue {
         let share = block as f64 / f64::from(self.format.rate());
         let full_or_level = full.unwrap_or_else(|| self.frames.level() as f64);
         self.level += (full_or_level - self.level) * share;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a queue's length")]
-        self.counts.level.store(self.level.max(0.0) as u32, Ordering::Relaxed);
+        self.counts.level.store(whole_frames(self.level), Ordering::Relaxed);
         let Some(Clutch { slip, drift }) = &mut self.clutch else { return block };
         let correction = drift.step(full.map(|full| full - wanted));
         #[expect(clippy::cast_possible_truncation, reason = "within some thousand millionths")]
@@ -339,8 +370,11 @@ impl CaptureQueue {
         let source = &mut self.scratch[..rest * channels];
         self.frames.read(source);
         self.map.deinterleave(source, block, frames, 0);
-        if let Some(last) = source.chunks_exact(channels).next_back() {
-            self.last.copy_from_slice(last);
+        // It may break off again before it has faded in.
+        self.fade_in(block);
+        if let Some(end) = rest.checked_sub(1) {
+            let ends = block.chunks_exact(frames).map(|channel| channel[end]);
+            self.last.iter_mut().zip(ends).for_each(|(last, sample)| *last = sample);
         }
         self.frames.missed(frames - rest);
         self.counts.gaps.fetch_add(1, Ordering::Relaxed);
@@ -372,6 +406,12 @@ impl CaptureQueue {
         }
         *done = done.saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
     }
+}
+
+fn whole_frames(frames: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a queue's length")]
+    let whole = frames.max(0.0) as u32;
+    whole
 }
 
 impl Processor for CaptureQueue {
@@ -486,6 +526,52 @@ mod tests {
             assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
             assert!(counts.underrun_frames() > 40 * BLOCK as u64, "{clocks:?}");
         }
+    }
+
+    #[test]
+    fn an_input_that_comes_back_with_a_longer_buffer_has_some_gaps_and_then_none() {
+        const LONG: usize = 4096;
+        for clocks in [Clocks::One, Clocks::Two] {
+            let mut course = Course::new(clocks, TARGET);
+            course.both(200);
+            (0..50).for_each(|_| course.read());
+            let long = |course: &mut Course, times: usize| {
+                for _ in 0..times {
+                    let frames: Vec<f32> = (course.sent..course.sent + LONG).map(sine).collect();
+                    course.sent += LONG;
+                    course.writer.write(&frames, course.now_ns);
+                    course.writer.brought(LONG);
+                    (0..LONG / BLOCK).for_each(|_| course.read());
+                }
+            };
+            long(&mut course, 10);
+            let counts = course.queue.counts();
+            let gaps = counts.gaps();
+            assert!((1..=5).contains(&gaps), "{clocks:?}: {gaps}");
+            let (from, dropped) = (course.heard.len(), counts.overrun_frames());
+            long(&mut course, 200);
+            assert_eq!((counts.gaps(), counts.overrun_frames()), (gaps, dropped), "{clocks:?}");
+            let heard = &course.heard[from..];
+            assert!(
+                heard.chunks_exact(500).all(|cycle| cycle.iter().any(|sample| *sample > 0.8)),
+                "{clocks:?}"
+            );
+            assert_eq!(counts.grown_frames() as usize, LONG - BLOCK, "{clocks:?}");
+            assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+        }
+    }
+
+    #[test]
+    fn a_queue_grows_no_further_than_there_is_room() {
+        let (mut writer, mut queue) = queue(Clocks::One, 0);
+        (0..3).for_each(|_| writer.brought(10 * RATE as usize));
+        queue.read(&mut [0.0; BLOCK], 1);
+        assert!(queue.target + queue.input_buffer <= RATE as usize);
+        let frames = vec![0.5; queue.target];
+        assert_eq!(writer.write(&frames, 1), frames.len());
+        let mut block = [0.0; BLOCK];
+        queue.read(&mut block, 1);
+        assert!(matches!(queue.state, State::Running { .. }), "it never begins");
     }
 
     #[test]

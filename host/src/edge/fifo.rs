@@ -6,7 +6,7 @@
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a [`frame_fifo`] lost and made up, for any thread to read.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub struct FifoCounts {
     underrun: AtomicU64,
     /// When the latest frames were written, in nanoseconds; 0 while some are being written, and before the first.
     written_ns: AtomicU64,
+    /// Frames that come in one go, more than once.
+    burst: AtomicUsize,
 }
 
 impl FifoCounts {
@@ -37,6 +39,14 @@ pub struct FrameWriter {
     ring: Producer<f32>,
     channels: usize,
     counts: Arc<FifoCounts>,
+    goes: Goes,
+}
+
+/// How many frames came in one go: the last time, and so far in this.
+#[derive(Debug, Default)]
+struct Goes {
+    last: usize,
+    so_far: usize,
 }
 
 /// The output callback's end of a [`frame_fifo`].
@@ -64,7 +74,7 @@ pub fn frame_fifo(
     }
     let counts = Arc::new(FifoCounts::default());
     (
-        FrameWriter { ring: writer, channels, counts: Arc::clone(&counts) },
+        FrameWriter { ring: writer, channels, counts: Arc::clone(&counts), goes: Goes::default() },
         FrameReader { ring: reader, channels, counts },
     )
 }
@@ -89,6 +99,21 @@ impl FrameWriter {
         self.counts.written_ns.store(now_ns.max(1), Ordering::Release);
         self.counts.overrun.fetch_add((count - taken) as u64, Ordering::Relaxed);
         taken
+    }
+
+    /// That the device has brought so many frames in one go so far: the parts of a long buffer tell more and more. What
+    /// comes twice in a row is what is usual; a device that has been held up brings more once.
+    ///
+    /// # Real-time
+    /// Yes.
+    pub fn brought(&mut self, frames: usize) {
+        let Goes { last, so_far } = &mut self.goes;
+        if frames <= *so_far {
+            let usual = (*last).min(*so_far);
+            self.counts.burst.fetch_max(usual, Ordering::Relaxed);
+            *last = *so_far;
+        }
+        *so_far = frames;
     }
 
     /// What was lost and made up so far.
@@ -141,6 +166,16 @@ impl FrameReader {
         (before == after && before != 0).then_some((level, before))
     }
 
+    /// Frames that come in one go at most, as far as [`FrameWriter::brought`] tells.
+    pub(super) fn burst(&self) -> usize {
+        self.counts.burst.load(Ordering::Relaxed)
+    }
+
+    /// Frames that there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.buffer().capacity() / self.channels
+    }
+
     /// Frames that are waiting.
     ///
     /// # Real-time
@@ -181,6 +216,19 @@ mod tests {
             self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 33) as usize % (most + 1)
         }
+    }
+
+    #[test]
+    fn what_comes_in_one_go_is_what_does_so_twice_however_many_parts_it_has() {
+        let (mut writer, reader) = frame_fifo(1, 8, 0);
+        let mut after = |parts: &[usize]| {
+            parts.iter().for_each(|frames| writer.brought(*frames));
+            reader.burst()
+        };
+        assert_eq!(after(&[128, 128, 128]), 128);
+        assert_eq!(after(&[9000, 128, 128, 128]), 128, "a device that was held up once");
+        assert_eq!(after(&[1024, 2048, 2500, 1024, 2048, 2400, 1024]), 2400);
+        assert_eq!(after(&[64, 64, 64, 64]), 2400);
     }
 
     #[test]

@@ -30,19 +30,19 @@ pub(super) struct Place {
     pace: Pace,
 }
 
-/// What a device has asked for or brought in one go: a long buffer comes in several parts.
+/// What a device has asked for or brought in one go, in frames or nanoseconds: a long buffer comes in several parts.
 #[derive(Debug, Default)]
 struct Whole {
     at: Option<Duration>,
-    ns: u64,
+    length: u64,
 }
 
 impl Whole {
     /// One more part, which the device called for at this time: how long all parts of it last so far.
-    fn with(&mut self, at: Duration, part_ns: u64) -> u64 {
-        self.ns = if self.at == Some(at) { self.ns + part_ns } else { part_ns };
+    fn with(&mut self, at: Duration, part: u64) -> u64 {
+        self.length = if self.at == Some(at) { self.length + part } else { part };
         self.at = Some(at);
-        self.ns
+        self.length
     }
 }
 
@@ -166,6 +166,8 @@ impl InputCallback {
 pub struct QueueCallback {
     queue: Claim<FrameWriter>,
     device: DeviceInput,
+    /// Frames that the device has brought in one go.
+    brought: Whole,
     place: Place,
 }
 
@@ -179,7 +181,7 @@ impl QueueCallback {
     }
 
     pub(super) fn placed(queue: Claim<FrameWriter>, side: Side, place: Place) -> Result<Self> {
-        Ok(Self { queue, device: DeviceInput::new(side)?, place })
+        Ok(Self { queue, device: DeviceInput::new(side)?, brought: Whole::default(), place })
     }
 
     /// Queues what the device has recorded.
@@ -188,13 +190,15 @@ impl QueueCallback {
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
         let began_ns = self.place.begin();
-        let Self { queue, device, place } = self;
+        let Self { queue, device, brought, place } = self;
+        let frames = device.frames(capture.frames);
+        let in_one_go = brought.with(capture.at, frames as u64);
         queue.with(|queue| {
             device.push(capture.samples, |frames| {
                 queue.write(frames, began_ns);
             });
+            queue.brought(usize::try_from(in_one_go).unwrap_or(usize::MAX));
         });
-        let frames = device.frames(capture.frames);
         place.end(began_ns, frames, capture.at);
     }
 }

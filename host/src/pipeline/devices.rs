@@ -33,6 +33,14 @@ pub(super) struct Found {
     pub(super) side: Side,
 }
 
+impl Found {
+    /// Whether frames lie in the device. A virtual one has nothing behind its buffer; what is played into a cable is
+    /// heard one buffer of its input later.
+    pub(super) fn holds_frames(&self, is_input: bool) -> bool {
+        !self.device.is_virtual() || (is_input && self.device.is_cable())
+    }
+}
+
 /// A device as it is asked for, now and after it was lost.
 #[derive(Debug, Clone)]
 pub(super) struct Want {
@@ -41,6 +49,9 @@ pub(super) struct Want {
     quality: Quality,
     /// What `virtual` means.
     virtual_host: Option<VirtualHost>,
+    /// The device that was found first, unless it may be another one next time: what is meant for one device is not for
+    /// another that fits the same name.
+    known: Option<DeviceChoice>,
     /// The most frames at a time that the pipeline is planned for, if it is.
     planned_frames: Option<u32>,
 }
@@ -62,7 +73,11 @@ impl Devices {
         let mut settle = |device: &DeviceSpec, is_input| {
             let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
             let quality = pipeline.resampling;
-            settle(Want { spec, is_input, quality, virtual_host, planned_frames: None }, format, note)
+            settle(
+                Want { spec, is_input, quality, virtual_host, known: None, planned_frames: None },
+                format,
+                note,
+            )
         };
         let input = match &pipeline.source {
             SourceSpec::Device(device) => Some(settle(device, true)?),
@@ -79,26 +94,6 @@ impl Devices {
             pacing.want.planned_frames = Some(burst(pacing.buffer_frames, format) * block_frames(format));
         }
         Ok(devices)
-    }
-
-    /// Frames that lie in the devices. A virtual device has no converter and nothing behind its buffer; what is
-    /// played into a cable is heard one buffer of its input later.
-    pub(super) fn latency_frames(&self) -> u32 {
-        let counts = |end: &&Settled, is_input| {
-            !end.found.device.is_virtual() || (is_input && end.found.device.is_cable())
-        };
-        let input = self.input.as_ref().filter(|end| counts(end, true));
-        let output = self.output.as_ref().filter(|end| counts(end, false));
-        input.into_iter().chain(output).map(|end| end.buffer_frames).sum()
-    }
-
-    /// Frames by which conversions to and from the devices' rates delay.
-    pub(super) fn conversion_frames(&self) -> usize {
-        let frames = self.input.as_ref().map_or(0.0, |end| end.found.side.input_delay_frames())
-            + self.output.as_ref().map_or(0.0, |end| end.found.side.output_delay_frames());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
-        let whole = frames.round() as usize;
-        whole
     }
 
     /// Whether input and output can drift apart.
@@ -128,14 +123,15 @@ fn burst(buffer_frames: u32, format: Format) -> u32 {
 
 /// Finds the device, and opens it once: some systems name a device that can't be opened, and only an open
 /// stream knows its buffer.
-fn settle(want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -> Result<Settled> {
+fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -> Result<Settled> {
     let tried = want.find(format).and_then(|Found { device, .. }| -> Result<Stream> {
+        want.keep_to(&device);
         if want.is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }
     });
     match tried {
         Err(why) if want.spec.fallback_virtual => {
             note(Level::Warning, format!("using the virtual device instead: {why}"));
-            settle(Want { spec: DeviceSpec::new("virtual"), ..want }, format, note)
+            settle(Want { spec: DeviceSpec::new("virtual"), known: None, ..want }, format, note)
         }
         Err(why) => Err(why),
         Ok(tried) => {
@@ -165,14 +161,28 @@ impl Want {
         Ok(Found { side: self.side(&device, format)?, device })
     }
 
+    /// From now on it is this device, if the user means one and not whichever is the default.
+    fn keep_to(&mut self, device: &Device) {
+        self.known = self.choice().filter(|choice| !choice.is_default()).and_then(|_| device.known());
+    }
+
+    /// What is asked for, if it is not a virtual device.
+    fn choice(&self) -> Option<DeviceChoice> {
+        match (&self.spec.name, &self.known) {
+            (DeviceName::Virtual | DeviceName::Cable(_), _) => None,
+            (_, Some(known)) => Some(known.clone()),
+            (DeviceName::Default, None) => Some(DeviceChoice::Default),
+            (DeviceName::Named(name), None) => Some(DeviceChoice::Named(name.clone())),
+        }
+    }
+
     fn device(&self, wanted: StreamFormat) -> Result<Device> {
+        if let Some(choice) = self.choice() {
+            return find(&choice, wanted, self.is_input);
+        }
         let cable = match &self.spec.name {
-            DeviceName::Default => return find(&DeviceChoice::Default, wanted, self.is_input),
-            DeviceName::Named(name) => {
-                return find(&DeviceChoice::Named(name.clone()), wanted, self.is_input);
-            }
-            DeviceName::Virtual => None,
             DeviceName::Cable(name) => Some(name),
+            _ => None,
         };
         let host = self.virtual_host.clone().unwrap_or_default().off_by(self.spec.ppm);
         let host = cable.iter().fold(host, |host, name| host.cable(name));
@@ -233,12 +243,16 @@ fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Dev
 /// A virtual device that paces a pipeline while its own is away, block by block.
 pub(super) fn stand_in(terms: &Terms, is_input: bool) -> Result<Found> {
     let (spec, quality) = (DeviceSpec::new("virtual"), Quality::default());
-    Want { spec, is_input, quality, virtual_host: None, planned_frames: None }.find(terms.format)
+    Want { spec, is_input, quality, virtual_host: None, known: None, planned_frames: None }.find(terms.format)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Baton, Engine, OutputCallback, QueueCallback};
     use super::*;
+    use crate::chain::Chain;
+    use crate::edge::{CaptureQueue, frame_fifo};
+    use std::time::Duration;
 
     const BLOCK: u32 = 256;
 
@@ -261,11 +275,64 @@ mod tests {
         assert!(text.contains("opened for 512 at most") && text.contains("buffer = 512"), "{text}");
     }
 
+    /// ALSA's `null` and `default` are real devices that need no card.
     #[test]
-    fn an_input_beside_an_output_may_bring_as_much_at_a_time_as_it_likes() {
+    fn a_device_that_was_found_by_its_name_is_the_only_one_that_is_taken_from_then_on() {
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        let settled = |name: &str| {
+            let spec = PipelineSpec::new(SourceSpec::file("in.wav"), SinkSpec::device(name));
+            Devices::settle(&spec, format, None, &mut |_, _| {}).map(|devices| devices.output.unwrap().want)
+        };
+        let Ok(want) = settled("alsa:null") else { return };
+        assert!(want.known.is_some());
+        assert_eq!(want.find(format).unwrap().device.known(), want.known);
+        // The name still fits a device, but not the one that was meant.
+        let radio = DeviceChoice::Known { id: "alsa:hw:CARD=Radio,DEV=0".into(), name: "Radio".into() };
+        let gone = Want { known: Some(radio), ..want };
+        let text = gone.find(format).unwrap_err().to_string();
+        assert!(text.contains("Radio (alsa:hw:CARD=Radio,DEV=0) is not there"), "{text}");
+        // Which one is the default is for the system to say.
+        if let Ok(default) = settled("alsa:default") {
+            assert_eq!(default.known, None);
+        }
+    }
+
+    #[test]
+    fn an_input_beside_an_output_may_bring_more_at_a_time_than_planned_and_has_no_gaps_once_that_is_seen() {
+        const LONG: u32 = 4096;
+        let (host, simulation) = VirtualHost::simulated();
         let format = Format::new(2, BLOCK, 48_000).unwrap();
         let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
-        let devices = Devices::settle(&spec, format, None, &mut |_, _| {}).unwrap();
-        assert!(devices.input.unwrap().want.check_buffer(8192).is_ok());
+        let devices = Devices::settle(&spec, format, Some(&host), &mut |_, _| {}).unwrap();
+        let (input, output) = (devices.input.unwrap(), devices.output.unwrap());
+        let planned = (input.buffer_frames + output.buffer_frames + BLOCK) as usize;
+        let (writer, reader) = frame_fifo(2, 48_000, planned);
+        let queue =
+            CaptureQueue::new(reader, format, planned, input.buffer_frames as usize, Clocks::One).unwrap();
+        let counts = queue.counts();
+        // As after it was lost: the device is another one now.
+        let mut want = input.want;
+        want.spec.buffer_frames = Some(LONG);
+        assert!(want.check_buffer(LONG).is_ok());
+        let found = want.find(format).unwrap();
+        let writer = Baton::new(writer);
+        let claim = writer.claim();
+        writer.give_to(claim.number());
+        let mut record = QueueCallback::new(claim, format, found.side).unwrap();
+        let engine = Baton::new(Engine::new(Chain::new(format, vec![Box::new(queue)]).unwrap()));
+        let claim = engine.claim();
+        engine.give_to(claim.number());
+        let mut play = OutputCallback::new(claim, format, output.found.side, false).unwrap();
+        let streams = [
+            found.device.open_input(move |capture| record.record(capture), |_| ()).unwrap(),
+            output.found.device.open_output(move |playback| play.play(playback), |_| ()).unwrap(),
+        ];
+        streams.iter().for_each(|stream| stream.play().unwrap());
+        simulation.run(Duration::from_secs(1));
+        let settled = (counts.gaps(), counts.underrun_frames(), counts.overrun_frames());
+        assert!(settled.0 > 0, "nothing was to be learnt");
+        simulation.run(Duration::from_secs(60));
+        assert_eq!((counts.gaps(), counts.underrun_frames(), counts.overrun_frames()), settled);
+        assert_eq!(counts.grown_frames(), LONG - BLOCK);
     }
 }

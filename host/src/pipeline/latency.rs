@@ -1,4 +1,5 @@
-//! What a pipeline adds between source and sink, added up when it is opened.
+//! What a pipeline adds between source and sink, added up from what is known when it is opened and what its devices are
+//! like now: one that comes back may have another buffer or another rate.
 //!
 //! For the status and the reports. Nothing is measured here: it is what device, adaptation, mode and plugins say.
 
@@ -6,39 +7,80 @@ use crate::edge::adaptation_frames;
 use crate::report::Latency;
 use shared::format::Format;
 
-/// What the devices at a pipeline's ends add.
-pub(super) struct Ends {
+/// What is known when a pipeline is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) format: Format,
+    pub(super) plugin_frames: u32,
+    /// Frames by which the chain delays, plugins and their modes.
+    pub(super) chain_frames: u32,
     /// Frames that lie between an input device and an output device.
     pub(super) queue_frames: usize,
-    /// Frames by which conversions of rates delay.
-    pub(super) conversion_frames: usize,
-    /// Frames that lie in the devices.
-    pub(super) device_frames: u32,
     /// The source is a device.
     pub(super) is_captured: bool,
 }
 
-pub(super) fn latency(
-    format: Format,
-    plugin_frames: u32,
-    chain_latency: u32,
-    buffers: &[Option<u32>],
-    ends: &Ends,
-) -> Latency {
-    let Ends { queue_frames, conversion_frames, device_frames, is_captured } = *ends;
-    // Converted frames come in numbers that vary.
-    let buffer = buffers.first().copied().flatten().filter(|_| conversion_frames == 0);
-    let adaptation = match (queue_frames, is_captured) {
-        (0, true) => adaptation_frames(format.block_frames(), buffer),
-        (frames, _) => frames,
-    };
-    let adaptation_frames = u32::try_from(adaptation + conversion_frames).unwrap_or(u32::MAX);
-    let total = u64::from(chain_latency) + u64::from(adaptation_frames) + u64::from(device_frames);
-    Latency {
-        mode_frames: chain_latency - plugin_frames,
-        plugin_frames,
-        adaptation_frames,
-        device_frames,
-        total_ms: total as f64 * 1e3 / f64::from(format.rate()),
+/// What a device adds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Added {
+    /// Its buffer, in its own frames.
+    pub(super) buffer_frames: Option<u32>,
+    /// Frames that lie in it.
+    pub(super) device_frames: u32,
+    /// Frames by which the conversion of its rate delays.
+    pub(super) conversion_frames: f64,
+}
+
+impl Plan {
+    /// The latency with these devices, the one that paces first; a capture queue that has grown by `grown` frames; and
+    /// plugins that come `later` frames later than planned.
+    pub(super) fn latency(&self, devices: &[Added], grown: u32, later: u32) -> Latency {
+        let Self { format, plugin_frames, chain_frames, queue_frames, is_captured } = *self;
+        let converted: f64 = devices.iter().map(|device| device.conversion_frames).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
+        let conversion_frames = converted.round() as usize;
+        // Converted frames come in numbers that vary.
+        let pacing = devices.first().filter(|_| conversion_frames == 0);
+        let adaptation = match (queue_frames, is_captured) {
+            (0, true) => {
+                adaptation_frames(format.block_frames(), pacing.and_then(|device| device.buffer_frames))
+            }
+            (frames, _) => frames + grown as usize,
+        };
+        let adaptation_frames = u32::try_from(adaptation + conversion_frames).unwrap_or(u32::MAX);
+        let device_frames = devices.iter().map(|device| device.device_frames).sum();
+        let total =
+            [chain_frames, later, adaptation_frames, device_frames].map(u64::from).iter().sum::<u64>();
+        Latency {
+            mode_frames: chain_frames - plugin_frames + later,
+            plugin_frames,
+            adaptation_frames,
+            device_frames,
+            total_ms: total as f64 * 1e3 / f64::from(format.rate()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latency_is_that_of_the_devices_as_they_are_and_of_the_queue_as_it_has_grown() {
+        let format = Format::new(2, 128, 48_000).unwrap();
+        let plan =
+            Plan { format, plugin_frames: 10, chain_frames: 138, queue_frames: 384, is_captured: true };
+        let device = |device_frames, conversion_frames| Added {
+            buffer_frames: Some(128),
+            device_frames,
+            conversion_frames,
+        };
+        let before = plan.latency(&[device(128, 0.0), device(128, 0.0)], 0, 0);
+        assert_eq!((before.adaptation_frames, before.device_frames, before.mode_frames), (384, 256, 128));
+        let after = plan.latency(&[device(128, 0.0), device(4096, 70.4)], 3968, 128);
+        assert_eq!((after.adaptation_frames, after.device_frames), (384 + 3968 + 70, 128 + 4096));
+        assert_eq!((after.mode_frames, after.plugin_frames), (256, 10));
+        let total = f64::from(138 + 128 + after.adaptation_frames + after.device_frames) / 48.0;
+        assert!((after.total_ms - total).abs() < 1e-9, "{}", after.total_ms);
     }
 }

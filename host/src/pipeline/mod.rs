@@ -40,6 +40,7 @@ use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
 use devices::Devices;
 use knobs::Knobs;
+use latency::Plan;
 use opening::{Opening, format_of, source_file};
 use port::{Counts, Port};
 use shared::format::Format;
@@ -54,8 +55,7 @@ pub struct Pipeline {
     name: String,
     format: Format,
     words: Words,
-    latency: Latency,
-    chain_latency_frames: u64,
+    plan: Plan,
     /// The one that paces it comes first. Their callbacks have the chain: they go before its plugins.
     ports: Vec<Port>,
     plugins: Vec<Plugin>,
@@ -156,7 +156,7 @@ impl Pipeline {
         let end = self.progress.as_ref().and_then(|progress| progress.end());
         let played = self.frames.load(Ordering::Relaxed);
         let recorded = self.recorders.iter().all(|(_, r)| r.recording().is_done());
-        let latency = self.chain_latency_frames + u64::from(self.added_frames());
+        let latency = u64::from(self.plan.chain_frames) + u64::from(self.added_frames());
         end.is_some_and(|end| played >= end + latency) && recorded
     }
 
@@ -167,10 +167,9 @@ impl Pipeline {
 
     /// Its latency as it is now.
     fn latency(&self) -> Latency {
-        let added = self.added_frames();
-        let added_ms = f64::from(added) * 1e3 / f64::from(self.format.rate());
-        let Latency { mode_frames, total_ms, .. } = self.latency;
-        Latency { mode_frames: mode_frames + added, total_ms: total_ms + added_ms, ..self.latency }
+        let devices: Vec<_> = self.ports.iter().map(Port::added).collect();
+        let grown = self.capture.as_deref().map_or(0, CaptureCounts::grown_frames);
+        self.plan.latency(&devices, grown, self.added_frames())
     }
 
     /// Looks after its devices: one that is lost is opened again as soon as it is there. Tells what has happened to

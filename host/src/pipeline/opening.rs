@@ -6,7 +6,7 @@ use super::baton::Baton;
 use super::devices::{Devices, Settled};
 use super::engine::Engine;
 use super::knobs::Knobs;
-use super::latency::{Ends, latency};
+use super::latency::Plan;
 use super::plugins::Remotes;
 use super::port::Port;
 use super::streams::{End, Terms};
@@ -91,7 +91,7 @@ impl<'a> Opening<'a> {
         let meter = Meter::new(self.format.channels());
         let meter_handle = meter.handle();
         self.processors.push(Box::new(meter));
-        let plugin_frames = self.processors.iter().map(|p| p.latency_frames()).sum();
+        let plugin_frames: u32 = self.processors.iter().map(|p| p.latency_frames()).sum();
         let chain_latency = chain::latency_frames(&self.processors, self.format);
         let plugins = started.plugins.iter().map(|plugin| Arc::clone(plugin.stats())).collect();
         let recorders = self.add_recorders(chain_latency, plugins)?;
@@ -110,24 +110,22 @@ impl<'a> Opening<'a> {
         }
         let words = self.words();
         let (writer, capture) = self.capture.unzip();
-        let ends = Ends {
+        let plan = Plan {
+            format: self.format,
+            plugin_frames,
+            chain_frames: chain_latency,
             queue_frames: self.fifo_frames,
-            conversion_frames: self.devices.conversion_frames(),
-            device_frames: self.devices.latency_frames(),
             is_captured: matches!(self.spec.source, SourceSpec::Device(_)),
         };
         let engine = Engine::new(chain);
         let frames = engine.frames();
         let terms = Terms { format: self.format, rank: seat.rank().clone() };
         let ports = open_ports(self.devices, engine, writer, &terms)?;
-        let buffers: Vec<_> = ports.iter().map(Port::buffer_frames).collect();
-        let latency = latency(self.format, plugin_frames, chain_latency, &buffers, &ends);
         Ok(Pipeline {
             name: self.spec.name.clone(),
             format: self.format,
             words,
-            latency,
-            chain_latency_frames: chain_latency.into(),
+            plan,
             ports,
             plugins: started.plugins,
             knobs: self.knobs,

@@ -7,6 +7,7 @@
 
 use super::attempt::{Attempt, Outcome};
 use super::devices::{self, Want};
+use super::latency::Added;
 use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
 use crate::backend::StreamEvent;
@@ -35,6 +36,8 @@ pub(super) struct Port {
     attempt: Option<Attempt>,
     lookout: Lookout,
     name: String,
+    /// What the device adds to the latency; while it is lost, what it did.
+    added: Added,
     /// Why it was lost, or why it can't be opened again.
     why: Option<String>,
     told: Vec<String>,
@@ -54,8 +57,10 @@ impl Port {
     /// With a stream that is open and paused, and whose turn it is.
     pub(super) fn new(end: End, want: Want, terms: Terms, playing: Playing) -> Self {
         end.give_to(&playing);
+        let added = added(&end, &want, &terms, &playing);
         Self {
             end,
+            added,
             want,
             terms,
             name: playing.name.clone(),
@@ -80,8 +85,9 @@ impl Port {
         self.end.paces()
     }
 
-    pub(super) fn buffer_frames(&self) -> Option<u32> {
-        self.playing.as_ref().and_then(|playing| playing.stream.buffer_frames())
+    /// What it adds to the latency.
+    pub(super) fn added(&self) -> Added {
+        self.added
     }
 
     /// Looks how the device is doing and does what is to be done about it; what is to be told, a line each.
@@ -170,7 +176,8 @@ impl Port {
         self.end.give_to(&playing);
         let lost_for =
             self.lookout.lost_since().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        self.name.clone_from(&playing.name);
+        self.added = added(&self.end, &self.want, &self.terms, &playing);
+        let was = std::mem::replace(&mut self.name, playing.name.clone());
         self.playing = Some(playing);
         self.lookout.plays(now);
         self.why = None;
@@ -179,8 +186,7 @@ impl Port {
             self.past.host_late += stand_in.pulse.late();
             stand_in.let_go();
         }
-        let back = format!("{} is back after {:.1} s", self.words(), lost_for.as_secs_f64());
-        news.push((Level::Info, back));
+        news.push((Level::Info, is_back(&self.words(), &was, &self.name, lost_for)));
     }
 
     fn fail(&mut self, error: &Error, now: Instant, news: &mut Vec<News>) {
@@ -275,6 +281,86 @@ impl Counts {
     }
 }
 
+fn added(end: &End, want: &Want, terms: &Terms, playing: &Playing) -> Added {
+    let Playing { stream, side, holds_frames, .. } = playing;
+    let buffer_frames = stream.buffer_frames();
+    let device_frames = if *holds_frames { want.frames(side, buffer_frames, terms.format) } else { 0 };
+    let conversion_frames =
+        if end.is_input() { side.input_delay_frames() } else { side.output_delay_frames() };
+    Added { buffer_frames, device_frames, conversion_frames }
+}
+
+/// That a device is back. The default one may be another one now; then both are told.
+fn is_back(words: &str, was: &str, is: &str, lost_for: Duration) -> String {
+    let seconds = lost_for.as_secs_f64();
+    if was == is {
+        format!("{words} is back after {seconds:.1} s")
+    } else {
+        format!("{words} is the default now, in place of {was}, which was gone for {seconds:.1} s")
+    }
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::baton::Baton;
+    use super::super::devices::{Devices, Found};
+    use super::*;
+    use crate::backend::StreamFormat;
+    use crate::backend::virtual_device::VirtualHost;
+    use crate::config::{PipelineSpec, SinkSpec, SourceSpec};
+    use crate::edge::{ChannelMap, Quality, Side, frame_fifo};
+    use crate::realtime::{Affinity, Power, RealTime};
+    use shared::format::Format;
+
+    #[test]
+    fn a_device_that_comes_back_with_another_buffer_and_rate_adds_what_it_adds_now() {
+        let (host, _simulation) = VirtualHost::simulated();
+        let host = host.cable("radio");
+        let format = Format::new(1, 128, 48_000).unwrap();
+        let spec = PipelineSpec::new(SourceSpec::device("virtual:radio"), SinkSpec::device("virtual"));
+        let want = Devices::settle(&spec, format, Some(&host), &mut |_, _| {}).unwrap().input.unwrap().want;
+        let seat = RealTime::new().seat(&Affinity::Off, Power::Balanced).unwrap();
+        let terms = Terms { format, rank: seat.rank().clone() };
+        let (writer, _reader) = frame_fifo(1, 128, 0);
+        let end = End::Queue(Baton::new(writer));
+        let open = |rate, frames| {
+            let stream = StreamFormat { rate, channels: 1, buffer_frames: Some(frames) };
+            let map = ChannelMap::new(1, 1);
+            let side = Side { device_rate: rate, rate: 48_000, map, quality: Quality::Good };
+            let found = Found { device: host.input_device(stream).unwrap(), side };
+            end.open(found, &terms, false).unwrap()
+        };
+        let mut port = Port::new(end.clone(), want, terms.clone(), open(48_000, 128));
+        let added = Added { buffer_frames: Some(128), device_frames: 128, conversion_frames: 0.0 };
+        assert_eq!(port.added(), added);
+        port.lose("unplugged".into(), Instant::now(), &mut Vec::new());
+        assert_eq!(port.added(), added, "while it is away");
+        // A cable has one rate: none is on it any more.
+        while host
+            .input_device(StreamFormat { rate: 24_000, channels: 1, buffer_frames: None })
+            .unwrap()
+            .rate()
+            == 48_000
+        {
+            std::thread::yield_now();
+        }
+        port.take(open(24_000, 512), Instant::now(), &mut Vec::new());
+        let Added { buffer_frames, device_frames, conversion_frames } = port.added();
+        // Converted frames come one more at times.
+        assert_eq!((buffer_frames, device_frames), (Some(512), 1025));
+        assert!(conversion_frames > 10.0, "{conversion_frames}");
+    }
+
+    #[test]
+    fn a_default_device_that_is_another_one_now_is_told_with_both_names() {
+        let told = |was| is_back("the output device Speakers", was, "Speakers", Duration::from_millis(1500));
+        assert_eq!(told("Speakers"), "the output device Speakers is back after 1.5 s");
+        let moved =
+            "the output device Speakers is the default now, in place of Headset, which was gone for 1.5 s";
+        assert_eq!(told("Headset"), moved);
+    }
 }

@@ -11,7 +11,7 @@ use super::fade::Fade;
 use super::lookout::Signs;
 use super::pulse::Pulse;
 use crate::backend::{Stream, StreamEvent};
-use crate::edge::FrameWriter;
+use crate::edge::{FrameWriter, Side};
 use crate::error::Result;
 use crate::realtime::priority::Rank;
 use shared::format::Format;
@@ -67,6 +67,7 @@ impl End {
         let (sender, events) = sync_channel(EVENTS);
         let told = Arc::new(Told::default());
         let tell = tell(sender, Arc::clone(&told));
+        let (is_like, holds_frames) = (found.side.clone(), found.holds_frames(self.is_input()));
         let Found { device, side } = found;
         let name = device.name().to_owned();
         let (stream, turn) = match self {
@@ -89,7 +90,7 @@ impl End {
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };
-        Ok(Playing { stream, name, pulse, events, told, turn })
+        Ok(Playing { stream, name, side: is_like, holds_frames, pulse, events, told, turn })
     }
 
     /// From now on this stream is the one that is heard, or listened to.
@@ -134,6 +135,10 @@ pub(super) struct Playing {
     pub(super) stream: Stream,
     /// Its device's name.
     pub(super) name: String,
+    /// What the device is like, seen from the pipeline.
+    pub(super) side: Side,
+    /// Whether frames lie in the device.
+    pub(super) holds_frames: bool,
     pub(super) pulse: Arc<Pulse>,
     pub(super) events: Receiver<StreamEvent>,
     told: Arc<Told>,

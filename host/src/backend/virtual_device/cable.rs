@@ -2,11 +2,13 @@
 //!
 //! For the virtual device. A cable is a ring of samples that the output writes and any number of inputs read,
 //! each at a place of its own; either end may come and go at any time, and where nothing is played there is
-//! silence. Samples pass bit by bit. Rate and channels are those of the first stream on it, for as long as there
-//! is one; it converts nothing.
+//! silence. Samples pass bit by bit. Rate, channels and clock are those of the first stream on it, for as long as
+//! there is one; it converts nothing and corrects nothing.
 //!
 //! An input hears what is played one buffer of its own later: as it joins a cable that is played to, it hears one
-//! buffer of silence first, so that what its next callback needs has been played by then. If it has not, since
+//! buffer of silence first, so that what its next callback needs has been played by then. An input's callbacks and an
+//! output's first one never overlap ([`Gate`]): what is played first is heard one buffer after the callbacks that the
+//! input had before, however the threads run, so that a loop's delay is the same each time. If it has not, since
 //! the machine was busy, an input waits for it (outside its callback): both ends have one clock, and a late
 //! clock loses nothing. It waits for [`PATIENCE`] at most; then it goes on with silence, and the stream tells of an xrun.
 
@@ -15,7 +17,7 @@ use super::wait::{now, wait, wake_all};
 use cpal::ErrorKind;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
 /// How long an input waits for an output that plays and is late; less than a device may be silent for before it
@@ -28,7 +30,11 @@ const LEAST_FRAMES: u32 = 1 << 15;
 
 /// The cables of a host, by their names.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cables(Arc<Mutex<BTreeMap<String, Weak<Cable>>>>);
+pub(super) struct Cables {
+    all: Arc<Mutex<BTreeMap<String, Weak<Cable>>>>,
+    /// By how many millionths the clock of ends that are plugged in by this handle is fast.
+    ppm: i32,
+}
 
 impl Cables {
     /// Those that all of this process shares.
@@ -37,9 +43,14 @@ impl Cables {
         CABLES.clone()
     }
 
+    /// The same ones, for streams whose clock is fast by so many millionths.
+    pub(super) fn off_by(&self, ppm: i32) -> Self {
+        Self { ppm, ..self.clone() }
+    }
+
     /// Channels and rate of the cable of this name, while a stream is on it.
     pub(super) fn carried(&self, name: &str) -> Option<(u16, u32)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(name).and_then(Weak::upgrade).map(|cable| (cable.channels, cable.rate))
     }
 
@@ -61,18 +72,39 @@ impl Cables {
     }
 
     fn cable(&self, name: &str, channels: u16, rate: u32) -> Result<Arc<Cable>, cpal::Error> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, cable| cable.strong_count() > 0);
         if let Some(cable) = all.get(name).and_then(Weak::upgrade) {
+            if cable.ppm != self.ppm {
+                let what = format!("the clock of the cable {name} is off by {} ppm now", cable.ppm);
+                return Err(cpal::Error::with_message(ErrorKind::InvalidInput, what));
+            }
             if (cable.channels, cable.rate) == (channels, rate) {
                 return Ok(cable);
             }
             let what = format!("the cable {name} has {} channels at {} Hz now", cable.channels, cable.rate);
             return Err(cpal::Error::with_message(ErrorKind::UnsupportedConfig, what));
         }
-        let cable = Arc::new(Cable::new(channels, rate));
+        let cable = Arc::new(Cable::new(channels, rate, self.ppm));
         all.insert(name.to_owned(), Arc::downgrade(&cable));
         Ok(cable)
+    }
+}
+
+/// Has an output's first callback wait for callbacks of inputs that hear nothing yet, and the other way round. Once an
+/// output plays and an input hears it, neither comes here any more.
+#[derive(Debug, Default)]
+pub(super) struct Gate(RwLock<()>);
+
+impl Gate {
+    /// For the callback of an input. It waits as long as an output's first callback takes.
+    pub(super) fn pass(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For an output's first callback. It waits as long as the callbacks take that inputs are in.
+    pub(super) fn close(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,6 +113,8 @@ impl Cables {
 struct Cable {
     channels: u16,
     rate: u32,
+    /// By how many millionths the clock of both ends is fast: there is nobody between them to correct another one.
+    ppm: i32,
     /// Samples as their bits.
     ring: Vec<AtomicU32>,
     frames: u64,
@@ -94,15 +128,17 @@ struct Cable {
     plugged: AtomicBool,
     /// Whether it plays.
     live: AtomicBool,
+    gate: Arc<Gate>,
 }
 
 impl Cable {
-    fn new(channels: u16, rate: u32) -> Self {
+    fn new(channels: u16, rate: u32, ppm: i32) -> Self {
         let frames = (rate / 2).max(LEAST_FRAMES).next_power_of_two();
         let samples = frames as usize * usize::from(channels);
         Self {
             channels,
             rate,
+            ppm,
             ring: (0..samples).map(|_| AtomicU32::new(0)).collect(),
             frames: u64::from(frames),
             begun: AtomicU64::new(0),
@@ -110,6 +146,7 @@ impl Cable {
             moved: AtomicU32::new(0),
             plugged: AtomicBool::new(false),
             live: AtomicBool::new(false),
+            gate: Arc::default(),
         }
     }
 
@@ -133,6 +170,11 @@ pub(super) struct Plug {
 }
 
 impl Plug {
+    /// What the next callback is to close until its frames are played, if they are the first.
+    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
+        (!self.cable.live.load(Ordering::Acquire)).then(|| Arc::clone(&self.cable.gate))
+    }
+
     /// Plays these frames.
     ///
     /// # Real-time
@@ -196,6 +238,11 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// What the next callback has to pass, from before it hears until it ends, if it hears nothing yet.
+    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
+        (!self.hears).then(|| Arc::clone(&self.cable.gate))
+    }
+
     /// For whoever tells its stream to play.
     pub(super) fn beginning(&self) -> Beginning {
         Beginning { cable: Arc::clone(&self.cable), from: Arc::clone(&self.from) }
@@ -390,6 +437,19 @@ mod tests {
         drop(plug);
         assert_eq!(cables.carried("a"), None);
         assert!(cables.listen("a", 1, 2 * RATE).is_ok());
+    }
+
+    #[test]
+    fn an_end_whose_clock_is_off_by_another_amount_is_refused() {
+        let cables = Cables::default();
+        let fast = cables.off_by(200);
+        let plug = fast.plug("a", 1, RATE).unwrap();
+        let refused = cables.listen("a", 1, RATE).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(refused.to_string().contains("off by 200 ppm"), "{refused}");
+        assert!(fast.listen("a", 1, RATE).is_ok());
+        drop(plug);
+        assert!(cables.listen("a", 1, RATE).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One device with two directions, as a sound card is. An output and an input run on threads of their own and
 //! know nothing of each other, unless there is a [cable](super::cable) between them.
 
-use super::cable::{Listener, Plug};
+use super::cable::{Gate, Listener, Plug};
 use super::capture::Lent;
 use super::metronome::Metronome;
 use super::presence::Presence;
@@ -113,6 +113,8 @@ impl<D: FnMut(&Data, &InputCallbackInfo) + Send> Callback for Recording<D> {
         let capture = now.checked_sub(self.length).unwrap_or(StreamInstant::ZERO);
         let info = InputCallbackInfo::new(InputStreamTimestamp { callback: now, capture });
         let samples = &mut self.buffer[..frames * self.channels];
+        let gate = self.heard.as_ref().and_then(Listener::gate);
+        let _passed = gate.as_deref().map(Gate::pass);
         let whole = match &mut self.heard {
             Some(heard) => heard.hear(samples, self.patient.then_some(control)),
             None => true,
@@ -147,10 +149,13 @@ impl<D: FnMut(&mut Data, &OutputCallbackInfo) + Send> Callback for Playing<D> {
         let info = OutputCallbackInfo::new(OutputStreamTimestamp { callback: now, playback });
         let samples = &mut self.buffer[..frames * self.channels];
         samples.fill(0.0);
+        let gate = self.plug.as_ref().and_then(Plug::gate);
+        let closed = gate.as_deref().map(Gate::close);
         data::lend(samples, |data| (self.callback)(data, &info));
         if let Some(plug) = &mut self.plug {
             plug.play(samples);
         }
+        drop(closed);
         self.lent.play(samples, self.lossless.then_some(control));
         true
     }

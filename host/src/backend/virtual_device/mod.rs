@@ -129,6 +129,7 @@ impl VirtualHost {
     #[must_use]
     pub fn off_by(mut self, ppm: i32) -> Self {
         self.ppm = ppm;
+        self.cables = self.cables.off_by(ppm);
         self
     }
 
@@ -265,6 +266,43 @@ mod tests {
         }
         drop(output);
         while inputs[0].1.recv_timeout(PATIENCE).unwrap() != vec![0.0; 480] {}
+    }
+
+    /// An input that has had so many callbacks when an output's first one begins hears it as many later and one.
+    #[test]
+    fn a_cable_has_the_same_lag_in_whichever_order_the_first_callbacks_come() {
+        for round in 0..10 {
+            let host = VirtualHost::new().cable("a test's lag");
+            let before = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let (sender, heard) = mpsc::channel();
+            let count = Arc::clone(&before);
+            let hear = move |samples: &[f32], _: &cpal::InputCallbackInfo| {
+                let _ = sender.send(samples[0]);
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            };
+            let mut first = None;
+            let (tell, had) = mpsc::channel();
+            let write = move |samples: &mut [f32], _: &cpal::OutputCallbackInfo| {
+                if first.is_none() {
+                    let count = before.load(std::sync::atomic::Ordering::SeqCst);
+                    let _ = tell.send(*first.insert(count));
+                    // As a chain may that runs for the first time, for some of the input's buffers.
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                samples.fill(1.0);
+            };
+            let config = StreamConfig { buffer_size: BufferSize::Fixed(48), ..MONO };
+            let device = host.default_input_device().unwrap();
+            let input = device.build_input_stream(config, hear, |_| (), None).unwrap();
+            let output = device.build_output_stream(config, write, |_| (), None).unwrap();
+            input.play().unwrap();
+            output.play().unwrap();
+            let had = had.recv_timeout(PATIENCE).unwrap();
+            let silent = std::iter::from_fn(|| heard.recv_timeout(PATIENCE).ok())
+                .take_while(|sample| *sample == 0.0)
+                .count();
+            assert_eq!(silent, had + 1, "in round {round}");
+        }
     }
 
     #[test]

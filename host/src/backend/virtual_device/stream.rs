@@ -1,7 +1,8 @@
 //! A virtual stream: the thread that calls back, and what its owner wants of it.
 //!
 //! Once it plays, its thread does three things: it waits on a futex until a callback is due, reads the clock,
-//! and calls back. Nothing there allocates, locks or frees. In simulated time a stream has no thread: see
+//! and calls back. Nothing there allocates, locks or frees, but that the two ends of a cable wait for each other's
+//! callbacks as they begin ([`super::cable::Gate`]). In simulated time a stream has no thread: see
 //! [`super::simulation`].
 
 use super::cable::Beginning;
