@@ -19,7 +19,7 @@ enum Stage {
     /// A thread is at it.
     Opening(Receiver<Result<Playing>>),
     /// It is open and was told to play; what it plays is silence.
-    Waiting(Playing, Lookout),
+    Waiting(Box<Playing>, Lookout),
 }
 
 /// How far it is.
@@ -27,7 +27,7 @@ enum Stage {
 pub(super) enum Outcome {
     Going(Attempt),
     /// The device calls back, and can be given its turn.
-    Open(Playing),
+    Open(Box<Playing>),
     Failed(Error),
 }
 
@@ -54,7 +54,7 @@ impl Attempt {
                 Ok(Ok(playing)) => {
                     let mut lookout = Lookout::new();
                     lookout.plays(now);
-                    Outcome::Going(Self(Stage::Waiting(playing, lookout)))
+                    Outcome::Going(Self(Stage::Waiting(Box::new(playing), lookout)))
                 }
                 Ok(Err(error)) => Outcome::Failed(error),
                 Err(TryRecvError::Disconnected) => {
@@ -76,8 +76,8 @@ fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
     Ok(playing)
 }
 
-fn wait_for(playing: Playing, mut lookout: Lookout, now: Instant) -> Outcome {
-    let failed = |playing: Playing, why: String| {
+fn wait_for(playing: Box<Playing>, mut lookout: Lookout, now: Instant) -> Outcome {
+    let failed = |playing: Box<Playing>, why: String| {
         playing.let_go();
         Outcome::Failed(Error::new(Kind::Device, why))
     };

@@ -100,7 +100,7 @@ impl Port {
         }
         match self.attempt.take().map(|attempt| attempt.look(now)) {
             Some(Outcome::Going(attempt)) => self.attempt = Some(attempt),
-            Some(Outcome::Open(playing)) => self.take(playing, now, news),
+            Some(Outcome::Open(playing)) => self.take(*playing, now, news),
             Some(Outcome::Failed(error)) => self.fail(&error, now, news),
             None if self.lookout.is_to_be_tried(now) => self.try_again(now, news),
             None => {}
