@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, same_block};
+use tests::gate::Gate;
 use tests::plugins::processor_with;
 use tests::scene::{Scene, signal};
 use tests::workspace::Folder;
@@ -15,19 +16,28 @@ use tests::workspace::Folder;
 /// A plugin with this body and these methods, that may take as long as it likes.
 fn scene(process: &str, methods: &str) -> (Folder, Scene) {
     let folder = Folder::new();
-    let file = processor_with(&folder, "late", process, &format!("import time, gc, threading\n{methods}"));
-    let spec = PluginSpec { adapt: false, hang_after: Some(Duration::from_secs(60)), ..same_block(&file) };
-    let scene = Scene::new(Rack::new(1, 512, 48_000), vec![spec]);
+    let scene = scene_in(&folder, process, methods);
     (folder, scene)
+}
+
+fn scene_in(folder: &Folder, process: &str, methods: &str) -> Scene {
+    let file = processor_with(folder, "late", process, &format!("import time, gc, threading\n{methods}"));
+    let spec = PluginSpec { adapt: false, hang_after: Some(Duration::from_secs(60)), ..same_block(&file) };
+    Scene::new(Rack::new(1, 512, 48_000), vec![spec])
 }
 
 /// Plays late blocks until this cause has been found three times. No other is: but that of a busy machine, and
 /// "unknown".
 fn found(process: &str, methods: &str, right: impl Fn(&Causes) -> u64) -> Causes {
-    let (_folder, mut scene) = scene(process, methods);
+    let (_folder, scene) = scene(process, methods);
+    found_in(scene, || (), right)
+}
+
+/// The same, with something that is done each time when a block has been given up.
+fn found_in(mut scene: Scene, given_up: impl Fn(), right: impl Fn(&Causes) -> u64) -> Causes {
     scene.play_answered(2);
     loop {
-        scene.play_answered_within(SHORT_NS, 1);
+        scene.play_given_up(SHORT_NS, &given_up);
         // What came late is looked into with the next block.
         scene.play_answered(1);
         let causes = scene.plugins[0].status().causes;
@@ -51,8 +61,12 @@ fn slow_python_code_is_the_cause() {
 }
 
 #[test]
-fn a_plugin_that_sleeps_is_found_waiting() {
-    found("self.time.sleep(0.01)\nreturn True", "", |causes| causes.waiting);
+fn a_plugin_that_waits_for_something_is_found_waiting() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    // Every second block is to be late: the first of them is the third.
+    let waits = format!("if self.n > 2 and self.n % 2:\n    {}\nreturn True", gate.wait());
+    found_in(scene_in(&folder, &waits, ""), || gate.open(), |causes| causes.waiting);
 }
 
 #[test]
@@ -165,10 +179,15 @@ fn a_worker_that_was_stopped_for_a_while_is_nobodys_fault() {
 
 #[test]
 fn a_worker_that_dies_in_a_block_is_dead_and_not_slow() {
-    let (_folder, mut scene) =
-        scene("if self.n == 4:\n    self.time.sleep(0.01)\n    os._exit(3)\nreturn True", "");
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let dies = format!("if self.n == 4:\n    {}\n    os._exit(3)\nreturn True", gate.wait());
+    let mut scene = scene_in(&folder, &dies, "");
     scene.play_answered(3);
     let first = scene.plugins[0].worker().pid();
+    scene.play_within(SHORT_NS);
+    // Also for those that take its place and do the same.
+    (0..10).for_each(|_| gate.open());
     scene.play_until_replaced(0, first, SHORT_NS);
     scene.play_until("it to be looked into", AMPLE_NS, |scene| scene.plugins[0].status().causes.dead > 0);
     let causes = scene.plugins[0].status().causes;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tests::audio::noises;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, same_block};
 use tests::config::{config, run};
+use tests::gate::Gate;
 use tests::plugins::{processor, tells, wait_told};
 use tests::scene::{Scene, signal, tunable};
 use tests::until::until;
@@ -52,7 +53,7 @@ fn line_of(file: &Path, text: &str) -> usize {
 fn a_plugin_that_hangs_is_replaced_and_the_report_names_the_line() {
     for how in [
         "while True: pass",
-        "__import__('time').sleep(1000)",
+        "__import__('threading').Event().wait()",
         // Native code that never lets the interpreter go. The signal that asks for the stack ends a pause.
         "libc = __import__('ctypes').PyDLL(None)\n        while True: libc.pause()",
     ] {
@@ -75,7 +76,7 @@ fn a_plugin_that_hangs_is_replaced_and_the_report_names_the_line() {
         let named = format!("line {line} in process_audio");
         assert!(stacks.contains(&named), "{how}: {named} is not in {stacks}\n{told}");
         assert!(stacks.contains("stuck.py"), "{stacks}");
-        // Whether it looped or slept, nobody has measured.
+        // Whether it looped or waited, nobody has measured.
         let causes = scene.plugins[0].status().causes;
         assert_eq!((causes.code, causes.waiting, causes.dead), (0, 0, 0), "{how}: {causes}");
         assert!(causes.hung > 0, "{how}: {causes}");
@@ -105,12 +106,17 @@ fn nobody_is_called_hung_before_the_limit_that_was_set() {
 #[test]
 fn a_stall_shorter_than_the_limit_is_late_and_nothing_else() {
     let folder = Folder::new();
-    let file = hangs(&folder, "__import__('time').sleep(0.5)");
+    let gate = Gate::new(&folder);
+    let file = hangs(&folder, &gate.wait());
     let mut scene = scene(PluginSpec { hang_after: Some(Duration::from_secs(30)), ..same_block(&file) });
     scene.play_answered(3);
     let first = scene.plugins[0].worker().pid();
     scene.play_until("the stall", SHORT_NS, |_| folder.file("hung").exists());
-    let good = scene.plugins[0].status().counts.good;
+    let (good, lost) = (scene.plugins[0].status().counts.good, scene.plugins[0].status().counts.lost());
+    scene.play_until("blocks to be lost", SHORT_NS, |scene| {
+        scene.plugins[0].status().counts.lost() > lost + 50
+    });
+    gate.open();
     scene.play_until("good blocks again", SHORT_NS, |scene| scene.plugins[0].status().counts.good > good);
     let status = scene.plugins[0].status();
     assert_eq!((status.pid, status.deaths), (first, 0));

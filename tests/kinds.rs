@@ -134,7 +134,9 @@ fn a_file_is_recorded_by_the_wav_sink() {
 }
 
 /// Slower than real time, so that it is behind by all its slots when the file ends.
-const SLOW_SINK: &str = "time.sleep(0.02)
+const SLOW_SINK: &str = "end = time.thread_time() + 0.02
+while time.thread_time() < end:
+    pass
 self.written = getattr(self, 'written', 0) + 1
 open(WRITTEN, 'w').write(str(self.written))
 return True";

@@ -3,6 +3,7 @@
 
 use host::plugin::spec::{Lost, PluginSpec, Standby};
 use std::fs;
+use std::time::{Duration, Instant};
 use tests::audio::largest_step;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block};
 use tests::gate::Gate;
@@ -507,7 +508,7 @@ fn play_until_saved(scene: &mut Scene, folder: &Folder, fits: impl Fn(&str) -> b
 }
 
 fn keeping(spec: PluginSpec, standby: Standby) -> PluginSpec {
-    PluginSpec { standby, snapshot_every: std::time::Duration::from_millis(1), ..spec }
+    PluginSpec { standby, snapshot_every: Duration::from_millis(1), ..spec }
 }
 
 #[test]
@@ -565,14 +566,22 @@ fn a_parameter_that_was_set_since_the_state_was_saved_is_not_undone_by_it() {
     }
 }
 
+/// What a plugin is given where its user says nothing, at blocks of this length.
+const HANG_LIMIT: Duration = Duration::from_millis(250);
+
 #[test]
 fn a_plugin_that_takes_its_time_to_save_its_state_does_not_hang() {
     let folder = Folder::new();
-    let save = "import time\ntime.sleep(0.4)\nstate = 'x'";
-    let file = keeper(&folder, "", save, "");
+    let gate = Gate::new(&folder);
+    let save = format!("self.note('saving', 'x')\n{}\nstate = 'x'", gate.wait());
+    let file = keeper(&folder, "", &save, "");
     let mut scene = Scene::new(rack(), vec![keeping(same_block(&file), Standby::None)]);
-    let saved = |folder: &Folder| lines_of(folder, "saved").len();
-    scene.play_until("a state to be saved", SHORT_NS, |_| saved(&folder) >= 1);
+    scene.play_until("a state to be asked for", SHORT_NS, |_| !lines_of(&folder, "saving").is_empty());
+    let began = Instant::now();
+    scene.play_until("the limit to be over", SHORT_NS, |_| began.elapsed() > 2 * HANG_LIMIT);
+    assert!(lines_of(&folder, "saved").is_empty());
+    (0..100).for_each(|_| gate.open());
+    scene.play_until("a state to be saved", SHORT_NS, |_| !lines_of(&folder, "saved").is_empty());
     let good = scene.plugins[0].status().counts.good;
     scene.play_until("good blocks after that", SHORT_NS, |scene| {
         scene.plugins[0].status().counts.good > good + 20
@@ -757,7 +766,7 @@ except FileNotFoundError:
 else:
     while True: pass";
             let spec = mode(&tunable(&folder, "closed", hang, "")).set("secret", "swordfish");
-            let hang_after = Some(std::time::Duration::from_millis(60));
+            let hang_after = Some(Duration::from_millis(60));
             let spec = PluginSpec { standby, fail_closed: Some(true), hang_after, adapt: false, ..spec };
             let mut scene = Scene::new(rack(), vec![spec]);
             let reports = folder.file("reports");

@@ -16,7 +16,7 @@ use host::report::PipelineStatus;
 use host::supervisor::Supervisor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::leftovers::descriptors;
 use tests::until::until;
 use tests::workspace::{Folder, python};
@@ -400,8 +400,11 @@ impl Processor for Dawdler {
     fn process(&mut self, _: &mut Block<'_>, _turn: &Turn) {
         self.0 += 1;
         if self.0.is_multiple_of(10) {
-            // As a page fault or a machine without time for it would.
-            std::thread::sleep(Duration::from_millis(21));
+            // Busy all the while, so that it is not the scheduler's doing.
+            let until = Instant::now() + Duration::from_millis(21);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
         }
     }
 }

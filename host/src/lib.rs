@@ -58,6 +58,7 @@ pub mod loopback;
 pub mod pipeline;
 pub mod plugin;
 pub mod processor;
+mod random;
 pub mod realtime;
 mod recovery;
 pub mod render;

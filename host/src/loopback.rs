@@ -31,6 +31,8 @@ const SPREAD_FRAMES: u64 = 32;
 /// and buffers elsewhere.
 const PAUSE_BLOCKS: u64 = 16;
 const STEP_FRAMES: u64 = 37;
+/// How often it is looked what has come back: the audio thread wakes nobody.
+const LOOK: Duration = Duration::from_millis(5);
 /// After so long an impulse is lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -83,7 +85,7 @@ pub fn measure(
         && Instant::now() < deadline
         && !stop.load(Ordering::Relaxed)
     {
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::park_timeout(LOOK);
         returns.take();
     }
     let status = pipeline.status();

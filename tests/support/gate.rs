@@ -32,6 +32,12 @@ impl Gate {
         self.path.display().to_string()
     }
 
+    /// What a plugin does to wait here, in Python.
+    #[must_use]
+    pub fn wait(&self) -> String {
+        format!("open({:?}, 'rb', 0).read(1)", self.path())
+    }
+
     /// Lets one block pass.
     ///
     /// # Panics

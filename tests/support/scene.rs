@@ -72,11 +72,16 @@ impl Scene {
 
     /// The same with so much time for each.
     pub fn play_answered_within(&mut self, budget_ns: u64, blocks: usize) {
-        for _ in 0..blocks {
-            let answered = self.answered();
-            self.play_within(budget_ns);
-            until("an answer", || self.answered() > answered);
-        }
+        (0..blocks).for_each(|_| self.play_given_up(budget_ns, || ()));
+    }
+
+    /// Plays a block that may take this long, does something when that is over, and waits until the first plugin has
+    /// answered it all the same.
+    pub fn play_given_up(&mut self, budget_ns: u64, given_up: impl FnOnce()) {
+        let answered = self.answered();
+        self.play_within(budget_ns);
+        given_up();
+        until("an answer", || self.answered() > answered);
     }
 
     /// What the chain says that its output comes late by.

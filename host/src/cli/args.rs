@@ -7,11 +7,12 @@ use super::exit::exit_codes_text;
 use super::plugin_args::PluginArgs;
 use crate::audio_file::Bits;
 use crate::config::BLOCK_DEFAULT;
+use crate::control::Request;
 use crate::faults::{EACH_DEFAULT, FaultsSpec, Kind};
 use crate::level::Level;
 use crate::plugin::spec::Standby;
 use crate::render::RenderSpec;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use shared::format::{BLOCK_FRAMES, RATE};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -110,70 +111,7 @@ pub(super) struct CtlArgs {
     pub(super) json: bool,
     /// What to do
     #[command(subcommand)]
-    pub(super) order: CtlOrder,
-}
-
-/// What `nda ctl` can do.
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum CtlOrder {
-    /// Tell how every pipeline is doing
-    Status,
-    /// Start a pipeline that has stopped, ended, or could not be started
-    Start {
-        /// The pipeline's name
-        pipeline: String,
-    },
-    /// Stop a pipeline; its files are completed
-    Stop {
-        /// The pipeline's name
-        pipeline: String,
-    },
-    /// Give a plugin a new worker, also one that was given up
-    Restart {
-        /// The plugin's name
-        plugin: String,
-    },
-    /// Set a parameter, until the pipeline is started again
-    Set {
-        /// The plugin's name
-        plugin: String,
-        /// The parameter's name
-        key: String,
-        /// Its value; - reads it from standard input, so that nobody sees it in the list of processes
-        #[arg(allow_hyphen_values = true)]
-        value: String,
-    },
-    /// Read a parameter
-    Get {
-        /// The plugin's name
-        plugin: String,
-        /// The parameter's name
-        key: String,
-    },
-    /// Have what goes into a plugin heard in place of what comes out of it
-    ///
-    /// It comes as late as the plugin's output does, and without a click. The plugin gets the blocks all the same, and
-    /// nobody waits for it. One that fails closed can't be bypassed.
-    Bypass {
-        /// The plugin's name
-        plugin: String,
-        /// on or off
-        #[arg(value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
-        on: bool,
-    },
-    /// Have a pipeline's sink, and the file that records it, get silence
-    Mute {
-        /// The pipeline's name
-        pipeline: String,
-        /// on or off
-        #[arg(value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
-        on: bool,
-    },
-    /// Read the configuration again and change only what differs
-    ///
-    /// A file with a fault changes nothing. Pipelines in which only `set` differs get the parameters; others that differ
-    /// are stopped and started. SIGHUP does the same.
-    Reload,
+    pub(super) request: Request,
 }
 
 /// Render a file through plugins into a file, as fast as it goes
@@ -435,14 +373,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "it is longer than a clock can count".to_owned())
 }
 
-fn on_or_off(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("it must be on or off".to_owned()),
-    }
-}
-
 fn fault_kind(name: &str) -> Result<Kind, String> {
     name.parse().map_err(|error: crate::error::Error| error.to_string())
 }
@@ -486,10 +416,10 @@ mod tests {
         for line in ["nda ctl --run 7 --json mute tx off", "nda ctl mute tx off --json --run 7"] {
             let Command::Ctl(args) = parsed(line) else { panic!("{line}") };
             assert_eq!((args.run.as_deref(), args.json), (Some("7"), true));
-            assert!(matches!(args.order, CtlOrder::Mute { ref pipeline, on: false } if pipeline == "tx"));
+            assert!(matches!(args.request, Request::Mute { ref pipeline, on: false } if pipeline == "tx"));
         }
         let Command::Ctl(args) = parsed("nda ctl set gain db -6") else { panic!("no ctl") };
-        assert!(matches!(args.order, CtlOrder::Set { ref value, .. } if value == "-6"));
+        assert!(matches!(args.request, Request::Set { ref value, .. } if value == "-6"));
         assert!(told("nda ctl bypass tx/gain yes").contains("it must be on or off"));
     }
 

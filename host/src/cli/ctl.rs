@@ -3,7 +3,7 @@
 //! For people and scripts. What is asked is done by [`crate::run`]; here it is found out whom to ask, and the answer is
 //! put into words or JSON and an exit code.
 
-use super::args::{CtlArgs, CtlOrder};
+use super::args::CtlArgs;
 use super::json::document;
 use super::out::Out;
 use super::words;
@@ -22,7 +22,10 @@ const VALUE_MAX: u64 = control::LINE_MAX as u64;
 
 /// Asks a run what the arguments say.
 pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
-    let request = request(&args.order)?;
+    let mut request = args.request.clone();
+    if let Request::Set { value, .. } = &mut request {
+        *value = value_of(std::mem::take(value))?;
+    }
     let socket = match &args.socket {
         Some(path) => path.clone(),
         None => chosen(control::find(), args.run.as_deref())?,
@@ -34,20 +37,6 @@ pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
             Ok(code.into())
         }
     }
-}
-
-fn request(order: &CtlOrder) -> Result<Request> {
-    Ok(match order.clone() {
-        CtlOrder::Status => Request::Status {},
-        CtlOrder::Start { pipeline } => Request::Start { pipeline },
-        CtlOrder::Stop { pipeline } => Request::Stop { pipeline },
-        CtlOrder::Restart { plugin } => Request::Restart { plugin },
-        CtlOrder::Set { plugin, key, value } => Request::Set { plugin, key, value: value_of(value)? },
-        CtlOrder::Get { plugin, key } => Request::Get { plugin, key },
-        CtlOrder::Bypass { plugin, on } => Request::Bypass { plugin, on },
-        CtlOrder::Mute { pipeline, on } => Request::Mute { pipeline, on },
-        CtlOrder::Reload => Request::Reload {},
-    })
 }
 
 /// The value as it is, or what standard input has, without the end of its last line.

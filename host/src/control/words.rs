@@ -4,61 +4,73 @@
 //! `{"refused":{"code":3,"why":"..."}}`. Nothing here says how it is done.
 
 use crate::error::Error;
+use clap::{ArgAction, Subcommand};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a run is asked to do. Plugins are named `PIPELINE/PLUGIN`, or `PLUGIN` where there is one of that name.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// These are the words of `nda ctl` too, and what is said of them here is its help.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// Tell how every pipeline is doing.
+    /// Tell how every pipeline is doing
     Status {},
-    /// Start a pipeline that does not play.
+    /// Start a pipeline that has stopped, ended, or could not be started
     Start {
-        /// Its name.
+        /// The pipeline's name
         pipeline: String,
     },
-    /// Stop a pipeline; its files are completed and its plugins ended.
+    /// Stop a pipeline; its files are completed
     Stop {
-        /// Its name.
+        /// The pipeline's name
         pipeline: String,
     },
-    /// Give a plugin another worker, also one that was given up.
+    /// Give a plugin a new worker, also one that was given up
     Restart {
-        /// Its name.
+        /// The plugin's name
         plugin: String,
     },
-    /// Set a parameter.
+    /// Set a parameter, until the pipeline is started again
     Set {
-        /// The plugin's name.
+        /// The plugin's name
         plugin: String,
-        /// The parameter's name.
+        /// The parameter's name
         key: String,
-        /// Its value.
+        /// Its value; nda ctl reads - from standard input, so that nobody sees it in the list of processes
+        #[arg(allow_hyphen_values = true)]
         value: String,
     },
-    /// Read a parameter.
+    /// Read a parameter
     Get {
-        /// The plugin's name.
+        /// The plugin's name
         plugin: String,
-        /// The parameter's name.
+        /// The parameter's name
         key: String,
     },
-    /// Have what goes into a plugin heard in place of what comes out of it, or no more.
+    /// Have what goes into a plugin heard in place of what comes out of it
+    ///
+    /// It comes as late as the plugin's output does, and without a click. The plugin gets the blocks all the same, and
+    /// nobody waits for it. One that fails closed can't be bypassed.
     Bypass {
-        /// Its name.
+        /// The plugin's name
         plugin: String,
-        /// Or off.
+        /// on or off
+        #[arg(value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
         on: bool,
     },
-    /// Have a pipeline give silence, or no more.
+    /// Have a pipeline's sink, and the file that records it, get silence
     Mute {
-        /// Its name.
+        /// The pipeline's name
         pipeline: String,
-        /// Or off.
+        /// on or off
+        #[arg(value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
         on: bool,
     },
-    /// Read the configuration again and change what differs.
+    /// Read the configuration again and change only what differs
+    ///
+    /// A file with a fault changes nothing. Pipelines in which only `set` differs get the parameters; others that differ
+    /// are stopped and started. SIGHUP does the same.
     Reload {},
 }
 
@@ -76,6 +88,14 @@ impl fmt::Debug for Request {
             Self::Mute { pipeline, on } => write!(f, "mute {pipeline} {on}"),
             Self::Reload {} => f.write_str("reload"),
         }
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("it must be on or off".to_owned()),
     }
 }
 

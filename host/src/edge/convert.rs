@@ -183,6 +183,7 @@ impl std::fmt::Debug for PushConverter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use std::f64::consts::TAU;
 
     const RATES: [(u32, u32); 6] = [
@@ -197,11 +198,8 @@ mod tests {
 
     /// Sizes that look random and are the same in every run.
     fn sizes() -> impl Iterator<Item = usize> {
-        let mut state = 5u64;
-        std::iter::repeat_with(move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            1 + (state >> 33) as usize % 700
-        })
+        let mut random = Random::new(5);
+        std::iter::repeat_with(move || 1 + random.up_to(699))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a sample")]

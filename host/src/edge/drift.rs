@@ -70,6 +70,7 @@ impl Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     const RATE: u32 = 48_000;
     const BLOCK: usize = 128;
@@ -78,11 +79,10 @@ mod tests {
     /// block, and the correction.
     fn course(ppm: f64, begins_at: f64, noise: f64) -> Vec<(f64, f64)> {
         let mut drift = Drift::new(RATE, BLOCK);
-        let (mut error, mut state) = (begins_at, 1u64);
+        let (mut error, mut random) = (begins_at, Random::new(1));
         let blocks = 600 * RATE as usize / BLOCK;
         let step = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let jitter = ((state >> 33) as f64 / f64::from(1u32 << 30) - 1.0) * noise;
+            let jitter = (random.below(1 << 31) as f64 / f64::from(1u32 << 30) - 1.0) * noise;
             let correction = drift.step(Some(error + jitter));
             error += (ppm * 1e-6 - correction) * BLOCK as f64;
             (error, correction * 1e6)

@@ -206,17 +206,8 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use std::time::{Duration, Instant};
-
-    /// Sizes that look random and are the same in every run.
-    struct Sizes(u64);
-
-    impl Sizes {
-        fn next(&mut self, most: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) as usize % (most + 1)
-        }
-    }
 
     #[test]
     fn what_comes_in_one_go_is_what_does_so_twice_however_many_parts_it_has() {
@@ -271,10 +262,10 @@ mod tests {
         const FRAMES: usize = 20_000;
         let (mut writer, mut reader) = frame_fifo(3, 37, 0);
         let input = std::thread::spawn(move || {
-            let mut sizes = Sizes(3);
+            let mut sizes = Random::new(3);
             let mut sent = 0;
             while sent < FRAMES {
-                let frames = sizes.next(16).min(FRAMES - sent);
+                let frames = sizes.up_to(16).min(FRAMES - sent);
                 let device: Vec<f32> = (sent..sent + frames).flat_map(|n| [n as f32, 0.5, 0.0]).collect();
                 let mut rest = &device[..];
                 while !rest.is_empty() {

@@ -169,17 +169,8 @@ impl InputReblock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use std::collections::VecDeque;
-
-    /// Sizes that look random and are the same in every run.
-    struct Sizes(u64);
-
-    impl Sizes {
-        fn next(&mut self, most: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) as usize % (most + 1)
-        }
-    }
 
     /// A mono duplex device: each cycle an input callback, then an output callback, of as many frames.
     struct Duplex {
@@ -257,13 +248,13 @@ mod tests {
         for block in 1..=64 {
             let delay = adaptation_frames(block, None);
             let mut enough = Duplex::new(block, delay);
-            let mut sizes = Sizes(block as u64);
-            (0..1000).for_each(|_| enough.cycle(sizes.next(64)));
+            let mut sizes = Random::new(block as u64);
+            (0..1000).for_each(|_| enough.cycle(sizes.up_to(64)));
             assert_eq!(enough.missing, 0, "block {block}");
             assert!(enough.heard_everything_after(delay), "block {block}");
             if delay > 0 {
                 let mut too_little = Duplex::new(block, delay - 1);
-                (0..1000).for_each(|_| too_little.cycle(sizes.next(64)));
+                (0..1000).for_each(|_| too_little.cycle(sizes.up_to(64)));
                 assert!(too_little.missing > 0, "block {block}");
             }
         }
@@ -282,12 +273,12 @@ mod tests {
 
     #[test]
     fn an_output_asks_for_just_the_blocks_it_needs_and_plays_every_frame() {
-        let mut sizes = Sizes(7);
+        let mut sizes = Random::new(7);
         for block in 1..=64 {
             let mut output = OutputReblock::with_sizes(2, block);
             let (mut made, mut heard) = (0usize, 0usize);
             for _ in 0..100 {
-                let mut device = vec![f32::NAN; 2 * sizes.next(64)];
+                let mut device = vec![f32::NAN; 2 * sizes.up_to(64)];
                 let (needed, before) = (output.blocks_needed(device.len() / 2), made);
                 output.fill(&mut device, |planar| {
                     for frame in 0..block {
@@ -308,12 +299,12 @@ mod tests {
 
     #[test]
     fn an_input_gives_every_frame_in_whole_blocks() {
-        let mut sizes = Sizes(9);
+        let mut sizes = Random::new(9);
         for block in 1..=64 {
             let mut input = InputReblock::with_sizes(2, block);
             let (mut sent, mut got) = (0usize, 0usize);
             for _ in 0..100 {
-                let frames = sizes.next(64);
+                let frames = sizes.up_to(64);
                 let device: Vec<f32> = (sent..sent + frames).flat_map(|n| [n as f32, -(n as f32)]).collect();
                 let (ready, before) = (input.blocks_ready(frames), got);
                 input.push(&device, |planar| {

@@ -10,7 +10,6 @@ mod heard;
 mod kinds;
 mod leftovers;
 mod probe;
-mod random;
 mod rig;
 mod table;
 mod tally;
@@ -22,7 +21,7 @@ pub use table::{FaultRow, FaultTable, Spread, Verdict};
 
 use crate::error::Result;
 use crate::plugin::spec::Standby;
-use random::Random;
+use crate::random::Random;
 use rig::{Outcome, Rig};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,7 +7,6 @@ use super::heard::Judge;
 use super::kinds::{Injection, Kind};
 use super::leftovers::{self, Process};
 use super::probe::{Listener, Probe};
-use super::random::Random;
 use super::tally::{Tally, ToGood};
 use super::{BLOCK_FRAMES, CHANNELS, FAULTY, FaultsSpec, MEMORY_MAX, RATE};
 use crate::audio_file::{Bits, WavWriter};
@@ -15,6 +14,7 @@ use crate::config::{ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceS
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::pipeline::{Around, Pipeline};
 use crate::plugin::spec::{PluginSpec, Standby};
+use crate::random::Random;
 use crate::supervisor::{Event, Supervisor};
 use rustix::process::{Pid, Signal, kill_process};
 use shared::clock::now_ns;

@@ -47,6 +47,25 @@ pub(crate) struct Terms {
     pub(crate) plan: Plan,
 }
 
+#[cfg(test)]
+impl Terms {
+    /// Of a plugin that delays by nothing and is mute when it is lost.
+    pub(crate) fn made(kind: PluginKind, mode: Mode, latency_max_frames: usize) -> Self {
+        let lost = super::spec::Lost::Mute;
+        Self {
+            kind,
+            mode,
+            burst: 1,
+            deadline: 0.5,
+            scrub: Scrub::Nothing,
+            spin: Spin::Off,
+            adapt: true,
+            own_latency_frames: 0,
+            plan: Plan { lost, closed: false, ramp: true, latency_frames: 0, latency_max_frames },
+        }
+    }
+}
+
 /// The audio half of a plugin.
 #[derive(Debug)]
 pub struct Remote {

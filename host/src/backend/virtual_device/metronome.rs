@@ -2,6 +2,7 @@
 //!
 //! Arithmetic alone: a metronome knows no clock, it is told the time.
 
+use crate::random::Random;
 use shared::format::Format;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub(super) struct Metronome {
     rate: u128,
     buffer: u64,
     sizes: Sizes,
-    random: u64,
+    random: Random,
     /// When frame 0 was due, or would have been, but for the pauses.
     epoch: Duration,
     /// The first frame of the next callback.
@@ -51,7 +52,7 @@ impl Metronome {
         let buffer = format.block_frames() as u64;
         let pace = u128::from(1_000_000_i32.saturating_add(ppm).max(1).unsigned_abs());
         let rate = u128::from(format.rate()) * pace;
-        Self { rate, buffer, sizes, random: 1, epoch: Duration::ZERO, next: 0 }
+        Self { rate, buffer, sizes, random: Random::new(1), epoch: Duration::ZERO, next: 0 }
     }
 
     /// After the epoch, rounded down to the nanosecond, whatever came before.
@@ -95,11 +96,8 @@ impl Metronome {
 
     fn size(&mut self) -> u64 {
         let Sizes::Jittered(by) = self.sizes else { return self.buffer };
-        // Knuth's MMIX generator: the same in every run.
-        self.random =
-            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let by = u64::from(by).min(self.buffer - 1);
-        self.buffer - by + (self.random >> 33) % (2 * by + 1)
+        self.buffer - by + self.random.below(2 * by + 1)
     }
 }
 

@@ -194,7 +194,7 @@ mod tests {
     use cpal::traits::{DeviceTrait, StreamTrait};
     use cpal::{BufferSize, StreamConfig, StreamInstant};
     use std::sync::mpsc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -287,7 +287,10 @@ mod tests {
                     let count = before.load(std::sync::atomic::Ordering::SeqCst);
                     let _ = tell.send(*first.insert(count));
                     // As a chain may that runs for the first time, for some of the input's buffers.
-                    std::thread::sleep(Duration::from_millis(5));
+                    let until = Instant::now() + Duration::from_millis(5);
+                    while Instant::now() < until {
+                        std::hint::spin_loop();
+                    }
                 }
                 samples.fill(1.0);
             };

@@ -2,13 +2,11 @@
 //! who dies, between two blocks.
 
 use super::*;
-use crate::plugin::conceal::Plan;
 use crate::plugin::line::Line;
 use crate::plugin::remote::Terms;
-use crate::plugin::spec::{Lost, Spin};
 use crate::telemetry::{PluginTimes, plugin_figures};
 use shared::layout::Layout;
-use shared::ring::{HostEnd, Notes, Scrub, Stamps, WorkerEnd};
+use shared::ring::{HostEnd, Notes, Stamps, WorkerEnd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -19,6 +17,8 @@ const FRAMES: usize = 128;
 struct Scene {
     relay: Relay,
     workers: Vec<WorkerEnd>,
+    /// The first one's again, which has seen nothing yet: its answers are those of long ago.
+    sleeper: WorkerEnd,
     gone: Vec<Arc<AtomicBool>>,
     _times: Vec<PluginTimes>,
 }
@@ -29,24 +29,31 @@ impl Scene {
         let format = Format::new(1, u32::try_from(FRAMES).unwrap(), 48_000).unwrap();
         let layout = Layout::new(format, 8).unwrap();
         let (mut row, mut workers, mut gone, mut times) = (vec![], vec![], vec![], vec![]);
-        let mut before = None;
+        let (mut before, mut sleeper) = (None, None);
         for _ in 0..plugins {
             let (end, handles) = HostEnd::create(layout).unwrap();
             let mut worker = WorkerEnd::map(&handles, layout).unwrap();
+            sleeper.get_or_insert_with(|| WorkerEnd::map(&handles, layout).unwrap());
             if let Some(answers) = before.replace(handles.reply) {
                 worker.attach(answers, layout, 1).unwrap();
             }
             let (figures, its_times, _) = plugin_figures();
             let is_gone = Arc::new(AtomicBool::new(false));
             let line = Line::new(end, Arc::clone(&is_gone), 1);
-            row.push(Remote::new("made".into(), line, None, terms(), figures));
+            row.push(Remote::new(
+                "made".into(),
+                line,
+                None,
+                Terms::made(PluginKind::Processor, Mode::SameBlock, FRAMES),
+                figures,
+            ));
             workers.push(worker);
             gone.push(is_gone);
             times.push(its_times);
         }
         let relay = Relay::new(format, row);
         relay.edges.iter().for_each(|edge| edge.join(1, 1));
-        Self { relay, workers, gone, _times: times }
+        Self { relay, workers, sleeper: sleeper.unwrap(), gone, _times: times }
     }
 
     /// One block that is answered by all who live; what is heard.
@@ -75,22 +82,6 @@ impl Scene {
     }
 }
 
-fn terms() -> Terms {
-    let plan =
-        Plan { lost: Lost::Mute, closed: false, ramp: true, latency_frames: 0, latency_max_frames: FRAMES };
-    Terms {
-        kind: PluginKind::Processor,
-        mode: Mode::SameBlock,
-        burst: 1,
-        deadline: 0.5,
-        scrub: Scrub::Nothing,
-        spin: Spin::Off,
-        adapt: true,
-        own_latency_frames: 0,
-        plan,
-    }
-}
-
 fn answer_if_asked(worker: &mut WorkerEnd) {
     if worker.is_requested() {
         let status = if worker.begin() { Status::Good } else { Status::Starved };
@@ -111,6 +102,40 @@ fn what_takes_the_place_of_a_lost_block_is_joined_to_what_was_heard_last_and_not
     scene.gone[1].store(true, Ordering::Relaxed);
     let heard = scene.play(|_| 0.3);
     assert!((heard[0] - 0.2).abs() < 1e-6 && heard[FRAMES - 1] == 0.0, "{heard:?}");
+}
+
+#[test]
+fn who_takes_its_answer_back_once_it_was_seen_has_the_next_one_not_blamed_for_having_had_none() {
+    let mut scene = Scene::new(2);
+    (0..8).for_each(|_| drop(scene.play(|_| 0.1)));
+    let [first, next] = [0, 1].map(|at| scene.relay.stages[at].remote.stats());
+    let seen = first.counts().good;
+    let mut samples = [0.2; FRAMES];
+    let Scene { relay, workers, sleeper, .. } = &mut scene;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let wait = |done: &dyn Fn() -> bool| {
+                while !done() {
+                    thread::yield_now();
+                }
+            };
+            let [worker, behind] = workers.as_mut_slice() else { panic!("two") };
+            wait(&|| worker.is_requested());
+            answer_if_asked(worker);
+            wait(&|| behind.is_requested());
+            assert!(behind.begin(), "it has its input");
+            wait(&|| first.counts().good > seen);
+            let stamps = Stamps { left_ns: clock(), ..Stamps::default() };
+            // Its slot holds the sequence of eight blocks ago again.
+            sleeper.answer(Status::Good, stamps, Notes::default());
+            behind.answer(Status::Good, stamps, Notes::default());
+        });
+        // The first one's answer is looked at when its time is over, as the next one has not given any by then.
+        let seconds = Turn { waiting: relay.waits(), ..Turn::new(clock(), 2_000_000_000) };
+        relay.process(&mut Block::new(&mut samples, FRAMES), &seconds);
+    });
+    assert_eq!((next.counts().forged, next.counts().lost(), next.counts().good), (0, 0, 9));
+    assert_eq!(samples, [0.2; FRAMES]);
 }
 
 #[test]

@@ -40,19 +40,7 @@ fn ends(slots: u32) -> (HostEnd, WorkerEnd, WorkerEnd) {
 impl Scene {
     fn new(kind: PluginKind, mode: Mode, slots: u32) -> Self {
         let (end, worker, sleeper) = ends(slots);
-        let plan =
-            Plan { lost: Lost::Mute, closed: false, ramp: true, latency_frames: 0, latency_max_frames: 0 };
-        let terms = Terms {
-            kind,
-            mode,
-            burst: 1,
-            deadline: 0.5,
-            scrub: Scrub::Nothing,
-            spin: Spin::Off,
-            adapt: true,
-            own_latency_frames: 0,
-            plan,
-        };
+        let terms = Terms::made(kind, mode, 0);
         let (figures, times, misses) = plugin_figures();
         let (relief, depot) = line::queues();
         let gone = Arc::new(AtomicBool::new(false));

@@ -1,17 +1,17 @@
 //! Numbers that follow from a seed.
 //!
-//! For the harness, which must be able to repeat a run. Not for secrets.
+//! For whoever must be able to repeat a run: the fault table, simulated devices, tests. Not for secrets.
 
 /// splitmix64: any seed is as good as another, and numbers that follow each other are unlike.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,8 +20,16 @@ impl Random {
     }
 
     /// A number below this one, which is not 0.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+}
+
+#[cfg(test)]
+impl Random {
+    /// A number up to this one.
+    pub(crate) fn up_to(&mut self, most: usize) -> usize {
+        usize::try_from(self.below(most as u64 + 1)).unwrap()
     }
 }
 
