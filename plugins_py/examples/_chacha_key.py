@@ -136,7 +136,7 @@ class KeyedProcessor(AudioProcessorPlugin):
         """Not while it plays: who changes a key has to know when the new one holds."""
         known = key in self._parameters and (key != "make_key" or value in YES + NO)
         if known and self.get_state() == PluginState.RUNNING and value != self._parameters[key]:
-            print(f"{key} can't change while it plays: stop, set it, start")
+            print(f"{key} can't change while it plays: it takes a stop and a start")
             return False
         if known:
             self._parameters[key] = value

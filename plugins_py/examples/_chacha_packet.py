@@ -32,8 +32,9 @@ So a packet has 64 samples at least, and every sample is below 0.5: noise at -9 
   with its first block, not with its start), by a clock that was set back, by two machines or two
   directions with one key.
 - **Replays**: a receiver takes a packet only if (instance, counter) is larger than all it took before, time
-  first. It keeps that when its worker is replaced (``save_state``). A decryptor that is started anew knows
-  nothing and takes the first one it hears: to keep old recordings out for longer, change the key.
+  first. Who takes its place knows that as of the last time its state was saved (``save_state``, once a
+  second if nothing else is said): what came after that could be heard once more. A decryptor that is started
+  anew knows nothing and takes the first one it hears: to keep old recordings out for longer, change the key.
 - **Directions**: the word ``direction`` goes into the key. If each direction has its own, what one side sent
   can't be played back to it as if the other side had sent it.
 

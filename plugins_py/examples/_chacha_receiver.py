@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 # A longer packet is none: whoever makes up headers shall not have us wait for long.
 LONGEST_PACKET_FRAMES = 8192
-# Seeming packets that may be refused in one block; what is beyond them is given up, so that noise made to
-# look like packets costs the sender's audio and not this machine's time.
-MOST_REFUSED = 16
+# Seeming packets that may turn out to be none in one block, by their header or when they are opened; what is
+# beyond them is given up, so that noise made to look like packets costs the sender's audio and not this
+# machine's time.
+MOST_TRIES = 16
 
 
 class Counts:
@@ -49,6 +50,7 @@ class Receiver:
         self._key, self._direction, self._channels = key, direction, channels
         self._header_frames = -(-HEADER_SAMPLES // channels)
         self._packet_frames = 0
+        self._tries = 0
         self._session: Session | None = None
         self._tried: Session | None = None
         # Heard and not yet understood, and the audio that is still to be given out.
@@ -66,18 +68,21 @@ class Receiver:
 
     def _understand(self) -> None:
         """Goes on to the first frame of what may be a packet that has not been heard whole yet."""
-        most = self.counts.refused + MOST_REFUSED
-        while self.counts.refused < most:
+        self._tries = MOST_TRIES
+        while self._tries:
             header = self._seek()
-            if header is None or header.frames > len(self._heard):
+            if header is None:
+                break
+            if header.frames > len(self._heard):
                 return
             self._take(header)
-        # Somebody makes up packets.
-        self._ignore(len(self._heard))
+        if not self._tries:
+            # Somebody makes up packets.
+            self._ignore(len(self._heard))
 
     def _seek(self) -> Header | None:
         """Goes on to where a packet seems to begin; its header, if that has been heard."""
-        while True:
+        while self._tries:
             heard = self._heard.reshape(-1)
             at = find(heard, self._channels)
             if at is None:
@@ -91,7 +96,13 @@ class Receiver:
             header = header_of(self._heard.reshape(-1)[:HEADER_SAMPLES])
             if header is not None and self._may_be(header):
                 return header
-            self._ignore(1)
+            self._is_none()
+        return None
+
+    def _is_none(self) -> None:
+        """What seemed to be a packet is not. A true one may begin within it."""
+        self._tries -= 1
+        self._ignore(1)
 
     def _may_be(self, header: Header) -> bool:
         """Whether it is worth waiting for its end. All packets of an instance have one size."""
@@ -105,8 +116,7 @@ class Receiver:
         clear = opened(session, header, self._heard[: header.frames].reshape(-1))
         if clear is None:
             self.counts.refused += 1
-            # A true one may begin within it.
-            self._ignore(1)
+            self._is_none()
             return
         if header.moment > self.last:
             self._accept(header, session)

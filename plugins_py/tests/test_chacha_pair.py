@@ -13,6 +13,7 @@ import pytest
 
 import _chacha_key
 import _chacha_packet
+import _chacha_receiver
 from base_plugin import AudioBuffer, PluginState
 from conftest import prepared
 
@@ -315,6 +316,26 @@ def test_made_up_packets_end_in_silence_and_cost_no_more_than_a_bounded_number_o
     clear = audio(1, 2 * made_up.shape[1])
     out = passed(decryptor, passed(start("encryptor"), clear), made_up.shape[1])
     assert np.array_equal(out, delayed(clear, made_up.shape[1])[:, : out.shape[1]])
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_made_up_beginnings_that_lead_nowhere_cost_no_more_tries(
+    start: Start, channels: int, monkeypatch
+) -> None:
+    tries, header_of = [], _chacha_receiver.header_of
+    monkeypatch.setattr(_chacha_receiver, "header_of", lambda words: tries.append(1) or header_of(words))
+    # One long packet that is waited for, and in it a beginning with each frame.
+    begins = np.tile(header_alone(64)[:, :3], (1, 4000))
+    frames = begins.size // channels
+    stream = np.concatenate((header_alone(frames - 2 * FRAMES), begins), axis=1)[:, : frames * channels]
+    made_up = np.ascontiguousarray(stream.reshape(frames, channels).T)
+    decryptor = start("decryptor")
+    most = 0
+    for at in range(0, frames - FRAMES, FRAMES):
+        before = len(tries)
+        assert not passed(decryptor, np.ascontiguousarray(made_up[:, at : at + FRAMES])).any()
+        most = max(most, len(tries) - before)
+    assert 2 < most <= _chacha_receiver.MOST_TRIES + 1
 
 
 def test_a_made_up_long_packet_costs_its_length_and_nothing_comes_at_the_wrong_time(start: Start) -> None:
