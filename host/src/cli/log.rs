@@ -10,17 +10,14 @@ use crate::error::{Error, Kind, Result};
 use crate::level::Level;
 use crate::report::PipelineStatus;
 use crate::run::Observer;
-use file_rotate::compression::Compression;
-use file_rotate::suffix::AppendCount;
-use file_rotate::{ContentLimit, FileRotate};
 use jiff::Timestamp;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
+use std::fs::{File, OpenOptions, rename};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Bytes after which a new file begins.
-const FILE_BYTES: usize = 8 << 20;
+const FILE_BYTES: u64 = 8 << 20;
 /// Files kept beside the one that is written.
 const OLDER_FILES: usize = 4;
 /// How often it says how each pipeline is doing, at the level `debug`.
@@ -28,7 +25,7 @@ const TELL: Duration = Duration::from_secs(1);
 
 /// A log file.
 pub(super) struct Log {
-    file: FileRotate<AppendCount>,
+    file: Rotating,
     /// What matters less is left out.
     least: Level,
     told: Duration,
@@ -44,16 +41,12 @@ impl Log {
         Self::bounded(path, least, FILE_BYTES)
     }
 
-    fn bounded(path: &Path, least: Level, file_bytes: usize) -> Result<Self> {
-        let refused = |why: std::io::Error| {
+    fn bounded(path: &Path, least: Level, file_bytes: u64) -> Result<Self> {
+        let refused = |why| {
             let what = format!("the log {} can't be written", path.display());
             Error::new(Kind::Output, what).source(why).remedy("name a file in a folder that you may write to")
         };
-        OpenOptions::new().create(true).append(true).open(path).map_err(refused)?;
-        // Rotating renames within the folder, which takes a name from its root.
-        let path = std::path::absolute(path).map_err(refused)?;
-        let limit = ContentLimit::BytesSurpassed(file_bytes);
-        let file = FileRotate::new(path, AppendCount::new(OLDER_FILES), limit, Compression::None, None);
+        let file = Rotating::open(path, file_bytes).map_err(refused)?;
         Ok(Self { file, least, told: Duration::ZERO, peaks: Vec::new() })
     }
 
@@ -61,9 +54,64 @@ impl Log {
     pub(super) fn line(&mut self, level: Level, line: &str) {
         if level <= self.least {
             let now = Timestamp::now();
-            let _ = writeln!(self.file, "{now:.3} {level:<7} {}", clean(line));
+            let _ = self.file.write(&format!("{now:.3} {level:<7} {}\n", clean(line)));
         }
     }
+}
+
+/// A file that becomes `FILE.1` when it is full, as `FILE.1` becomes `FILE.2`. Whatever somebody else does to any of
+/// them, no more than lines are lost: crates that do this were found to panic then, on the thread that runs everything.
+struct Rotating {
+    path: PathBuf,
+    file_bytes: u64,
+    /// None, if it could not be made again: the next line tries.
+    file: Option<File>,
+}
+
+impl Rotating {
+    fn open(path: &Path, file_bytes: u64) -> io::Result<Self> {
+        // Wherever the process goes from here.
+        let path = std::path::absolute(path)?;
+        let file = Some(append(&path)?);
+        Ok(Self { path, file_bytes, file })
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.file.as_ref().is_some_and(|file| self.is_full(file)) {
+            self.file = None;
+            self.rotate();
+        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => append(&self.path)?,
+        };
+        if self.is_full(&file) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.insert(file).write_all(line.as_bytes())
+    }
+
+    fn is_full(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|file| file.len() >= self.file_bytes)
+    }
+
+    /// Of two runs with one log both may do it: then one file is short. Where it can't be done, the file stays full.
+    fn rotate(&self) {
+        for older in (1..OLDER_FILES).rev() {
+            let _ = rename(self.older(older), self.older(older + 1));
+        }
+        let _ = rename(&self.path, self.older(1));
+    }
+
+    fn older(&self, number: usize) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 impl Observer for Log {
@@ -143,6 +191,28 @@ mod tests {
         assert_eq!(files.len(), OLDER_FILES + 1);
         assert!(files.iter().all(|file| file.metadata().unwrap().len() < 1500));
         assert!(lines(&path).last().unwrap().contains(" 99 x"));
+    }
+
+    #[test]
+    fn whatever_is_done_to_its_files_and_folder_only_lines_are_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs/nda.log");
+        std::fs::create_dir(folder.path().join("logs")).unwrap();
+        let mut log = Log::bounded(&path, Level::Info, 200).unwrap();
+        let fill =
+            |log: &mut Log| (0..20).for_each(|n| log.line(Level::Info, &format!("{n} {}", "x".repeat(50))));
+        // Somebody else has made what this one would be renamed to, and a folder of the next name.
+        std::fs::write(path.with_extension("log.1"), "not ours").unwrap();
+        std::fs::create_dir(path.with_extension("log.2")).unwrap();
+        fill(&mut log);
+        let mut second = Log::bounded(&path, Level::Info, 200).unwrap();
+        fill(&mut second);
+        fill(&mut log);
+        std::fs::remove_dir_all(folder.path().join("logs")).unwrap();
+        fill(&mut log);
+        std::fs::create_dir(folder.path().join("logs")).unwrap();
+        fill(&mut log);
+        assert!(lines(&path).last().unwrap().contains(" 19 x"));
     }
 
     #[test]
