@@ -11,12 +11,12 @@ use std::f32::consts::PI;
 use tests::audio::{largest_step, noises, slow_sine};
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block, wait_answered};
 use tests::gate::Gate;
-use tests::nda::Render;
+use tests::nda::{Render, nda};
 use tests::plugins::{processor, processor_with, sink, source};
 use tests::scene::kill;
 use tests::until::DEADLINE;
 use tests::wav::Wav;
-use tests::workspace::{Folder, shipped};
+use tests::workspace::{Folder, python, shipped};
 
 const BLOCK: usize = 512;
 const BLOCKS: usize = 14;
@@ -199,7 +199,7 @@ fn chain_of(rack: &Rack, specs: Vec<PluginSpec>) -> (Vec<Plugin>, Chain) {
 }
 
 fn closed(spec: PluginSpec) -> PluginSpec {
-    PluginSpec { fail_closed: Some(true), ..spec }
+    PluginSpec { fail_closed: true, ..spec }
 }
 
 #[test]
@@ -262,6 +262,23 @@ fn a_plugin_may_declare_itself_that_it_fails_closed() {
         assert_eq!(block, [0.0; BLOCK]);
     }
     assert_eq!(plugins[0].status().lost, "silence (fail-closed)");
+}
+
+#[test]
+fn no_configuration_undoes_what_a_plugin_declares_of_itself() {
+    let folder = Folder::new();
+    let wav = Wav::new(noises(2, 2_000));
+    wav.write(&folder.file("in.wav"));
+    let file = processor_with(&folder, "closed", "return False", "fail_closed = True");
+    let open = format!(
+        "[[pipeline]]\nsource = \"in.wav\"\nsink = \"out.wav\"\n[[pipeline.plugins]]\nfile = {file:?}\n\
+         python = {:?}\nlost = \"bypass\"\nfail_closed = false",
+        python()
+    );
+    let config = folder.write("open.toml", &open);
+    nda(["run".as_ref(), config.as_os_str()]).ended_with(9);
+    let heard = Wav::read(&folder.file("out.wav"));
+    assert!(heard.frames() >= 2_000 && heard.channels.iter().flatten().all(|sample| *sample == 0.0));
 }
 
 #[test]

@@ -686,7 +686,7 @@ fn a_parameter_that_is_refused_the_next_time_is_told_but_ends_only_what_fails_cl
         let folder = Folder::new();
         let file = processor_with(&folder, "over", "return True", REFUSES);
         let spec = cold(same_block(&file)).set("gain", "s3cret");
-        let mut scene = Scene::new(rack(), vec![PluginSpec { fail_closed: Some(fail_closed), ..spec }]);
+        let mut scene = Scene::new(rack(), vec![PluginSpec { fail_closed: fail_closed, ..spec }]);
         scene.play_answered(3);
         folder.write("refuse", "");
         let first = pid(&scene, 0);
@@ -767,7 +767,7 @@ else:
     while True: pass";
             let spec = mode(&tunable(&folder, "closed", hang, "")).set("secret", "swordfish");
             let hang_after = Some(Duration::from_millis(60));
-            let spec = PluginSpec { standby, fail_closed: Some(true), hang_after, adapt: false, ..spec };
+            let spec = PluginSpec { standby, fail_closed: true, hang_after, adapt: false, ..spec };
             let mut scene = Scene::new(rack(), vec![spec]);
             let reports = folder.file("reports");
             scene.rack.report_to(&reports);

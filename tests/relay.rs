@@ -206,7 +206,7 @@ fn what_fails_closed_in_the_middle_hands_on_silence_and_nothing_of_its_input() {
     let folder = Folder::new();
     for fault in ["return False", "os.kill(os.getpid(), 9)", "raise ValueError('no')"] {
         let [first, middle, last] = three(&folder, &format!("if self.kind == 'fault':\n    {fault}"));
-        let middle = PluginSpec { fail_closed: Some(true), restart: false, ..middle };
+        let middle = PluginSpec { fail_closed: true, restart: false, ..middle };
         let mut row = Row::joined(vec![first, middle, last]);
         row.plugins[1].set_parameter("kind", "fault").unwrap();
         for _ in 0..5 {

@@ -170,13 +170,14 @@ fn spin(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Spin> {
 }
 
 /// What is heard in place of a lost block, and whether it must be silence.
-fn losses(reader: &mut Reader<'_>, table: &DeTable<'_>, end: End) -> (Lost, Option<bool>) {
+fn losses(reader: &mut Reader<'_>, table: &DeTable<'_>, end: End) -> (Lost, bool) {
     let choices = [("bypass", Lost::Bypass), ("mute", Lost::Mute), ("hold", Lost::Hold)];
     let lost = table.get("lost");
     let given = lost.and_then(|node| reader.choice("lost", node, &choices));
-    let fail_closed = table.get("fail_closed").and_then(|node| reader.boolean("fail_closed", node));
+    let fail_closed =
+        table.get("fail_closed").and_then(|node| reader.boolean("fail_closed", node)).unwrap_or(false);
     if let (Some(node), Some(given)) = (lost, given) {
-        if fail_closed == Some(true) && given != Lost::Mute {
+        if fail_closed && given != Lost::Mute {
             let right = "remove one, or set `lost = \"mute\"`";
             reader.fault(
                 &node.span(),

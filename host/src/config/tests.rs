@@ -208,7 +208,7 @@ mod what_may_be_said {
             mode: Some(Mode::SameBlock),
             deadline: 0.95,
             lost: Lost::Mute,
-            fail_closed: Some(true),
+            fail_closed: true,
             guard: Guard::On,
             gc: Gc::Python,
             ..PluginSpec::new("/base/b.py")

@@ -165,7 +165,7 @@ impl Wish {
         let spec = PluginSpec {
             python: self.python.clone(),
             standby: self.standby,
-            fail_closed: Some(self.fail_closed),
+            fail_closed: self.fail_closed,
             memory_max: Some(MEMORY_MAX),
             // A plugin that moves to pipelined is another test: here each block has its own result.
             adapt: false,

@@ -153,7 +153,7 @@ impl Plugin {
         let worker = supervisor.spawn(name, &spec)?;
         let loaded = worker.loaded();
         check_kind(name, &spec, loaded.kind, place.kind)?;
-        let closed = spec.fail_closed.unwrap_or(loaded.fail_closed);
+        let closed = spec.fail_closed || loaded.fail_closed;
         let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
         let mode = spec.mode.unwrap_or(default);
         let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, place), Ok)?;

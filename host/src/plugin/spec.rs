@@ -85,8 +85,9 @@ pub struct PluginSpec {
     pub deadline: f32,
     /// What is heard in place of a lost block.
     pub lost: Lost,
-    /// A lost block is silence, whatever `lost` says; `None` leaves it to the plugin's own declaration.
-    pub fail_closed: Option<bool>,
+    /// A lost block is silence, whatever `lost` says. So it is of a plugin that declares itself that it fails closed,
+    /// which nothing here can undo.
+    pub fail_closed: bool,
     /// What is done to its samples at the boundary.
     pub guard: Guard,
     /// Who decides when Python's collector runs while it processes blocks.
@@ -123,7 +124,7 @@ impl PluginSpec {
             mode: None,
             deadline: DEADLINE_DEFAULT,
             lost: Lost::default(),
-            fail_closed: None,
+            fail_closed: false,
             guard: Guard::default(),
             gc: Gc::default(),
             level_max_db: LEVEL_MAX_DB,

@@ -120,7 +120,7 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
     let configured = worker.configure(job.format, job.slots, &job.parameters.list);
     let (end, configured) = configured.map_err(early)?;
     let delays = latency_frames(name, job.format, configured.latency_s).map_err(early)?;
-    let is_closed = job.spec.fail_closed.unwrap_or(loaded.fail_closed);
+    let is_closed = job.spec.fail_closed || loaded.fail_closed;
     job.nature.agree(name, Nature { kind: loaded.kind, latency_frames: delays, is_closed }).map_err(early)?;
     check_format(name, job.nature.kind, job.format, &configured).map_err(early)?;
     job.nature.keeps(name, &configured.refused).map_err(early)?;

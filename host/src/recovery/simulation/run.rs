@@ -375,7 +375,7 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, number: usize, tape: &Shared)
     let burst_frames = burst as usize * format.block_frames();
     let latency_frames = own as usize + if pipelined { burst_frames } else { 0 };
     let latency_max_frames = if spec.adapt { own as usize + burst_frames } else { latency_frames };
-    let closed = spec.fail_closed == Some(true);
+    let closed = spec.fail_closed;
     let plan = Plan { lost: spec.lost, closed, ramp: true, latency_frames, latency_max_frames };
     let slots = (burst + 4).next_power_of_two().max(8);
     let layout = Layout::new(format, slots).unwrap();
@@ -434,7 +434,7 @@ fn spec_of(plot: &Plot, faulty: bool, file: &Path) -> PluginSpec {
     }
     PluginSpec {
         lost: plot.lost,
-        fail_closed: Some(plot.closed),
+        fail_closed: plot.closed,
         adapt: plot.shape.adapts(),
         restart: plot.restart,
         standby: plot.standby,
