@@ -686,7 +686,7 @@ fn a_parameter_that_is_refused_the_next_time_is_told_but_ends_only_what_fails_cl
         let folder = Folder::new();
         let file = processor_with(&folder, "over", "return True", REFUSES);
         let spec = cold(same_block(&file)).set("gain", "s3cret");
-        let mut scene = Scene::new(rack(), vec![PluginSpec { fail_closed: fail_closed, ..spec }]);
+        let mut scene = Scene::new(rack(), vec![PluginSpec { fail_closed, ..spec }]);
         scene.play_answered(3);
         folder.write("refuse", "");
         let first = pid(&scene, 0);
