@@ -4,6 +4,7 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -425,6 +426,16 @@ fn a_muted_pipeline_records_silence_without_a_step_and_stays_muted_when_it_is_st
     assert_eq!(scene.lane("tx")["muted"], true);
     scene.end();
     assert!(scene.heard("tx-2").iter().all(|sample| *sample == 0.0));
+}
+
+#[test]
+fn a_status_is_as_it_is_when_it_is_asked_for() {
+    let mut scene = Scene::new();
+    scene.start(&pipeline("tx", "", ""));
+    scene.wait_played("tx", 1_000);
+    let played: BTreeSet<_> = (0..20).map(|_| scene.lane("tx")["status"]["frames"].as_u64()).collect();
+    assert!(played.len() >= 15, "20 looks one after the other have seen {played:?}");
+    scene.end();
 }
 
 #[test]

@@ -177,6 +177,11 @@ impl MeterHandle {
     pub fn take_peaks(&self) -> Vec<f32> {
         self.0.iter().map(|peak| f32::from_bits(peak.0.swap(0, Ordering::Relaxed))).collect()
     }
+
+    /// The same so far, for whoever asks in between: nothing starts anew.
+    pub fn peaks_so_far(&self) -> Vec<f32> {
+        self.0.iter().map(|peak| f32::from_bits(peak.0.load(Ordering::Relaxed))).collect()
+    }
 }
 
 impl Processor for Meter {
@@ -264,6 +269,7 @@ mod tests {
         let handle = meter.handle();
         meter.process(&mut Block::new(&mut [0.1, -0.9, 0.2, 0.3], 2), &turn());
         meter.process(&mut Block::new(&mut [0.0; 4], 2), &turn());
+        assert_eq!(handle.peaks_so_far(), [0.9, 0.3]);
         assert_eq!(handle.take_peaks(), [0.9, 0.3]);
         assert_eq!(handle.take_peaks(), [0.0, 0.0]);
     }

@@ -190,11 +190,21 @@ impl Pipeline {
         news
     }
 
-    /// How it is doing.
+    /// How it is doing; the peaks are those since the last time.
     pub fn status(&mut self) -> PipelineStatus {
+        let peaks = self.meter.take_peaks();
+        self.status_with(peaks)
+    }
+
+    /// How it is doing, for whoever asks in between: the peaks are those so far.
+    pub fn status_so_far(&mut self) -> PipelineStatus {
+        let peaks = self.meter.peaks_so_far();
+        self.status_with(peaks)
+    }
+
+    fn status_with(&mut self, mut peaks: Vec<f32>) -> PipelineStatus {
         let captured = |get: fn(&CaptureCounts) -> u64| self.capture.as_deref().map_or(0, get);
         let db = |peak: &f32| (*peak > 0.0).then(|| linear_to_db(*peak));
-        let mut peaks = self.meter.take_peaks();
         for (highest, peak) in self.highest.iter_mut().zip(&peaks) {
             *highest = highest.max(*peak);
         }

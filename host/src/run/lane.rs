@@ -186,22 +186,31 @@ impl Lane {
         }
     }
 
-    /// Looks how it is doing, if it plays.
+    /// Looks how it is doing, if it plays, and begins to measure its peaks anew.
     pub(super) fn look(&mut self) -> Option<&PipelineStatus> {
         let State::Playing(playing) = &mut self.state else { return None };
         self.status = Some(playing.pipeline.status());
         self.status.as_ref()
     }
 
-    /// How it was when it was looked at last.
-    pub(super) fn status(&self) -> LaneStatus {
+    /// How it is, or was when it played; the peaks are those since it was looked at the time before last.
+    pub(super) fn status(&mut self) -> LaneStatus {
+        let status = match &mut self.state {
+            State::Playing(playing) => {
+                let mut now = playing.pipeline.status_so_far();
+                let looked = self.status.iter().flat_map(|status| &status.peaks_db);
+                now.peaks_db.iter_mut().zip(looked).for_each(|(peak, looked)| *peak = louder(*peak, *looked));
+                Some(now)
+            }
+            _ => self.status.clone(),
+        };
         LaneStatus {
             name: self.name().to_owned(),
             state: self.state(),
             why: self.why.as_ref().or(self.went_back.as_ref()).map(|why| why.why.clone()),
             muted: self.is_muted,
             bypassed: self.bypassed.iter().cloned().collect(),
-            status: self.status.clone(),
+            status,
         }
     }
 
@@ -299,7 +308,7 @@ impl Lane {
             self.failed(why, told);
             return close(Playing { pipeline, spec, written });
         }
-        self.before = None;
+        (self.before, self.status) = (None, None);
         told.line(Level::Info, format!("{}: started", self.name()));
         State::Playing(Box::new(Playing { pipeline, spec, written }))
     }
@@ -371,6 +380,11 @@ impl Lane {
             pipeline.close();
         }
     }
+}
+
+/// The higher one of two peaks in dB; silence has none.
+fn louder(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)))
 }
 
 /// Closes one on a thread of its own.

@@ -70,13 +70,13 @@ impl Run<'_> {
         let _ = reply.try_send(done.map_or_else(Reply::from, Reply::Done));
     }
 
-    fn tell_status(&self) -> Result<Done> {
+    fn tell_status(&mut self) -> Result<Done> {
         let status = RunStatus {
             config: self.file.as_ref().map(|file| file.display().to_string()),
             pid: std::process::id(),
             seconds: self.began.elapsed().as_secs_f64(),
             real_time: self.real_time.clone(),
-            pipelines: self.lanes.iter().map(Lane::status).collect(),
+            pipelines: self.lanes.iter_mut().map(Lane::status).collect(),
         };
         let untold = |e| Error::new(Kind::System, "the status can't be told in JSON").source(e);
         let status = serde_json::to_value(status).map_err(untold)?;
