@@ -3,7 +3,8 @@
 import gc
 import sys
 
-# numpy makes many objects and no garbage: collecting meanwhile costs some milliseconds of the start.
+# numpy makes many objects and no garbage: collecting meanwhile costs some milliseconds of the start. The worker enables
+# it again.
 gc.disable()
 
 
@@ -35,5 +36,4 @@ try:
     loader.exec_module(worker)
 except ImportError as error:
     refuse(70, str(error))
-gc.enable()
 worker.main()

@@ -74,7 +74,8 @@ impl<'py> Collector<'py> {
             return Ok(());
         }
         self.disable.call0()?;
-        self.everything().map(|_| ())
+        self.collect.call0()?;
+        self.freeze.call0().map(|_| ())
     }
 
     /// Objects that no collection looks at.

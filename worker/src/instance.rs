@@ -36,9 +36,8 @@ pub(crate) enum Answer {
 
 /// Imports the file and makes the plugin.
 pub(crate) fn load<'py>(py: Python<'py>, file: &Path) -> Result<(Instance<'py>, Loaded), Failure> {
-    let failed = |what: &'static str| move |e: PyErr| failure::raised(py, Stage::Load, what, &e);
-    interpreter::provide_base_plugin(py).map_err(failed("the built-in base_plugin"))?;
-    interpreter::point_at(py, file).map_err(failed("preparing the import"))?;
+    interpreter::point_at(py, file)
+        .map_err(|e| failure::raised(py, Stage::Load, "preparing the import", &e))?;
     let module = import(py, file)?;
     let object = create(&module)?;
     let kind = kind(&object)?;

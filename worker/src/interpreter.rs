@@ -33,7 +33,8 @@ const SWITCH_INTERVAL_S: f64 = 1e-4;
 const UNRAISABLE_AT_ONCE: u32 = 16;
 const UNRAISABLE_EVERY_NS: u64 = 1_000_000_000;
 
-/// Streams, signals, hooks; what to introduce this process with.
+/// Streams, signals, hooks, and all that can be there before a plugin is: a spare has done it when it is needed. What to
+/// introduce this process with.
 pub(crate) fn prepare(py: Python<'_>, control: &Arc<Control>) -> PyResult<Hello> {
     let streams =
         PyModule::from_code(py, STREAMS, c"<nda>/streams.py", &std::ffi::CString::new(STREAMS_MODULE)?)?;
@@ -43,6 +44,11 @@ pub(crate) fn prepare(py: Python<'_>, control: &Arc<Control>) -> PyResult<Hello>
     dump_stacks(py)?;
     report_unraisable(py, control)?;
     leave_forked_children(py)?;
+    provide_base_plugin(py)?;
+    // Most plugins find their folder with it; to import it takes longer than all else of a small one.
+    py.import("pathlib")?;
+    measure_floats(py)?;
+    look_at_plugins_alone(py)?;
     let version = py.version_info();
     Ok(Hello {
         protocol: shared::PROTOCOL,
@@ -171,7 +177,7 @@ pub(crate) fn stay_only_in_the_worker() {
 
 /// Imports the built-in `base_plugin`, whichever others are about, and leaves it to be found by Python processes
 /// that the plugin spawns: they inherit `sys.path`, and nothing is written to disk.
-pub(crate) fn provide_base_plugin(py: Python<'_>) -> PyResult<()> {
+fn provide_base_plugin(py: Python<'_>) -> PyResult<()> {
     let archive = memfd_create("base_plugin", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?;
     let zip = stored_zip("base_plugin.py", BASE_PLUGIN.as_bytes());
     std::io::Write::write_all(&mut std::fs::File::from(archive.try_clone()?), &zip)?;
@@ -183,6 +189,15 @@ pub(crate) fn provide_base_plugin(py: Python<'_>) -> PyResult<()> {
     py.import("base_plugin")?;
     path_list.call_method1("remove", (&path,))?;
     path_list.call_method1("append", (&path,))?;
+    Ok(())
+}
+
+/// What was imported so far lives as long as the process: the collector, which `boot.py` has left off, need never look
+/// at it, and would while the plugin is being loaded.
+fn look_at_plugins_alone(py: Python<'_>) -> PyResult<()> {
+    let gc = py.import("gc")?;
+    gc.call_method0("freeze")?;
+    gc.call_method0("enable")?;
     Ok(())
 }
 
@@ -199,7 +214,7 @@ pub(crate) fn point_at(py: Python<'_>, file: &Path) -> PyResult<()> {
 
 /// Has numpy measure the floating-point unit before denormals are switched off: it keeps what it found, and would
 /// warn of what it finds afterwards.
-pub(crate) fn measure_floats(py: Python<'_>) -> PyResult<()> {
+fn measure_floats(py: Python<'_>) -> PyResult<()> {
     let numpy = py.import("numpy")?;
     for kind in ["float32", "float64"] {
         numpy.call_method1("finfo", (numpy.getattr(kind)?,))?;

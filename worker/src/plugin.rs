@@ -85,8 +85,8 @@ impl Plugin for PythonPlugin<'_> {
         if let (Some(blocks), true) = (&self.blocks, self.instance(Stage::Start)?.may_be_warmed_up()) {
             blocks.warm_plugin_up();
         }
-        interpreter::measure_floats(self.py)
-            .and_then(|()| self.collector.hand_over(gc))
+        self.collector
+            .hand_over(gc)
             .map_err(|e| failure::raised(self.py, Stage::Start, "preparing the interpreter", &e))
     }
 
