@@ -391,6 +391,16 @@ fn a_file_that_is_no_plugin_is_refused_in_plain_words() {
 }
 
 #[test]
+fn a_worker_without_a_plugin_has_imported_what_most_need_and_leaves_it_out_of_what_is_collected() {
+    let failure = refused(
+        "import gc, sys\n\
+         missing = sorted({'base_plugin', 'numpy', 'pathlib'} - set(sys.modules))\n\
+         raise Exception(missing, gc.isenabled(), gc.get_freeze_count() > 5_000, len(gc.get_objects()) < 1_000)",
+    );
+    assert_eq!(failure.message, "the import raised Exception: ([], True, True, True)");
+}
+
+#[test]
 fn a_name_that_belongs_to_another_module_is_refused_before_the_wrong_one_is_run() {
     let file = plugin("");
     let path = file.path.with_file_name("threading.py");
