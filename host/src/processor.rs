@@ -11,9 +11,9 @@ use std::any::Any;
 /// block, and putting together what is heard in its place.
 ///
 /// Of the late blocks of the fault table (2 x 128 frames, 2-core virtual machine) half took 8 us for that, 95 in 100 took
-/// 16 us and 99 took 50. More is hardly ours: in healthy blocks the same thread computes for as much longer than it
+/// 16 us and 99 took 50. Much more is hardly ours: in healthy blocks the same thread computes for as much longer than it
 /// mostly does.
-const RESERVE_NS: u64 = 40_000;
+const RESERVE_NS: u64 = 80_000;
 /// At least this part is kept: a sample to copy, look through and join costs a nanosecond, up to 5 where plugins in a
 /// row look up what went by, and there are the more samples the longer a block lasts. This is enough for 32 channels.
 const RESERVE_PART_MIN: u64 = 64;
@@ -112,7 +112,7 @@ impl Turn {
 
     /// Until when a processor may wait that was given this fraction of the block, so that it is done by then.
     ///
-    /// A little of that time is kept for what is computed after the wait: 40 us or a 64th, but no more than an eighth.
+    /// A little of that time is kept for what is computed after the wait: 80 us or a 64th, but no more than an eighth.
     /// The block's waiting processors share the rest. Each may use what the ones before it left over, but
     /// leaves half of a fair share to each one after it, so that a stuck plugin doesn't take all of its
     /// neighbours' time: with `n` waiting and `k` of them after this one it ends `k / 2n` of it earlier. What one
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_plugin_on_its_own_may_wait_for_its_fraction_of_the_block_but_for_what_it_computes_then() {
-        assert_eq!(Turn::new(1000, 2_000_000).deadline_ns(0.5), 1000 + 1_000_000 - 40_000);
+        assert_eq!(Turn::new(1000, 2_000_000).deadline_ns(0.5), 1000 + 1_000_000 - 80_000);
     }
 
     #[test]
@@ -144,13 +144,13 @@ mod tests {
             let turn = Turn::new(0, block_ns);
             (block_ns / 2 - turn.deadline_ns(0.5)) / 1000
         });
-        assert_eq!(kept, [20, 40, 666]);
+        assert_eq!(kept, [20, 80, 666]);
         assert_eq!(Turn::new(5, 0).deadline_ns(0.95), 5, "there is no time at all");
     }
 
     #[test]
     fn plugins_that_share_a_block_leave_time_to_those_after_them_and_to_what_the_last_one_computes() {
-        let turn = |waiting_after| Turn { start_ns: 0, budget_ns: 1_680_000, waiting: 4, waiting_after };
+        let turn = |waiting_after| Turn { start_ns: 0, budget_ns: 1_760_000, waiting: 4, waiting_after };
         let deadlines = [3, 2, 1, 0].map(|after| turn(after).deadline_ns(0.5));
         assert_eq!(deadlines, [500_000, 600_000, 700_000, 800_000]);
     }
@@ -161,7 +161,7 @@ mod tests {
             let turn = |waiting_after| Turn { start_ns: 0, budget_ns: 2_666_666, waiting, waiting_after };
             let deadlines: Vec<_> = (0..waiting).rev().map(|after| turn(after).deadline_ns(0.5)).collect();
             assert!(
-                deadlines.is_sorted() && deadlines.last() == Some(&(1_333_333 - 40_000)),
+                deadlines.is_sorted() && deadlines.last() == Some(&(1_333_333 - 80_000)),
                 "{deadlines:?}"
             );
         }

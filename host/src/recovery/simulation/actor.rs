@@ -78,9 +78,9 @@ impl Actor {
         idle && self.ring.as_ref().is_some_and(|ring| ring.end.is_requested())
     }
 
-    /// Whether blocks to come are slow or unfit of a fault that it had.
+    /// Whether blocks to come are slow, unfit or missing of a fault that it had.
     pub(super) fn is_at_fault(&self) -> bool {
-        self.lives && !self.doomed && self.slow + self.not_finite + self.too_loud > 0
+        self.lives && !self.doomed && (self.stuck || self.slow + self.not_finite + self.too_loud > 0)
     }
 
     /// Takes what it is given for the block that comes next; nothing if the one before it has nothing to hand on.

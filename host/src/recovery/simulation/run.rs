@@ -269,10 +269,12 @@ impl Run {
     /// One that was moved to pipelined once is same-block again when it has been fast for long enough.
     fn come_back(&mut self) -> Result<(), String> {
         let block_ns = self.plot.format.block_ns();
-        // A fault that lasts for many blocks may be under way: pipelined, its blocks are good and it is slow all the same.
+        // A fault that lasts for many blocks may be under way: pipelined, its blocks are good and it is slow all the same,
+        // or hangs and is not found out yet.
         while self.plot.faulty().iter().any(|plugin| self.world.borrow().is_at_fault(*plugin)) {
             self.callback(true)?;
         }
+        self.heal()?;
         let until_ns = now_ns() + (3010 * block_ns).max(4_000 * MS + 10 * block_ns);
         let stats: Vec<_> = self.world.borrow().sides.iter().map(|side| side.stats.clone()).collect();
         let moved = |stats: &Arc<PluginStats>| stats.progress().moves.load(Ordering::Relaxed) == 1;

@@ -240,7 +240,7 @@ impl World {
         self.watch.cases[&self.sides[plugin].id].succession().is_given_up()
     }
 
-    /// Whether a worker of this plugin has blocks before it that its last fault makes slow or unfit.
+    /// Whether a worker of this plugin has blocks before it that its last fault makes slow, unfit or missing.
     pub(super) fn is_at_fault(&self, plugin: usize) -> bool {
         self.actors.iter().any(|actor| actor.plugin == Some(plugin) && actor.is_at_fault())
     }
