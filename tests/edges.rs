@@ -380,6 +380,37 @@ def create_plugin(): return Keeper()
         assert!((blocks - 44.1 / 48.0).abs() < 0.06, "{blocks}");
     }
 
+    /// A tone that takes its parameter only before it is initialised.
+    const EARLY: &str = "
+class Early(Tone):
+    level, is_initialised = 0.0, False
+    def initialize(self):
+        self.is_initialised = True
+        return True
+    def set_parameter(self, key, value):
+        if self.is_initialised: raise RuntimeError('too late')
+        self.level = float(value)
+        return True
+    def read_audio(self, buffer):
+        assert self.level == 0.5, self.level
+        return super().read_audio(buffer)
+
+def create_plugin(): return Early()
+";
+
+    #[test]
+    fn a_source_of_another_format_is_not_given_its_parameters_again_once_it_is_initialised() {
+        let folder = Folder::new();
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let source = source(plugin(&folder, "early.py", &format!("{TONE}{EARLY}")).set("level", "0.5"));
+        let spec = PipelineSpec::new(source, SinkSpec::device("virtual"));
+        let mut pipeline = open(&spec, &supervisor);
+        pipeline.play().unwrap();
+        until("it is heard", || pipeline.status().plugins[0].counts.good > 10);
+        assert_eq!(pipeline.status().plugins[0].counts.failed, 0);
+        pipeline.close();
+    }
+
     #[test]
     fn its_replacement_has_the_same_format() {
         let folder = Folder::new();

@@ -163,7 +163,8 @@ impl Plugin {
         let format = own.unwrap_or(format);
         if let Some(own) = own {
             let slots = slots_for(name, loaded.kind, mode, place.with(own))?;
-            (end, configured) = worker.configure(own, slots, &spec.set)?;
+            // It has its parameters, and may take them only before it is initialised.
+            (end, configured) = worker.configure(own, slots, &[])?;
         }
         check_format(name, loaded.kind, format, &configured)?;
         let mut uncached = Uncached::new(configured.uncached.as_deref(), end.worker_counts());
