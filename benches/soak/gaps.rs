@@ -3,7 +3,8 @@
 //! Pure: it gets what was heard, what the host counted as lost and when somebody was killed, and judges at the end. A gap
 //! is explained if the host has counted, around the same time, at least as much audio as lost as the gap is long;
 //! what was counted once explains one gap only. It is a crash's if somebody was killed then. A gap that nothing
-//! explains is a fault of the host, however short it is.
+//! explains is a fault of the host, however short it is. Frames come earlier or later only if a device or the queue behind it
+//! lost some: a plugin's lost block leaves the others where they are, so that it explains no shift.
 
 use super::BLOCK_FRAMES;
 use super::injection::Target;
@@ -181,7 +182,10 @@ impl Listening {
     pub fn judge(&self) -> Judgement {
         let mut losses = self.losses.clone();
         // Shifts first: a gap uses up what explains it.
-        let explained = |shift: &&Shift| losses.iter().any(|loss| is_near(loss, shift.at_ns, shift.at_ns));
+        let moves = |loss: &&Loss| loss.place == Place::Device;
+        let explained = |shift: &&Shift| {
+            losses.iter().filter(moves).any(|loss| is_near(loss, shift.at_ns, shift.at_ns))
+        };
         let unexplained_shifts = self.shifts.len() - self.shifts.iter().filter(explained).count();
         let gaps = self.gaps.iter().chain(&self.open);
         Judgement {
@@ -316,12 +320,15 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_come_later_are_a_shift_that_needs_a_reason_and_wrong_ones_are_counted() {
+    fn frames_that_come_later_are_a_shift_that_only_a_device_explains_and_wrong_ones_are_counted() {
         let mut listening = heard(&[(HEARD, 50), (LATER, 1), (HEARD, 50), (Wrong, 1), (HEARD, 5)]);
         let judgement = listening.judge();
         assert_eq!((judgement.shifts, judgement.unexplained_shifts), (2, 2));
         assert_eq!(judgement.wrong_frames, BLOCK);
         listening.lost(DECRYPTOR, BLOCK, 10_100 * MS);
+        listening.lost(ENCRYPTOR, BLOCK, 10_100 * MS);
+        assert_eq!(listening.judge().unexplained_shifts, 2, "a lost block moves nothing");
+        listening.lost(Place::Device, BLOCK, 10_100 * MS);
         assert_eq!(listening.judge().unexplained_shifts, 0);
     }
 }

@@ -280,6 +280,8 @@ impl fmt::Display for Soak {
             let Gaps { gaps, ms, median_ms, longest_ms, .. } = row;
             writeln!(f, "{name:18}{gaps:>10}{ms:>10.0}{median_ms:>12.1}{longest_ms:>12.1}")?;
         }
+        let Judgement { shifts, unexplained_shifts, .. } = self.judgement;
+        writeln!(f, "{:18}{shifts:>10}  of which unexplained: {unexplained_shifts}", "shifts")?;
         let unexplained = self.each_gap.iter().filter(|gap| gap.reason == Reason::Unexplained);
         for EachGap { at_s, ms, after, after_ms, .. } in unexplained.take(LISTED) {
             let after = after.zip(*after_ms).map_or_else(String::new, |((target, signal), ms)| {
@@ -349,6 +351,7 @@ mod tests {
         let text = soak.to_string();
         assert!(text.contains("by a crash                 1        10        10.0        10.0"), "{text}");
         assert!(text.contains("SIGKILL                    1         0"), "{text}");
+        assert!(text.contains("shifts                     0  of which unexplained: 0"), "{text}");
         assert!(text.contains("kept    no unexplained gap: 0 gaps, 0 shifts, 0 not listened to"), "{text}");
         let json = serde_json::to_value(&soak).unwrap();
         assert_eq!(json["gaps"][0]["gaps"], 1);
