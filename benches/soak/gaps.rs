@@ -17,8 +17,8 @@ const BEFORE_NS: u64 = 1_000_000_000;
 const AFTER_NS: u64 = 500_000_000;
 /// Losses of a plugin that are so close are one episode.
 const EPISODE_NS: u64 = 50_000_000;
-/// A decryptor that begins, or that was left out of a block, needs a block for its latency, and has heard no more than a
-/// part of the packet under way.
+/// A decryptor that begins, or that was left out of a block or of frames, needs a block for its latency, and has heard no
+/// more than a part of the packet under way.
 const RESYNC_FRAMES: u64 = 2 * BLOCK_FRAMES as u64;
 
 /// Where audio was lost, as the host counts it.
@@ -153,7 +153,8 @@ impl Listening {
                 loss.last_ns = now_ns;
             }
             _ => {
-                let more = if place == Place::Plugin(Target::Decryptor) { RESYNC_FRAMES } else { 0 };
+                // What the encryptor does not give are whole packets.
+                let more = if place == Place::Plugin(Target::Encryptor) { 0 } else { RESYNC_FRAMES };
                 let loss = Loss { place, first_ns: now_ns, last_ns: now_ns, frames: frames + more };
                 self.losses.push(loss);
             }
@@ -183,9 +184,8 @@ impl Listening {
         let mut losses = self.losses.clone();
         // Shifts first: a gap uses up what explains it.
         let moves = |loss: &&Loss| loss.place == Place::Device;
-        let explained = |shift: &&Shift| {
-            losses.iter().filter(moves).any(|loss| is_near(loss, shift.at_ns, shift.at_ns))
-        };
+        let explained =
+            |shift: &&Shift| losses.iter().filter(moves).any(|loss| is_near(loss, shift.at_ns, shift.at_ns));
         let unexplained_shifts = self.shifts.len() - self.shifts.iter().filter(explained).count();
         let gaps = self.gaps.iter().chain(&self.open);
         Judgement {
@@ -300,6 +300,15 @@ mod tests {
         let mut longer = heard(&[(HEARD, 50), (Silence, 7), (HEARD, 50)]);
         longer.lost(DECRYPTOR, 4 * BLOCK, 10_100 * MS);
         assert_eq!(reasons(&longer), [Reason::Unexplained]);
+    }
+
+    #[test]
+    fn what_a_device_lost_also_costs_the_decryptor_two_blocks_and_no_more() {
+        for (blocks, reason) in [(5, Reason::Counted), (6, Reason::Unexplained)] {
+            let mut listening = heard(&[(HEARD, 50), (Silence, blocks), (HEARD, 50)]);
+            listening.lost(Place::Device, 3 * BLOCK, 10_100 * MS);
+            assert_eq!(reasons(&listening), [reason]);
+        }
     }
 
     #[test]

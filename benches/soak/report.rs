@@ -110,9 +110,9 @@ pub struct Ended {
     pub missed_runs: u64,
     /// Of each pipeline, as it computes it.
     pub latency_ms: Vec<f64>,
-    /// Times that a device ran dry or over, as it says.
+    /// Times that a device of the receiver ran dry or over, as it says.
     pub xruns: u64,
-    /// Frames that queues did not have or did not take in time.
+    /// Frames that the receiver's queue did not have or left out.
     pub queue_frames: u64,
     /// The plugins.
     pub plugins: Vec<PluginEnd>,

@@ -12,6 +12,7 @@ use crate::{Outcome, workspace};
 use host::config::{DeviceSpec, ElementSpec, PipelineSpec, SinkSpec, SourceSpec};
 use host::pipeline::{Around, Pipeline};
 use host::plugin::spec::{Guard, PluginSpec};
+use host::report::PipelineStatus;
 use host::supervisor::{Event, Supervisor};
 use rustix::process::{Pid, Signal, kill_process};
 use shared::clock::now_ns;
@@ -21,9 +22,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const CABLE: &str = "virtual:soak";
-/// Frames that a device which told of an xrun may have left out, and those of a fade after a queue ran dry.
-const XRUN_FRAMES: u64 = RATE as u64 / 2;
-const FADE_FRAMES: u64 = RATE as u64 / 20;
+/// What the cable's input hears of nothing each time that the other end was too late: the rest of a buffer, and one as it
+/// joins the cable again.
+const XRUN_FRAMES: u64 = 2 * BLOCK_FRAMES as u64;
+/// A queue that ran dry fades in again, over 5 ms.
+const FADE_FRAMES: u64 = RATE as u64 / 200;
 /// After so long the host has judged a death and begins to replace the worker, which takes longer.
 const NOTICED_WITHIN: Duration = Duration::from_millis(8);
 
@@ -31,8 +34,20 @@ const NOTICED_WITHIN: Duration = Duration::from_millis(8);
 #[derive(Debug, Default, Clone, Copy)]
 struct Counted {
     lost: [u64; 2],
+    /// Of the receiver: the transmitter numbers frames behind its own input, which nobody hears.
     xruns: u64,
+    /// See above: that its queue did not have or had to leave out, and how often it ran dry.
     queue_frames: u64,
+    dry: u64,
+}
+
+impl Counted {
+    /// Frames that nobody heard since `before` as devices and queues tell.
+    fn device_frames_since(&self, before: &Self) -> u64 {
+        let xruns = (self.xruns - before.xruns) * XRUN_FRAMES;
+        let fades = (self.dry - before.dry) * FADE_FRAMES;
+        self.queue_frames - before.queue_frames + xruns + fades
+    }
 }
 
 /// A worker whose end has not been answered yet by a pardon.
@@ -94,11 +109,9 @@ impl Rig {
                 listening.lost(Place::Plugin(target), blocks * u64::from(BLOCK_FRAMES), now_ns());
             }
         }
-        let xruns = (now.xruns - before.xruns) * XRUN_FRAMES;
-        let queue = now.queue_frames - before.queue_frames;
-        let fade = if queue > 0 { FADE_FRAMES } else { 0 };
-        if xruns + queue > 0 {
-            listening.lost(Place::Device, xruns + queue + fade, now_ns());
+        let frames = now.device_frames_since(&before);
+        if frames > 0 {
+            listening.lost(Place::Device, frames, now_ns());
         }
         while let Some(run) = self.told.next_run() {
             listening.hear(run);
@@ -110,14 +123,15 @@ impl Rig {
     }
 
     fn count(&mut self) -> Counted {
-        let mut counted = Counted::default();
-        for (pipeline, lost) in self.pipelines.iter_mut().zip(&mut counted.lost) {
-            let status = pipeline.status();
-            *lost = status.plugins.iter().map(|plugin| plugin.counts.lost()).sum();
-            counted.xruns += status.xruns.device;
-            counted.queue_frames += status.underrun_frames + status.overrun_frames;
+        let [tx, rx] = &mut self.pipelines;
+        let (tx, rx) = (tx.status(), rx.status());
+        let lost = |of: &PipelineStatus| of.plugins.iter().map(|plugin| plugin.counts.lost()).sum();
+        Counted {
+            lost: [lost(&tx), lost(&rx)],
+            xruns: rx.xruns.device,
+            queue_frames: rx.underrun_frames + rx.overrun_frames,
+            dry: rx.capture.map_or(0, |capture| capture.gaps),
         }
-        counted
     }
 
     fn pid(&mut self, target: Target) -> Option<u32> {
@@ -194,4 +208,19 @@ fn spec(name: &str, source: SourceSpec, sink: &str, plugin: PluginSpec) -> Pipel
 fn send(pid: u32, signal: Signal) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_devices_lost_is_what_the_receiver_counted_and_a_fade_each_time_it_ran_dry() {
+        let before = Counted { lost: [1, 1], xruns: 2, queue_frames: 1000, dry: 1 };
+        let frames = |now: Counted| now.device_frames_since(&before);
+        assert_eq!(frames(Counted { lost: [9, 9], ..before }), 0);
+        assert_eq!(frames(Counted { queue_frames: 1300, ..before }), 300);
+        assert_eq!(frames(Counted { queue_frames: 1300, dry: 2, ..before }), 300 + 240);
+        assert_eq!(frames(Counted { xruns: 3, ..before }), 256);
+    }
 }
