@@ -86,7 +86,7 @@ pub fn run(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> Outcome<Soak> {
         }
     }
     rig.listen(&mut listening);
-    let ended = rig.close();
+    let ended = rig.close(&mut listening);
     Ok(Soak::new(wanted, began.elapsed(), &listening.judge(), &resources, ended))
 }
 

@@ -129,14 +129,25 @@ impl Witness {
             }
             run => {
                 let next = Run { heard, from: self.at, frames: 1, began_ns: now_ns, ended_ns: now_ns };
-                if let Some(run) = run.replace(next)
-                    && self.runs.push(run).is_err()
-                {
-                    self.missed.fetch_add(1, Ordering::Relaxed);
-                }
+                let over = run.replace(next);
+                self.tell(over);
             }
         }
         self.at += 1;
+    }
+
+    fn tell(&mut self, run: Option<Run>) {
+        if run.is_some_and(|run| self.runs.push(run).is_err()) {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Tells the run that was still under way.
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let last = self.run.take();
+        self.tell(last);
     }
 }
 
@@ -190,7 +201,7 @@ mod tests {
         for block in blocks {
             witness.process(&mut Block::new(&mut block.clone(), FRAMES), &Turn::new(0, 0));
         }
-        witness.hear(Heard::Wrong, 0);
+        drop(witness);
         std::iter::from_fn(|| told.next_run()).map(|run| (run.heard, run.from, run.frames)).collect()
     }
 
@@ -240,6 +251,15 @@ mod tests {
         let mut nan = numbered(1)[0];
         nan[0] = f32::NAN;
         assert_eq!(told(&[nan])[0], (Heard::Wrong, 0, 1));
+    }
+
+    #[test]
+    fn what_is_heard_to_the_end_is_told_when_the_witness_goes() {
+        let (mut witness, mut told) = witness();
+        witness.process(&mut Block::new(&mut [0.0; 2 * FRAMES], FRAMES), &Turn::new(0, 0));
+        assert_eq!(told.next_run(), None);
+        drop(witness);
+        assert_eq!(told.next_run().map(|run| (run.heard, run.frames)), Some((Heard::Silence, 16)));
     }
 
     #[test]

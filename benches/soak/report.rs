@@ -37,6 +37,8 @@ pub struct Soak {
     pub judgement: Judgement,
     /// What the host holds.
     pub resources: Vec<Course>,
+    /// How often it was looked at in each half.
+    pub looks: [usize; 2],
     /// What the pipelines say in the end.
     #[serde(flatten)]
     pub ended: Ended,
@@ -183,6 +185,7 @@ impl Soak {
             each_gap: judgement.gaps.iter().map(|gap| EachGap::of(gap, &judgement.injections)).collect(),
             judgement: judgement.clone(),
             resources: held.courses(),
+            looks: held.looks(),
             ended,
             verdicts: Vec::new(),
         };
@@ -203,8 +206,15 @@ impl Soak {
         let dead: Vec<_> = self.ended.plugins.iter().filter(|plugin| plugin.is_dead).collect();
         let grown: Vec<_> = self.resources.iter().filter(|course| !course.is_flat()).collect();
         let names = grown.iter().map(|course| course.what).collect::<Vec<_>>().join(", ");
+        let [encryptor, decryptor] = Target::both().map(|target| hits(&self.judgement.injections, target));
+        let [first, second] = self.looks;
         let verdict = |promise, kept, found| Verdict { promise, kept, found };
         vec![
+            verdict(
+                "both were killed, and what is held was looked at",
+                encryptor > 0 && decryptor > 0 && Resources::are_enough(self.looks),
+                format!("{encryptor} and {decryptor} crashes, {first} and {second} looks in the halves"),
+            ),
             verdict(
                 "no unexplained gap",
                 unexplained + unexplained_shifts == 0 && missed == 0,
@@ -227,6 +237,10 @@ impl Soak {
             ),
         ]
     }
+}
+
+fn hits(injections: &[Injected], target: Target) -> usize {
+    injections.iter().filter(|hit| hit.target == target).count()
 }
 
 fn crashes(injections: &[Injected]) -> Vec<Crashes> {
@@ -320,6 +334,11 @@ mod tests {
     use crate::soak::numbered::{Heard, Run};
 
     fn soak(change: impl FnOnce(&mut Judgement, &mut Ended)) -> Soak {
+        soak_of(60, change)
+    }
+
+    /// One that was looked at each second.
+    fn soak_of(seconds: u64, change: impl FnOnce(&mut Judgement, &mut Ended)) -> Soak {
         let mut listening = Listening::default();
         let run = |heard, from| Run { heard, from, frames: 480, began_ns: from, ended_ns: from };
         listening.injected(Target::Encryptor, "SIGKILL", 1);
@@ -329,6 +348,7 @@ mod tests {
         {
             listening.hear(run(heard, n as u64 * 480));
         }
+        listening.injected(Target::Decryptor, "SIGSEGV", 10_000);
         let mut judgement = listening.judge();
         let plugin = |name: &str| PluginEnd {
             name: name.to_owned(),
@@ -341,7 +361,9 @@ mod tests {
         let mut ended = Ended { plugins: vec![plugin("tx"), plugin("rx")], ..Ended::default() };
         change(&mut judgement, &mut ended);
         let wanted = Wanted { duration: Duration::ZERO, every: Duration::ZERO, seed: 3, python: None };
-        Soak::new(&wanted, Duration::from_secs(60), &judgement, &Resources::default(), ended)
+        let mut held = Resources::default();
+        (1..=seconds).for_each(|second| held.take(Duration::from_secs(second)));
+        Soak::new(&wanted, Duration::from_secs(seconds), &judgement, &held, ended)
     }
 
     #[test]
@@ -362,7 +384,9 @@ mod tests {
     #[test]
     fn each_promise_can_be_broken() {
         type Change = fn(&mut Judgement, &mut Ended);
-        let changes: [Change; 6] = [
+        let changes: [Change; 8] = [
+            |judgement, _| judgement.injections.truncate(1),
+            |judgement, _| _ = judgement.injections.remove(0),
             |judgement, _| judgement.gaps[0].1 = Reason::Unexplained,
             |judgement, _| judgement.unexplained_shifts = 1,
             |judgement, _| judgement.wrong_frames = 1,
@@ -373,6 +397,13 @@ mod tests {
         for change in changes {
             let soak = soak(change);
             assert!(!soak.kept() && soak.to_string().contains("BROKEN"), "{soak}");
+        }
+    }
+
+    #[test]
+    fn a_soak_that_was_too_short_to_tell_is_not_kept() {
+        for (seconds, kept) in [(0, false), (1, false), (19, false), (20, true)] {
+            assert_eq!(soak_of(seconds, |_, _| ()).kept(), kept, "{seconds} s");
         }
     }
 }

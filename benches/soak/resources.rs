@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Of the run, before anything is compared.
 const WARM_UP: f64 = 0.1;
+/// Times in each half that are enough to compare.
+const ENOUGH: usize = 10;
 /// Memory that may come and go, in KiB: threads' stacks and pools of the allocator.
 const MEMORY_KIB: u64 = 2048;
 
@@ -98,6 +100,30 @@ impl Resources {
         self.0.push((at, held));
     }
 
+    /// How often it was looked in each half, after the warm-up.
+    #[must_use]
+    pub fn looks(&self) -> [usize; 2] {
+        self.halves().map(|(from, to)| self.between(from, to).count())
+    }
+
+    /// Whether that is often enough for [`Course::is_flat`] to mean anything.
+    #[must_use]
+    pub fn are_enough(looks: [usize; 2]) -> bool {
+        looks.iter().all(|looks| *looks >= ENOUGH)
+    }
+
+    /// From when to when they last.
+    fn halves(&self) -> [(Duration, Duration); 2] {
+        let length = self.0.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let warm = length.mul_f64(WARM_UP);
+        let middle = (length + warm) / 2;
+        [(warm, middle), (middle, length)]
+    }
+
+    fn between(&self, from: Duration, to: Duration) -> impl Iterator<Item = &Held> {
+        self.0.iter().filter(move |(at, _)| (from..=to).contains(at)).map(|(_, held)| held)
+    }
+
     /// How each kind went.
     #[must_use]
     pub fn courses(&self) -> Vec<Course> {
@@ -111,21 +137,18 @@ impl Resources {
     }
 
     fn course(&self, what: &'static str, allowed: u64, of: fn(&Held) -> u64) -> Course {
-        let length = self.0.last().map_or(Duration::ZERO, |(at, _)| *at);
-        let warm = length.mul_f64(WARM_UP);
-        let middle = (length + warm) / 2;
-        let between = |from: Duration, to: Duration| {
-            let there = self.0.iter().filter(move |(at, _)| (from..=to).contains(at));
-            let mut figures: Vec<_> = there.map(|(_, held)| of(held)).collect();
+        let [first, second] = self.halves();
+        let between = |(from, to)| {
+            let mut figures: Vec<_> = self.between(from, to).map(of).collect();
             figures.sort_unstable();
             figures
         };
-        let all = between(warm, length);
+        let all = between((first.0, second.1));
         let mostly = |figures: Vec<u64>| figures.get(figures.len() / 10).copied().unwrap_or(0);
         Course {
             what,
-            first_half: mostly(between(warm, middle)),
-            second_half: mostly(between(middle, length)),
+            first_half: mostly(between(first)),
+            second_half: mostly(between(second)),
             least: all.first().copied().unwrap_or(0),
             most: all.last().copied().unwrap_or(0),
             allowed,
@@ -159,6 +182,17 @@ mod tests {
         assert!(!course_of(|second| 20 + second / 30).is_flat());
         assert!(!course_of(|second| 20 + second / 30 + second % 3).is_flat());
         assert!(course_of(|second| 20 - second / 30).is_flat());
+    }
+
+    #[test]
+    fn a_run_that_was_looked_at_a_few_times_says_nothing() {
+        let looks = |seconds| {
+            let mut resources = Resources::default();
+            (1..=seconds).for_each(|second| resources.add(Duration::from_secs(second), Held::default()));
+            resources.looks()
+        };
+        assert_eq!([looks(0), looks(1), looks(20)], [[0, 0], [0, 1], [10, 10]]);
+        assert_eq!([0, 1, 19, 20].map(|n| Resources::are_enough(looks(n))), [false, false, false, true]);
     }
 
     #[test]

@@ -101,6 +101,15 @@ impl Rig {
 
     /// Takes what was heard and counted since the last time.
     pub(super) fn listen(&mut self, listening: &mut Listening) {
+        self.take_losses(listening);
+        take_runs(&mut self.told, listening);
+        // What they say explains nothing that is not counted as well, and would be kept for ever.
+        self.events.try_iter().for_each(drop);
+        self.pipelines.iter_mut().for_each(|pipeline| drop(pipeline.news()));
+        Target::both().into_iter().for_each(|target| self.pardon(target));
+    }
+
+    fn take_losses(&mut self, listening: &mut Listening) {
         let now = self.count();
         let before = std::mem::replace(&mut self.counted, now);
         for target in Target::both() {
@@ -113,13 +122,6 @@ impl Rig {
         if frames > 0 {
             listening.lost(Place::Device, frames, now_ns());
         }
-        while let Some(run) = self.told.next_run() {
-            listening.hear(run);
-        }
-        // What they say explains nothing that is not counted as well, and would be kept for ever.
-        self.events.try_iter().for_each(drop);
-        self.pipelines.iter_mut().for_each(|pipeline| drop(pipeline.news()));
-        Target::both().into_iter().for_each(|target| self.pardon(target));
     }
 
     fn count(&mut self) -> Counted {
@@ -168,23 +170,28 @@ impl Rig {
         }
     }
 
-    /// Ends both; what is to be said of them.
-    pub(super) fn close(mut self) -> Ended {
-        let missed = self.told.missed();
-        let [tx, rx] = &mut self.pipelines;
-        let statuses = [tx.status(), rx.status()];
-        let plugins = statuses.iter().flat_map(|status| &status.plugins);
-        let ended = Ended {
-            missed_runs: missed,
-            latency_ms: statuses.iter().map(|status| status.latency.total_ms).collect(),
-            xruns: self.counted.xruns,
-            queue_frames: self.counted.queue_frames,
-            plugins: plugins.map(PluginEnd::of).collect(),
-        };
-        for pipeline in self.pipelines {
+    /// Ends both, and takes what was heard to the very end; what is to be said of them.
+    pub(super) fn close(mut self, listening: &mut Listening) -> Ended {
+        // First who hears: a cable that nobody plays to any more is silent.
+        self.pipelines.iter_mut().rev().for_each(Pipeline::halt);
+        self.take_losses(listening);
+        let statuses = self.pipelines.each_mut().map(Pipeline::status);
+        let plugins = statuses.iter().flat_map(|status| &status.plugins).map(PluginEnd::of).collect();
+        let latency_ms = statuses.iter().map(|status| status.latency.total_ms).collect();
+        // The witness goes with what it was in.
+        let Self { pipelines, mut told, counted, .. } = self;
+        for pipeline in pipelines {
             pipeline.close();
         }
-        ended
+        take_runs(&mut told, listening);
+        let Counted { xruns, queue_frames, .. } = counted;
+        Ended { missed_runs: told.missed(), latency_ms, xruns, queue_frames, plugins }
+    }
+}
+
+fn take_runs(told: &mut Told, listening: &mut Listening) {
+    while let Some(run) = told.next_run() {
+        listening.hear(run);
     }
 }
 
