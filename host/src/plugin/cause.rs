@@ -175,8 +175,8 @@ impl Cause {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
-    /// The same, if the worker's cgroup was throttled for so long between the looks around this block: whoever was not let
-    /// run for most of the time was throttled if it was for at least half of it.
+    /// The same, if the worker's cgroup was throttled for so long at least while this block was under way: whoever was not
+    /// let run for most of the time was throttled if it was for at least half of it.
     pub(crate) fn or_throttled(self, miss: &Miss, throttled_ns: u64) -> Self {
         let Some(stamps) = miss.stamps.filter(|_| self == Self::NotScheduled) else { return self };
         let took_ns = stamps.left_ns.saturating_sub(miss.published_ns);

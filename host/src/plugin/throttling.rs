@@ -45,11 +45,18 @@ impl Throttling {
         }
     }
 
-    /// For how long it was throttled between two looks that have both of these moments between them.
+    /// For how long it was throttled between these moments at least. What a look finds added ended since the look before, and
+    /// nobody knows when: it may be that most of it was before these moments, or after them.
     pub(crate) fn within_ns(&self, from_ns: u64, to_ns: u64) -> u64 {
-        let before = self.seen.iter().rev().find(|(at_ns, _)| *at_ns <= from_ns);
-        let after = self.seen.iter().find(|(at_ns, _)| *at_ns >= to_ns);
-        before.zip(after).map_or(0, |((_, before), (_, after))| after.saturating_sub(*before))
+        let looks = self.seen.iter().zip(self.seen.iter().skip(1));
+        let least_ns = looks.map(|((before_ns, before), (after_ns, after))| {
+            let added_ns = after.saturating_sub(*before);
+            let common_ns =
+                |end_ns: u64| end_ns.min(to_ns).saturating_sub(end_ns.saturating_sub(added_ns).max(from_ns));
+            // The later it ended, the more is common to both, then the less: the least is at the first or the last moment.
+            common_ns(*before_ns).min(common_ns(*after_ns))
+        });
+        least_ns.sum()
     }
 
     fn find(&mut self, pid: u32) {
@@ -161,17 +168,31 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_is_what_was_added_between_the_looks_around_a_block() {
+    fn of_equal_looks_the_first_and_the_last_are_remembered_and_of_all_the_latest() {
         let mut throttling = Throttling::default();
         for (at_ns, throttled_ns) in [(10, 5), (20, 5), (30, 5), (40, 25), (50, 25), (60, 25), (70, 26)] {
             throttling.see(at_ns, throttled_ns);
         }
         assert_eq!(throttling.seen, [(10, 5), (30, 5), (40, 25), (60, 25), (70, 26)]);
-        assert_eq!(
-            [(31, 39), (12, 35), (41, 60), (5, 35), (41, 71)].map(|(a, b)| throttling.within_ns(a, b)),
-            [20, 20, 0, 0, 0]
-        );
         (0..1000).for_each(|n| throttling.see(100 + n, n));
         assert_eq!(throttling.seen.len(), SEEN);
+    }
+
+    #[test]
+    fn what_counts_of_the_time_that_was_added_is_the_least_that_can_have_been_within_the_block() {
+        let within = |looks: &[(u64, u64)], from_ns, to_ns| {
+            let mut throttling = Throttling::default();
+            looks.iter().for_each(|(at_ns, throttled_ns)| throttling.see(*at_ns, *throttled_ns));
+            throttling.within_ns(from_ns, to_ns)
+        };
+        let looks = [(0, 7), (100, 7), (110, 57), (200, 57), (210, 67)];
+        assert_eq!(within(&looks, 40, 120), 50, "all of it, whenever it ended");
+        assert_eq!(within(&looks, 70, 120), 30, "some of it was before");
+        assert_eq!(within(&looks, 40, 75), 15, "and some after");
+        assert_eq!(within(&looks, 105, 109), 0, "it may have ended before");
+        assert_eq!(within(&looks, 120, 180), 0, "nothing was added");
+        assert_eq!(within(&looks, 40, 210), 60, "more than once");
+        assert_eq!(within(&looks, 40, 1000), 60, "nobody has looked since");
+        assert_eq!(within(&[(5, 1000)], 0, 10), 0, "nobody knows since when");
     }
 }
