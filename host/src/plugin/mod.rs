@@ -468,14 +468,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// The same place for a plugin with a format of its own: a burst has as many blocks as last as long, and one that was
-    /// begun.
+    /// The same place for a plugin with a format of its own: at another rate a burst has as many blocks as last as long,
+    /// and one that was begun.
     fn with(self, own: Format) -> Self {
-        if own == self.format {
-            return self;
-        }
-        let blocks =
-            (u64::from(self.burst) * u64::from(own.rate())).div_ceil(u64::from(self.format.rate())) + 1;
+        let (wanted, rate) = (u64::from(own.rate()), u64::from(self.format.rate()));
+        let begun = u64::from(wanted != rate);
+        let blocks = (u64::from(self.burst) * wanted).div_ceil(rate) + begun;
         Self { format: own, burst: u32::try_from(blocks).unwrap_or(u32::MAX), ..self }
     }
 }
@@ -574,4 +572,18 @@ pub(crate) fn latency_frames(name: &str, format: Format, latency_s: f64) -> Resu
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 10 s at no more than 192 kHz
     let frames = (latency_s * f64::from(format.rate())).round() as u32;
     Ok(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_has_one_block_more_only_at_another_rate() {
+        let format = |channels, rate| Format::new(channels, 128, rate).unwrap();
+        let place = Place { format: format(2, 48_000), kind: None, burst: 4 };
+        let burst = |channels, rate| place.with(format(channels, rate)).burst;
+        assert_eq!([burst(2, 48_000), burst(1, 48_000)], [4, 4]);
+        assert_eq!([burst(2, 44_100), burst(2, 96_000), burst(1, 24_000)], [5, 9, 3]);
+    }
 }
