@@ -46,6 +46,8 @@ pub(crate) struct Concealer {
     held: Hold,
     joint: Joint,
     good: bool,
+    /// The user wants the dry signal heard, of which too little is there.
+    is_waiting: bool,
 }
 
 impl Concealer {
@@ -61,6 +63,7 @@ impl Concealer {
             held: Hold::new(format, keeps(Lost::Hold, format.samples())),
             joint: Joint::new(format),
             good: true,
+            is_waiting: false,
         }
     }
 
@@ -100,9 +103,16 @@ impl Concealer {
         self.joint.broken = true;
     }
 
-    /// How many frames before the present block it may need of the input.
+    /// How many frames before the present block it may need of the input, if the block is lost. Who bypasses it can wait
+    /// until there are enough.
     pub(crate) fn history_frames(&self) -> usize {
-        self.dry.kept.saturating_sub(self.dry.block_frames)
+        let needs = self.plan.lost == Lost::Bypass;
+        if needs { self.dry.kept.saturating_sub(self.dry.block_frames) } else { 0 }
+    }
+
+    /// Of the input before the next block some was not heard, and will not be: what was heard before that is of no use.
+    pub(crate) fn forget_dry(&mut self) {
+        self.dry.heard = 0;
     }
 
     /// Whether a good block would pass as it is: no ramp is under way, and none begins.
@@ -150,12 +160,17 @@ impl Concealer {
     }
 
     /// The block holds the dry input, which is to be heard as late as the result would be: the user wants it so. Only of
-    /// one that does not fail closed.
+    /// one that does not fail closed. It is silent until what was heard of the input reaches back so far.
     pub(crate) fn bypass(&mut self, block: &mut Block<'_>) {
-        self.dry.put(block);
+        let waited = std::mem::replace(&mut self.is_waiting, !self.dry.reaches());
+        if self.is_waiting {
+            block.samples_mut().fill(0.0);
+        } else {
+            self.dry.put(block);
+        }
         self.held.forget();
         if self.plan.ramp {
-            self.joint.join(block, self.good);
+            self.joint.join(block, self.good || waited != self.is_waiting);
         } else {
             self.joint.cut(block);
         }
@@ -181,13 +196,15 @@ struct Delay {
     lines: Vec<f32>,
     /// Where the next frame goes.
     at: usize,
+    /// Frames before that which follow each other, as far as they are kept; silence before the first one counts.
+    heard: usize,
 }
 
 impl Delay {
     fn new(format: Format, frames: usize, most: usize) -> Self {
         let kept = if most == 0 { 0 } else { most + format.block_frames() };
         let (frames, block_frames) = (frames.min(most), format.block_frames());
-        Self { frames, block_frames, kept, lines: vec![0.0; format.channels() * kept], at: 0 }
+        Self { frames, block_frames, kept, lines: vec![0.0; format.channels() * kept], at: 0, heard: kept }
     }
 
     fn feed(&mut self, dry: &Block<'_>) {
@@ -200,11 +217,18 @@ impl Delay {
             line[..rest.len()].copy_from_slice(rest);
         }
         self.at = (self.at + dry.frames()) % self.kept;
+        self.heard = (self.heard + dry.frames()).min(self.kept);
+    }
+
+    /// Whether the block that was heard last, as late as it is to be, is all there.
+    fn reaches(&self) -> bool {
+        self.kept == 0 || self.heard >= self.frames + self.block_frames
     }
 
     fn step_back(&mut self) {
         if self.kept > 0 {
             self.at = (self.at + self.kept - self.block_frames) % self.kept;
+            self.heard = self.heard.saturating_sub(self.block_frames);
         }
     }
 
@@ -433,6 +457,30 @@ mod tests {
         }
         let bound = 0.011 + 2.0 * std::f32::consts::PI / (2.0 * 96.0);
         assert!(largest_step(&heard) < bound, "{}", largest_step(&heard));
+    }
+
+    #[test]
+    fn a_bypass_is_silent_until_enough_was_heard_of_the_input_and_is_joined_then() {
+        for (latency, silent) in [(0, 0), (40, 1), (64, 1), (200, 4)] {
+            let mut concealer = concealer(Lost::Mute, false, latency);
+            run(&mut concealer, 4, |_| false);
+            concealer.forget_dry();
+            let mut heard = Vec::new();
+            for b in 4..14 {
+                let mut samples = [0.0; 2 * FRAMES].map(|_| b as f32 / 16.0);
+                let mut block = Block::new(&mut samples, FRAMES);
+                concealer.hear(&block);
+                concealer.bypass(&mut block);
+                heard.extend_from_slice(&samples[..FRAMES]);
+            }
+            // The ramp of what was heard before, and that of what comes.
+            let is_silent = |b: usize| heard[b * FRAMES..(b + 1) * FRAMES].iter().all(|s| *s == 0.0);
+            assert_eq!((2..10).filter(|b| is_silent(*b)).count(), usize::max(silent, 2) - 2, "{latency}");
+            let last = heard[10 * FRAMES - 1];
+            assert_eq!(last, ((14 * FRAMES - 1 - latency) / FRAMES) as f32 / 16.0, "{latency}");
+            let bound = 1.0 / 16.0 + 2.0 * std::f32::consts::PI / (2.0 * 96.0);
+            assert!(largest_step(&heard) < bound, "{latency}: {}", largest_step(&heard));
+        }
     }
 
     #[test]

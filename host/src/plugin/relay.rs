@@ -93,6 +93,8 @@ struct Stage {
     has_heard: bool,
     /// Inputs that its concealer has not heard, oldest first: its own sequence, and the one before's.
     unheard: VecDeque<(u32, u32)>,
+    /// There were more of them than that.
+    has_missed: bool,
     /// The last answer that its concealer has not heard.
     unheard_answer: Option<u32>,
 }
@@ -108,6 +110,7 @@ impl Stage {
             was_good: false,
             has_heard: false,
             unheard: VecDeque::with_capacity(HISTORY + 1),
+            has_missed: false,
             unheard_answer: None,
         }
     }
@@ -119,7 +122,7 @@ impl Stage {
             && self.remote.concealer.is_settled()
     }
 
-    /// Whether it can be given a block that the host has not seen.
+    /// Whether it can be given a block that the host has not seen: no more of those can be looked up when it is lost.
     fn can_take_over(&self, block_frames: usize) -> bool {
         self.can_be_ordered()
             && self.remote.terms.kind != PluginKind::Source
@@ -227,6 +230,9 @@ impl Relay {
         let (before, rest) = self.stages.split_at_mut(at);
         let (up, stage) = (before.last().map(|stage| &stage.remote), &mut rest[0]);
         let mut block = Block::new(&mut self.scratch, self.block_frames);
+        if std::mem::take(&mut stage.has_missed) {
+            stage.remote.concealer.forget_dry();
+        }
         while let Some((own, input)) = stage.unheard.pop_front() {
             if up.is_some_and(|up| up.copy_answer(input, block.samples_mut())) {
                 stage.remote.keep(own, block.samples());
@@ -569,6 +575,7 @@ impl Stage {
     fn note_unheard(&mut self, own: u32, input: u32) {
         if self.unheard.len() == HISTORY {
             self.unheard.pop_front();
+            self.has_missed = true;
         }
         self.unheard.push_back((own, input));
     }

@@ -2,8 +2,10 @@
 //! who dies, between two blocks.
 
 use super::*;
+use crate::plugin::conceal::Plan;
 use crate::plugin::line::Line;
 use crate::plugin::remote::Terms;
+use crate::plugin::spec::Lost;
 use crate::telemetry::{PluginTimes, plugin_figures};
 use shared::layout::Layout;
 use shared::ring::{HostEnd, Notes, Stamps, WorkerEnd};
@@ -26,6 +28,11 @@ struct Scene {
 impl Scene {
     /// So many, each joined to the next.
     fn new(plugins: usize) -> Self {
+        Self::of(plugins, Terms::made(PluginKind::Processor, Mode::SameBlock, FRAMES))
+    }
+
+    /// The same of plugins on these terms.
+    fn of(plugins: usize, terms: Terms) -> Self {
         let format = Format::new(1, u32::try_from(FRAMES).unwrap(), 48_000).unwrap();
         let layout = Layout::new(format, 8).unwrap();
         let (mut row, mut workers, mut gone, mut times) = (vec![], vec![], vec![], vec![]);
@@ -40,13 +47,7 @@ impl Scene {
             let (figures, its_times, _) = plugin_figures();
             let is_gone = Arc::new(AtomicBool::new(false));
             let line = Line::new(end, Arc::clone(&is_gone), 1);
-            row.push(Remote::new(
-                "made".into(),
-                line,
-                None,
-                Terms::made(PluginKind::Processor, Mode::SameBlock, FRAMES),
-                figures,
-            ));
+            row.push(Remote::new("made".into(), line, None, terms, figures));
             workers.push(worker);
             gone.push(is_gone);
             times.push(its_times);
@@ -157,4 +158,51 @@ fn one_that_moves_is_driven_on_its_own_and_fades_into_what_went_by_unheard() {
     }
     // It goes on as late as that.
     assert_eq!(scene.play(|_| 0.0), [-0.5; FRAMES]);
+}
+
+/// Two plugins that say that they are late by more blocks than can be looked up, though what they give back is not.
+fn of_long_latency(lost: Lost) -> Scene {
+    let latency_frames = (HISTORY + 2) * FRAMES;
+    let terms = Terms::made(PluginKind::Processor, Mode::SameBlock, FRAMES);
+    let plan = Plan { lost, latency_frames, latency_max_frames: latency_frames, ..terms.plan };
+    Scene::of(2, Terms { adapt: false, plan, ..terms })
+}
+
+#[test]
+fn a_plugin_of_long_latency_takes_over_directly_unless_its_input_may_be_needed_for_a_lost_block() {
+    for (lost, direct) in [(Lost::Mute, 20), (Lost::Hold, 20), (Lost::Bypass, 0)] {
+        let mut scene = of_long_latency(lost);
+        (0..20).for_each(|_| drop(scene.play(|_| 0.1)));
+        assert_eq!(scene.direct(), direct, "{lost:?}");
+    }
+}
+
+#[test]
+fn a_plugin_of_long_latency_that_is_bypassed_is_silent_until_its_input_has_come_by_and_never_plays_what_is_old()
+ {
+    let mut scene = of_long_latency(Lost::Mute);
+    let bypass = |scene: &Scene, is: bool| scene.relay.stages[1].remote.stats().set_bypassed(is);
+    // In place of the last one is heard what went into it, eight blocks later.
+    bypass(&scene, true);
+    (0..20).for_each(|_| drop(scene.play(|_| 0.3)));
+    bypass(&scene, false);
+    (0..20).for_each(|_| drop(scene.play(|_| 0.9)));
+    let direct = scene.direct();
+    assert!(direct > HISTORY as u64, "more went by than can be looked up");
+    bypass(&scene, true);
+    let heard: Vec<_> = (0..12).map(|n| scene.play(|_| n as f32 / 100.0)).collect();
+    assert_eq!(scene.direct(), direct);
+    // Six blocks could be looked up, and the present one: of the eight one and a ramp are silent.
+    assert_eq!(heard[1], [0.0; FRAMES]);
+    for (n, heard) in heard.iter().enumerate() {
+        let end = heard[FRAMES - 1];
+        let due = if n < 2 {
+            0.0
+        } else if n < 8 {
+            0.9
+        } else {
+            (n - 8) as f32 / 100.0
+        };
+        assert!((end - due).abs() < 1e-6, "block {n} ends with {end}, not {due}");
+    }
 }
