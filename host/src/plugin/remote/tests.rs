@@ -349,8 +349,17 @@ fn a_bypassed_plugin_is_heard_dry_as_late_as_it_is_and_loses_nothing_whatever_it
 
 #[test]
 fn nobody_waits_for_a_bypassed_plugin() {
-    let scene = bypassing(Mode::SameBlock, Lost::Mute, 0, |_| true).0;
-    assert_eq!(scene.remote.figures.stats.take_asked_wait_ns(), 0);
+    let minute_ns = 60_000_000_000;
+    let waits = |scene: &Scene| (scene.remote.waits(), scene.remote.figures.stats.take_asked_wait_ns() > 0);
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.play_waited(audio(0));
+    assert_eq!(waits(&scene), (1, true), "it is waited for");
+    scene.remote.stats().set_bypassed(true);
+    let mut samples = audio(1);
+    // Its worker does not answer.
+    scene.remote.process(&mut Block::new(&mut samples, FRAMES), &Turn::new(now_ns(), minute_ns));
+    assert!(scene.worker.is_requested(), "it is given the block");
+    assert_eq!(waits(&scene), (0, false));
 }
 
 #[test]
