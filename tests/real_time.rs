@@ -468,18 +468,43 @@ fn a_row_of_workers_that_hand_on_to_each_other_costs_one_wake_and_one_bounded_wa
     assert_eq!(plugins[3].status().counts.failed, 0);
 }
 
-/// Plays callback after callback of an odd length until it is enough: how many were the chain's, and how many silent.
-fn play_until(mut callback: OutputCallback, enough: Arc<AtomicBool>) -> impl FnMut() -> (u32, u32) + Send {
+/// How many callbacks of a stream were the chain's, and how many silent.
+#[derive(Default)]
+struct Heard {
+    played: AtomicU64,
+    silent: AtomicU64,
+}
+
+impl Heard {
+    fn counts(&self) -> (u64, u64) {
+        (self.played.load(Ordering::Relaxed), self.silent.load(Ordering::Relaxed))
+    }
+}
+
+/// Plays callback after callback of an odd length until it is enough.
+fn play_until(
+    mut callback: OutputCallback,
+    heard: Arc<Heard>,
+    enough: Arc<AtomicBool>,
+) -> impl FnMut() + Send {
     let mut samples = vec![0.0; 2 * 300];
     move || {
-        let (mut played, mut silent) = (0, 0);
         while !enough.load(Ordering::Relaxed) {
             samples.fill(0.0);
             let (at, latency) = (Duration::ZERO, Duration::ZERO);
             callback.play(&mut Playback { samples: &mut samples, frames: 300, channels: 2, at, latency });
-            if samples[599] == 0.0 { silent += 1 } else { played += 1 }
+            let count = if samples[599] == 0.0 { &heard.silent } else { &heard.played };
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        (played, silent)
+    }
+}
+
+/// Waits until a count of another thread is more than it was, without a pause: what else is under way there goes on.
+fn until_more(what: &str, was: u64, count: &AtomicU64) {
+    let began = Instant::now();
+    while count.load(Ordering::Relaxed) <= was {
+        assert!(began.elapsed() < DEADLINE, "waited in vain: {what}");
+        std::thread::yield_now();
     }
 }
 
@@ -505,19 +530,25 @@ fn handing_the_chain_from_stream_to_stream_costs_nothing_at_all() {
     let claims = [baton.claim(), baton.claim()];
     let numbers = [0, 1].map(|stream: usize| claims[stream].number());
     let enough = Arc::new(AtomicBool::new(false));
+    let heard: [Arc<Heard>; 2] = Default::default();
+    let mut streams = heard.iter();
     let works = claims.map(|claim| {
-        play_until(OutputCallback::new(claim, format(), plain(), true).unwrap(), Arc::clone(&enough))
+        let callback = OutputCallback::new(claim, format(), plain(), true).unwrap();
+        play_until(callback, Arc::clone(streams.next().unwrap()), Arc::clone(&enough))
     });
-    let counts = std::thread::scope(|scope| {
-        let threads = works.map(|work| scope.spawn(|| confined(Wait::Never, work)));
-        for turn in 0..3000 {
-            baton.give_to(numbers[turn % 2]);
-            std::thread::park_timeout(Duration::from_micros(50));
+    std::thread::scope(|scope| {
+        for work in works {
+            scope.spawn(|| confined(Wait::Never, work));
+        }
+        for turn in 0..500 {
+            let [taker, other] = [turn % 2, (turn + 1) % 2];
+            let ((played, _), (_, silent)) = (heard[taker].counts(), heard[other].counts());
+            baton.give_to(numbers[taker]);
+            until_more("the chain to be played by who has the turn", played, &heard[taker].played);
+            until_more("silence of who has not", silent, &heard[other].silent);
         }
         enough.store(true, Ordering::Relaxed);
-        threads.map(|thread| thread.join().unwrap())
     });
-    assert!(counts.iter().all(|(played, silent)| *played > 0 && *silent > 0), "{counts:?}");
     assert!(baton.take_back(Duration::ZERO).is_some(), "it is in its place");
 }
 
