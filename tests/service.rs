@@ -92,12 +92,43 @@ fn a_log_that_cannot_be_written_is_told_before_anything_plays() {
     done.refused(5, &["/no/folder/nda.log", "try: name a file in a folder that you may write to"]);
 }
 
+fn unit() -> String {
+    std::fs::read_to_string(tests::workspace::root().join("examples/nda.service")).unwrap()
+}
+
 #[test]
-fn the_unit_of_the_examples_is_one_that_systemd_understands() {
-    let unit = std::fs::read_to_string(tests::workspace::root().join("examples/nda.service")).unwrap();
+fn the_unit_of_the_examples_has_what_a_service_with_a_watchdog_needs() {
+    let unit = unit();
     for needed in ["Type=notify", "WatchdogSec=", "User=", "LimitRTPRIO=", "ExecStart=", "KillMode=mixed"] {
         assert!(unit.lines().any(|line| line.starts_with(needed)), "{needed}");
     }
+}
+
+/// What systemd finds wrong with this unit; `None` where there is no systemd.
+fn faults(unit: &str) -> Option<Vec<String>> {
+    let folder = Folder::new();
+    // The program that it names is there once it has been installed: another one that is there here.
+    let (installed, here) = ("ExecStart=/usr/local/bin/nda ", std::env::current_exe().unwrap());
+    assert!(unit.contains(installed));
+    let file = folder.write("nda.service", &unit.replace(installed, &format!("ExecStart={here:?} ")));
+    let done = match std::process::Command::new("systemd-analyze").arg("verify").arg(file).output() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
+        done => done.unwrap(),
+    };
+    // It reads units of the machine as well, which are not ours.
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    Some(told.lines().filter(|line| line.contains("nda.service")).map(str::to_owned).collect())
+}
+
+#[test]
+fn the_unit_of_the_examples_is_one_that_systemd_understands() {
+    let Some(found) = faults(&unit()) else {
+        eprintln!("not shown: no systemd-analyze here");
+        return;
+    };
+    assert_eq!(found, [""; 0]);
+    let wrong = faults(&unit().replace("Type=notify", "Type=notifies")).unwrap();
+    assert!(!wrong.is_empty(), "it is one that finds faults");
 }
 
 #[test]
