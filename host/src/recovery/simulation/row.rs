@@ -46,6 +46,7 @@ impl World {
 
     /// The audio thread has made up its mind about a plugin's present block.
     pub(super) fn settled(&mut self, plugin: usize) {
+        self.settled_ns = time::now_ns();
         let Some(side) = self.sides.get_mut(plugin) else { return };
         let block = side.tape.lock().unwrap().asked.len() - 1;
         if side.settled.insert(block, time::now_ns()).is_some() {

@@ -134,6 +134,8 @@ pub(super) struct World {
     recovery_at: u64,
     /// Nobody runs the recovery thread before.
     recovery_not_before: u64,
+    /// When the audio thread made up its mind last: what is due then happens after that.
+    pub(super) settled_ns: u64,
     pub(super) actors: Vec<Actor>,
     /// Blocks that each incarnation was asked for, by plugin, incarnation and sequence.
     pub(super) orders_of: BTreeMap<(usize, u32, u32), usize>,
@@ -169,6 +171,7 @@ impl World {
             entries: 0,
             recovery_at: 0,
             recovery_not_before: 0,
+            settled_ns: 0,
             actors: Vec::new(),
             orders_of: BTreeMap::new(),
             liars: BTreeSet::new(),
@@ -286,10 +289,10 @@ impl World {
             if over() {
                 return;
             }
-            let due = self.calendar.first_key_value().map(|(key, _)| *key).filter(|(at, _)| *at <= until_ns);
-            let Some(key) = due else { break };
+            let next = self.calendar.first_key_value().map(|(key, _)| (*key, key.0.max(self.settled_ns + 1)));
+            let Some((key, at_ns)) = next.filter(|(_, at_ns)| *at_ns <= until_ns) else { break };
             let happening = self.calendar.remove(&key);
-            self.pass(key.0);
+            self.pass(at_ns);
             happening.into_iter().for_each(|happening| self.happen(happening));
             self.after();
         }
