@@ -127,7 +127,7 @@ pub struct CaptureQueue {
     other: Vec<f32>,
     /// The frame that was given last.
     last: Vec<f32>,
-    /// Frames into the slope that ends what broke off.
+    /// Frames into the slope that ends what broke off, at most its length.
     slope: u32,
     piled_up: PiledUp,
     level: f64,
@@ -181,7 +181,7 @@ impl CaptureQueue {
             scratch: vec![0.0; most * channels],
             other: vec![0.0; most * channels],
             last: vec![0.0; channels],
-            slope: u32::MAX / 2,
+            slope: slope_frames(format),
             piled_up: PiledUp::NEW,
             level: 0.0,
             counts,
@@ -385,13 +385,15 @@ impl CaptureQueue {
 
     /// From frame `from` on the block goes from the last frame to silence, or is silent.
     fn end_in_a_slope(&mut self, block: &mut [f32], from: usize) {
-        let (frames, steps) = (self.format.block_frames(), SLOPE_S * self.format.rate() as f32);
+        let (frames, end) = (self.format.block_frames(), slope_frames(self.format));
         for (channel, last) in block.chunks_exact_mut(frames).zip(&self.last) {
-            for (step, sample) in (self.slope..).zip(&mut channel[from..]) {
-                *sample = last * (1.0 - step as f32 / steps).max(0.0);
+            channel[from..].fill(0.0);
+            for (step, sample) in (self.slope..end).zip(&mut channel[from..]) {
+                *sample = last * (1.0 - step as f32 / end as f32);
             }
         }
-        self.slope = self.slope.saturating_add(u32::try_from(frames - from).unwrap_or(u32::MAX));
+        // No further: silence may last for days.
+        self.slope = self.slope.saturating_add(u32::try_from(frames - from).unwrap_or(u32::MAX)).min(end);
     }
 
     fn fade_in(&mut self, block: &mut [f32]) {
@@ -406,6 +408,11 @@ impl CaptureQueue {
         }
         *done = done.saturating_add(u32::try_from(frames).unwrap_or(u32::MAX));
     }
+}
+
+/// How long the slope is that ends what breaks off.
+fn slope_frames(format: Format) -> u32 {
+    whole_frames(f64::from(SLOPE_S) * f64::from(format.rate())).max(1)
 }
 
 fn whole_frames(frames: f64) -> u32 {
@@ -558,6 +565,32 @@ mod tests {
             );
             assert_eq!(counts.grown_frames() as usize, LONG - BLOCK, "{clocks:?}");
             assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+        }
+    }
+
+    #[test]
+    fn however_long_an_input_is_away_nothing_is_heard_behind_the_slope() {
+        // What was counted on, frame by frame, came round to its beginning after a day.
+        for clocks in [Clocks::One, Clocks::Two] {
+            let end = slope_frames(Format::new(1, 64, RATE).unwrap());
+            for counted in [end - 10, end, u32::MAX - 10] {
+                let mut course = Course::new(clocks, TARGET);
+                course.both(200);
+                (0..50).for_each(|_| course.read());
+                (course.queue.slope, course.queue.last[0]) = (counted, 0.9);
+                let from = course.heard.len();
+                (0..1_000).for_each(|_| course.read());
+                let slope = end.saturating_sub(counted) as usize;
+                assert!(
+                    course.heard[from..][..slope].iter().all(|sample| *sample > 0.0),
+                    "{clocks:?} {counted}"
+                );
+                assert!(
+                    course.heard[from + slope..].iter().all(|sample| *sample == 0.0),
+                    "{clocks:?} {counted}"
+                );
+                assert_eq!(course.queue.slope, end, "{clocks:?} {counted}");
+            }
         }
     }
 
