@@ -10,8 +10,9 @@
 //!
 //! It can't be heard. The first term is kept within [`LIMIT_PPM`], so that a queue that is far off comes back slowly
 //! instead of out of tune: together with a drift of 200 ppm that is not known yet the pitch is off by 350 ppm, 0.6
-//! cent, at most; people tell 3 to 5 cents. The second, which comes to be the drift itself, changes by less than
-//! [`OMEGA`] times the first in a second. Jitter of the callbacks does not matter: the error is taken as if frames came
+//! cent, at most, however far off the queue is; people tell 3 to 5 cents. The second, which comes to be the drift
+//! itself, changes by less than [`OMEGA`] times the first in a second, and not at all while the first is cut short and
+//! the queue comes back nonetheless ([`Limited`]): it would take the way back for a drift. Jitter of the callbacks does not matter: the error is taken as if frames came
 //! one by one, and one measurement is heard for no more than [`SPIKE_S`].
 
 /// The loop's bandwidth, in radians per second.
@@ -26,6 +27,12 @@ const DRIFT_PPM: f64 = 2_000.0;
 /// An error greater than this counts as this, in seconds.
 const SPIKE_S: f64 = 0.02;
 
+/// How long an error that the pull is cut short for is looked at before anything is learnt of it: the low-pass is still
+/// on its way to it.
+const LOOK_S: f64 = 6.0 * SMOOTH_S;
+/// An error has turned when it has moved by twice this, in seconds: more than jitter moves it behind the low-pass.
+const TURNED_S: f64 = 1e-4;
+
 /// The loop.
 #[derive(Debug, Clone)]
 pub(super) struct Drift {
@@ -35,13 +42,45 @@ pub(super) struct Drift {
     error: f64,
     /// Frames per second: what the drift is believed to be.
     drift: f64,
+    limited: Limited,
+}
+
+/// What becomes of an error while the pull is cut short for it: one that comes back is no drift, one that grows is a
+/// drift that the pull alone can't hold.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limited {
+    /// Seconds since it is.
+    since_s: f64,
+    /// Frames, behind the error on its way.
+    error: f64,
+    grows: bool,
+}
+
+impl Limited {
+    /// So many seconds later the error is so great; `turned` is how far it has to go back to have turned.
+    fn step(&mut self, error: f64, step_s: f64, turned: f64) {
+        self.since_s += step_s;
+        if self.since_s < LOOK_S {
+            self.error = error;
+        } else if error > self.error + turned {
+            (self.error, self.grows) = (error - turned, true);
+        } else if error < self.error - turned {
+            (self.error, self.grows) = (error + turned, false);
+        }
+    }
 }
 
 impl Drift {
     /// For a queue of this rate, read in blocks of so many frames.
     pub(super) fn new(rate: u32, block_frames: usize) -> Self {
         let rate = f64::from(rate);
-        Self { rate, block_s: block_frames as f64 / rate, error: 0.0, drift: 0.0 }
+        Self {
+            rate,
+            block_s: block_frames as f64 / rate,
+            error: 0.0,
+            drift: 0.0,
+            limited: Limited::default(),
+        }
     }
 
     /// A block later: by how many frames the queue is too full, if that is known. Answers with the fraction of frames
@@ -55,10 +94,22 @@ impl Drift {
             self.error += (too_full.clamp(-spike, spike) - self.error) * (self.block_s / SMOOTH_S).min(1.0);
         }
         let (limit, most) = (self.rate * LIMIT_PPM * 1e-6, self.rate * DRIFT_PPM * 1e-6);
-        let pull = (2.0 * OMEGA * self.error).clamp(-limit, limit);
-        // Of an error that the pull is cut short for, the drift learns no more than of one that it isn't.
-        self.drift = (self.drift + 0.5 * OMEGA * pull * self.block_s).clamp(-most, most);
+        let wanted = 2.0 * OMEGA * self.error;
+        let pull = wanted.clamp(-limit, limit);
+        if self.learns(wanted.abs() > limit) {
+            self.drift = (self.drift + 0.5 * OMEGA * pull * self.block_s).clamp(-most, most);
+        }
         (pull + self.drift) / self.rate
+    }
+
+    /// Whether the error tells of a drift.
+    fn learns(&mut self, is_limited: bool) -> bool {
+        if !is_limited {
+            self.limited = Limited::default();
+            return true;
+        }
+        self.limited.step(self.error.abs(), self.block_s, TURNED_S * self.rate);
+        self.limited.grows
     }
 
     /// The queue begins anew; what is known of the clocks stays.
@@ -106,11 +157,23 @@ mod tests {
     }
 
     #[test]
-    fn the_pitch_is_never_off_by_what_could_be_heard() {
-        for (ppm, begins_at) in [(200.0, 0.0), (-200.0, 300.0), (200.0, 300.0), (0.0, -600.0)] {
+    fn the_pitch_is_never_off_by_more_than_is_promised_however_far_off_the_queue_is() {
+        for (ppm, begins_at) in
+            [(200.0, 0.0), (-200.0, 300.0), (200.0, 300.0), (0.0, -600.0), (-200.0, 900.0), (200.0, -4_000.0)]
+        {
             for (_, correction) in course(ppm, begins_at, 20.0) {
-                assert!((correction - ppm).abs() < 500.0, "{ppm} ppm: {correction}");
+                // What noise does comes on top.
+                assert!((correction - ppm).abs() < 352.0, "{ppm} ppm, {begins_at} frames: {correction}");
             }
+        }
+    }
+
+    #[test]
+    fn a_drift_that_the_pull_alone_does_not_hold_is_learnt_also_while_the_queue_is_far_off() {
+        for (ppm, begins_at) in [(1_000.0, 0.0), (-500.0, 300.0)] {
+            let course = course(ppm, begins_at, 20.0);
+            let (_, correction) = course.last().unwrap();
+            assert!((correction - ppm).abs() < 151.0, "{ppm} ppm: {correction}");
         }
     }
 
