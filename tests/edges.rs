@@ -61,9 +61,17 @@ mod two_clocks {
     use std::time::Duration;
 
     const RATE: u32 = 48_000;
-    const BUFFER: u32 = 262;
-    const BLOCK: u32 = 256;
+    /// Buffers a little longer than a block, as PulseAudio's.
+    const ONE_BLOCK: Sizes = Sizes { block: 256, buffer: 262 };
+    /// Buffers of several blocks, which are asked for all at once.
+    const SEVERAL_BLOCKS: Sizes = Sizes { block: 128, buffer: 1024 };
     const TONE_HZ: f64 = 1_000.0;
+
+    #[derive(Clone, Copy)]
+    struct Sizes {
+        block: u32,
+        buffer: u32,
+    }
 
     struct Duplex {
         simulation: Simulation,
@@ -74,22 +82,22 @@ mod two_clocks {
     }
 
     /// An input whose clock is fast by `ppm` and whose rate is `input_rate`, and an output that is neither.
-    fn duplex(ppm: i32, input_rate: u32, jitter: u32) -> Duplex {
+    fn duplex(Sizes { block, buffer }: Sizes, ppm: i32, input_rate: u32, jitter: u32) -> Duplex {
         let (host, simulation) = VirtualHost::simulated();
         let host = host.jittered(jitter);
-        let want = |rate| StreamFormat { rate, channels: 1, buffer_frames: Some(BUFFER) };
+        let want = |rate| StreamFormat { rate, channels: 1, buffer_frames: Some(buffer) };
         let input = host.clone().off_by(ppm).input_device(want(input_rate)).unwrap();
         let output = host.output_device(want(RATE)).unwrap();
         assert_eq!(input.shares_clock_with(&output), ppm == 0);
-        let format = Format::new(1, BLOCK, RATE).unwrap();
+        let format = Format::new(1, block, RATE).unwrap();
         let side = |device_rate| {
             let map = ChannelMap::new(1, 1);
             Side { device_rate, rate: RATE, map, quality: Quality::Good }
         };
-        let buffer = side(input_rate).frames((BUFFER + jitter) as usize) + 1;
-        let target = buffer + (BUFFER + jitter + BLOCK) as usize;
+        let longest = side(input_rate).frames((buffer + jitter) as usize) + 1;
+        let target = longest + (buffer + jitter + block) as usize;
         let (mut writer, reader) = frame_fifo(1, RATE as usize, 0);
-        let mut queue = CaptureQueue::new(reader, format, target, buffer, Clocks::Two).unwrap();
+        let mut queue = CaptureQueue::new(reader, format, target, longest, Clocks::Two).unwrap();
         let counts = queue.counts();
         let mut edge = DeviceInput::new(side(input_rate)).unwrap();
         let mut frame = 0u64;
@@ -131,9 +139,10 @@ mod two_clocks {
         TONE_HZ + turn / TAU * f64::from(RATE) / half as f64
     }
 
-    fn is_heard_well(minutes: u64, ppm: i32, input_rate: u32, jitter: u32) {
-        let what = format!("{ppm} ppm, {input_rate} Hz, buffers of {BUFFER} +- {jitter}");
-        let duplex = duplex(ppm, input_rate, jitter);
+    fn is_heard_well(sizes: Sizes, minutes: u64, ppm: i32, input_rate: u32, jitter: u32) {
+        let Sizes { block, buffer } = sizes;
+        let what = format!("{ppm} ppm, {input_rate} Hz, buffers of {buffer} +- {jitter}, blocks of {block}");
+        let duplex = duplex(sizes, ppm, input_rate, jitter);
         // The beginning: silence until the queue is filled, and a fade.
         duplex.simulation.run(Duration::from_millis(100));
         duplex.heard.lock().unwrap().clear();
@@ -160,7 +169,7 @@ mod two_clocks {
         assert_eq!((duplex.counts.gaps(), duplex.counts.overrun_frames()), (0, 0), "{what}");
         let target = u32::try_from(duplex.target).unwrap();
         assert!(
-            lowest > target - 100 && highest < target + BUFFER + 100,
+            lowest > target - 100 && highest < target + buffer + 100,
             "{what}: {lowest} to {highest} of {target}"
         );
         let (level, told) = (duplex.counts.level_frames(), duplex.counts.target_frames());
@@ -171,23 +180,30 @@ mod two_clocks {
 
     #[test]
     fn an_input_that_is_fast_by_200_ppm_is_heard_in_tune_and_without_a_gap() {
-        is_heard_well(10, 200, RATE, 0);
+        is_heard_well(ONE_BLOCK, 10, 200, RATE, 0);
     }
 
     #[test]
     fn an_input_that_is_slow_by_200_ppm_is_heard_in_tune_and_without_a_gap() {
-        is_heard_well(10, -200, RATE, 0);
+        is_heard_well(ONE_BLOCK, 10, -200, RATE, 0);
     }
 
     #[test]
     fn buffers_that_vary_as_pulseaudios_do_change_nothing() {
-        is_heard_well(2, 200, RATE, 7);
-        is_heard_well(2, -200, RATE, 7);
+        is_heard_well(ONE_BLOCK, 2, 200, RATE, 7);
+        is_heard_well(ONE_BLOCK, 2, -200, RATE, 7);
     }
 
     #[test]
     fn neither_does_another_rate() {
-        is_heard_well(2, -200, 44_100, 7);
+        is_heard_well(ONE_BLOCK, 2, -200, 44_100, 7);
+    }
+
+    #[test]
+    fn nor_does_a_buffer_of_several_blocks() {
+        is_heard_well(SEVERAL_BLOCKS, 2, 200, RATE, 0);
+        is_heard_well(SEVERAL_BLOCKS, 2, -200, RATE, 7);
+        is_heard_well(SEVERAL_BLOCKS, 2, 200, 44_100, 7);
     }
 }
 

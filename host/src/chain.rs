@@ -106,9 +106,18 @@ impl Chain {
     /// # Panics
     /// As [`Chain::process`].
     pub fn process_within(&mut self, samples: &mut [f32], budget_ns: u64) {
+        self.process_turn(samples, Turn::new(now_ns(), budget_ns));
+    }
+
+    /// As [`Chain::process_within`], as one of several blocks that a device called for in one go.
+    pub(crate) fn process_called(&mut self, samples: &mut [f32], budget_ns: u64, called_ns: u64) {
+        self.process_turn(samples, Turn { called_ns, ..Turn::new(now_ns(), budget_ns) });
+    }
+
+    fn process_turn(&mut self, samples: &mut [f32], turn: Turn) {
         assert_eq!(samples.len(), self.format.samples(), "a block of another format");
         let mut block = Block::new(samples, self.format.block_frames());
-        run(&mut self.processors, &mut block, now_ns(), budget_ns);
+        run(&mut self.processors, &mut block, turn);
     }
 }
 
@@ -121,16 +130,11 @@ pub(crate) fn latency_frames(processors: &[Box<dyn Processor>], format: Format) 
 }
 
 /// Runs processors one after the other, each with its share of the time.
-pub(crate) fn run(
-    processors: &mut [Box<dyn Processor>],
-    block: &mut Block<'_>,
-    start_ns: u64,
-    budget_ns: u64,
-) {
+pub(crate) fn run(processors: &mut [Box<dyn Processor>], block: &mut Block<'_>, turn: Turn) {
     let waiting = processors.iter().map(|p| p.waits()).sum();
     let mut waiting_after = waiting;
     for processor in processors {
         waiting_after -= processor.waits();
-        processor.process(block, &Turn { start_ns, budget_ns, waiting, waiting_after });
+        processor.process(block, &Turn { waiting, waiting_after, ..turn });
     }
 }

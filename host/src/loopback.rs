@@ -226,7 +226,7 @@ mod tests {
         let mut line = std::collections::VecDeque::from(vec![0.0; frames]);
         for _ in 0..400 {
             let mut samples: Vec<f32> = line.drain(..BLOCK).collect();
-            let turn = Turn { start_ns: 0, budget_ns: 1_333_333, waiting: 0, waiting_after: 0 };
+            let turn = Turn { waiting: 0, ..Turn::new(0, 1_333_333) };
             probe.process(&mut Block::new(&mut samples, BLOCK), &turn);
             line.extend(&samples);
             for place in line.len() - BLOCK..line.len() {
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn an_impulse_that_does_not_come_back_is_lost() {
         let (mut probe, mut returns) = Probe::new(2);
-        let turn = Turn { start_ns: 0, budget_ns: 1_333_333, waiting: 0, waiting_after: 0 };
+        let turn = Turn { waiting: 0, ..Turn::new(0, 1_333_333) };
         for _ in 0..10_000 {
             let mut samples = [0.0; BLOCK];
             probe.process(&mut Block::new(&mut samples, BLOCK), &turn);

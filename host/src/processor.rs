@@ -95,6 +95,8 @@ impl Seals {
 pub struct Turn {
     /// When this block began, in [`shared::clock::now_ns`].
     pub start_ns: u64,
+    /// When the device called for it, by the same clock: the same for all blocks that it wants in one go.
+    pub called_ns: u64,
     /// Time until the next block should begin.
     pub budget_ns: u64,
     /// How many answers of this block are waited for, one after the other.
@@ -107,7 +109,7 @@ impl Turn {
     /// A turn for a processor on its own.
     #[must_use]
     pub fn new(start_ns: u64, budget_ns: u64) -> Self {
-        Self { start_ns, budget_ns, waiting: 1, waiting_after: 0 }
+        Self { start_ns, called_ns: start_ns, budget_ns, waiting: 1, waiting_after: 0 }
     }
 
     /// Until when a processor may wait that was given this fraction of the block, so that it is done by then.
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn plugins_that_share_a_block_leave_time_to_those_after_them_and_to_what_the_last_one_computes() {
-        let turn = |waiting_after| Turn { start_ns: 0, budget_ns: 1_760_000, waiting: 4, waiting_after };
+        let turn = |waiting_after| Turn { waiting: 4, waiting_after, ..Turn::new(0, 1_760_000) };
         let deadlines = [3, 2, 1, 0].map(|after| turn(after).deadline_ns(0.5));
         assert_eq!(deadlines, [500_000, 600_000, 700_000, 800_000]);
     }
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn however_many_wait_in_a_block_none_does_beyond_its_fraction_less_what_is_kept() {
         for waiting in 1..20 {
-            let turn = |waiting_after| Turn { start_ns: 0, budget_ns: 2_666_666, waiting, waiting_after };
+            let turn = |waiting_after| Turn { waiting, waiting_after, ..Turn::new(0, 2_666_666) };
             let deadlines: Vec<_> = (0..waiting).rev().map(|after| turn(after).deadline_ns(0.5)).collect();
             assert!(
                 deadlines.is_sorted() && deadlines.last() == Some(&(1_333_333 - 80_000)),

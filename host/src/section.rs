@@ -16,7 +16,7 @@ use crate::plugin::line::Line;
 use crate::plugin::relay;
 use crate::plugin::remote::{Remote, Terms};
 use crate::plugin::spec::{Lost, Mode, Spin};
-use crate::processor::{Processor, Seals};
+use crate::processor::{Processor, Seals, Turn};
 use crate::telemetry::{self, PluginStats};
 use rustix::process::Pid;
 use rustix::thread::gettid;
@@ -160,7 +160,8 @@ impl Section {
         let mut block = Block::new(end.next_samples(), format.block_frames());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
         let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
-        crate::chain::run(&mut self.processors, &mut block, self.schedule.begin_ns(published_ns), budget_ns);
+        let turn = Turn::new(self.schedule.begin_ns(published_ns), budget_ns);
+        crate::chain::run(&mut self.processors, &mut block, turn);
         let stamps = Stamps { seen_ns, woken_ns: seen_ns, entered_ns: seen_ns, left_ns: now_ns() };
         end.answer(Status::Good, stamps, Notes::default());
     }
@@ -200,7 +201,6 @@ impl Drop for SectionThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processor::Turn;
 
     struct Sealed(Seals);
 

@@ -130,8 +130,27 @@ pub struct CaptureQueue {
     /// Frames into the slope that ends what broke off, at most its length.
     slope: u32,
     piled_up: PiledUp,
+    go: Go,
     level: f64,
     counts: Arc<CaptureCounts>,
+}
+
+/// The blocks that the output asks for in one go, since its buffer is longer than a block. Between them no time
+/// passes in which frames could come, so the queue is measured with the first of them, as when it was primed: with each
+/// it would seem to be emptier by half a buffer than it is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Go {
+    /// When it was asked for.
+    at_ns: Option<u64>,
+    /// Frames that there would be in the queue then if they came one by one, where that is known.
+    full: Option<f64>,
+}
+
+impl Go {
+    /// So many frames have been left out.
+    fn leave_out(&mut self, frames: usize) {
+        self.full = self.full.map(|full| full - frames as f64);
+    }
 }
 
 /// The least that was in the queue for a while.
@@ -183,6 +202,7 @@ impl CaptureQueue {
             last: vec![0.0; channels],
             slope: slope_frames(format),
             piled_up: PiledUp::NEW,
+            go: Go::default(),
             level: 0.0,
             counts,
         };
@@ -214,16 +234,20 @@ impl CaptureQueue {
         Arc::clone(&self.counts)
     }
 
-    /// Fills a planar block. `now_ns` is the time by the clock that the writer goes by.
+    /// Fills a planar block. `asked_ns` is when the output asked for it, by the clock that the writer goes by: the same
+    /// for all blocks that it asked for in one go.
     ///
     /// # Real-time
     /// Yes: no allocation, no lock, no wait.
-    pub fn read(&mut self, block: &mut [f32], now_ns: u64) {
+    pub fn read(&mut self, block: &mut [f32], asked_ns: u64) {
         if matches!(self.state, State::Priming { .. }) {
             self.make_room();
         }
-        let (level, full) = self.measure(now_ns);
-        if !self.is_enough(level, full) {
+        let is_first = self.go.at_ns.replace(asked_ns) != Some(asked_ns);
+        if is_first {
+            self.go.full = self.measure(asked_ns);
+        }
+        if !self.is_enough(is_first) {
             self.end_in_a_slope(block, 0);
             if self.state == (State::Priming { again: true }) {
                 self.frames.missed(self.format.block_frames());
@@ -231,7 +255,7 @@ impl CaptureQueue {
             return;
         }
         let level = self.frames.level();
-        let needed = self.correct(full);
+        let needed = self.correct();
         if level < needed {
             self.run_dry(block, level);
             return;
@@ -247,23 +271,25 @@ impl CaptureQueue {
             .for_each(|(last, channel)| *last = channel[frames - 1]);
     }
 
-    /// Frames in the queue, and as many as there would be if they came one by one, where that is known.
-    fn measure(&mut self, now_ns: u64) -> (usize, Option<f64>) {
-        let Some((level, written_ns)) = self.frames.level_and_time() else {
-            return (self.frames.level(), None);
-        };
+    /// Frames that there would be in the queue if they came one by one, where that is known.
+    fn measure(&self, now_ns: u64) -> Option<f64> {
+        let (level, written_ns) = self.frames.level_and_time()?;
         let age_ns = now_ns.cast_signed().wrapping_sub(written_ns.cast_signed());
         let since = age_ns as f64 * 1e-9 * f64::from(self.format.rate());
         // An input that stopped brings no more than its next buffer.
         let most = self.input_buffer as f64;
-        (level, Some(level as f64 + since.clamp(-most, most)))
+        Some(level as f64 + since.clamp(-most, most))
     }
 
-    /// Whether frames may be taken. What is more than enough in the beginning would be heard late for ever: it goes.
-    fn is_enough(&mut self, level: usize, full: Option<f64>) -> bool {
+    /// Whether frames may be taken: from the first block of a go on. What is more than enough in the beginning would be
+    /// heard late for ever: it goes.
+    fn is_enough(&mut self, is_first: bool) -> bool {
         let State::Priming { again } = self.state else { return true };
-        let excess = match (&mut self.clutch, full) {
-            (None, _) => level as f64 - self.target as f64,
+        if !is_first {
+            return false;
+        }
+        let excess = match (&mut self.clutch, self.go.full) {
+            (None, _) => self.frames.level() as f64 - self.target as f64,
             (Some(clutch), Some(full)) => {
                 clutch.drift.forget_error();
                 full - self.wanted()
@@ -280,6 +306,7 @@ impl CaptureQueue {
         )]
         let excess = excess as usize;
         self.frames.skip(excess);
+        self.go.leave_out(excess);
         if again {
             self.counts.dropped.fetch_add(excess as u64, Ordering::Relaxed);
         }
@@ -296,7 +323,8 @@ impl CaptureQueue {
     }
 
     /// Frames to read for the next block; tells how it is doing.
-    fn correct(&mut self, full: Option<f64>) -> usize {
+    fn correct(&mut self) -> usize {
+        let full = self.go.full;
         let (block, wanted) = (self.format.block_frames(), self.wanted());
         let share = block as f64 / f64::from(self.format.rate());
         let full_or_level = full.unwrap_or_else(|| self.frames.level() as f64);
@@ -349,6 +377,7 @@ impl CaptureQueue {
         let (before, behind) = (&mut self.scratch[..frames * channels], &mut self.other[..frames * channels]);
         self.frames.peek(before, 0);
         self.frames.skip(excess);
+        self.go.leave_out(excess);
         self.frames.read(behind);
         for (frame, (before, behind)) in
             before.chunks_exact_mut(channels).zip(behind.chunks_exact(channels)).enumerate()
@@ -427,7 +456,7 @@ impl Processor for CaptureQueue {
     }
 
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
-        self.read(block.samples_mut(), turn.start_ns);
+        self.read(block.samples_mut(), turn.called_ns);
     }
 }
 
@@ -603,7 +632,7 @@ mod tests {
         let frames = vec![0.5; queue.target];
         assert_eq!(writer.write(&frames, 1), frames.len());
         let mut block = [0.0; BLOCK];
-        queue.read(&mut block, 1);
+        queue.read(&mut block, 2);
         assert!(matches!(queue.state, State::Running { .. }), "it never begins");
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Place {
     rank: Option<Rank>,
     fade: Fade,
     whole: Whole,
+    /// When the device called for it.
+    called_ns: u64,
     pace: Pace,
 }
 
@@ -38,6 +40,16 @@ struct Whole {
 }
 
 impl Whole {
+    /// Whether what begins now, so long after the first part, is one more of them. Should a device's clock stand still,
+    /// it is not once the first parts have been played.
+    fn goes_on(&mut self, at: Duration, since: u64) -> bool {
+        let goes_on = self.at == Some(at) && since < self.length;
+        if !goes_on {
+            self.at = None;
+        }
+        goes_on
+    }
+
     /// One more part, which the device called for at this time: how long all parts of it last so far.
     fn with(&mut self, at: Duration, part: u64) -> u64 {
         self.length = if self.at == Some(at) { self.length + part } else { part };
@@ -48,15 +60,19 @@ impl Whole {
 
 impl Place {
     pub(super) fn new(format: Format, pulse: Arc<Pulse>, rank: Option<Rank>, fade: Fade) -> Self {
-        Self { format, pulse, rank, fade, whole: Whole::default(), pace: Pace::default() }
+        Self { format, pulse, rank, fade, whole: Whole::default(), called_ns: 0, pace: Pace::default() }
     }
 
     /// At the beginning of a callback: the time.
-    fn begin(&mut self) -> u64 {
+    fn begin(&mut self, at: Duration) -> u64 {
         if let Some(rank) = &mut self.rank {
             rank.take();
         }
-        now_ns()
+        let now_ns = now_ns();
+        if !self.whole.goes_on(at, now_ns.saturating_sub(self.called_ns)) {
+            self.called_ns = now_ns;
+        }
+        now_ns
     }
 
     /// At its end; `frames` of the pipeline are what it lasts.
@@ -100,13 +116,14 @@ impl OutputCallback {
     /// To be called on the audio thread: beside what the chain does it reads the clock, and neither makes nor frees
     /// anything, whoever's turn it is.
     pub fn play(&mut self, playback: &mut Playback<'_>) {
-        let began_ns = self.place.begin();
+        let began_ns = self.place.begin(playback.at);
         let Self { engine, blocks, device, place } = self;
+        let called_ns = place.called_ns;
         let frames = device.frames(playback.frames);
         let needed = blocks.blocks_needed(frames).max(1);
         let budget_ns = budget_ns(place.format, frames, needed);
         let played = engine.with(|engine| {
-            device.fill(blocks, playback.samples, |samples| engine.process(samples, budget_ns));
+            device.fill(blocks, playback.samples, |samples| engine.process(samples, budget_ns, called_ns));
         });
         if played.is_some() {
             place.fade.interleaved(playback.samples, playback.channels);
@@ -143,8 +160,9 @@ impl InputCallback {
     /// # Real-time
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
-        let began_ns = self.place.begin();
+        let began_ns = self.place.begin(capture.at);
         let Self { engine, blocks, device, place } = self;
+        let called_ns = place.called_ns;
         let frames = device.frames(capture.frames);
         let ready = blocks.blocks_ready(frames).max(1);
         let budget_ns = budget_ns(place.format, frames, ready);
@@ -153,7 +171,7 @@ impl InputCallback {
             device.push(capture.samples, |part| {
                 blocks.push(part, |samples| {
                     fade.planar(samples, block_frames);
-                    engine.process(samples, budget_ns);
+                    engine.process(samples, budget_ns, called_ns);
                 });
             });
         });
@@ -189,7 +207,7 @@ impl QueueCallback {
     /// # Real-time
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
-        let began_ns = self.place.begin();
+        let began_ns = self.place.begin(capture.at);
         let Self { queue, device, brought, place } = self;
         let frames = device.frames(capture.frames);
         let in_one_go = brought.with(capture.at, frames as u64);
@@ -219,5 +237,17 @@ mod tests {
         let told =
             [(start, 3), (start, 3), (start, 1), (later, 2), (later, 2)].map(|(at, ns)| whole.with(at, ns));
         assert_eq!(told, [3, 6, 7, 2, 4]);
+    }
+
+    #[test]
+    fn a_part_of_what_a_device_called_for_at_once_goes_on_with_it_unless_its_clock_stands_still() {
+        let mut whole = Whole::default();
+        let [start, later] = [0, 5].map(Duration::from_millis);
+        assert!(!whole.goes_on(start, 0));
+        assert_eq!(whole.with(start, 4), 4);
+        assert!(whole.goes_on(start, 3) && !whole.goes_on(later, 3));
+        assert_eq!(whole.with(later, 4), 4);
+        assert!(!whole.goes_on(later, 4), "the first part has been played by then");
+        assert_eq!(whole.with(later, 4), 4);
     }
 }

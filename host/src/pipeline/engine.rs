@@ -34,12 +34,12 @@ impl Engine {
         Arc::clone(&self.frames)
     }
 
-    /// Replaces a block by the chain's result, in so much time.
+    /// Replaces a block by the chain's result, in so much time; when the device called for it.
     ///
     /// # Real-time
     /// As [`Chain::process_within`].
-    pub(super) fn process(&mut self, samples: &mut [f32], budget_ns: u64) {
-        self.chain.process_within(samples, budget_ns);
+    pub(super) fn process(&mut self, samples: &mut [f32], budget_ns: u64, called_ns: u64) {
+        self.chain.process_called(samples, budget_ns, called_ns);
         let done = self.frames.load(Ordering::Relaxed) + self.chain.format().block_frames() as u64;
         self.frames.store(done, Ordering::Relaxed);
     }

@@ -275,11 +275,11 @@ impl Row {
                 |before: &Heard| before.added_frames == 0 || before.moves != heard[block].moves;
             u32::from(block.checked_sub(1).is_none_or(|before| is_waited_for(&heard[before])))
         };
+        let began_ns = self.first.lock().unwrap().began_ns[block];
         let turn = Turn {
-            start_ns: self.first.lock().unwrap().began_ns[block],
-            budget_ns: self.stages[at].deal.format.block_ns(),
             waiting: self.stages.iter().map(waits).sum(),
             waiting_after: self.stages[at + 1..].iter().map(waits).sum(),
+            ..Turn::new(began_ns, self.stages[at].deal.format.block_ns())
         };
         self.deadline.map(|fraction| turn.deadline_ns(fraction))
     }
