@@ -229,6 +229,9 @@ fn budget_ns(format: Format, callback_frames: usize, blocks: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::realtime::priority::Rights;
+    use crate::realtime::{Affinity, Power, RealTime};
+    use shared::schedule::{self, Policy};
 
     #[test]
     fn parts_that_a_device_called_for_at_once_are_one_whole() {
@@ -249,5 +252,28 @@ mod tests {
         assert_eq!(whole.with(later, 4), 4);
         assert!(!whole.goes_on(later, 4), "the first part has been played by then");
         assert_eq!(whole.with(later, 4), 4);
+    }
+
+    #[test]
+    fn a_device_that_does_not_keep_time_loses_the_priority_that_its_thread_was_given() {
+        let seat = RealTime::new().seat(&Affinity::Off, Power::Balanced).unwrap();
+        let format = Format::new(1, 64, 48_000).unwrap();
+        let mut place = Place::new(format, Arc::default(), Some(seat.rank().clone()), Fade::none());
+        let expected = Rights::known().fifo;
+        // A second of frames in each callback.
+        let mut callback = move |n: u64| {
+            let at = Duration::from_secs(n);
+            let began_ns = place.begin(at);
+            place.end(began_ns, 48_000, at);
+        };
+        let told = std::thread::spawn(move || {
+            let policy = || schedule::get(None).unwrap().policy;
+            callback(0);
+            let had = (policy(), seat.fifo());
+            (1..20).for_each(callback);
+            (had, (policy(), seat.fifo()))
+        });
+        let had = expected.map_or(Policy::Other, Policy::Fifo);
+        assert_eq!(told.join().unwrap(), ((had, expected), (Policy::Other, None)));
     }
 }

@@ -56,6 +56,7 @@ impl End {
     /// Opens the device's stream, paused. What it plays rises from silence if it is `rising`.
     pub(super) fn open(&self, found: Found, terms: &Terms, rising: bool) -> Result<Playing> {
         let Terms { format, rank } = terms.clone();
+        let rank = if self.paces() { rank } else { rank.aside() };
         let pulse = Arc::new(Pulse::default());
         let fade = match self {
             Self::Output(_) if rising => Fade::at(found.side.device_rate),

@@ -43,6 +43,7 @@ impl RealTime {
             fifo: rights.fifo,
             given: Arc::new(AtomicU8::new(0)),
             is_taken: false,
+            own: None,
         };
         Ok(Seat { cores, rank, hold: self.idle.hold(power), machine: Arc::clone(self) })
     }

@@ -71,9 +71,11 @@ impl Rights {
 pub(crate) struct Rank {
     pub(super) cores: Option<CpuSet>,
     pub(super) fifo: Option<u8>,
-    /// What an audio thread was given, 0 if that is none: for whoever watches.
+    /// The priority that the pipeline's audio thread has, 0 if that is none: for whoever watches.
     pub(super) given: Arc<AtomicU8>,
     pub(super) is_taken: bool,
+    /// The priority that [`Rank::take`] gave the thread that this one is of, if it did.
+    pub(super) own: Option<u8>,
 }
 
 impl Rank {
@@ -84,34 +86,43 @@ impl Rank {
     /// Up to three system calls the first time, which do not wait; afterwards none. Nothing is allocated or freed.
     pub(crate) fn take(&mut self) {
         if !std::mem::replace(&mut self.is_taken, true) {
-            self.give(None);
+            self.own = self.give(None);
         }
     }
 
     /// Takes the priority back that [`Rank::take`] gave the calling thread: it does not keep time, and would leave others
-    /// none. One that had its priority before keeps it.
+    /// none. One that had its priority before keeps it, and so does one that has got another since.
     ///
     /// # Real-time
-    /// A system call, which does not wait.
+    /// Three system calls, which do not wait.
     pub(crate) fn step_back(&mut self) {
-        let given = self.given.load(Ordering::Relaxed);
-        let has = schedule::get(None).is_ok_and(|schedule| schedule.policy == Policy::Fifo(given));
-        if given > 0 && has && self.fifo == Some(given) {
-            let _ = schedule::set(None, &fair(0));
+        let Some(own) = self.own else { return };
+        let has_it = schedule::get(None).is_ok_and(|schedule| schedule.policy == Policy::Fifo(own));
+        if has_it && schedule::set(None, &fair(own_nice())).is_ok() {
+            self.own = None;
             self.given.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Puts another thread in its place.
-    pub(crate) fn give(&self, thread: Option<Pid>) {
+    /// The same for a thread that is not the one whose priority is told.
+    pub(crate) fn aside(self) -> Self {
+        Self { given: Arc::default(), ..self }
+    }
+
+    /// Puts another thread in its place; the priority that it was given, if it had none.
+    pub(crate) fn give(&self, thread: Option<Pid>) -> Option<u8> {
         if let Some(cores) = &self.cores {
             let _ = sched_setaffinity(thread, cores);
         }
-        let has = match schedule::get(thread) {
-            Ok(Schedule { policy: Policy::Fifo(priority), .. }) => priority,
-            _ => self.fifo.filter(|priority| schedule::set(thread, &fifo(*priority)).is_ok()).unwrap_or(0),
+        let (has, given) = match schedule::get(thread) {
+            Ok(Schedule { policy: Policy::Fifo(priority), .. }) => (Some(priority), None),
+            _ => {
+                let given = self.fifo.filter(|priority| schedule::set(thread, &fifo(*priority)).is_ok());
+                (given, given)
+            }
         };
-        self.given.store(has, Ordering::Relaxed);
+        self.given.store(has.unwrap_or(0), Ordering::Relaxed);
+        given
     }
 }
 
@@ -150,26 +161,84 @@ pub(crate) fn watch_over_plugins() {
 mod tests {
     use super::*;
 
+    fn rank() -> Rank {
+        let cores = crate::realtime::placement::cpu_set(&[0]);
+        Rank { cores, fifo: Rights::known().fifo, given: Arc::default(), is_taken: false, own: None }
+    }
+
+    /// What a thread of its own answers.
+    fn elsewhere<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+        std::thread::spawn(what).join().unwrap()
+    }
+
+    fn own_policy() -> Policy {
+        schedule::get(None).unwrap().policy
+    }
+
+    fn told(rank: &Rank) -> u8 {
+        rank.given.load(Ordering::Relaxed)
+    }
+
     #[test]
     fn a_thread_has_the_place_that_it_took_and_what_it_starts_has_not() {
-        let rights = Rights::known();
-        let cores = crate::realtime::placement::cpu_set(&[0]);
-        let given = Arc::new(AtomicU8::new(0));
-        let mut rank = Rank { cores, fifo: rights.fifo, given: Arc::clone(&given), is_taken: false };
-        let (own, heir, stepped_back) = std::thread::spawn(move || {
-            rank.take();
-            let heir = std::thread::spawn(|| schedule::get(None).unwrap()).join().unwrap();
-            let own = schedule::get(None).unwrap();
-            let before = rank.given.load(Ordering::Relaxed);
+        let (rank, fifo) = (rank(), Rights::known().fifo);
+        let mut own = rank.clone();
+        let (policy, heir) = elsewhere(move || {
+            own.take();
+            (own_policy(), elsewhere(own_policy))
+        });
+        assert_eq!((policy, told(&rank)), (fifo.map_or(Policy::Other, Policy::Fifo), fifo.unwrap_or(0)));
+        assert_eq!(heir, Policy::Other);
+    }
+
+    #[test]
+    fn each_thread_that_runs_away_steps_back_and_keeps_its_nice_value() {
+        let (rank, fifo) = (rank(), Rights::known().fifo);
+        let (mut one, mut other) = (rank.clone(), rank.clone());
+        let step_back = |mut rank: Rank| {
+            let before = (own_policy(), own_nice());
             rank.step_back();
-            rank.given.store(before, Ordering::Relaxed);
-            (own, heir, schedule::get(None).unwrap())
-        })
-        .join()
-        .unwrap();
-        let expected = rights.fifo.map_or(Policy::Other, Policy::Fifo);
-        assert_eq!((own.policy, given.load(Ordering::Relaxed)), (expected, rights.fifo.unwrap_or(0)));
-        assert_eq!((heir.policy, stepped_back.policy), (Policy::Other, Policy::Other));
+            (before, (own_policy(), own_nice()))
+        };
+        let stepped_back = elsewhere(move || {
+            schedule::set(None, &fair(own_nice() + 5)).unwrap();
+            one.take();
+            let other = elsewhere(move || {
+                other.take();
+                step_back(other)
+            });
+            [step_back(one), other]
+        });
+        for ((took, nice), left) in stepped_back {
+            assert_eq!((took, left), (fifo.map_or(Policy::Other, Policy::Fifo), (Policy::Other, nice)));
+        }
+        assert_eq!(told(&rank), 0);
+    }
+
+    #[test]
+    fn a_thread_that_had_its_priority_before_keeps_it_when_it_runs_away() {
+        let Some(priority) = Rights::known().fifo else { return };
+        let rank = rank();
+        let mut own = rank.clone();
+        let policy = elsewhere(move || {
+            schedule::set(None, &fifo(priority)).unwrap();
+            own.take();
+            own.step_back();
+            own_policy()
+        });
+        assert_eq!((policy, told(&rank)), (Policy::Fifo(priority), priority));
+    }
+
+    #[test]
+    fn what_a_thread_aside_has_or_loses_is_not_told_as_the_audio_threads() {
+        let (rank, fifo) = (rank(), Rights::known().fifo);
+        let (mut audio, mut input) = (rank.clone(), rank.clone().aside());
+        elsewhere(move || audio.take());
+        elsewhere(move || {
+            input.take();
+            input.step_back();
+        });
+        assert_eq!(told(&rank), fifo.unwrap_or(0));
     }
 
     #[test]
