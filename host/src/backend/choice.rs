@@ -71,6 +71,16 @@ pub(super) struct Candidate {
     pub(super) device: cpal::Device,
 }
 
+impl From<cpal::Device> for Candidate {
+    fn from(device: cpal::Device) -> Self {
+        Self {
+            name: device.description().map(|d| d.name().to_owned()).unwrap_or_default(),
+            id: id_of(&device).unwrap_or_default(),
+            device,
+        }
+    }
+}
+
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.name == self.id { f.write_str(&self.name) } else { write!(f, "{} ({})", self.name, self.id) }
@@ -89,20 +99,36 @@ pub(super) fn named(name: &str, direction: Direction) -> Result<cpal::Device> {
     Ok(device.device)
 }
 
-/// The device of this id and name, or an error that says that it isn't there.
+/// The device of this id and name, or an error that says that it isn't there. No other device is asked what it offers:
+/// that opens it, and may take long, or be heard.
 pub(super) fn known(id: &str, name: &str, direction: Direction) -> Result<cpal::Device> {
-    let all = match System::in_front_of(id).map_err(not_built_in)? {
-        Some((system, _)) => of_system(system, direction)?,
-        None => candidates(direction),
+    let found = match System::in_front_of(id).map_err(not_built_in)? {
+        Some((system, _)) => known_of(system, id, name, direction)?,
+        None => System::all().into_iter().find_map(|system| known_of(system, id, name, direction).ok()?),
     };
-    pick_known(all, id, name, direction).map(|one| one.device)
-}
-
-fn pick_known(all: Vec<Candidate>, id: &str, name: &str, direction: Direction) -> Result<Candidate> {
-    all.into_iter().find(|one| one.id == id && one.name == name).ok_or_else(|| {
+    found.map(|one| one.device).ok_or_else(|| {
         Error::new(Kind::Device, format!("the {direction} device {name} ({id}) is not there"))
             .remedy("connect it again; to use another device, start the pipeline again")
     })
+}
+
+fn known_of(system: System, id: &str, name: &str, direction: Direction) -> Result<Option<Candidate>> {
+    let (id, name) = (id.to_owned(), name.to_owned());
+    let found = system.ask(move |host| {
+        let all = Shelf::of(&host)?.into_devices().map(Candidate::from);
+        Ok(pick_known(all, &id, &name, |one| direction.supports(&one.device)))
+    })?;
+    found.map_err(|e| absent(system, e))
+}
+
+/// Of those with this id and name the first that `opens`; no other one is asked.
+fn pick_known(
+    mut all: impl Iterator<Item = Candidate>,
+    id: &str,
+    name: &str,
+    opens: impl Fn(&Candidate) -> bool,
+) -> Option<Candidate> {
+    all.find(|one| one.id == id && one.name == name && opens(one))
 }
 
 /// The default device of an audio system; it may not open.
@@ -137,13 +163,8 @@ pub(super) fn candidates(direction: Direction) -> Vec<Candidate> {
 }
 
 fn of_system(system: System, direction: Direction) -> Result<Vec<Candidate>> {
-    let candidate = |device: cpal::Device| Candidate {
-        name: device.description().map(|d| d.name().to_owned()).unwrap_or_default(),
-        id: id_of(&device).unwrap_or_default(),
-        device,
-    };
     let found = system.ask(move |host| {
-        Shelf::of(&host).map(|shelf| shelf.able_to(direction).map(candidate).collect::<Vec<_>>())
+        Shelf::of(&host).map(|shelf| shelf.able_to(direction).map(Candidate::from).collect::<Vec<_>>())
     })?;
     found.map_err(|e| absent(system, e))
 }
@@ -203,6 +224,7 @@ mod tests {
     use super::super::virtual_device::VirtualHost;
     use super::*;
     use cpal::traits::HostTrait;
+    use std::cell::RefCell;
 
     fn candidate(name: &str, id: &str) -> Candidate {
         let device = cpal::Host::from(VirtualHost::new()).default_output_device().unwrap();
@@ -253,17 +275,29 @@ mod tests {
 
     #[test]
     fn a_known_device_is_found_by_its_id_alone_and_no_other_in_its_place() {
-        let known = |id: &str, name: &str| pick_known(shelf(), id, name, Direction::Output);
+        let known = |id: &str, name: &str| pick_known(shelf().into_iter(), id, name, |_| true);
         assert_eq!(known("alsa:hw:2,0", "Scarlett").unwrap().name, "Scarlett");
         // The second is another one that has got the number.
         for (id, name) in
             [("alsa:hw:4,0", "Scarlett"), ("alsa:hw:3,0", "Scarlett"), ("hw:2,0", "Scarlett"), ("", "")]
         {
-            let error = known(id, name).map(|device| device.name).unwrap_err();
-            assert!(
-                error.kind() == Kind::Device && error.to_string().contains("is not there"),
-                "{id}: {error}"
-            );
+            assert!(known(id, name).is_none(), "{id}");
+        }
+        let error = super::known("no such id", "Scarlett", Direction::Output).unwrap_err();
+        assert!(error.kind() == Kind::Device && error.to_string().contains("is not there"), "{error}");
+    }
+
+    #[test]
+    fn no_device_but_the_known_one_is_asked_whether_it_opens() {
+        for opens in [true, false] {
+            let asked = RefCell::new(Vec::new());
+            let ask = |one: &Candidate| {
+                asked.borrow_mut().push(one.id.clone());
+                opens
+            };
+            let found = pick_known(shelf().into_iter(), "alsa:hw:3,0", "Scarlett Solo", ask);
+            assert_eq!(found.map(|one| one.name), opens.then(|| "Scarlett Solo".to_owned()));
+            assert_eq!(asked.into_inner(), ["alsa:hw:3,0"]);
         }
     }
 
@@ -279,19 +313,26 @@ mod tests {
         assert_eq!(name_of("hw:2,0").unwrap(), "Scarlett");
     }
 
-    /// ALSA's `null` is there without a card; the virtual device is of no audio system that can be named.
     #[test]
     fn an_audio_system_in_front_of_a_name_leaves_only_its_devices() {
         let id = |name: &str| named(name, Direction::Output).map(|device| id_of(&device).unwrap());
-        if let Ok(null) = id("alsa:null") {
-            assert_eq!((null.as_str(), id("ALSA:null").unwrap().as_str()), ("alsa:null", "alsa:null"));
-        }
         assert_eq!(id("virtual").unwrap(), "virtual");
-        let error = id("alsa:virtual").unwrap_err().to_string();
-        assert!(
-            error.contains("no output device has \"virtual\"") && !error.contains("\n    virtual"),
-            "{error}"
-        );
+        // Also where ALSA has no device at all: the virtual one is of no audio system that can be named.
+        for name in ["alsa:virtual", "ALSA: virtual"] {
+            let error = id(name).unwrap_err().to_string();
+            assert!(
+                error.contains("no output device has \"virtual\"") && !error.contains("\n    virtual"),
+                "{error}"
+            );
+        }
+    }
+
+    /// ALSA's `null` is there without a card, where ALSA is set up.
+    #[test]
+    fn a_device_is_found_by_its_audio_system_also_in_capitals() {
+        let id = |name: &str| named(name, Direction::Output).map(|device| id_of(&device).unwrap()).ok();
+        assert_eq!(id("alsa:null"), id("ALSA: null"));
+        assert!(id("alsa:null").is_none_or(|id| id == "alsa:null"));
     }
 
     #[test]

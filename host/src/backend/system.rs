@@ -129,10 +129,14 @@ impl Shelf {
         Ok(Self { listed, unlisted, defaults })
     }
 
-    /// Those that can be opened in this direction.
+    /// All of them.
+    pub(super) fn into_devices(self) -> impl Iterator<Item = cpal::Device> {
+        self.unlisted.into_iter().chain(self.listed)
+    }
+
+    /// Those that can be opened in this direction; each is asked.
     pub(super) fn able_to(self, direction: Direction) -> impl Iterator<Item = cpal::Device> {
-        let offers = move |device: &cpal::Device| direction.supports(device);
-        self.unlisted.into_iter().chain(self.listed).filter(offers)
+        self.into_devices().filter(move |device| direction.supports(device))
     }
 }
 
