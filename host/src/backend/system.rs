@@ -22,7 +22,14 @@ const NAMES: [&str; 4] = ["alsa", "jack", "pulseaudio", "pipewire"];
 
 /// Whether an audio system stands before a device's name, as in `jack:default`, be it built in or not.
 pub(crate) fn names_a_system(device: &str) -> bool {
-    device.split_once(':').is_some_and(|(system, _)| NAMES.contains(&system))
+    named_in_front(device).is_some()
+}
+
+/// The audio system that stands before a device's name, be it built in or not, and the rest of the name.
+fn named_in_front(device: &str) -> Option<(&'static str, &str)> {
+    let (prefix, rest) = device.split_once(':')?;
+    let known = NAMES.into_iter().find(|known| prefix.trim().eq_ignore_ascii_case(known))?;
+    Some((known, rest.trim()))
 }
 
 impl System {
@@ -43,11 +50,9 @@ impl System {
     /// The one that a device's name begins with, and the rest of the name. An error holds the name of one that
     /// was not built in.
     pub(super) fn in_front_of(name: &str) -> std::result::Result<Option<(Self, &str)>, &'static str> {
-        let Some((prefix, rest)) = name.split_once(':') else { return Ok(None) };
-        let known = NAMES.into_iter().find(|known| prefix.trim().eq_ignore_ascii_case(known));
-        let Some(known) = known else { return Ok(None) };
+        let Some((known, rest)) = named_in_front(name) else { return Ok(None) };
         let system = Self::all().into_iter().find(|system| system.is(known)).ok_or(known)?;
-        Ok(Some((system, rest.trim())))
+        Ok(Some((system, rest)))
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -163,6 +168,8 @@ mod tests {
         assert_eq!((system.name(), rest), ("ALSA", "hw:0,3"));
         assert_eq!(System::in_front_of("Focusrite: Scarlett"), Ok(None));
         assert_eq!(System::in_front_of("Scarlett"), Ok(None));
+        assert!(["ALSA: hw:0,3", " jack:x", "PipeWire :"].into_iter().all(names_a_system));
+        assert!(!["Focusrite: Scarlett", "Scarlett", "alsa"].into_iter().any(names_a_system));
         for name in NAMES {
             let built_in = System::all().into_iter().any(|system| system.is(name));
             let found =
