@@ -47,6 +47,7 @@ pub(super) struct Lane {
 enum State {
     Idle,
     Opening(Job<Opened>),
+    Beginning(Job<Begun>),
     Playing(Box<Playing>),
     Closing(Job<Ended>),
 }
@@ -67,6 +68,13 @@ struct Opened {
     written: PipelineSpec,
     pipeline: Result<Pipeline>,
     notes: Vec<(Level, String)>,
+}
+
+/// What came of telling its devices to play, for which each may take its time.
+#[derive(Debug)]
+struct Begun {
+    playing: Playing,
+    outcome: Result<()>,
 }
 
 impl Lane {
@@ -160,7 +168,7 @@ impl Lane {
         match self.state {
             State::Idle => !self.is_to_open(),
             State::Playing(_) => !self.is_to_close(),
-            State::Opening(_) | State::Closing(_) => false,
+            State::Opening(_) | State::Beginning(_) | State::Closing(_) => false,
         }
     }
 
@@ -176,7 +184,7 @@ impl Lane {
     /// In a word.
     pub(super) fn state(&self) -> &'static str {
         match &self.state {
-            State::Opening(_) => "starting",
+            State::Opening(_) | State::Beginning(_) => "starting",
             State::Closing(_) => "stopping",
             State::Playing(_) if self.is_over() => "ended",
             State::Playing(_) => "playing",
@@ -241,6 +249,11 @@ impl Lane {
                 Progress::Done(opened) => self.opened(opened, recordings, told),
                 Progress::Lost => self.failed(Error::new(Kind::System, "opening it panicked"), told),
             },
+            State::Beginning(job) => match job.look() {
+                Progress::UnderWay(job) => State::Beginning(job),
+                Progress::Done(begun) => self.begun(begun, told),
+                Progress::Lost => self.failed(Error::new(Kind::System, "starting it panicked"), told),
+            },
             State::Closing(job) => match job.look() {
                 Progress::UnderWay(job) => State::Closing(job),
                 Progress::Done(ended) => self.ended(ended, past, told),
@@ -279,12 +292,7 @@ impl Lane {
                 Pipeline::open(&written, &supervisor, &prefix, &mut |level, line| notes.push((level, line)));
             Opened { spec, written, pipeline, notes }
         });
-        self.state = match job {
-            Ok(job) => State::Opening(job),
-            Err(why) => {
-                self.failed(Error::new(Kind::System, "there is no thread to open it").source(why), told)
-            }
-        };
+        self.state = job.map_or_else(|why| self.failed(no_thread(why), told), State::Opening);
     }
 
     fn opened(&mut self, opened: Opened, recordings: &mut Recordings, told: &mut Told<'_>) -> State {
@@ -302,15 +310,28 @@ impl Lane {
             self.before = Some(spec.clone());
             return close(Playing { pipeline, spec, written });
         }
-        let mut pipeline = pipeline;
         self.prepare(&pipeline, told);
-        if let Err(why) = pipeline.play() {
-            self.failed(why, told);
-            return close(Playing { pipeline, spec, written });
+        let mut playing = Playing { pipeline, spec, written };
+        let job = Job::begin(move || {
+            let outcome = playing.pipeline.play();
+            Begun { playing, outcome }
+        });
+        job.map_or_else(|why| self.failed(no_thread(why), told), State::Beginning)
+    }
+
+    fn begun(&mut self, Begun { playing, outcome }: Begun, told: &mut Told<'_>) -> State {
+        if let Err(why) = outcome {
+            // Its successor is to be judged by its own faults.
+            if playing.spec == self.spec {
+                self.failed(why, told);
+            }
+            return close(playing);
         }
+        // It may have been asked for meanwhile.
+        playing.pipeline.set_muted(self.is_muted);
         (self.before, self.status) = (None, None);
         told.line(Level::Info, format!("{}: started", self.name()));
-        State::Playing(Box::new(Playing { pipeline, spec, written }))
+        State::Playing(Box::new(playing))
     }
 
     /// What was muted and bypassed is from its first block on.
@@ -359,10 +380,15 @@ impl Lane {
         }
     }
 
-    /// Closes it, if it plays or is being closed.
+    /// Closes it, if it plays, was told to or is being closed.
     pub(super) fn close(&mut self, past: &mut Past, told: &mut Told<'_>) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Playing(playing) => past.add(end(*playing), told),
+            State::Beginning(job) => {
+                if let Some(begun) = job.wait() {
+                    past.add(end(begun.playing), told);
+                }
+            }
             State::Closing(job) => {
                 if let Some(ended) = job.wait() {
                     self.ended(ended, past, told);
@@ -387,6 +413,10 @@ fn louder(a: Option<f32>, b: Option<f32>) -> Option<f32> {
     a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)))
 }
 
+fn no_thread(why: std::io::Error) -> Error {
+    Error::new(Kind::System, "there is no thread to start it").source(why)
+}
+
 /// Closes one on a thread of its own.
 fn close(playing: Playing) -> State {
     // Without a thread it is dropped: its devices are stopped, and its workers end.
@@ -397,4 +427,54 @@ fn end(Playing { mut pipeline, written, .. }: Playing) -> Ended {
     pipeline.halt();
     let status = pipeline.status();
     Ended { spec: written, status, news: pipeline.news(), closed: pipeline.close() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::virtual_device::VirtualHost;
+    use crate::config::{SinkSpec, SourceSpec};
+    use crate::pipeline::Around;
+    use crate::run::Observer;
+    use std::time::Duration;
+
+    struct Silent;
+
+    impl Observer for Silent {
+        fn event(&mut self, _: Level, _: &str) {}
+        fn status(&mut self, _: Duration, _: &[PipelineStatus]) {}
+    }
+
+    /// Looks after it until it is no longer `state`.
+    fn tend_while(lane: &mut Lane, state: &str, told: &mut Told<'_>) {
+        while lane.state() == state {
+            lane.tend(&mut Past::default(), &mut Recordings::default(), told);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_device_that_takes_its_time_to_start_holds_up_nobody_who_looks_after_its_pipeline() {
+        let (mut silent, host) = (Silent, VirtualHost::new());
+        let mut told = Told::new(&mut silent);
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
+        let pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| ());
+        let mut lane = Lane::new(spec.clone());
+        host.outputs().hang();
+        let opened = Opened { spec: spec.clone(), written: spec, pipeline, notes: Vec::new() };
+        lane.state = lane.opened(opened, &mut Recordings::default(), &mut told);
+        lane.tend(&mut Past::default(), &mut Recordings::default(), &mut told);
+        assert_eq!(lane.state(), "starting");
+        // Muted on the way, it is from then on.
+        lane.set_muted(true);
+        host.outputs().put_back();
+        tend_while(&mut lane, "starting", &mut told);
+        assert_eq!(
+            (lane.state(), told.lines.make_contiguous()),
+            ("playing", &mut ["main: started".to_owned()][..])
+        );
+        assert!(lane.pipeline().is_some_and(Pipeline::is_muted));
+    }
 }

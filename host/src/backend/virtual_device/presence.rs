@@ -21,7 +21,7 @@ impl Presence {
         self.set(GONE);
     }
 
-    /// Its streams stand still without a word, even when they are dropped, and it can't be opened.
+    /// Its streams stand still without a word, even when they are told to play or dropped, and it can't be opened.
     pub fn hang(&self) {
         self.set(HUNG);
     }
@@ -45,7 +45,7 @@ impl Presence {
         }
     }
 
-    /// Before a callback: waits while the device hangs. An error if it is gone.
+    /// Before a callback, and as a stream begins: waits while the device hangs. An error if it is gone.
     ///
     /// # Real-time
     /// Of a device that is there, yes.

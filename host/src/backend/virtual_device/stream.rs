@@ -61,6 +61,7 @@ pub struct VirtualStream {
     control: Arc<Control>,
     runner: Runner,
     buffer_frames: u32,
+    presence: Presence,
     beginning: Option<Beginning>,
 }
 
@@ -99,7 +100,7 @@ impl VirtualStream {
                 .map_err(|e| cpal::Error::with_message(ErrorKind::ResourceExhausted, e.to_string()))?;
             Runner::Thread(Some(thread))
         };
-        Ok(Self { control, runner, buffer_frames, beginning: None })
+        Ok(Self { control, runner, buffer_frames, presence: presence.clone(), beginning: None })
     }
 
     /// The same stream; it hears its cable from when it is told to play.
@@ -111,6 +112,7 @@ impl VirtualStream {
 
 impl StreamTrait for VirtualStream {
     fn play(&self) -> Result<(), cpal::Error> {
+        self.presence.wait_while_hung()?;
         if let Some(beginning) = self.beginning.as_ref().filter(|_| !self.control.plays()) {
             beginning.mark();
         }
