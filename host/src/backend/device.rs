@@ -205,7 +205,7 @@ impl Device {
         let player = Player::new(callback, self.channels(), Arc::clone(&counts));
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
         let chosen = self.chosen;
-        let keeper = Keeper::open(move || {
+        let keeper = Keeper::open(self.words(), move || {
             build_output(&self.device, chosen, player, teller).map_err(|e| self.refused(e))
         })?;
         Ok(Stream { keeper, chosen, counts })
@@ -222,7 +222,7 @@ impl Device {
         let recorder = Recorder::new(callback, self.channels(), Arc::clone(&counts));
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
         let chosen = self.chosen;
-        let keeper = Keeper::open(move || {
+        let keeper = Keeper::open(self.words(), move || {
             build_input(&self.device, chosen, recorder, teller).map_err(|e| self.refused(e))
         })?;
         Ok(Stream { keeper, chosen, counts })
@@ -234,6 +234,15 @@ impl Device {
         }
         let what = format!("{} was found as an {} device, not for {direction}", self.name, self.direction);
         Err(Error::new(Kind::Device, what))
+    }
+
+    /// It and no other, in words.
+    fn words(&self) -> String {
+        let (direction, name) = (self.direction, &self.name);
+        match id_of(&self.device).filter(|id| id != name) {
+            Some(id) => format!("the {direction} device {name} ({id})"),
+            None => format!("the {direction} device {name}"),
+        }
     }
 
     fn refused(&self, error: cpal::Error) -> Error {

@@ -1,14 +1,18 @@
 //! The thread that has a stream of cpal's, and how its owner reaches it.
 //!
-//! For [`super::stream`]: a device that no longer answers must not take its owner along.
+//! For [`super::stream`]: a device that no longer answers must not take its owner along, nor have one more thread left
+//! behind each time that it is tried again.
 
 use super::asking::{CLOSE_LIMIT, CONTROL_LIMIT, OPEN_LIMIT, silent, spawn};
 use super::system::CpalResult;
 use crate::error::{Error, Kind, Result};
 use cpal::traits::StreamTrait;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-const DEVICE: &str = "the audio device";
+/// The devices that did not open or play in time, each with what its thread has for as long as that lasts.
+static HANGING: Mutex<Vec<(String, Weak<()>)>> = Mutex::new(Vec::new());
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {
@@ -24,16 +28,37 @@ pub(super) struct Keeper {
     /// Disconnected once it has.
     ended: Receiver<()>,
     pub(super) buffer_frames: Option<u32>,
+    /// Which one, in words.
+    device: String,
+    thread: Weak<()>,
 }
 
 impl Keeper {
-    pub(super) fn open(open: impl FnOnce() -> Result<cpal::Stream> + Send + 'static) -> Result<Self> {
+    /// Has `open` open a device, which is told from others by `device`. While it hangs in an earlier `open`, it is not
+    /// tried again.
+    pub(super) fn open(
+        device: String,
+        open: impl FnOnce() -> Result<cpal::Stream> + Send + 'static,
+    ) -> Result<Self> {
+        Self::open_within(OPEN_LIMIT, device, open)
+    }
+
+    fn open_within(
+        limit: Duration,
+        device: String,
+        open: impl FnOnce() -> Result<cpal::Stream> + Send + 'static,
+    ) -> Result<Self> {
+        if hangs(&device) {
+            return Err(still_hanging(&device));
+        }
+        let runs = Arc::new(());
+        let thread = Arc::downgrade(&runs);
         let (orders, inbox) = mpsc::channel::<(Order, Sender<CpalResult<()>>)>();
         let (answer, opened) = mpsc::channel();
         let (end, ended) = mpsc::channel();
         spawn(move || {
-            // Moved in, to be dropped last: that tells the owner.
-            let _end = end;
+            // Moved in, to be dropped last: that tells that it hangs no longer, and the owner.
+            let _end = (runs, end);
             match open() {
                 Ok(stream) => {
                     // If the owner has given up, the orders end at once.
@@ -44,24 +69,51 @@ impl Keeper {
                 Err(error) => drop(answer.send(Err(error))),
             }
         })?;
-        let buffer_frames = opened.recv_timeout(OPEN_LIMIT).map_err(|_| silent(DEVICE, OPEN_LIMIT))??;
-        Ok(Self { orders: Some(orders), ended, buffer_frames })
+        let buffer_frames = opened.recv_timeout(limit).map_err(|_| {
+            leave_hanging(&device, &thread);
+            silent(&device, limit)
+        })??;
+        Ok(Self { orders: Some(orders), ended, buffer_frames, device, thread })
     }
 
     pub(super) fn order(&self, order: Order) -> Result<()> {
+        self.order_within(CONTROL_LIMIT, order)
+    }
+
+    fn order_within(&self, limit: Duration, order: Order) -> Result<()> {
         let (reply, answer) = mpsc::channel();
         if let Some(orders) = &self.orders {
-            orders.send((order, reply)).map_err(|_| silent(DEVICE, CONTROL_LIMIT))?;
+            orders.send((order, reply)).map_err(|_| silent(&self.device, limit))?;
         }
-        let answer = answer.recv_timeout(CONTROL_LIMIT).map_err(|_| silent(DEVICE, CONTROL_LIMIT))?;
+        let answer = answer.recv_timeout(limit).map_err(|_| {
+            leave_hanging(&self.device, &self.thread);
+            silent(&self.device, limit)
+        })?;
         answer.map_err(|e| {
             let verb = match order {
                 Order::Play => "start",
                 Order::Pause => "pause",
             };
-            Error::new(Kind::Device, format!("the audio device would not {verb}")).source(e)
+            Error::new(Kind::Device, format!("{} would not {verb}", self.device)).source(e)
         })
     }
+}
+
+/// Takes note that the thread which has this device is left behind with it.
+fn leave_hanging(device: &str, thread: &Weak<()>) {
+    HANGING.lock().unwrap_or_else(PoisonError::into_inner).push((device.to_owned(), thread.clone()));
+}
+
+/// Whether a thread is still left behind with this device.
+fn hangs(device: &str) -> bool {
+    let mut hanging = HANGING.lock().unwrap_or_else(PoisonError::into_inner);
+    hanging.retain(|(_, thread)| thread.strong_count() > 0);
+    hanging.iter().any(|(one, _)| one == device)
+}
+
+fn still_hanging(device: &str) -> Error {
+    Error::new(Kind::Device, format!("{device} still hangs since it was tried before"))
+        .remedy("connect it again or restart its audio system, or use device = \"virtual\"")
 }
 
 impl Drop for Keeper {
@@ -83,6 +135,7 @@ fn obey(stream: &cpal::Stream, order: Order, reply: &Sender<CpalResult<()>>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::virtual_device::VirtualHost;
     use super::super::{DeviceChoice, Playback, StreamFormat, open_output};
     use super::*;
     use std::time::Duration;
@@ -102,6 +155,43 @@ mod tests {
         drop(stream);
         while callbacks.try_recv().is_ok() {}
         assert_eq!(callbacks.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn a_device_that_hangs_as_it_is_opened_keeps_one_thread_however_often_it_is_tried() {
+        const SHORT: Duration = Duration::from_millis(20);
+        let ends = || Err(Error::new(Kind::Device, "there is none"));
+        let open = |device: &str| Keeper::open_within(PATIENCE, device.into(), ends).unwrap_err().to_string();
+        let (release, held) = mpsc::channel::<()>();
+        let never = Keeper::open_within(SHORT, "a deaf device".into(), move || {
+            let _ = held.recv();
+            ends()
+        });
+        assert!(never.unwrap_err().to_string().contains("a deaf device did not answer"));
+        for _ in 0..3 {
+            let refused = Keeper::open_within(PATIENCE, "a deaf device".into(), || unreachable!("it hangs"));
+            assert!(refused.unwrap_err().to_string().contains("a deaf device still hangs"));
+        }
+        assert_eq!(open("another device"), "there is none");
+        // Its thread ends soon after it is let go.
+        release.send(()).unwrap();
+        while open("a deaf device") != "there is none" {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_device_that_hangs_as_it_begins_to_play_is_opened_again_only_when_it_is_back() {
+        let host = VirtualHost::new().cable("a test's hang");
+        let open = || host.output_device(STEREO).unwrap().open_output(|_| (), |_| ());
+        let stream = open().unwrap();
+        host.outputs().hang();
+        let silent = stream.keeper.order_within(Duration::from_millis(20), Order::Play).unwrap_err();
+        assert!(silent.to_string().contains("virtual:a test's hang did not answer"), "{silent}");
+        assert!(open().unwrap_err().to_string().contains("still hangs"));
+        host.outputs().put_back();
+        drop(stream);
+        open().unwrap();
     }
 
     #[test]
