@@ -11,6 +11,7 @@
 //! input had before, however the threads run, so that a loop's delay is the same each time. If it has not, since
 //! the machine was busy, an input waits for it (outside its callback): both ends have one clock, and a late
 //! clock loses nothing. It waits for [`PATIENCE`] at most; then it goes on with silence, and the stream tells of an xrun.
+//! After [`TRIES`] of that it waits for the output no more, until that plays again: it has its own pace to keep.
 
 use super::stream::Control;
 use super::wait::{now, wait, wake_all};
@@ -23,6 +24,9 @@ use std::time::Duration;
 /// How long an input waits for an output that plays and is late; less than a device may be silent for before it
 /// counts as lost.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How often in a row an input waits in vain. An output that is late by more than all of it has nothing to catch up on: it
+/// skips what was due.
+const TRIES: u32 = 4;
 /// How often an input that waits looks whether it is to stop.
 const LOOK_AROUND: Duration = Duration::from_millis(10);
 /// Frames that a cable holds at least: several of the longest buffers.
@@ -68,7 +72,7 @@ impl Cables {
     pub(super) fn listen(&self, name: &str, channels: u16, rate: u32) -> Result<Listener, cpal::Error> {
         let cable = self.cable(name, channels, rate)?;
         let from = Arc::new(AtomicU64::new(cable.done.load(Ordering::Acquire)));
-        Ok(Listener { cable, from, read: 0, is_on: false, hears: false })
+        Ok(Listener { cable, from, read: 0, is_on: false, hears: false, missed: 0 })
     }
 
     fn cable(&self, name: &str, channels: u16, rate: u32) -> Result<Arc<Cable>, cpal::Error> {
@@ -235,6 +239,8 @@ pub(super) struct Listener {
     is_on: bool,
     /// Whether it takes what is played.
     hears: bool,
+    /// How often in a row an output that plays has brought nothing.
+    missed: u32,
 }
 
 impl Listener {
@@ -272,13 +278,16 @@ impl Listener {
         if short {
             self.leave();
         }
-        whole && !(short && self.cable.live.load(Ordering::Acquire))
+        let missed = short && self.cable.live.load(Ordering::Acquire);
+        self.missed = if missed && ready == 0 { self.missed + 1 } else { 0 };
+        whole && !missed
     }
 
     /// Its stream plays no longer; when it does again it hears what is played then.
     pub(super) fn hold(&mut self) {
         self.is_on = false;
         self.hears = false;
+        self.missed = 0;
     }
 
     /// Begins with what is played from now on, if something is.
@@ -288,7 +297,8 @@ impl Listener {
             self.read = self.from.load(Ordering::Acquire);
             self.is_on = true;
         }
-        self.hears = self.level() > 0 || self.cable.live.load(Ordering::Acquire);
+        let is_to_play = self.missed < TRIES && self.cable.live.load(Ordering::Acquire);
+        self.hears = self.level() > 0 || is_to_play;
     }
 
     fn leave(&mut self) {
@@ -406,6 +416,26 @@ mod tests {
         let mut samples = [f32::NAN; 3];
         assert!(!listener.hear(&mut samples, None));
         assert_eq!(samples, [1.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn an_output_that_has_stopped_without_a_word_is_waited_for_no_more_until_it_plays_again() {
+        let cables = Cables::default();
+        let mut listener = cables.listen("a", 1, RATE).unwrap();
+        heard(&mut listener, 1);
+        let mut plug = cables.plug("a", 1, RATE).unwrap();
+        for round in [1.0, 2.0] {
+            plug.play(&[round]);
+            assert_eq!([heard(&mut listener, 1), heard(&mut listener, 1)].concat(), [0.0, round]);
+            let xruns = (0..100).filter(|_| !listener.hear(&mut [0.0], None)).count();
+            assert_eq!(xruns, TRIES as usize);
+        }
+        // Nor does it keep a listener that begins anew from hearing the output from its first frame on.
+        listener.hold();
+        listener.beginning().mark();
+        assert_eq!(heard(&mut listener, 1), [0.0]);
+        plug.play(&[3.0]);
+        assert_eq!(heard(&mut listener, 1), [3.0]);
     }
 
     #[test]
