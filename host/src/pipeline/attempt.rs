@@ -71,7 +71,7 @@ fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
     let found = want.find(terms.format)?;
     let side = found.side.clone();
     let playing = end.open(found, terms, true)?;
-    want.check_buffer(want.frames(&side, playing.stream.buffer_frames(), terms.format))?;
+    want.check_buffer(&side, playing.stream.buffer_frames(), terms.format)?;
     playing.stream.play()?;
     Ok(playing)
 }

@@ -211,10 +211,14 @@ impl Want {
 
     /// Frames of the pipeline that the device brings or takes at a time, if it says that it has such a buffer.
     pub(super) fn frames(&self, side: &Side, buffer: Option<u32>, format: Format) -> u32 {
-        let buffer = buffer.or(self.buffer_frames(format)).unwrap_or(UNTOLD_BUFFER_FRAMES);
         // A conversion brings or takes a frame more at times.
-        let frames = side.frames(buffer as usize) + usize::from(side.is_converted());
+        let frames = side.frames(self.told(buffer, format) as usize) + usize::from(side.is_converted());
         u32::try_from(frames).unwrap_or(u32::MAX)
+    }
+
+    /// The device's buffer, in its own frames, if it says that it has such a one.
+    fn told(&self, buffer: Option<u32>, format: Format) -> u32 {
+        buffer.or(self.buffer_frames(format)).unwrap_or(UNTOLD_BUFFER_FRAMES)
     }
 
     /// The buffer that the device is asked for. The virtual device takes any: the block's size needs no adapting.
@@ -223,17 +227,27 @@ impl Want {
     }
 
     /// Whether a device that was opened again takes no more frames at a time than before: what pipelined plugins make
-    /// comes just as many blocks later, and would not be there. Both are frames of the pipeline.
-    pub(super) fn check_buffer(&self, is: u32) -> Result<()> {
+    /// comes just as many blocks later, and would not be there.
+    pub(super) fn check_buffer(&self, side: &Side, buffer: Option<u32>, format: Format) -> Result<()> {
         let Some(planned) = self.planned_frames else { return Ok(()) };
-        if is <= planned {
+        if self.frames(side, buffer, format) <= planned {
             return Ok(());
         }
-        let what =
-            format!("its buffer has {is} frames now, and the pipeline was opened for {planned} at most");
+        // In the device's frames, as its buffer is set in.
+        let (is, most) = (self.told(buffer, format), most_buffer(side, planned));
+        let what = format!("its buffer has {is} frames now, and the pipeline was opened for {most} at most");
         Err(Error::new(Kind::Device, what)
-            .remedy(format!("set `buffer = {planned}`, or start the pipeline again")))
+            .remedy(format!("set `buffer = {most}`, or start the pipeline again")))
     }
+}
+
+/// The longest buffer of the device's that brings or takes no more than so many frames of the pipeline.
+fn most_buffer(side: &Side, frames: u32) -> u32 {
+    if !side.is_converted() {
+        return frames;
+    }
+    let most = u64::from(frames.saturating_sub(1)) * u64::from(side.device_rate) / u64::from(side.rate);
+    u32::try_from(most).unwrap_or(u32::MAX)
 }
 
 fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Device> {
@@ -267,12 +281,22 @@ mod tests {
     #[test]
     fn a_device_that_takes_more_at_a_time_than_is_planned_for_is_not_taken_back() {
         let want = output(300);
-        // Two blocks in a row are planned for.
-        assert!([64, 300, 512].into_iter().all(|frames| want.check_buffer(frames).is_ok()));
-        let error = want.check_buffer(513).unwrap_err();
-        let text = error.to_string();
-        assert!(error.kind() == Kind::Device && text.contains("513 frames now"), "{text}");
-        assert!(text.contains("opened for 512 at most") && text.contains("buffer = 512"), "{text}");
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        // Two blocks in a row are planned for, which are as long as so many frames of the device. A conversion may take
+        // one more.
+        for (device_rate, most) in [(48_000, 512), (96_000, 1022), (44_100, 469), (8_000, 85)] {
+            let side = Side { device_rate, ..Side::plain(48_000, ChannelMap::new(2, 2)) };
+            let check = |frames| want.check_buffer(&side, Some(frames), format);
+            assert!([64, most - 1, most].into_iter().all(|frames| check(frames).is_ok()), "{device_rate}");
+            let error = check(most + 1).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                error.kind() == Kind::Device && text.contains(&format!("{} frames now", most + 1)),
+                "{text}"
+            );
+            assert!(text.contains(&format!("opened for {most} at most")), "{text}");
+            assert!(text.contains(&format!("buffer = {most}`")), "{text}");
+        }
     }
 
     /// ALSA's `null` and `default` are real devices that need no card.
@@ -313,8 +337,8 @@ mod tests {
         // As after it was lost: the device is another one now.
         let mut want = input.want;
         want.spec.buffer_frames = Some(LONG);
-        assert!(want.check_buffer(LONG).is_ok());
         let found = want.find(format).unwrap();
+        assert!(want.check_buffer(&found.side, Some(LONG), format).is_ok());
         let writer = Baton::new(writer);
         let claim = writer.claim();
         writer.give_to(claim.number());
