@@ -375,7 +375,7 @@ impl CaptureQueue {
     fn leave_out(&mut self, block: &mut [f32], excess: usize) {
         let (channels, frames) = (self.format.channels(), self.format.block_frames());
         let (before, behind) = (&mut self.scratch[..frames * channels], &mut self.other[..frames * channels]);
-        self.frames.peek(before, 0);
+        self.frames.peek(before);
         self.frames.skip(excess);
         self.go.leave_out(excess);
         self.frames.read(behind);

@@ -19,8 +19,8 @@ use rubato::{
 /// Frames on the fixed side that are converted at once, at most.
 const CHUNK_FRAMES: usize = 512;
 /// Places between two frames for which the sinc is computed ahead, at least and at most.
-const PLACES_LEAST: u32 = 256;
-const PLACES_MAX: u32 = 640;
+const PLACES_LEAST: usize = 256;
+const PLACES_MAX: usize = 640;
 
 /// How well rates are converted, and what that takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,19 +56,19 @@ impl Quality {
             Self::Good | Self::Best => WindowFunction::BlackmanHarris2,
         };
         let sinc = SincInterpolationParameters::new(self.sinc_frames(), window);
-        let places = to / gcd(from, to);
+        let places = to as usize / gcd(from as usize, to as usize);
         if places <= PLACES_MAX {
             // rubato's places lie one step early: many make that step short.
             let places = places * PLACES_LEAST.div_ceil(places);
-            sinc.oversampling_factor(places as usize).interpolation(SincInterpolationType::Nearest)
+            sinc.oversampling_factor(places).interpolation(SincInterpolationType::Nearest)
         } else {
-            sinc.oversampling_factor(PLACES_LEAST as usize).interpolation(SincInterpolationType::Cubic)
+            sinc.oversampling_factor(PLACES_LEAST).interpolation(SincInterpolationType::Cubic)
         }
     }
 }
 
 /// Greatest common divisor, Euclid's.
-pub(super) fn gcd(a: u32, b: u32) -> u32 {
+pub(super) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_takes_as_many_frames_as_it_has() {
+    fn a_minute_takes_as_many_frames_as_it_has() {
         let mut converter = PullConverter::new(44_100, 48_000, 1, Quality::Fast).unwrap().unwrap();
         let (mut target, mut taken) = (vec![0.0; 480], 0u64);
         (0..6_000).for_each(|_| converter.pull(&mut target, |source| taken += source.len() as u64));

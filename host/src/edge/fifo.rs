@@ -124,18 +124,16 @@ impl FrameWriter {
 }
 
 impl FrameReader {
-    /// Copies the oldest frames from `from` on, as many as `frames` holds or there are, and leaves them where they
-    /// are; how many there were.
+    /// Copies the oldest frames, as many as `frames` holds or there are, and leaves them where they are; how many there
+    /// were.
     ///
     /// # Real-time
     /// Yes: no allocation, no lock, no wait.
-    pub fn peek(&mut self, frames: &mut [f32], from: usize) -> usize {
-        let skipped = from.min(self.level()) * self.channels;
-        let count = (frames.len() / self.channels).min(self.level() - skipped / self.channels);
-        if let Ok(oldest) = self.ring.read_chunk(skipped + count * self.channels) {
+    pub fn peek(&mut self, frames: &mut [f32]) -> usize {
+        let count = (frames.len() / self.channels).min(self.level());
+        if let Ok(oldest) = self.ring.read_chunk(count * self.channels) {
             let (first, second) = oldest.as_slices();
-            let wanted = first.iter().chain(second).skip(skipped);
-            frames.iter_mut().zip(wanted).for_each(|(to, sample)| *to = *sample);
+            frames.iter_mut().zip(first.iter().chain(second)).for_each(|(to, sample)| *to = *sample);
         }
         count
     }
@@ -147,7 +145,7 @@ impl FrameReader {
     /// Yes: no allocation, no lock, no wait.
     pub fn read(&mut self, frames: &mut [f32]) -> usize {
         let wanted = frames.len() / self.channels;
-        let count = self.peek(frames, 0);
+        let count = self.peek(frames);
         self.skip(count);
         self.missed(wanted - count);
         count
@@ -229,8 +227,8 @@ mod tests {
         assert_eq!(writer.write(&[1.0, -1.0, 2.0, -2.0], 7), 2);
         let mut block = [f32::NAN; 10];
         assert_eq!(reader.level_and_time(), Some((5, 7)));
-        assert_eq!(reader.peek(&mut block[..4], 2), 2);
-        assert_eq!(block[..4], [0.0, 0.0, 1.0, -1.0]);
+        assert_eq!(reader.peek(&mut block[..8]), 4);
+        assert_eq!(block[..8], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, -1.0]);
         assert_eq!(reader.read(&mut block), 5);
         assert_eq!(block, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, -1.0, 2.0, -2.0]);
         assert_eq!((reader.counts().overrun_frames(), reader.counts().underrun_frames()), (0, 0));

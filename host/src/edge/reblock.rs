@@ -5,6 +5,7 @@
 //! [`InputReblock`] buffers into blocks. Both have the pipeline's channels on both sides.
 
 use super::channels::ChannelMap;
+use super::convert::gcd;
 use shared::format::Format;
 
 /// Frames of silence that must go ahead of the input so that an output callback never waits for frames which
@@ -28,10 +29,6 @@ use shared::format::Format;
 pub fn adaptation_frames(block: usize, device_buffer: Option<u32>) -> usize {
     let buffer = device_buffer.map_or(1, |frames| frames.max(1) as usize);
     block.saturating_sub(gcd(block, buffer))
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Fills device buffers of any size from blocks of one size.
