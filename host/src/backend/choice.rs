@@ -327,12 +327,12 @@ mod tests {
         }
     }
 
-    /// ALSA's `null` is there without a card, where ALSA is set up.
+    /// ALSA's `null` is there without a card.
     #[test]
     fn a_device_is_found_by_its_audio_system_also_in_capitals() {
-        let id = |name: &str| named(name, Direction::Output).map(|device| id_of(&device).unwrap()).ok();
-        assert_eq!(id("alsa:null"), id("ALSA: null"));
-        assert!(id("alsa:null").is_none_or(|id| id == "alsa:null"));
+        for name in ["alsa:null", "ALSA: null"] {
+            assert_eq!(id_of(&named(name, Direction::Output).unwrap()).unwrap(), "alsa:null");
+        }
     }
 
     #[test]
