@@ -12,6 +12,7 @@ mod words;
 
 pub use client::ask;
 pub use place::{Found, Place, find};
+pub(crate) use server::CLIENTS;
 pub use server::{Asked, Listener, Server};
 pub use words::{Done, Refusal, Reply, Request};
 

@@ -24,7 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Clients at a time.
-const CLIENTS: usize = 8;
+pub(crate) const CLIENTS: usize = 8;
 /// How long a client may take for a line, from the one before.
 const LINE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take to read an answer.

@@ -257,3 +257,54 @@ impl Run<'_> {
         RunReport { ended_by, seconds, real_time, pipelines, specs, events, damaged, unwilling }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{CLIENTS, Request};
+    use std::sync::mpsc::sync_channel;
+
+    /// Hears everything, and says nothing.
+    pub(super) struct Deaf;
+
+    impl Observer for Deaf {
+        fn event(&mut self, _level: Level, _line: &str) {}
+        fn status(&mut self, _elapsed: Duration, _pipelines: &[PipelineStatus]) {}
+    }
+
+    /// A run of these pipelines.
+    pub(super) fn run(lanes: Vec<Lane>, asked: Option<Receiver<Asked>>, observer: &mut Deaf) -> Run<'_> {
+        let (supervisor, events) = Supervisor::new().unwrap();
+        Run {
+            lanes,
+            supervisor: Arc::new(supervisor),
+            file: None,
+            reports: None,
+            socket: None,
+            real_time: None,
+            events,
+            began: Instant::now(),
+            asked,
+            waiters: Vec::new(),
+            reload: Reload::default(),
+            recordings: Recordings::default(),
+            past: Past::default(),
+            told: Told::new(observer),
+        }
+    }
+
+    #[test]
+    fn a_run_whose_time_is_over_ends_however_much_is_still_asked() {
+        const REQUESTS: usize = 1000;
+        let (asks, asked) = sync_channel(REQUESTS);
+        let (reply, replies) = sync_channel(REQUESTS);
+        for _ in 0..REQUESTS {
+            asks.send(Asked { request: Request::Status {}, reply: reply.clone() }).unwrap();
+        }
+        let mut deaf = Deaf;
+        let mut run = run(Vec::new(), Some(asked), &mut deaf);
+        let (stop, reload) = Default::default();
+        assert_eq!(run.until_end(Some(Duration::ZERO), &stop, &reload), EndedBy::Time);
+        assert_eq!(replies.try_iter().count(), CLIENTS, "one thing for each client there may be");
+    }
+}

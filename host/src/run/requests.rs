@@ -7,7 +7,7 @@ use super::Run;
 use super::job::Job;
 use super::lane::Lane;
 use super::status::RunStatus;
-use crate::control::{Asked, Done, Refusal, Reply, Request};
+use crate::control::{Asked, CLIENTS, Done, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
 use crate::plugin::Steering;
@@ -27,9 +27,11 @@ pub(super) struct Waiter {
 }
 
 impl Run<'_> {
-    /// Does what clients have asked since this was called last.
+    /// Does what clients have asked since this was called last: one thing for each of them. Some ask again at once, and
+    /// the run has other things to do.
     pub(super) fn obey_all(&mut self) {
-        while let Some(asked) = self.asked.as_ref().and_then(|asked| asked.try_recv().ok()) {
+        for _ in 0..CLIENTS {
+            let Some(asked) = self.asked.as_ref().and_then(|asked| asked.try_recv().ok()) else { return };
             self.obey(asked);
         }
     }
