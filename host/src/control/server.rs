@@ -249,6 +249,10 @@ impl Client {
             if write(&self.stream, &reply, ANSWER_WITHIN).is_err() || !goes_on {
                 break;
             }
+            // Whoever has written ahead, and reads slowly, does not delay the end.
+            if self.is_over.load(Ordering::Relaxed) {
+                break;
+            }
         }
         let _ = self.stream.shutdown(Shutdown::Both);
     }

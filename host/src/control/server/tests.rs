@@ -159,6 +159,20 @@ fn at_the_end_whoever_waits_is_told_and_the_socket_is_gone() {
 }
 
 #[test]
+fn at_the_end_what_was_written_ahead_is_not_answered_any_more() {
+    const LINES: usize = 10_000;
+    let mut scene = Scene::new();
+    let mut talk = scene.connect();
+    assert!(talk.is_served(&scene));
+    // The answers are far more than the socket holds, and nobody reads them yet.
+    talk.say(&b"x\n".repeat(LINES));
+    scene.server.as_ref().unwrap().is_over.store(true, Ordering::Relaxed);
+    let answers = std::iter::repeat_with(|| talk.hear()).take_while(|line| !line.is_empty()).count();
+    assert!(answers < LINES, "every line was answered");
+    drop(scene.server.take());
+}
+
+#[test]
 fn the_socket_is_its_users_alone() {
     let scene = Scene::new();
     assert_eq!(scene.path().metadata().unwrap().permissions().mode() & 0o777, 0o600);
