@@ -7,7 +7,8 @@ use super::LINE_MAX;
 use super::place::{Place, clear_if_dead};
 use super::words::{Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::getuid;
 use std::fs::{self, Permissions};
@@ -31,6 +32,8 @@ const LINE_WITHIN: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long whoever is turned away has to read why.
 const TURNED_AWAY_WITHIN: Duration = Duration::from_millis(100);
+/// How long a process without a descriptor left, or a machine, waits before it tries again.
+const DESCRIPTORS_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// How often a thread that waits for an answer looks whether all is over.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -171,13 +174,29 @@ struct Front {
 }
 
 impl Front {
-    fn run(mut self, listener: &UnixListener, ended: &UnixStream) {
+    fn run(self, listener: &UnixListener, ended: &UnixStream) {
+        self.listen(listener, ended, || listener.accept().map(|(stream, _)| stream));
+    }
+
+    /// Takes whoever `accept` lets in when the listener is ready.
+    fn listen(
+        mut self,
+        listener: impl AsFd,
+        ended: &UnixStream,
+        mut accept: impl FnMut() -> io::Result<UnixStream>,
+    ) {
         while !self.is_over.load(Ordering::Relaxed) {
-            let mut ready = [PollFd::new(listener, PollFlags::IN), PollFd::new(ended, PollFlags::IN)];
-            if poll(&mut ready, None).is_ok()
-                && let Ok((stream, _)) = listener.accept()
-            {
-                self.take(stream);
+            let mut ready = [PollFd::new(&ended, PollFlags::IN), PollFd::new(&listener, PollFlags::IN)];
+            if poll(&mut ready, None).is_err() {
+                continue;
+            }
+            match accept() {
+                Ok(stream) => self.take(stream),
+                // Without a descriptor or memory for it whoever knocks stays there: asked at once, the listener is ready again.
+                Err(error) if is_for_want_of_room(&error) => {
+                    let _ = poll(&mut ready[..1], Some(&DESCRIPTORS_AGAIN));
+                }
+                Err(_) => {}
             }
         }
         for (stream, _) in &self.clients {
@@ -214,6 +233,10 @@ impl Front {
         // Without a thread it is hung up on.
         self.clients.extend(thread.spawn(move || client.run()).ok().map(|thread| (stream, thread)));
     }
+}
+
+fn is_for_want_of_room(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// Whether the other side is this process's user, or root.

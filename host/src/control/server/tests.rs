@@ -173,6 +173,25 @@ fn at_the_end_what_was_written_ahead_is_not_answered_any_more() {
 }
 
 #[test]
+fn without_a_descriptor_for_whoever_knocks_it_tries_again_after_a_while_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("it.sock")).unwrap();
+    let _knocks = UnixStream::connect(folder.path().join("it.sock")).unwrap();
+    let (_end, ended) = UnixStream::pair().unwrap();
+    let (asks, _asked) = sync_channel(1);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut refusals = [Errno::MFILE, Errno::NFILE, Errno::MFILE].into_iter();
+    let accept = || {
+        let refusal = refusals.next().unwrap();
+        is_over.store(refusals.len() == 0, Ordering::Relaxed);
+        Err(refusal.into())
+    };
+    let began = Instant::now();
+    Front { asks, is_over: Arc::clone(&is_over), clients: Vec::new() }.listen(&listener, &ended, accept);
+    assert!(began.elapsed() >= Duration::try_from(DESCRIPTORS_AGAIN).unwrap() * 2);
+}
+
+#[test]
 fn the_socket_is_its_users_alone() {
     let scene = Scene::new();
     assert_eq!(scene.path().metadata().unwrap().permissions().mode() & 0o777, 0o600);
