@@ -587,6 +587,32 @@ fn a_reload_changes_what_differs_and_nothing_else() {
 }
 
 #[test]
+fn a_parameter_that_is_refused_at_a_reload_stays_as_it_was_also_when_the_pipeline_is_started_again() {
+    let mut scene = Scene::new();
+    let methods = "
+def set_parameter(self, key, value):
+    self.got = {**getattr(self, 'got', {}), **({key: value} if value != 'never' else {})}
+    return value != 'never'
+
+def get_parameter(self, key):
+    return getattr(self, 'got', {}).get(key, '')";
+    let picky = processor_with(&scene.folder, "picky", "return True", methods);
+    let text = |set: &str| pipeline("tx", &entry("picky", &picky, &format!("set = {{ {set} }}")), "");
+    let good = text("gain = \"0.5\"");
+    scene.start(&good);
+    scene.configure(&text("gain = \"never\", new = \"never\""));
+    for _ in 0..2 {
+        scene.ask(&["reload"]).refused(6, &["tx: other parameters", "`gain`", "`new`"]);
+        scene.done(&["stop", "tx"]);
+        assert_eq!(scene.done(&["start", "tx"]), "tx is playing\n");
+        assert_eq!(scene.done(&["get", "picky", "gain"]), "0.5\n");
+    }
+    scene.configure(&good);
+    assert_eq!(scene.done(&["reload"]), "nothing differs\n");
+    scene.end();
+}
+
+#[test]
 fn a_pipeline_whose_new_device_is_not_there_plays_on_as_it_did_before() {
     let mut scene = Scene::new();
     let good = pipeline("tx", "", "");

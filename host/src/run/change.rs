@@ -32,6 +32,8 @@ pub(super) struct Parameter {
     pub(super) plugin: usize,
     pub(super) key: String,
     pub(super) value: String,
+    /// What it was asked to be until now, if anything.
+    pub(super) before: Option<String>,
 }
 
 /// What is to be done so that `old` becomes `new`. Pipelines are told from each other by their names.
@@ -68,6 +70,7 @@ fn change(mut before: PipelineSpec, now: &PipelineSpec) -> Option<Change> {
             plugin,
             key: key.clone(),
             value: value.clone(),
+            before: value_of(old, key).cloned(),
         }));
     }
     let gains: Vec<_> = gains.into_iter().enumerate().filter(|(i, db)| gains_before[*i] != *db).collect();
@@ -152,8 +155,9 @@ mod tests {
         let now = with(&[("gain", "0.7"), ("curve", "linear"), ("wet", "1")]);
         let Some(Change::Adjust { spec, parameters, gains }) = one(&now) else { panic!("no adjustment") };
         assert_eq!((spec, gains), (now, vec![]));
-        let told: Vec<_> = parameters.iter().map(|p| (p.plugin, &*p.key, &*p.value)).collect();
-        assert_eq!(told, [(1, "gain", "0.7"), (1, "wet", "1")]);
+        let told: Vec<_> =
+            parameters.iter().map(|p| (p.plugin, &*p.key, &*p.value, p.before.as_deref())).collect();
+        assert_eq!(told, [(1, "gain", "0.7", Some("0.5")), (1, "wet", "1", None)]);
     }
 
     #[test]

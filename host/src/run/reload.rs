@@ -209,7 +209,7 @@ impl Run<'_> {
             waiter.refusals.push(Refusal::from(&why));
             if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.name() == pipeline) {
                 let mut spec = lane.spec.clone();
-                forget(&mut spec, &parameter);
+                take_back(&mut spec, &parameter);
                 lane.adjusted(spec);
             }
         }
@@ -232,9 +232,14 @@ impl Wish {
     }
 }
 
-/// The specification without a value that the plugin does not have.
-fn forget(spec: &mut PipelineSpec, parameter: &Parameter) {
-    if let Some(plugin) = plugins_of(spec).nth(parameter.plugin) {
-        plugin.set.retain(|(key, _)| *key != parameter.key);
+/// The specification with the value that the plugin has, in place of one that it does not have.
+fn take_back(spec: &mut PipelineSpec, Parameter { plugin, key, before, .. }: &Parameter) {
+    let Some(plugin) = plugins_of(spec).nth(*plugin) else { return };
+    match before {
+        Some(before) => {
+            let refused = plugin.set.iter_mut().filter(|(known, _)| known == key);
+            refused.for_each(|(_, value)| value.clone_from(before));
+        }
+        None => plugin.set.retain(|(known, _)| known != key),
     }
 }
