@@ -28,26 +28,20 @@ enum Step {
     #[default]
     Idle,
     Reading(Job<Result<Config>>, Vec<SyncSender<Reply>>),
-    Adjusting(Job<Vec<Adjusted>>, Waiter),
+    Adjusting(Job<Vec<Result<()>>>, Vec<Asked>, Waiter),
 }
 
-/// What a plugin made of a parameter.
-#[derive(Debug)]
-struct Adjusted {
+/// A parameter that a plugin is asked to take.
+#[derive(Debug, Clone)]
+struct Asked {
     pipeline: String,
-    parameter: Parameter,
-    /// The parameter's whole name.
+    /// The plugin's whole name.
     name: String,
-    result: Result<()>,
+    parameter: Parameter,
 }
 
-/// A parameter that a plugin is to be asked to take.
-struct Wish {
-    pipeline: String,
-    parameter: Parameter,
-    name: String,
-    plugin: Steering,
-}
+/// The same with the plugin.
+struct Wish(Asked, Steering);
 
 impl Reload {
     /// Has the file read again as soon as nothing else of that kind is under way.
@@ -69,10 +63,10 @@ impl Run<'_> {
                 Progress::Done(Err(why)) => self.refuse(&why, replies),
                 Progress::Lost => self.refuse(&Error::new(Kind::System, "reading it panicked"), replies),
             },
-            Step::Adjusting(job, waiter) => match job.look() {
-                Progress::UnderWay(job) => Step::Adjusting(job, waiter),
-                Progress::Done(adjusted) => self.end_reload(adjusted, waiter),
-                Progress::Lost => self.end_reload(Vec::new(), waiter),
+            Step::Adjusting(job, asked, waiter) => match job.look() {
+                Progress::UnderWay(job) => Step::Adjusting(job, asked, waiter),
+                Progress::Done(results) => self.end_reload(asked, results, waiter),
+                Progress::Lost => self.break_reload_off(asked, "setting parameters panicked", waiter),
             },
         };
     }
@@ -192,43 +186,62 @@ impl Run<'_> {
             self.waiters.push(waiter);
             return Step::Idle;
         }
+        let asked = wishes.iter().map(|Wish(asked, _)| asked.clone()).collect();
         match Job::begin(move || wishes.into_iter().map(Wish::ask).collect()) {
-            Ok(job) => Step::Adjusting(job, waiter),
-            Err(_) => self.end_reload(Vec::new(), waiter),
+            Ok(job) => Step::Adjusting(job, asked, waiter),
+            Err(why) => self.break_reload_off(asked, &format!("there is no thread for it ({why})"), waiter),
         }
     }
 
     /// What a plugin did not accept is as it was: the next reload tries again.
-    fn end_reload(&mut self, adjusted: Vec<Adjusted>, mut waiter: Waiter) -> Step {
-        for Adjusted { pipeline, parameter, name, result } in adjusted {
-            let Err(why) = result else {
-                self.told.line(Level::Info, format!("{name} is set"));
-                continue;
-            };
-            self.told.line(Level::Warning, why.to_string());
-            waiter.refusals.push(Refusal::from(&why));
-            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.name() == pipeline) {
-                let mut spec = lane.spec.clone();
-                take_back(&mut spec, &parameter);
-                lane.adjusted(spec);
+    fn end_reload(&mut self, asked: Vec<Asked>, results: Vec<Result<()>>, mut waiter: Waiter) -> Step {
+        for (asked, result) in asked.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    self.told.line(Level::Info, format!("{}: {} is set", asked.name, asked.parameter.key));
+                }
+                Err(why) => {
+                    self.told.line(Level::Warning, why.to_string());
+                    waiter.refusals.push(Refusal::from(&why));
+                    self.take_back(&asked);
+                }
             }
         }
         self.waiters.push(waiter);
         Step::Idle
+    }
+
+    /// Which plugins have their parameters nobody knows: the next reload asks all of them again.
+    fn break_reload_off(&mut self, asked: Vec<Asked>, why: &str, mut waiter: Waiter) -> Step {
+        let error = Error::new(Kind::System, format!("parameters are not set, or not all of them: {why}"))
+            .remedy("reload again");
+        self.told.line(Level::Error, error.to_string());
+        waiter.refusals.push(Refusal::from(&error));
+        asked.iter().for_each(|asked| self.take_back(asked));
+        self.waiters.push(waiter);
+        Step::Idle
+    }
+
+    fn take_back(&mut self, Asked { pipeline, parameter, .. }: &Asked) {
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.name() == pipeline) {
+            let mut spec = lane.spec.clone();
+            take_back(&mut spec, parameter);
+            lane.adjusted(spec);
+        }
     }
 }
 
 fn wish(lane: &Lane, parameter: Parameter) -> Option<Wish> {
     let plugin = lane.plugin(parameter.plugin).ok()?.parameters();
     let own = lane.spec.plugin_names().get(parameter.plugin).map(|name| (*name).to_owned())?;
-    Some(Wish { pipeline: lane.name().to_owned(), name: format!("{}/{own}", lane.name()), parameter, plugin })
+    let (pipeline, name) = (lane.name().to_owned(), format!("{}/{own}", lane.name()));
+    Some(Wish(Asked { pipeline, name, parameter }, plugin))
 }
 
 impl Wish {
-    fn ask(self) -> Adjusted {
-        let Self { pipeline, parameter, name, plugin } = self;
-        let result = set(&name, &plugin, &parameter.key, &parameter.value).map(drop);
-        Adjusted { pipeline, name: format!("{name}: {}", parameter.key), parameter, result }
+    fn ask(self) -> Result<()> {
+        let Self(Asked { name, parameter, .. }, plugin) = self;
+        set(&name, &plugin, &parameter.key, &parameter.value).map(drop)
     }
 }
 
@@ -241,5 +254,40 @@ fn take_back(spec: &mut PipelineSpec, Parameter { plugin, key, before, .. }: &Pa
             refused.for_each(|(_, value)| value.clone_from(before));
         }
         None => plugin.set.retain(|(known, _)| known != key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{SinkSpec, SourceSpec};
+    use crate::plugin::spec::PluginSpec;
+    use crate::run::tests::{Deaf, run};
+
+    fn pipeline(gain: &str) -> PipelineSpec {
+        let spec = PipelineSpec::new(SourceSpec::plugin("sine.py"), SinkSpec::device("virtual"));
+        spec.then(PluginSpec::new("gain.py").set("gain", gain).into())
+    }
+
+    #[test]
+    fn when_nobody_knows_which_parameters_are_set_that_is_told_and_the_next_reload_tries_again() {
+        let [before, now] = ["0.5", "0.7"].map(pipeline);
+        let found = changes(std::slice::from_ref(&before), std::slice::from_ref(&now));
+        let [Change::Adjust { parameters, .. }] = &found[..] else { panic!("{found:?}") };
+        let parameter = parameters[0].clone();
+        let asked = Asked { pipeline: now.name.clone(), name: "main/gain".into(), parameter };
+        let mut deaf = Deaf;
+        let mut run = run(vec![Lane::new(now.clone())], None, &mut deaf);
+        // A panic of which nothing is printed.
+        let job = Job::begin(|| std::panic::resume_unwind(Box::new(()))).unwrap();
+        let waiter = Waiter { names: vec![], lines: vec![], refusals: vec![], replies: vec![] };
+        run.reload.step = Step::Adjusting(job, vec![asked], waiter);
+        while !matches!(run.reload.step, Step::Idle) {
+            run.tend_reload();
+        }
+        let refusals = &run.waiters[0].refusals;
+        assert!(refusals[0].why.contains("parameters are not set, or not all of them"), "{refusals:?}");
+        assert_eq!(run.lanes[0].spec, before);
+        assert_eq!(changes(&[run.lanes[0].spec.clone()], &[now]), found);
     }
 }
