@@ -401,6 +401,9 @@ fn parameters_are_set_and_read_and_a_plugin_is_named_alone_where_there_is_no_oth
     scene.ask(&["set", "none", "gain", "1"]).refused(3, &["no plugin none", "tx/own"]);
     scene.ask(&["mute", "none", "on"]).refused(3, &["no pipeline none", "tx, rx"]);
     let report = scene.end();
+    let told = report["events"].to_string();
+    assert!(told.contains("tx/both: gain is set") && told.contains("tx/own: any is set"), "{told}");
+    assert!(!told.contains("stubborn is set"), "{told}");
     assert!(!report.to_string().contains("secret"), "a value may be a key");
 }
 

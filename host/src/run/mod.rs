@@ -32,7 +32,7 @@ use requests::Waiter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use told::{Past, Told};
 
@@ -133,6 +133,7 @@ pub fn run_with(
         waiters: Vec::new(),
         reload: Reload::default(),
         recordings,
+        news: channel(),
         past: Past::default(),
         told,
     };
@@ -164,6 +165,8 @@ struct Run<'a> {
     waiters: Vec<Waiter>,
     reload: Reload,
     recordings: Recordings,
+    /// What threads that ask plugins have done, in words.
+    news: (Sender<String>, Receiver<String>),
     past: Past,
     told: Told<'a>,
 }
@@ -226,6 +229,7 @@ impl Run<'_> {
                 self.take_event(&event);
             }
         }
+        self.news.1.try_iter().for_each(|line| self.told.line(Level::Info, line));
         for lane in &mut self.lanes {
             for (level, line) in lane.news() {
                 self.told.line(level, line);
@@ -288,6 +292,7 @@ mod tests {
             waiters: Vec::new(),
             reload: Reload::default(),
             recordings: Recordings::default(),
+            news: channel(),
             past: Past::default(),
             told: Told::new(observer),
         }

@@ -51,7 +51,13 @@ impl Run<'_> {
             Request::Restart { plugin } => self.restart(&plugin),
             Request::Bypass { plugin, on } => self.bypass(&plugin, on),
             Request::Set { plugin, key, value } => {
-                let set = move |name: &str, plugin: &Steering| set(name, plugin, &key, &value);
+                let news = self.news.0.clone();
+                let set = move |name: &str, plugin: &Steering| {
+                    let done = set(name, plugin, &key, &value)?;
+                    // A run that has ended tells nothing any more.
+                    done.lines.iter().for_each(|line| _ = news.send(line.clone()));
+                    Ok(done)
+                };
                 match self.ask_plugin(&plugin, reply.clone(), set) {
                     Ok(()) => return,
                     Err(why) => Err(why),
