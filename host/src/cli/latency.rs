@@ -8,6 +8,7 @@ use super::{exit, json, signals};
 use crate::config::{self, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::error::Result;
 use crate::loopback::{self, Measured};
+use crate::pipeline::with_format_of_source;
 use crate::report::Latency;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -58,7 +59,10 @@ fn specs(args: &LatencyArgs) -> Result<Vec<PipelineSpec>> {
         ..spec
     };
     match &args.config {
-        Some(config) => Ok(config::load(config)?.pipelines.into_iter().map(joined).collect()),
+        Some(config) => {
+            let pipelines = config::load(config)?.pipelines.into_iter();
+            pipelines.map(|spec| Ok(joined(with_format_of_source(spec)?))).collect()
+        }
         None => Ok(vec![PipelineSpec {
             rate: args.rate,
             block_frames: args.block,

@@ -41,6 +41,7 @@ use crate::telemetry::PluginStats;
 use devices::Devices;
 use knobs::Knobs;
 use latency::Plan;
+pub(crate) use opening::with_format_of_source;
 use opening::{Opening, format_of, source_file};
 use port::{Counts, Port};
 use shared::format::Format;

@@ -55,6 +55,17 @@ pub(super) fn format_of(spec: &PipelineSpec, file: Option<&AudioReader>) -> Resu
         .map_err(|e| Error::new(Kind::Config, format!("pipeline {} can't run: {e}", spec.name)))
 }
 
+/// The pipeline with the rate and the channels that it has from its source file, for whoever gives it another source.
+///
+/// # Errors
+/// Of kind `Input` or `Config`: the file can't be read, or nothing can run in its format.
+pub(crate) fn with_format_of_source(spec: PipelineSpec) -> Result<PipelineSpec> {
+    let Some(reader) = source_file(&spec, &mut |_, _| ())? else { return Ok(spec) };
+    let format = format_of(&spec, Some(&reader))?;
+    let channels = u32::try_from(format.channels()).ok();
+    Ok(PipelineSpec { rate: Some(format.rate()), channels, ..spec })
+}
+
 /// A pipeline being put together.
 pub(super) struct Opening<'a> {
     spec: &'a PipelineSpec,
