@@ -98,7 +98,7 @@ fn real_time() -> Result<[Finding; 3]> {
     };
     let idle = match has.refusal {
         None => Finding::good("idle processors", "can be kept from sleeping deeply"),
-        Some(why) if why.starts_with("there is no") => Finding::good("idle processors", why),
+        Some(why) if !why.can_be_mended() => Finding::good("idle processors", why.to_string()),
         Some(why) => {
             let remedy = "KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\" in \
                           /etc/udev/rules.d/99-audio.rules, then `sudo udevadm trigger`";

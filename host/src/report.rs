@@ -7,6 +7,7 @@ use crate::config::PipelineSpec;
 use crate::edge::CaptureCounts;
 use crate::plugin::cause::Causes;
 use crate::plugin::collector::CollectorStatus;
+use crate::realtime::power::Refusal;
 use crate::telemetry::{Counts, Percentiles};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -113,7 +114,7 @@ pub struct RealTimeStatus {
     /// Whether processors are kept from sleeping deeply: `held off` or `as usual`.
     pub idle_states: &'static str,
     /// Why they are not, if they were to be.
-    pub refusal: Option<String>,
+    pub refusal: Option<Refusal>,
 }
 
 /// What a pipeline adds between source and sink.
@@ -321,6 +322,7 @@ impl RealTimeStatus {
     /// What would have to be done for what is missing.
     fn remedies(&self) -> Vec<String> {
         let mut remedies = Vec::new();
+        let can_be_awake = self.refusal.as_ref().is_some_and(Refusal::can_be_mended);
         if self.worker_fifo.is_none() {
             let nice = if self.workers_ahead { "" } else { " and \"@audio - nice -20\"" };
             let file = "/etc/security/limits.d/audio.conf";
@@ -329,12 +331,12 @@ impl RealTimeStatus {
         if let Some(why) = &self.refusal {
             let rule = "KERNEL==\"cpu_dma_latency\", GROUP=\"audio\", MODE=\"0660\"";
             let file = "/etc/udev/rules.d/99-audio.rules";
-            remedies.push(match why.starts_with("there is no") {
-                true => why.clone(),
-                false => format!("for awake processors: {rule} in {file} ({why})"),
+            remedies.push(match can_be_awake {
+                true => format!("for awake processors: {rule} in {file} ({why})"),
+                false => why.to_string(),
             });
         }
-        if remedies.iter().any(|remedy| remedy.starts_with("for ")) {
+        if self.worker_fifo.is_none() || can_be_awake {
             remedies.push("then be in the group audio and log in again".to_owned());
         }
         remedies
@@ -377,7 +379,7 @@ mod tests {
             worker_nice: 0,
             workers_ahead: false,
             idle_states: "as usual",
-            refusal: Some("/dev/cpu_dma_latency may not be written".into()),
+            refusal: Some(Refusal::Forbidden),
         };
         let line = "real time: audio threads at ordinary priority, workers at nice 0 in slices of 0.1 ms, idle \
                     states as usual; for real-time priority: \"@audio - rtprio 95\" and \"@audio - nice -20\" in \
@@ -389,7 +391,7 @@ mod tests {
 
     #[test]
     fn nobody_is_sent_after_what_a_machine_has_not() {
-        let refusal = Some("there is no /dev/cpu_dma_latency here".into());
+        let refusal = Some(Refusal::Absent);
         let line = RealTimeStatus { idle_states: "as usual", refusal, ..all() }.to_string();
         assert!(line.ends_with("idle states as usual; there is no /dev/cpu_dma_latency here"), "{line}");
     }

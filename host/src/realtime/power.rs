@@ -5,6 +5,8 @@
 //! costs power. Here is whether it is wanted, and who has it open.
 
 use rustix::io::Errno;
+use serde::{Serialize, Serializer};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -27,8 +29,53 @@ pub(super) enum Hold {
     /// As long as one of these is there: nobody reads it, it is open.
     Held(#[allow(dead_code)] Arc<File>),
     Unwanted,
-    /// The reason.
-    Refused(String),
+    Refused(Refusal),
+}
+
+/// Why idle processors sleep as they do otherwise, though they were not to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The machine has nothing to ask.
+    Absent,
+    /// The user has no right to ask.
+    Forbidden,
+    /// Anything else, in the system's words.
+    Failed(String),
+}
+
+impl Refusal {
+    /// Whether the user's rights are in the way, or may be: they can be had.
+    #[must_use]
+    pub fn can_be_mended(&self) -> bool {
+        *self != Self::Absent
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(why: std::io::Error) -> Self {
+        match Errno::from_io_error(&why) {
+            Some(Errno::NOENT) => Self::Absent,
+            Some(Errno::ACCESS | Errno::PERM) => Self::Forbidden,
+            _ => Self::Failed(why.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => write!(f, "there is no {DEVICE} here"),
+            Self::Forbidden => write!(f, "{DEVICE} may not be written"),
+            Self::Failed(why) => write!(f, "{DEVICE}: {why}"),
+        }
+    }
+}
+
+/// In words.
+impl Serialize for Refusal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The file, open while anybody holds it.
@@ -47,7 +94,7 @@ impl IdleStates {
                 *held = Arc::downgrade(&file);
                 Hold::Held(file)
             }
-            Err(why) => Hold::Refused(words(&why)),
+            Err(why) => Hold::Refused(why.into()),
         }
     }
 }
@@ -57,14 +104,6 @@ fn open() -> std::io::Result<File> {
     let mut file = OpenOptions::new().write(true).open(DEVICE)?;
     file.write_all(&0i32.to_ne_bytes())?;
     Ok(file)
-}
-
-fn words(why: &std::io::Error) -> String {
-    match Errno::from_io_error(why) {
-        Some(Errno::NOENT) => format!("there is no {DEVICE} here"),
-        Some(Errno::ACCESS | Errno::PERM) => format!("{DEVICE} may not be written"),
-        _ => format!("{DEVICE}: {why}"),
-    }
 }
 
 #[cfg(test)]
@@ -91,8 +130,12 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_is_in_the_way() {
-        let refusal = |errno: Errno| words(&errno.into());
-        assert_eq!(refusal(Errno::ACCESS), "/dev/cpu_dma_latency may not be written");
-        assert_eq!(refusal(Errno::NOENT), "there is no /dev/cpu_dma_latency here");
+        let refusal = |errno: Errno| Refusal::from(std::io::Error::from(errno));
+        let told = |errno: Errno| (refusal(errno).to_string(), refusal(errno).can_be_mended());
+        assert_eq!(told(Errno::ACCESS), ("/dev/cpu_dma_latency may not be written".into(), true));
+        assert_eq!(told(Errno::NOENT), ("there is no /dev/cpu_dma_latency here".into(), false));
+        let (words, can_be_mended) = told(Errno::BUSY);
+        assert!(words.starts_with("/dev/cpu_dma_latency: ") && can_be_mended, "{words}");
+        assert_eq!(serde_json::to_value(Refusal::Forbidden).unwrap(), told(Errno::PERM).0);
     }
 }
