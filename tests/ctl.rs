@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::audio::noises;
 use tests::config::config;
-use tests::nda::{Done, Running, command};
+use tests::nda::{Done, Running, command, hearing_hangups, started_by};
 use tests::plugins::{processor, processor_with, tells, wait_told};
 use tests::scene::{signal, tunable};
 use tests::until::{process_ends, until};
@@ -60,8 +60,13 @@ impl Scene {
     }
 
     fn start(&mut self, text: &str) {
+        self.start_by(hearing_hangups, text);
+    }
+
+    fn start_by(&mut self, by: impl FnOnce(&Command) -> Command, text: &str) {
         let config = self.configure(text);
-        let running = Running::start(self.command(&["run", config.to_str().unwrap(), "--json", "-"]));
+        let command = self.command(&["run", config.to_str().unwrap(), "--json", "-"]);
+        let running = Running::start(by(&command));
         let socket = self.file(&format!("nda/nda-{}.sock", running.pid()));
         self.running = Some(running);
         until("a socket that is served", || self.is_served(&socket));
@@ -674,6 +679,20 @@ fn sighup_reads_the_configuration_again() {
     scene.wait_played("tx", 1_000);
     let report = scene.end();
     scene.assert_untouched("rx", &report);
+}
+
+#[test]
+fn under_nohup_sighup_does_nothing_and_a_request_reloads_all_the_same() {
+    let mut scene = Scene::new();
+    scene.start_by(|command| started_by(&["nohup"], command), &neighbour());
+    scene.configure(&(neighbour() + &pipeline("tx", "", "")));
+    scene.running.as_ref().unwrap().signal(Signal::HUP);
+    scene.wait_played("rx", 20_000);
+    assert_eq!(scene.lane("tx"), Value::Null);
+    scene.done(&["reload"]);
+    assert_eq!(scene.lane("tx")["state"], "playing");
+    let report = scene.end();
+    assert_eq!(report["events"].to_string().matches("configuration read again").count(), 1, "{report}");
 }
 
 #[test]

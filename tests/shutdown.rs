@@ -7,12 +7,13 @@ use host::render::RenderSpec;
 use host::supervisor::Supervisor;
 use rustix::process::Signal;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::gate::Gate;
 use tests::leftovers::{assert_all_end, assert_reaped, workers_of};
-use tests::nda::{Done, Render, Running, command};
+use tests::nda::{Done, Render, Running, command, hearing_hangups};
 use tests::plugins::{processor, processor_with, tells, wait_told};
 use tests::until::{process_ends, until};
 use tests::wav::Wav;
@@ -37,15 +38,20 @@ fn playing(folder: &Folder, plugin: &PathBuf) -> PathBuf {
 }
 
 fn ends_a_run_in_order(signal: Signal) {
+    ends_in_order(|command| (Running::start(command), ()), |running, ()| running.signal(signal));
+}
+
+/// A run that is started and ended like this.
+fn ends_in_order<T>(start: impl FnOnce(Command) -> (Running, T), end: impl FnOnce(&Running, T)) {
     let folder = Folder::new();
     let (_, wav) = long_file(&folder);
     let plugin = processor(&folder, "teller", &format!("{}return True", tells("playing", 10)));
     let json = folder.file("report.json");
     let config = playing(&folder, &plugin);
     let words = ["run", config.to_str().unwrap(), "--json", json.to_str().unwrap()];
-    let running = Running::start(command(words));
+    let (running, held) = start(command(words));
     let worker = wait_told(&folder, "playing");
-    running.signal(signal);
+    end(&running, held);
     let done = running.wait();
     done.ended_with(0);
     assert!(process_ends(worker, std::time::Duration::ZERO), "the worker is alive");
@@ -71,12 +77,17 @@ fn sigterm_ends_a_run_in_order() {
     ends_a_run_in_order(Signal::TERM);
 }
 
+#[test]
+fn a_run_whose_terminal_is_closed_ends_in_order_wherever_its_words_go() {
+    ends_in_order(|command| Running::start_at_terminal(&command), |_, terminal| drop(terminal));
+}
+
 fn interrupts_a_render(signal: Signal) {
     let folder = Folder::new();
     let (path, wav) = long_file(&folder);
     let plugin = processor(&folder, "teller", &format!("{}return True", tells("rendering", 1_000)));
     let render = Render::new(&folder, path).plugin(plugin).block(16);
-    let running = Running::start(render.command());
+    let running = Running::start(hearing_hangups(&render.command()));
     wait_told(&folder, "rendering");
     running.signal(signal);
     running.wait().ended_with(130);
@@ -93,6 +104,11 @@ fn sigint_interrupts_a_render_and_leaves_a_valid_file() {
 #[test]
 fn sigterm_interrupts_a_render_and_leaves_a_valid_file() {
     interrupts_a_render(Signal::TERM);
+}
+
+#[test]
+fn sighup_interrupts_a_render_and_leaves_a_valid_file() {
+    interrupts_a_render(Signal::HUP);
 }
 
 #[test]

@@ -5,9 +5,13 @@ use crate::until::{DEADLINE, process_ends};
 use crate::wav::Wav;
 use crate::workspace::{Folder, built, python};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -23,6 +27,27 @@ pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Comma
     command.env("NDA_REPORTS", config.with_file_name("reports"));
     command.env("XDG_RUNTIME_DIR", config.parent().expect("a file lies in a folder"));
     command
+}
+
+/// The same command, started by another program: these words, with the command's own behind them.
+#[must_use]
+pub fn started_by(words: &[&str], command: &Command) -> Command {
+    let [program, words @ ..] = words else { panic!("a program") };
+    let mut by = Command::new(program);
+    by.args(words).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => by.env(name, value),
+            None => by.env_remove(name),
+        };
+    }
+    by
+}
+
+/// The same command, which hears of SIGHUP also where the tests ignore it.
+#[must_use]
+pub fn hearing_hangups(command: &Command) -> Command {
+    started_by(&["env", "--default-signal=HUP"], command)
 }
 
 /// Runs the program to its end.
@@ -104,8 +129,12 @@ impl Running {
     /// # Panics
     /// If it can't be started.
     #[must_use]
-    pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(command: Command) -> Self {
+        Self::start_reading(command, Stdio::null())
+    }
+
+    fn start_reading(mut command: Command, input: Stdio) -> Self {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let pipes = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
         Self { child, output: vec![collect(pipes.0), collect(pipes.1)] }
@@ -123,6 +152,25 @@ impl Running {
         let mut child = command.spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("a pipe");
         Self { child, output: vec![collect(std::io::empty()), collect(stderr)] }
+    }
+
+    /// Starts a command in a session with a terminal of its own, and collects what it says, which goes elsewhere; the
+    /// terminal's other end as well: it hangs up when that is dropped.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[must_use]
+    pub fn start_at_terminal(command: &Command) -> (Self, OwnedFd) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let ours = openpt(flags).expect("a terminal");
+        grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("its other end");
+        let name = ptsname(&ours, Vec::new()).expect("its name");
+        let terminal = File::options().read(true).write(true).open(OsStr::from_bytes(name.to_bytes()));
+        // The terminal becomes the session's, and is closed in the program.
+        let words = ["setsid", "--ctty", "sh", "-c", "exec \"$@\" < /dev/null", "sh"];
+        let command = started_by(&words, &hearing_hangups(command));
+        let running = Self::start_reading(command, terminal.expect("it opens").into());
+        (running, ours)
     }
 
     /// Its process number.
