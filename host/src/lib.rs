@@ -53,6 +53,7 @@ pub mod doctor;
 pub mod edge;
 pub mod error;
 pub mod faults;
+mod identity;
 pub mod level;
 pub mod loopback;
 pub mod pipeline;

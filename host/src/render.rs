@@ -11,6 +11,7 @@ use crate::builtin::{Gain, Meter};
 use crate::config::ElementSpec;
 use crate::edge::ChannelMap;
 use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
 use crate::plugin::conceal::Concealer;
 use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
@@ -22,8 +23,7 @@ use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Scrub, Status, Taken, Waited};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -141,19 +141,14 @@ fn refuse_to_overwrite(spec: &RenderSpec) -> Result<()> {
         _ => None,
     });
     let mut read = std::iter::once((&spec.input, "the input")).chain(plugins);
-    match read.find(|(file, _)| is_same_file(file, &spec.output)) {
+    let output = Identity::of(&spec.output);
+    match read.find(|(file, _)| Identity::of(file).is(&output)) {
         Some((file, what)) => {
             let what = format!("{} is {what} and the output", file.display());
             Err(Error::new(Kind::Config, what).remedy("write into another file"))
         }
         None => Ok(()),
     }
-}
-
-/// Whether both names, links of any sort resolved, are of one file that is there.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    let inode = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
-    inode(a).is_some_and(|a| inode(b) == Some(a))
 }
 
 /// Starts all places of the chain at once. Those that do start are in `stages`, also if one does not.

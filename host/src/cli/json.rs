@@ -5,10 +5,10 @@
 
 use super::out::Out;
 use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The form of what is written. It changes when a field changes its meaning or goes, not when one is added.
@@ -88,7 +88,8 @@ impl JsonTarget {
 
 impl JsonFile {
     fn open(path: &Path, others: &[&Path]) -> Result<Self> {
-        if let Some(other) = others.iter().find(|other| is_same(path, other)) {
+        let wanted = Identity::of(path);
+        if let Some(other) = others.iter().find(|other| Identity::of(other).is(&wanted)) {
             let what = format!("--json {} would replace {}", path.display(), other.display());
             return Err(Error::new(Kind::Output, what).remedy("name another file"));
         }
@@ -137,16 +138,6 @@ fn refusal(path: &Path, error: std::io::Error) -> Error {
     Error::new(Kind::Output, what)
         .source(error)
         .remedy("name another file behind --json, or - for standard output")
-}
-
-/// Whether two paths lead to one file, existing or, by its name, still to be made.
-fn is_same(a: &Path, b: &Path) -> bool {
-    let id = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino()));
-    match (id(a), id(b)) {
-        (Ok(a), Ok(b)) => a == b,
-        (Err(_), Err(_)) => std::path::absolute(a).ok() == std::path::absolute(b).ok(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,7 @@
 //! and opens nothing: whether a file holds audio or a working plugin is found out by its reader.
 
 use super::reader::{Reader, Span};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::os::unix::fs::MetadataExt;
+use crate::identity::{Identity, folder};
 use std::path::{Path, PathBuf};
 
 /// What a file is named for.
@@ -88,50 +86,23 @@ fn output_fault(path: &Path) -> Option<String> {
 
 /// Notes each output that is also an input or another output, under whatever name.
 fn check_overlaps(reader: &mut Reader<'_>, uses: &[FileUse]) {
-    let mut inputs = HashMap::new();
-    for file in uses.iter().filter(|file| file.role == Role::Audio) {
-        inputs.entry(identity(&file.path)).or_insert(file);
-    }
-    let mut outputs: HashMap<Identity, &FileUse> = HashMap::new();
-    for file in uses.iter().filter(|file| file.role == Role::Output) {
-        let (identity, name) = (identity(&file.path), file.path.display());
-        if let Some(input) = inputs.get(&identity) {
-            let line = reader.line(&input.at);
+    let known =
+        |role| uses.iter().filter(move |file| file.role == role).map(|file| (Identity::of(&file.path), file));
+    let inputs: Vec<_> = known(Role::Audio).collect();
+    let mut outputs: Vec<(Identity, &FileUse)> = Vec::new();
+    for (identity, file) in known(Role::Output) {
+        let name = file.path.display();
+        let same = |others: &[(Identity, &FileUse)]| {
+            others.iter().find(|(other, _)| other.is(&identity)).map(|(_, file)| reader.line(&file.at))
+        };
+        let (read, written) = (same(&inputs), same(&outputs));
+        if let Some(line) = read {
             reader.fault(&file.at, format!("{name} is read in line {line}; write to another file"));
         }
-        match outputs.entry(identity) {
-            Entry::Vacant(free) => _ = free.insert(file),
-            Entry::Occupied(other) => {
-                let line = reader.line(&other.get().at);
-                let right = "write to another file";
-                reader.fault(&file.at, format!("{name} is written in line {line} already; {right}"));
-            }
+        if let Some(line) = written {
+            let right = "write to another file";
+            reader.fault(&file.at, format!("{name} is written in line {line} already; {right}"));
         }
-    }
-}
-
-/// What is the same for every way to name a file, links and dots included.
-#[derive(PartialEq, Eq, Hash)]
-enum Identity {
-    /// A file that exists: its device and inode.
-    Inode(u64, u64),
-    /// One that doesn't: its name in the folder as the system knows it.
-    Path(PathBuf),
-}
-
-fn identity(path: &Path) -> Identity {
-    if let Ok(found) = path.metadata() {
-        return Identity::Inode(found.dev(), found.ino());
-    }
-    Identity::Path(match (folder(path).canonicalize(), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    })
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+        outputs.push((identity, file));
     }
 }

@@ -3,18 +3,22 @@
 //! For the thread that runs. What lay there before the run is replaced, as `nda run` has always done. It opens nothing.
 
 use crate::config::{FileSinkSpec, PipelineSpec, SinkSpec};
+use crate::identity::Identity;
 use crate::report::shown;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Files that pipelines of this run have written, or are writing.
 #[derive(Debug, Default)]
-pub(super) struct Recordings(BTreeSet<PathBuf>);
+pub(super) struct Recordings(Vec<Identity>);
 
 impl Recordings {
     /// A pipeline like this has been opened.
     pub(super) fn add(&mut self, spec: &PipelineSpec) {
-        self.0.extend(files(&mut spec.clone()).map(|file| whole(&file.file)));
+        for written in files(&mut spec.clone()).map(|file| Identity::of(&file.file)) {
+            if !self.0.contains(&written) {
+                self.0.push(written);
+            }
+        }
     }
 
     /// The pipeline with other names for files that are there already, and a line for each of them.
@@ -31,13 +35,9 @@ impl Recordings {
     }
 
     fn is_kept(&self, path: &Path) -> bool {
-        path.exists() && self.0.contains(&whole(path))
+        let wanted = Identity::of(path);
+        path.exists() && self.0.iter().any(|written| written.is(&wanted))
     }
-}
-
-/// The path by which a file is known, however it was named.
-fn whole(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The files that a pipeline writes.
@@ -94,5 +94,9 @@ mod tests {
         let elsewhere = file("../").join(folder.path().file_name().unwrap()).join("copy");
         let spec = PipelineSpec { record: Some(FileSinkSpec::new(elsewhere)), ..spec };
         assert_eq!(names(&recordings.spare(&spec).0), ["a.b.wav", "copy-2"]);
+        // It has got the name that another pipeline has for its file.
+        std::fs::rename(file("copy"), file("other.wav")).unwrap();
+        let other = PipelineSpec { sink: SinkSpec::file(file("other.wav")), ..spec };
+        assert_eq!(names(&recordings.spare(&other).0), ["other-2.wav", "copy"]);
     }
 }
