@@ -3,6 +3,7 @@
 //! For the screen and the plain lines. It measures nothing: it gets the peaks of a pipeline's sink as they are.
 
 use super::words;
+use crate::report::PipelineStatus;
 
 /// How fast a bar falls back, in dB a second: as quickly as studio meters do.
 const FALL_DB: f32 = 20.0;
@@ -64,6 +65,18 @@ impl Peaks {
     }
 }
 
+/// Each pipeline with its peaks. Where there are others than before, what was held is let go.
+pub(super) fn beside<'a>(
+    peaks: &'a mut Vec<Peaks>,
+    pipelines: &'a [PipelineStatus],
+) -> impl Iterator<Item = (&'a mut Peaks, &'a PipelineStatus)> {
+    if peaks.len() != pipelines.len() {
+        peaks.clear();
+    }
+    peaks.resize_with(pipelines.len(), Peaks::default);
+    peaks.iter_mut().zip(pipelines)
+}
+
 fn level(first: usize, group: &[Option<f32>], channels: usize) -> Level {
     let db = group.iter().copied().fold(None, louder);
     let label = match group.len() {
@@ -83,6 +96,7 @@ fn louder(a: Option<f32>, b: Option<f32>) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::fabricated;
 
     fn peaks(db: &[Option<f32>]) -> Peaks {
         Peaks(db.to_vec())
@@ -105,6 +119,22 @@ mod tests {
         assert_eq!(held.0, [Some(-12.0)]);
         held.follow(&[None], 10.0);
         assert_eq!(held.0, [None]);
+    }
+
+    #[test]
+    fn what_was_held_for_other_pipelines_is_let_go() {
+        let (one, two) = ([fabricated::pipeline()], fabricated::two_pipelines());
+        let mut held = Vec::new();
+        // How many channels are held so far, of each.
+        let mut raise = |pipelines: &[PipelineStatus]| -> Vec<usize> {
+            let raised = beside(&mut held, pipelines).map(|(peaks, pipeline)| {
+                let before = peaks.channels();
+                peaks.raise(&pipeline.peaks_db);
+                before
+            });
+            raised.collect()
+        };
+        assert_eq!([raise(&one), raise(&one), raise(&two), raise(&two)], [&[0][..], &[2], &[0, 0], &[2, 2]]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! For `nda run --log`. Beside what is shown, not instead of it. A file that grows to its limit becomes `FILE.1`, older
 //! ones `FILE.2` and so on, the oldest goes. Never on the audio thread.
 
-use super::levels::Peaks;
+use super::levels::{Peaks, beside};
 use super::out::clean;
 use super::plain::status_line;
 use crate::error::{Error, Kind, Result};
@@ -123,12 +123,7 @@ impl Observer for Log {
         if self.least < Level::Debug {
             return;
         }
-        if self.peaks.len() != pipelines.len() {
-            // Others play now than before.
-            self.peaks.clear();
-        }
-        self.peaks.resize_with(pipelines.len(), Peaks::default);
-        for (held, pipeline) in self.peaks.iter_mut().zip(pipelines) {
+        for (held, pipeline) in beside(&mut self.peaks, pipelines) {
             held.raise(&pipeline.peaks_db);
         }
         if elapsed >= self.told + TELL {

@@ -2,7 +2,7 @@
 //!
 //! For `nda run` where there is no terminal. Whole lines, no escape codes, each legible on its own.
 
-use super::levels::Peaks;
+use super::levels::{Peaks, beside};
 use super::out::Out;
 use super::words;
 use crate::level::Level;
@@ -41,12 +41,7 @@ impl Observer for Plain<'_> {
 
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {
         self.elapsed = elapsed;
-        if self.peaks.len() != pipelines.len() {
-            // Others play now than before.
-            self.peaks.clear();
-        }
-        self.peaks.resize_with(pipelines.len(), Peaks::default);
-        for (held, pipeline) in self.peaks.iter_mut().zip(pipelines) {
+        for (held, pipeline) in beside(&mut self.peaks, pipelines) {
             held.raise(&pipeline.peaks_db);
         }
         if elapsed.as_secs() > self.told {

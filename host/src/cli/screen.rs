@@ -3,7 +3,7 @@
 //! For people at a terminal. It uses no alternate screen and no raw mode; what it borrows of the terminal, cursor
 //! and echo, is given back on every way out. Where the terminal does not play along it falls back to plain lines.
 
-use super::levels::Peaks;
+use super::levels::{Peaks, beside};
 use super::out::{Out, clean};
 use super::panel::Panel;
 use super::plain::Plain;
@@ -125,12 +125,7 @@ impl Observer for Screen<'_> {
         if self.given_up {
             return self.plain.status(elapsed, pipelines);
         }
-        if self.peaks.len() != pipelines.len() {
-            // Others play now than before.
-            self.peaks.clear();
-        }
-        self.peaks.resize_with(pipelines.len(), Peaks::default);
-        for (held, pipeline) in self.peaks.iter_mut().zip(pipelines) {
+        for (held, pipeline) in beside(&mut self.peaks, pipelines) {
             held.follow(&pipeline.peaks_db, seconds);
         }
         self.begun = true;
