@@ -431,12 +431,25 @@ mod tests {
         }
     }
 
+    /// The examples in a help, without what a shell makes of them.
+    fn examples(help: &str) -> Vec<String> {
+        let lines = help.lines().filter(|line| line.starts_with("  nda "));
+        lines.map(|line| line.trim().split(" > ").next().unwrap().replace('"', "")).collect()
+    }
+
     #[test]
-    fn every_command_has_an_example_in_its_help() {
-        for name in ["run", "render", "devices", "doctor", "latency", "faults", "replay", "completions"] {
-            assert!(told(&format!("nda {name} --help")).contains(&format!("\n  nda {name} ")), "{name}");
+    fn every_command_has_an_example_in_its_help_and_each_can_be_typed() {
+        let names: Vec<_> = command().get_subcommands().map(|one| one.get_name().to_owned()).collect();
+        assert!(["run", "ctl", "bench"].iter().all(|name| names.iter().any(|one| one == name)), "{names:?}");
+        for name in names {
+            let examples = examples(&told(&format!("nda help {name}")));
+            let is_own = |example: &String| example.starts_with(&format!("nda {name}"));
+            assert!(!examples.is_empty() && examples.iter().all(is_own), "{name}: {examples:?}");
+            examples.iter().for_each(|example| _ = parsed(example));
         }
-        assert_eq!(told("nda --help").matches("\n  nda ").count(), 2);
+        let examples = examples(&told("nda --help"));
+        assert_eq!(examples.len(), 2);
+        examples.iter().for_each(|example| _ = parsed(example));
     }
 
     #[test]
