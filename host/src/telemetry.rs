@@ -5,7 +5,7 @@
 
 use crate::plugin::cause::Miss;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::ring::Stamps;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -76,7 +76,8 @@ pub(crate) struct Progress {
 }
 
 /// What the counters of a plugin say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Blocks that came back good and in time.
     pub good: u64,

@@ -10,8 +10,8 @@ use super::words;
 use crate::control::{self, Done, Found, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
 use crate::report::{CaptureStatus, Xruns};
+use crate::telemetry::Counts;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -150,7 +150,7 @@ struct Plugin {
     mode: String,
     bypassed: bool,
     dead: Option<String>,
-    counts: BTreeMap<String, u64>,
+    counts: Counts,
 }
 
 fn text(status: &Status) -> String {
@@ -178,12 +178,7 @@ fn lane_lines(lane: &Lane) -> Vec<String> {
 fn pipeline_lines(status: &Pipeline, name: &str) -> Vec<String> {
     let mut lines = vec![format!("  latency {:.1} ms", status.latency.total_ms)];
     lines.extend(status.capture.map(|capture| format!("  {}", words::capture(capture))));
-    let mut troubles: Vec<_> = words::xruns(&status.xruns).into_iter().collect();
-    for (frames, what) in [(status.underrun_frames, "underrun"), (status.overrun_frames, "overrun")] {
-        if frames > 0 {
-            troubles.push(format!("{} {what}", words::plural(frames, "frame")));
-        }
-    }
+    let troubles = words::lost_frames(&status.xruns, status.underrun_frames, status.overrun_frames);
     if !troubles.is_empty() {
         lines.push(format!("  {}", troubles.join(", ")));
     }
@@ -203,13 +198,10 @@ fn with_reason(line: String, why: Option<&str>) -> Vec<String> {
 }
 
 fn plugin_line(plugin: &Plugin, pipeline: &str) -> String {
-    let own = plugin.name.strip_prefix(pipeline).and_then(|rest| rest.strip_prefix('/'));
-    let name = own.unwrap_or(&plugin.name);
-    let count = |key: &str| plugin.counts.get(key).copied().unwrap_or(0);
-    let lost: u64 = ["late", "failed", "gone", "behind", "torn", "forged"].into_iter().map(count).sum();
+    let name = words::own_name(&plugin.name, pipeline);
     let bypassed = if plugin.bypassed { ", bypassed" } else { "" };
     let dead = plugin.dead.as_ref().map(|dead| format!("; {dead}")).unwrap_or_default();
-    let good = words::plural(count("good"), "block");
+    let (good, lost) = (words::plural(plugin.counts.good, "block"), plugin.counts.lost());
     let Plugin { title, mode, .. } = plugin;
     format!("  {name} ({title}, {mode}{bypassed}): {good} good, {lost} lost{dead}")
 }
@@ -286,6 +278,13 @@ rx: failed: there is no such file
       try: make it
 ";
         assert_eq!(said.text(), expected);
+    }
+
+    #[test]
+    fn counts_of_a_run_of_another_version_are_read_as_far_as_they_are_known() {
+        let counts = serde_json::json!({ "good": 7, "late": 2, "torn": 1, "strange": 9 });
+        let counts: Counts = serde_json::from_value(counts).unwrap();
+        assert_eq!((counts.good, counts.lost()), (7, 3));
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn levels(peaks: &Peaks) -> String {
 }
 
 fn plugin_part(plugin: &PluginStatus, pipeline: &PipelineStatus) -> String {
-    let name = words::own_name(plugin, pipeline);
+    let name = words::own_name(&plugin.name, &pipeline.name);
     let died = if plugin.deaths > 0 { format!(", died {}", plugin.deaths) } else { String::new() };
     if let Some(state) = words::absence(plugin) {
         return format!("{name} {state}{died}");

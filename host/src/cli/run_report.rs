@@ -88,7 +88,7 @@ fn latency(latency: &Latency) -> String {
 }
 
 fn plugin_lines(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Vec<String> {
-    let name = words::own_name(plugin, pipeline);
+    let name = words::own_name(&plugin.name, &pipeline.name);
     let PluginStatus { title, mode, .. } = plugin;
     let mut lines = vec![format!("  {name} ({title}, {mode}): {}", blocks(plugin))];
     let told = [lost(plugin), late(plugin), floods(plugin), deaths(plugin), moves(plugin), uncached(plugin)];

@@ -65,7 +65,7 @@ pub(super) fn lines(pipeline: &PipelineStatus, width: usize, titles: bool) -> Ve
     let block_us = pipeline.block_frames as f64 * 1e6 / f64::from(pipeline.rate);
     let row = |plugin| {
         let row = Row { plugin, block_us, wide: layout.wide };
-        layout.row(own_name(plugin, pipeline), &row)
+        layout.row(own_name(&plugin.name, &pipeline.name), &row)
     };
     let rows = pipeline.plugins.iter().map(row);
     if pipeline.plugins.is_empty() { Vec::new() } else { title.into_iter().chain(rows).collect() }

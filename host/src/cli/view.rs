@@ -157,14 +157,15 @@ fn troubles(pipeline: &PipelineStatus, width: usize) -> Option<Line<'static>> {
 
 fn deaths(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Option<(String, Color)> {
     let colour = if plugin.dead.is_some() { Color::Red } else { Color::Yellow };
-    let name = own_name(plugin, pipeline);
+    let name = own_name(&plugin.name, &pipeline.name);
     words::deaths(plugin).map(|deaths| (out::clean(&format!("{name} {deaths}")), colour))
 }
 
 /// Plugins that are in another mode than they were given: `moved to pipelined: gain +256 frames`.
 fn moved(pipeline: &PipelineStatus) -> Option<String> {
     let moved = pipeline.plugins.iter().filter(|plugin| plugin.added_frames > 0);
-    let each = moved.map(|plugin| format!("{} +{}", own_name(plugin, pipeline), plugin.added_frames));
+    let each =
+        moved.map(|plugin| format!("{} +{}", own_name(&plugin.name, &pipeline.name), plugin.added_frames));
     let each: Vec<_> = each.collect();
     (!each.is_empty()).then(|| out::clean(&format!("moved to pipelined: {} frames", each.join(", "))))
 }

@@ -86,9 +86,8 @@ pub(super) fn bits(bits: Bits) -> &'static str {
 }
 
 /// A plugin's name without that of its pipeline, which stands before it where there are several.
-pub(super) fn own_name<'a>(plugin: &'a PluginStatus, pipeline: &PipelineStatus) -> &'a str {
-    let own = plugin.name.strip_prefix(&pipeline.name).and_then(|rest| rest.strip_prefix('/'));
-    own.unwrap_or(&plugin.name)
+pub(super) fn own_name<'a>(plugin: &'a str, pipeline: &str) -> &'a str {
+    plugin.strip_prefix(pipeline).and_then(|rest| rest.strip_prefix('/')).unwrap_or(plugin)
 }
 
 /// What a plugin is called while none of its workers plays: `away` if one will, `DEAD` if none will.
@@ -139,12 +138,7 @@ pub(super) fn losses(counts: &Counts) -> String {
 /// What went wrong outside the plugins: `xruns: 2 device, 1 host late, 512 frames underrun`; empty if nothing did.
 pub(super) fn troubles(pipeline: &PipelineStatus) -> String {
     let mut told: Vec<_> = pipeline.devices.iter().filter_map(losses_of).collect();
-    told.extend(xruns(&pipeline.xruns));
-    for (frames, what) in [(pipeline.underrun_frames, "underrun"), (pipeline.overrun_frames, "overrun")] {
-        if frames > 0 {
-            told.push(format!("{} {what}", plural(frames, "frame")));
-        }
-    }
+    told.extend(lost_frames(&pipeline.xruns, pipeline.underrun_frames, pipeline.overrun_frames));
     if pipeline.section_lost > 0 {
         told.push(format!(
             "{} late in all pipelined plugins together",
@@ -152,6 +146,13 @@ pub(super) fn troubles(pipeline: &PipelineStatus) -> String {
         ));
     }
     told.join(", ")
+}
+
+/// Audio that was not there when it was due: by whose doing, and how much.
+pub(super) fn lost_frames(by: &Xruns, underrun: u64, overrun: u64) -> Vec<String> {
+    let counts = [(underrun, "underrun"), (overrun, "overrun")].into_iter().filter(|(frames, _)| *frames > 0);
+    let frames = counts.map(|(frames, what)| format!("{} {what}", plural(frames, "frame")));
+    xruns(by).into_iter().chain(frames).collect()
 }
 
 /// That a device is away, or was: `output device HDA lost for 12 s (next try in 4 s)`.
