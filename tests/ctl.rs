@@ -535,6 +535,56 @@ fn a_status_is_as_it_is_when_it_is_asked_for() {
 }
 
 #[test]
+fn what_is_muted_and_bypassed_stays_so_when_a_reload_replaces_a_pipeline_or_takes_it_away_and_brings_it_back()
+{
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    let quiet = || pipeline("quiet", "", "");
+    let with = |more: &str| pipeline("tx", &entry("gain", &gain, more), "") + &quiet() + &neighbour();
+    scene.start(&with(""));
+    scene.done(&["bypass", "tx/gain", "on"]);
+    scene.done(&["mute", "quiet", "on"]);
+    let reload = |scene: &Scene, text: &str| {
+        scene.configure(text);
+        scene.done(&["reload"])
+    };
+    // Taken away and brought back.
+    reload(&scene, &neighbour());
+    assert_eq!((scene.lane("tx"), scene.lane("quiet")), (Value::Null, Value::Null));
+    let said = reload(&scene, &with(""));
+    assert!(said.contains("tx is playing, gain bypassed\nquiet is playing, muted\n"), "{said}");
+    scene.wait_played("tx", 5_000);
+    scene.wait_played("quiet", 5_000);
+    assert_eq!(scene.lane("tx")["bypassed"], Value::from(["gain"].to_vec()));
+    // Without the plugin, with one of that name that must not be bypassed, and as it was.
+    reload(&scene, &(pipeline("tx", "", "") + &quiet() + &neighbour()));
+    assert_eq!(scene.lane("tx")["bypassed"], Value::Array(vec![]));
+    let said = reload(&scene, &with("fail_closed = true"));
+    assert!(said.contains("tx is playing\n"), "{said}");
+    assert_eq!(scene.lane("tx")["bypassed"], Value::Array(vec![]));
+    let said = reload(&scene, &with("lost = \"mute\""));
+    assert!(said.contains("tx is playing, gain bypassed\n"), "{said}");
+    // Taken back.
+    scene.done(&["bypass", "tx/gain", "off"]);
+    scene.done(&["mute", "quiet", "off"]);
+    reload(&scene, &neighbour());
+    let said = reload(&scene, &with(""));
+    assert!(said.contains("tx is playing\nquiet is playing\n"), "{said}");
+    scene.wait_played("quiet", 1_000);
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+    let (dry, silent) = (scene.heard("tx-2"), scene.heard("quiet-2"));
+    assert!(dry.len() >= 5_000 && silent.len() >= 5_000, "{} and {}", dry.len(), silent.len());
+    // A block late and joined to silence, not to what the plugin makes of it, which is turned round.
+    let input = |at: usize| scene.input.channels[0][(at - 256) % FRAMES];
+    assert!((256..512).all(|at| (dry[at] - input(at)).abs() <= input(256).abs()));
+    assert!((512..dry.len()).all(|at| dry[at] == input(at)));
+    // It was heard again in the end.
+    assert!(silent[..5_000].iter().all(|sample| *sample == 0.0));
+    assert!(scene.heard("quiet-3").iter().any(|sample| *sample != 0.0));
+}
+
+#[test]
 fn a_reload_changes_what_differs_and_nothing_else() {
     let mut scene = Scene::new();
     let gain = tunable(&scene.folder, "gain", "", "");

@@ -35,12 +35,19 @@ pub(super) struct Lane {
     pub(super) went_back: Option<Refusal>,
     /// As it played last, while something else is being tried in its place.
     before: Option<PipelineSpec>,
-    is_muted: bool,
-    /// The plugins that are bypassed, by their names in the configuration.
-    bypassed: BTreeSet<String>,
+    by_hand: ByHand,
     state: State,
     /// How it was when it was looked at last.
     status: Option<PipelineStatus>,
+}
+
+/// What a user has set over the control socket and the configuration says nothing of. It holds until it is taken back,
+/// whatever becomes of the pipeline and its plugins meanwhile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ByHand {
+    is_muted: bool,
+    /// The plugins that are bypassed, by their names in the configuration.
+    bypassed: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -88,11 +95,15 @@ impl Lane {
             why: None,
             went_back: None,
             before: None,
-            is_muted: false,
-            bypassed: BTreeSet::new(),
+            by_hand: ByHand::default(),
             state: State::Idle,
             status: None,
         }
+    }
+
+    /// One that is to be opened, and was there before.
+    pub(super) fn back(spec: PipelineSpec, by_hand: ByHand) -> Self {
+        Self { by_hand, ..Self::new(spec) }
     }
 
     /// One that plays.
@@ -129,7 +140,7 @@ impl Lane {
 
     /// Mutes it, or not, now and whenever it is started again.
     pub(super) fn set_muted(&mut self, muted: bool) {
-        self.is_muted = muted;
+        self.by_hand.is_muted = muted;
         self.pipeline().iter().for_each(|pipeline| pipeline.set_muted(muted));
     }
 
@@ -141,8 +152,8 @@ impl Lane {
         self.plugin(number)?.set_bypassed(bypassed)?;
         let name = self.spec.plugin_names().get(number).map(|name| (*name).to_owned());
         match name {
-            Some(name) if bypassed => _ = self.bypassed.insert(name),
-            Some(name) => _ = self.bypassed.remove(&name),
+            Some(name) if bypassed => _ = self.by_hand.bypassed.insert(name),
+            Some(name) => _ = self.by_hand.bypassed.remove(&name),
             None => {}
         }
         Ok(())
@@ -201,6 +212,29 @@ impl Lane {
         self.status.as_ref()
     }
 
+    /// What is left of it in case it comes back: its name, and what is not as it would be without anybody's doing.
+    pub(super) fn leave(self) -> Option<(String, ByHand)> {
+        (self.by_hand != ByHand::default()).then_some((self.spec.name, self.by_hand))
+    }
+
+    /// Its plugins that are bypassed, or will be when it plays.
+    fn bypassed(&self, pipeline: Option<&Pipeline>) -> Vec<String> {
+        let plugin = |number: usize| pipeline.and_then(|pipeline| pipeline.plugins().get(number));
+        let is_bypassed = |(number, name): &(usize, &str)| match plugin(*number) {
+            Some(plugin) => plugin.stats().is_bypassed(),
+            None => self.by_hand.bypassed.contains(*name),
+        };
+        let names = self.spec.plugin_names().into_iter().enumerate().filter(is_bypassed);
+        names.map(|(_, name)| name.to_owned()).collect()
+    }
+
+    /// What keeps it from being heard as its plugins would have it, to be put behind its state: `, muted`; mostly nothing.
+    pub(super) fn told_by_hand(&self, pipeline: Option<&Pipeline>) -> String {
+        let muted = self.by_hand.is_muted.then(|| ", muted".to_owned());
+        let bypassed = self.bypassed(pipeline).into_iter().map(|name| format!(", {name} bypassed"));
+        muted.into_iter().chain(bypassed).collect()
+    }
+
     /// How it is, or was when it played; the peaks are those since it was looked at the time before last.
     pub(super) fn status(&mut self) -> LaneStatus {
         let status = match &mut self.state {
@@ -216,8 +250,8 @@ impl Lane {
             name: self.name().to_owned(),
             state: self.state(),
             why: self.why.as_ref().or(self.went_back.as_ref()).map(|why| why.why.clone()),
-            muted: self.is_muted,
-            bypassed: self.bypassed.iter().cloned().collect(),
+            muted: self.by_hand.is_muted,
+            bypassed: self.bypassed(self.pipeline()),
             status,
         }
     }
@@ -328,25 +362,24 @@ impl Lane {
             return close(playing);
         }
         // It may have been asked for meanwhile.
-        playing.pipeline.set_muted(self.is_muted);
+        playing.pipeline.set_muted(self.by_hand.is_muted);
         (self.before, self.status) = (None, None);
-        told.line(Level::Info, format!("{}: started", self.name()));
+        let by_hand = self.told_by_hand(Some(&playing.pipeline));
+        told.line(Level::Info, format!("{}: started{by_hand}", self.name()));
         State::Playing(Box::new(playing))
     }
 
-    /// What was muted and bypassed is from its first block on.
-    fn prepare(&mut self, pipeline: &Pipeline, told: &mut Told<'_>) {
-        pipeline.set_muted(self.is_muted);
-        let names = self.spec.plugin_names();
-        let plugins: Vec<_> = names.iter().zip(pipeline.plugins()).collect();
-        self.bypassed.retain(|name| {
-            let plugin = plugins.iter().find(|(own, _)| *own == name);
-            let bypassed = plugin.map(|(_, plugin)| plugin.set_bypassed(true));
-            if let Some(Err(why)) = &bypassed {
+    /// What is muted and bypassed by hand is so from its first block on. A plugin that can't be bypassed any more may be
+    /// one again that can.
+    fn prepare(&self, pipeline: &Pipeline, told: &mut Told<'_>) {
+        pipeline.set_muted(self.by_hand.is_muted);
+        for (name, plugin) in self.spec.plugin_names().into_iter().zip(pipeline.plugins()) {
+            if self.by_hand.bypassed.contains(name)
+                && let Err(why) = plugin.set_bypassed(true)
+            {
                 told.line(Level::Warning, why.to_string());
             }
-            bypassed.is_some_and(|bypassed| bypassed.is_ok())
-        });
+        }
     }
 
     /// What played before is taken back if its successor can't be started; the first one stays failed.
@@ -473,7 +506,7 @@ mod tests {
         tend_while(&mut lane, "starting", &mut told);
         assert_eq!(
             (lane.state(), told.lines.make_contiguous()),
-            ("playing", &mut ["main: started".to_owned()][..])
+            ("playing", &mut ["main: started, muted".to_owned()][..])
         );
         assert!(lane.pipeline().is_some_and(Pipeline::is_muted));
     }

@@ -25,10 +25,11 @@ use crate::level::Level;
 use crate::pipeline::Pipeline;
 use crate::report::{EndedBy, PipelineStatus, RealTimeStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
-use lane::Lane;
+use lane::{ByHand, Lane};
 use recordings::Recordings;
 use reload::Reload;
 use requests::Waiter;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,6 +134,7 @@ pub fn run_with(
         waiters: Vec::new(),
         reload: Reload::default(),
         recordings,
+        by_hand: BTreeMap::new(),
         news: channel(),
         past: Past::default(),
         told,
@@ -165,6 +167,8 @@ struct Run<'a> {
     waiters: Vec<Waiter>,
     reload: Reload,
     recordings: Recordings,
+    /// Of pipelines that are gone, by their names.
+    by_hand: BTreeMap<String, ByHand>,
     /// What threads that ask plugins have done, in words.
     news: (Sender<String>, Receiver<String>),
     past: Past,
@@ -198,7 +202,7 @@ impl Run<'_> {
         for lane in &mut self.lanes {
             lane.tend(&mut self.past, &mut self.recordings, &mut self.told);
         }
-        self.lanes.retain(|lane| !lane.is_past());
+        self.by_hand.extend(self.lanes.extract_if(.., |lane| lane.is_past()).filter_map(Lane::leave));
         // What is being stopped may have the device, the file or the core that the next one wants.
         if !self.lanes.iter().any(Lane::is_closing) {
             let pipelines = self.lanes.len();
@@ -292,6 +296,7 @@ mod tests {
             waiters: Vec::new(),
             reload: Reload::default(),
             recordings: Recordings::default(),
+            by_hand: BTreeMap::new(),
             news: channel(),
             past: Past::default(),
             told: Told::new(observer),

@@ -134,7 +134,10 @@ impl Run<'_> {
                 match self.lanes.iter_mut().find(|lane| lane.name() == name) {
                     // It had been removed, and has not stopped yet.
                     Some(lane) => (lane.is_gone, lane.is_wanted, lane.spec) = (false, true, spec),
-                    None => self.lanes.push(Lane::new(spec)),
+                    None => {
+                        let by_hand = self.by_hand.remove(&name).unwrap_or_default();
+                        self.lanes.push(Lane::back(spec, by_hand));
+                    }
                 }
                 (name, "it is new")
             }

@@ -158,7 +158,8 @@ impl Run<'_> {
         for Waiter { names, mut lines, mut refusals, replies } in settled {
             for name in names {
                 let lane = self.lanes.iter().find(|lane| lane.name() == name);
-                lines.push(format!("{name} is {}", lane.map_or("gone", Lane::state)));
+                let by_hand = lane.map(|lane| lane.told_by_hand(lane.pipeline())).unwrap_or_default();
+                lines.push(format!("{name} is {}{by_hand}", lane.map_or("gone", Lane::state)));
                 refusals.extend(lane.and_then(|lane| lane.went_back.clone()));
                 refusals.extend(lane.and_then(|lane| lane.why.clone()));
             }
