@@ -64,8 +64,9 @@ impl Scene {
     }
 
     fn start_by(&mut self, by: impl FnOnce(&Command) -> Command, text: &str) {
-        let config = self.configure(text);
-        let command = self.command(&["run", config.to_str().unwrap(), "--json", "-"]);
+        let (config, log) = (self.configure(text), self.file("nda.log"));
+        let words = ["run", config.to_str().unwrap(), "--json", "-", "--log", log.to_str().unwrap()];
+        let command = self.command(&words);
         let running = Running::start(by(&command));
         let socket = self.file(&format!("nda/nda-{}.sock", running.pid()));
         self.running = Some(running);
@@ -668,6 +669,35 @@ def get_parameter(self, key):
     scene.configure(&good);
     assert_eq!(scene.done(&["reload"]), "nothing differs\n");
     scene.end();
+}
+
+#[test]
+fn a_value_that_a_plugin_refuses_is_told_to_whoever_asks_and_stays_out_of_every_log() {
+    let mut scene = Scene::new();
+    let methods = "
+def set_parameter(self, key, value):
+    return value == 'good'";
+    let picky = processor_with(&scene.folder, "picky", "return True", methods);
+    let text =
+        |value: &str| pipeline("tx", &entry("picky", &picky, &format!("set = {{ key = \"{value}\" }}")), "");
+    scene.start(&text("good"));
+    scene.done(&["stop", "tx"]);
+    scene.configure(&text("hunter2"));
+    scene.ask(&["reload"]);
+    scene.ask(&["start", "tx"]).refused(6, &["does not accept", "`key`", "hunter2"]);
+    assert!(scene.lane("tx")["why"].to_string().contains("hunter2"));
+    let running = scene.running.take().unwrap();
+    running.signal(Signal::INT);
+    let done = running.wait();
+    done.ended_with(0).and_said("does not accept");
+    let log = std::fs::read_to_string(scene.file("nda.log")).unwrap();
+    assert!(log.contains("does not accept") && !log.contains("hunter2"), "{log}");
+    assert!(!done.to_string().contains("hunter2"), "{done}");
+    // Where a run goes on by itself, what it says may be kept.
+    let config = scene.configure(&text("hunter2"));
+    let refused = Running::start(scene.command(&["run", config.to_str().unwrap()])).wait();
+    refused.refused(6, &["does not accept", "`key`"]);
+    assert!(!refused.to_string().contains("hunter2"), "{refused}");
 }
 
 #[test]

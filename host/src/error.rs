@@ -53,8 +53,15 @@ pub struct Error {
     kind: Kind,
     what: String,
     detail: Option<String>,
-    remedy: Option<String>,
+    remedy: Option<Box<Remedy>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Debug)]
+struct Remedy {
+    words: String,
+    /// The same as others may read it, if that is something else.
+    discreet: Option<String>,
 }
 
 /// The host's result.
@@ -68,9 +75,24 @@ impl Error {
 
     /// Adds what the user can do about it.
     #[must_use]
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
-        self
+    pub fn remedy(self, remedy: impl Into<String>) -> Self {
+        self.remedied(remedy.into(), None)
+    }
+
+    /// Adds what the user can do about it, with something in it that may be a secret, and the same without that.
+    #[must_use]
+    pub(crate) fn private_remedy(self, remedy: impl Into<String>, discreet: impl Into<String>) -> Self {
+        self.remedied(remedy.into(), Some(discreet.into()))
+    }
+
+    fn remedied(self, words: String, discreet: Option<String>) -> Self {
+        Self { remedy: Some(Box::new(Remedy { words, discreet })), ..self }
+    }
+
+    /// The error as it may stay in a log, where others than the one who asked read it: without what may be a secret.
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        self.words(|remedy| remedy.discreet.as_ref().unwrap_or(&remedy.words))
     }
 
     /// Adds text of several lines, such as a Python traceback.
@@ -97,23 +119,19 @@ impl Error {
     pub fn kind(&self) -> Kind {
         self.kind
     }
+
+    fn words(&self, told: impl Fn(&Remedy) -> &String) -> String {
+        let source = self.source.iter().map(|source| format!(": {source}"));
+        let detail = self.detail.iter().flat_map(|detail| detail.trim_end().lines());
+        let detail = detail.map(|line| format!("\n    {}", plain(line)));
+        let remedy = self.remedy.iter().map(|remedy| format!("\n  try: {}", told(remedy)));
+        std::iter::once(plain(&self.what)).chain(source).chain(detail).chain(remedy).collect()
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&plain(&self.what))?;
-        if let Some(source) = &self.source {
-            write!(f, ": {source}")?;
-        }
-        if let Some(detail) = &self.detail {
-            for line in detail.trim_end().lines() {
-                write!(f, "\n    {}", plain(line))?;
-            }
-        }
-        if let Some(remedy) = &self.remedy {
-            write!(f, "\n  try: {remedy}")?;
-        }
-        Ok(())
+        f.write_str(&self.words(|remedy| &remedy.words))
     }
 }
 

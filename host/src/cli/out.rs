@@ -16,16 +16,20 @@ pub(super) struct Out {
     json_on_output: bool,
     /// Standard error is the journal's, which wants to know how much a line matters.
     error_to_journal: bool,
+    /// What is said on standard error may be kept where others read it.
+    error_is_log: bool,
 }
 
 impl Out {
     /// The process's own.
     pub(super) fn standard() -> Self {
+        let error_to_journal = journal::is_ours(io::stderr());
         Self {
             output: Stream::new(io::stdout(), io::stdout().is_terminal()),
             error: Stream::new(io::stderr(), io::stderr().is_terminal()),
             json_on_output: false,
-            error_to_journal: journal::is_ours(io::stderr()),
+            error_to_journal,
+            error_is_log: error_to_journal,
         }
     }
 
@@ -33,12 +37,17 @@ impl Out {
     #[cfg(test)]
     pub(super) fn catching(output: impl Write + 'static, error: impl Write + 'static) -> Self {
         let (output, error) = (Stream::new(output, false), Stream::new(error, false));
-        Self { output, error, json_on_output: false, error_to_journal: false }
+        Self { output, error, json_on_output: false, error_to_journal: false, error_is_log: false }
     }
 
     /// From now on standard output belongs to JSON, and text for people goes to standard error.
     pub(super) fn leave_output_to_json(&mut self) {
         self.json_on_output = true;
+    }
+
+    /// What is said from now on may be said to nobody: on standard error, it is for a log unless that is a terminal.
+    pub(super) fn leave_alone(&mut self) {
+        self.error_is_log |= !self.error.terminal;
     }
 
     /// Whether a live screen can be shown: standard output is a terminal, for people, and can move its cursor.
@@ -74,8 +83,9 @@ impl Out {
 
     /// An error, with its cause and remedy.
     pub(super) fn error(&mut self, error: &Error) {
+        let told = if self.error_is_log { error.for_log() } else { error.to_string() };
         let word = if self.error.colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-        let text = format!("nda: {word} {}\n", clean(&error.to_string()));
+        let text = format!("nda: {word} {}\n", clean(&told));
         let text = if self.error_to_journal { journal::lines(Level::Error, &text) } else { text };
         self.error.write(text.as_bytes());
     }
@@ -220,6 +230,26 @@ mod tests {
         out.error(&Error::new(Kind::Plugin, "echo.py failed").detail("line 1\nline 2").remedy("mend it"));
         let expected = "nda: error: echo.py failed\n    line 1\n    line 2\n  try: mend it\n";
         assert_eq!(error_text.text(), expected);
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_told_to_whoever_asked_and_to_no_log() {
+        let error = || Error::new(Kind::Plugin, "no").private_remedy("check `hunter2`", "check the value");
+        let told = |terminal, alone| {
+            let text = Shared::default();
+            let mut out = Out::catching(io::sink(), text.clone());
+            out.error.terminal = terminal;
+            if alone {
+                out.leave_alone();
+            }
+            out.error(&error());
+            text.text()
+        };
+        let (all, discreet) =
+            ("nda: error: no\n  try: check `hunter2`\n", "nda: error: no\n  try: check the value\n");
+        assert_eq!([told(true, false), told(false, false), told(true, true)], [all; 3]);
+        assert_eq!(told(false, true), discreet);
+        assert_eq!(error().remedy("nothing").for_log(), "no\n  try: nothing");
     }
 
     #[test]

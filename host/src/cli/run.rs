@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 /// Runs what the configuration asks for and tells how it went.
 pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<ExitCode> {
+    out.leave_alone();
     let config = config::load(&args.config)?;
     let json = JsonTarget::open(args.json.as_deref(), &args.inputs(), out)?;
     let log = args.log.as_deref().map(|file| Log::open(file, args.log_level)).transpose()?;

@@ -533,9 +533,11 @@ fn check_parameters(name: &str, spec: &PluginSpec, says: &Configured) -> Result<
     if let Some(key) = says.refused.first() {
         let what = format!("plugin {name} ({}) does not accept parameter `{key}`", spec.file.display());
         let value = spec.set.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v);
-        return Err(Error::new(Kind::Plugin, what).remedy(format!(
-            "check the name `{key}` and the value `{value}` against the plugin's file, or remove it"
-        )));
+        let check = |value: String| {
+            format!("check the name `{key}` and {value} against the plugin's file, or remove it")
+        };
+        return Err(Error::new(Kind::Plugin, what)
+            .private_remedy(check(format!("the value `{value}`")), check("its value".to_owned())));
     }
     Ok(())
 }

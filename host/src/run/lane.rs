@@ -386,12 +386,12 @@ impl Lane {
     fn failed(&mut self, why: Error, told: &mut Told<'_>) -> State {
         let before = self.before.take().filter(|before| self.is_wanted && *before != self.spec);
         let Some(before) = before else {
-            told.line(Level::Error, format!("{}: not started: {why}", self.name()));
+            told.line(Level::Error, format!("{}: not started: {}", self.name(), why.for_log()));
             self.why = Some(Refusal::from(&why));
             return State::Idle;
         };
         let what = "it can't be started as it is configured now, and is started again as it was";
-        told.line(Level::Error, format!("{}: {what}: {why}", self.name()));
+        told.line(Level::Error, format!("{}: {what}: {}", self.name(), why.for_log()));
         self.went_back = Some(Refusal { why: format!("{what}: {why}"), ..Refusal::from(&why) });
         self.spec = before;
         State::Idle
