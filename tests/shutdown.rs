@@ -6,6 +6,7 @@ use host::plugin::spec::PluginSpec;
 use host::render::RenderSpec;
 use host::supervisor::Supervisor;
 use rustix::process::Signal;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +80,33 @@ fn sigterm_ends_a_run_in_order() {
 
 #[test]
 fn a_run_whose_terminal_is_closed_ends_in_order_wherever_its_words_go() {
-    ends_in_order(|command| Running::start_at_terminal(&command), |_, terminal| drop(terminal));
+    let start = |command| Running::start_at_terminal(&command, "< /dev/null");
+    ends_in_order(start, |_, terminal| drop(terminal));
+}
+
+#[test]
+fn a_run_whose_live_screen_is_closed_ends_in_order() {
+    let folder = Folder::new();
+    long_file(&folder);
+    let plugin = processor(&folder, "teller", "return True");
+    let (config, json) = (playing(&folder, &plugin), folder.file("report.json"));
+    let mut command = command(["run", config.to_str().unwrap(), "--json", json.to_str().unwrap()]);
+    command.env("TERM", "xterm");
+    let (running, mut terminal) = Running::start_at_terminal(&command, "> /dev/tty 2>&1");
+    let (mut shown, mut piece) = (String::new(), [0; 4096]);
+    // With its cursor hidden, it is drawn.
+    while !(shown.contains("\x1b[?25l") && shown.contains("teller")) {
+        let length = terminal.read(&mut piece).unwrap();
+        shown += &String::from_utf8_lossy(&piece[..length]);
+        // It asks where its cursor is.
+        if shown.ends_with("\x1b[6n") {
+            terminal.write_all(b"\x1b[1;1R").unwrap();
+        }
+    }
+    drop(terminal);
+    running.wait().ended_with(0);
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report["ended_by"], "signal");
 }
 
 fn interrupts_a_render(signal: Signal) {

@@ -6,11 +6,11 @@ use crate::wav::Wav;
 use crate::workspace::{Folder, built, python};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -154,23 +154,25 @@ impl Running {
         Self { child, output: vec![collect(std::io::empty()), collect(stderr)] }
     }
 
-    /// Starts a command in a session with a terminal of its own, and collects what it says, which goes elsewhere; the
-    /// terminal's other end as well: it hangs up when that is dropped.
+    /// Starts a command in a session with a terminal of its own, of 24 lines, where its words go as a shell's `redirect`
+    /// says, and collects what goes elsewhere; the terminal's other end as well: it hangs up when that is dropped.
     ///
     /// # Panics
     /// If it can't be started.
     #[must_use]
-    pub fn start_at_terminal(command: &Command) -> (Self, OwnedFd) {
+    pub fn start_at_terminal(command: &Command, redirect: &str) -> (Self, File) {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let ours = openpt(flags).expect("a terminal");
         grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("its other end");
         let name = ptsname(&ours, Vec::new()).expect("its name");
         let terminal = File::options().read(true).write(true).open(OsStr::from_bytes(name.to_bytes()));
-        // The terminal becomes the session's, and is closed in the program.
-        let words = ["setsid", "--ctty", "sh", "-c", "exec \"$@\" < /dev/null", "sh"];
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&ours, size).expect("it has a size");
+        let shell = format!("exec \"$@\" {redirect}");
+        let words = ["setsid", "--ctty", "sh", "-c", &shell, "sh"];
         let command = started_by(&words, &hearing_hangups(command));
         let running = Self::start_reading(command, terminal.expect("it opens").into());
-        (running, ours)
+        (running, ours.into())
     }
 
     /// Its process number.

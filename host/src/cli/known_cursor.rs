@@ -58,8 +58,11 @@ impl<B: Backend> Backend for KnownCursor<B> {
         self.backend.hide_cursor()
     }
 
+    /// Never fails: Ratatui does it at its very end and prints what goes wrong, which is a panic where the terminal that it
+    /// prints to is gone.
     fn show_cursor(&mut self) -> Result<(), B::Error> {
-        self.backend.show_cursor()
+        let _ = self.backend.show_cursor();
+        Ok(())
     }
 
     fn get_cursor_position(&mut self) -> Result<Position, B::Error> {

@@ -1,11 +1,12 @@
 //! The one place that writes to standard output and standard error.
 //!
 //! For every command. It keeps control characters of plugins and files away from the terminal, decides on
-//! colour, and treats a closed pipe as a reader who has seen enough. It does not draw the live screen.
+//! colour, and treats a closed pipe or terminal as a reader who has seen enough. It does not draw the live screen.
 
 use super::journal;
 use crate::error::{Error, Kind};
 use crate::level::Level;
+use rustix::io::Errno;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Standard output and standard error.
@@ -146,7 +147,8 @@ impl Stream {
     fn note_result(&mut self, result: io::Result<()>) {
         let Err(error) = result else { return };
         self.closed = true;
-        if error.kind() != ErrorKind::BrokenPipe {
+        let is_hung_up = self.terminal && Errno::from_io_error(&error) == Some(Errno::IO);
+        if error.kind() != ErrorKind::BrokenPipe && !is_hung_up {
             self.fault = Some(error);
         }
     }
