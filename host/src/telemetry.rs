@@ -48,6 +48,7 @@ pub struct PluginStats {
     held_max_ns: AtomicU64,
     /// How long the audio thread has asked to wait for the block that it is at, at most.
     asked_wait_ns: AtomicU64,
+    overslept_ns: AtomicU64,
     /// Blocks lost since the last good one.
     gap: AtomicU64,
     /// Times that good blocks came again after lost ones, and how many the last of these were.
@@ -120,6 +121,13 @@ fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
 }
 
+fn take(counter: &AtomicU64) -> u64 {
+    // Added to by the same thread.
+    let n = counter.load(Ordering::Relaxed);
+    counter.store(0, Ordering::Relaxed);
+    n
+}
+
 impl PluginStats {
     pub(crate) fn count_good(&self) {
         add(&self.good, 1);
@@ -186,16 +194,20 @@ impl PluginStats {
         self.held_max_ns.load(Ordering::Relaxed)
     }
 
-    /// The audio thread is going to wait, for so long at most.
-    pub(crate) fn note_wait(&self, ns: u64) {
-        add(&self.asked_wait_ns, ns);
+    /// The audio thread asked to sleep for so long at most, and it was let go on so long after that.
+    pub(crate) fn note_wait(&self, asked_ns: u64, overslept_ns: u64) {
+        add(&self.asked_wait_ns, asked_ns);
+        add(&self.overslept_ns, overslept_ns);
     }
 
-    /// How long it has asked to wait since this was called last. For whoever stands behind the plugin in its chain.
+    /// How long it has asked to sleep since this was called last. For whoever stands behind the plugin in its chain.
     pub(crate) fn take_asked_wait_ns(&self) -> u64 {
-        let ns = self.asked_wait_ns.load(Ordering::Relaxed);
-        self.asked_wait_ns.store(0, Ordering::Relaxed);
-        ns
+        take(&self.asked_wait_ns)
+    }
+
+    /// For how long the machine let it sleep on after the time that it had asked for; as above.
+    pub(crate) fn take_overslept_ns(&self) -> u64 {
+        take(&self.overslept_ns)
     }
 
     /// Has the dry signal heard from the next block on, or no more.

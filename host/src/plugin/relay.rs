@@ -414,7 +414,7 @@ impl Relay {
         let may_spin = remote.terms.spin != Spin::Off && !self.stages[at..=target].iter().any(is_here);
         let spin_ns = if may_spin { line.end.spin_ns(&mut spinner, remote.terms.spin) } else { 0 };
         let from_ns = clock();
-        self.stages[at].remote.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
+        let until_ns = deadline_ns;
         let over = || {
             let is_answered = self.stages[target].look() != Look::NotYet;
             let is_over = || self.stages[at..=target].iter().any(Stage::is_over);
@@ -423,7 +423,11 @@ impl Relay {
         #[cfg(test)]
         let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
         let waited = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
-        spinner.learn(spin_ns, clock() - from_ns);
+        let to_ns = clock();
+        let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
+        let overslept_ns = to_ns.saturating_sub(until_ns.max(from_ns));
+        self.stages[at].remote.figures.stats.note_wait(asked_ns, overslept_ns);
+        spinner.learn(spin_ns, to_ns - from_ns);
         self.stages[target].remote.spinner = spinner;
         if waited == Waited::Flooded {
             self.stages[target].remote.figures.stats.count_flooded();

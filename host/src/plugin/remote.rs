@@ -303,15 +303,18 @@ impl Remote {
     /// Waits for the answer until the deadline, or until there will be none.
     fn wait(&mut self, asked: Asked, deadline_ns: u64) {
         let Some(line) = &self.line else { return };
+        let until_ns = deadline_ns;
         #[cfg(test)]
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
-        self.figures.stats.note_wait(deadline_ns.saturating_sub(from_ns + spin_ns));
         if line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone) == Waited::Flooded {
             self.figures.stats.count_flooded();
         }
-        self.spinner.learn(spin_ns, now_ns() - from_ns);
+        let to_ns = now_ns();
+        let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
+        self.figures.stats.note_wait(asked_ns, to_ns.saturating_sub(until_ns.max(from_ns)));
+        self.spinner.learn(spin_ns, to_ns - from_ns);
     }
 
     /// Puts the result into the block if it is there and good.

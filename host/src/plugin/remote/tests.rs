@@ -162,6 +162,10 @@ fn how_long_the_audio_thread_asks_to_wait_is_told_to_whoever_comes_behind() {
     let asked_ns = asked(&scene);
     assert!((1..=2_000_000).contains(&asked_ns), "{asked_ns}");
     assert_eq!(asked(&scene), 0, "it is taken once");
+    // Nobody has answered: it comes back after that, and by how much is told.
+    let (late_ns, passed_ns) =
+        (scene.remote.figures.stats.take_overslept_ns(), now_ns() - turn.deadline_ns(0.5));
+    assert!((1..=passed_ns).contains(&late_ns), "{late_ns} of {passed_ns}");
     scene.gone.store(true, Ordering::Relaxed);
     scene.process();
     assert_eq!(asked(&scene), 0, "nobody waits for the dead");
