@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::level::Level;
 use crate::pipeline::{Around, Pipeline};
 use crate::processor::{Processor, Turn};
-use crate::report::Latency;
+use crate::report::{Latency, Xruns};
 use crate::supervisor::Supervisor;
 use rtrb::{Consumer, Producer, RingBuffer};
 use serde::Serialize;
@@ -53,6 +53,8 @@ pub struct Measured {
     pub measured_frames: Vec<u64>,
     /// Impulses that did not come back.
     pub lost: u32,
+    /// What else happened meanwhile: an impulse that meets one of these takes longer or shorter than others.
+    pub xruns: Xruns,
 }
 
 impl Measured {
@@ -104,6 +106,7 @@ pub fn measure(
         computed_frames: frames.into_iter().map(u64::from).sum(),
         measured_frames: returns.heard,
         lost: returns.lost,
+        xruns: status.xruns,
     })
 }
 

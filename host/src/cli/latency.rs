@@ -4,6 +4,7 @@
 
 use super::args::LatencyArgs;
 use super::out::Out;
+use super::words::xruns;
 use super::{exit, json, signals};
 use crate::config::{self, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::error::Result;
@@ -98,12 +99,16 @@ fn text(measured: &Measured) -> String {
     if measured.lost > 0 {
         text.push_str(&format!("  {} impulses did not come back\n", measured.lost));
     }
+    if let Some(told) = xruns(&measured.xruns) {
+        text.push_str(&format!("  {told}: what met one took longer or shorter\n"));
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Xruns;
 
     #[test]
     fn a_latency_is_told_as_computed_and_as_measured() {
@@ -122,10 +127,11 @@ mod tests {
             computed_frames: 640,
             measured_frames: vec![642, 640, 650],
             lost: 1,
+            xruns: Xruns { host_late: 2, ..Xruns::default() },
         };
         let expected = "main: virtual:a to virtual:a\n  computed  640 frames, 13.33 ms: devices 128, adaptation 384, \
                         mode 128, plugins 0\n  measured  642 frames (640 to 650), 13.38 ms, 3 times: +2 frames\n  1 \
-                        impulses did not come back\n";
+                        impulses did not come back\n  xruns: 2 host late: what met one took longer or shorter\n";
         assert_eq!(text(&measured), expected);
     }
 }
