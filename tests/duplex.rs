@@ -147,14 +147,15 @@ fn explained(report: &Value) -> (usize, usize) {
     let (tx, rx) = (pipeline(report, "tx"), pipeline(report, "rx"));
     // A device brings and takes whole buffers: no cut leaves out less.
     let left_out = count(rx, "overrun_frames").div_ceil(BLOCK);
-    let cuts = count(&rx["capture"], "gaps") + count(&rx["xruns"], "device") + left_out;
+    // The queue to the sink lies behind what is recorded: what it did not have is no loss here.
+    let cuts = count(&rx["xruns"], "device") + left_out;
     // Where the decryptor misses a block, the packets around it are lost as well, and its latency is silent.
     let blocks = lost(tx) + 3 * lost(rx) + CUT_BLOCKS * cuts;
     // The song's file was late, by a frame at least each time.
     let unread = count(tx, "underrun_frames");
     // What it was not given at all has the packet before heard a block late, where this one should be.
     let not_given = count(&rx["plugins"][0]["counts"], "behind");
-    (blocks * BLOCK + unread + count(rx, "underrun_frames"), 2 * not_given + cuts + unread)
+    (blocks * BLOCK + unread, 2 * not_given + cuts + unread)
 }
 
 /// No more is silent or elsewhere than what the host has counted as lost.
@@ -170,19 +171,19 @@ fn what_a_host_has_lost_explains_what_it_costs_and_no_more() {
         let counts = json!({ "late": late, "behind": behind, "failed": 0, "gone": 0, "torn": 0 });
         json!([{ "counts": counts }])
     };
-    let explained = |late: [u32; 2], behind: u32, underrun: u32, overrun: usize, gaps: u32| {
+    let explained = |late: [u32; 2], behind: u32, overrun: usize, xruns: u32| {
         explained(&json!({ "pipelines": [
             { "name": "tx", "plugins": plugin(late[0], 0), "underrun_frames": 0 },
-            { "name": "rx", "plugins": plugin(late[1], behind), "underrun_frames": underrun,
-              "overrun_frames": overrun, "capture": { "gaps": gaps }, "xruns": { "device": 0 } },
+            { "name": "rx", "plugins": plugin(late[1], behind), "underrun_frames": 300,
+              "overrun_frames": overrun, "capture": { "gaps": 1 }, "xruns": { "device": xruns } },
         ] }))
     };
-    assert_eq!(explained([0, 0], 0, 0, 0, 0), (0, 0));
-    assert_eq!(explained([2, 0], 0, 0, 0, 0), (2 * BLOCK, 0), "in the place of the song");
-    assert_eq!(explained([0, 2], 0, 0, 0, 0), (6 * BLOCK, 0));
-    assert_eq!(explained([0, 0], 2, 0, 0, 0), (6 * BLOCK, 4));
-    assert_eq!(explained([0, 0], 0, 300, 0, 1), (300 + 4 * BLOCK, 1), "one gap, and no second");
-    assert_eq!(explained([0, 0], 0, 0, BLOCK + 1, 0), (8 * BLOCK, 2));
+    assert_eq!(explained([0, 0], 0, 0, 0), (0, 0), "what the queue behind did not have");
+    assert_eq!(explained([2, 0], 0, 0, 0), (2 * BLOCK, 0), "in the place of the song");
+    assert_eq!(explained([0, 2], 0, 0, 0), (6 * BLOCK, 0));
+    assert_eq!(explained([0, 0], 2, 0, 0), (6 * BLOCK, 4));
+    assert_eq!(explained([0, 0], 0, 0, 1), (4 * BLOCK, 1));
+    assert_eq!(explained([0, 0], 0, BLOCK + 1, 0), (8 * BLOCK, 2));
 }
 
 #[test]
@@ -197,15 +198,18 @@ fn what_comes_out_of_the_example_is_what_went_in_apart_from_latency() {
 }
 
 #[test]
-fn transmitter_and_receiver_together_take_less_than_the_program_before_allowed() {
+fn from_a_device_to_a_device_the_link_takes_less_than_the_program_before_allowed() {
     let folder = Folder::new();
-    let config = config(&folder, &example(&folder));
+    let text = example(&folder);
+    let song = format!("{{ file = \"{}\", loop = true }}", song().display());
+    assert!(text.contains(&song), "{text}");
+    // In the place of the microphone.
+    let config = config(&folder, &text.replace(&song, "{ device = \"virtual\", buffer = 128 }"));
     let done = run(&config, &["--for", "1"]).wait();
     let report = done.json();
     let ms = |name| pipeline(&report, name)["latency"]["total_ms"].as_f64().expect("a latency");
-    assert!(ms("tx") + ms("rx") < BUDGET_MS / 1.5, "{done}");
-    // Also with the way from there to the ear.
-    assert!(ms("tx") + ms("rx") + ms("phones") < BUDGET_MS, "{done}");
+    assert!(ms("tx") > 5.0 && ms("rx") > 10.0, "each has a queue between two devices: {done}");
+    assert!(ms("tx") + ms("rx") < BUDGET_MS, "{done}");
     let declared = pipeline(&report, "rx")["latency"]["plugin_frames"].as_u64();
     assert_eq!(declared, Some(BLOCK as u64), "the decryptor's block: {done}");
 }

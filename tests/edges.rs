@@ -47,6 +47,63 @@ fn what_one_pipeline_plays_into_a_cable_another_one_hears_bit_by_bit() {
     assert!(heard.channels[0][..place].iter().all(|sample| *sample == 0.0));
 }
 
+/// A pipeline whose source and sink have clocks of their own.
+mod two_devices {
+    use super::*;
+    use host::config::{Clock, DeviceSpec, FileSinkSpec};
+
+    /// Hears a transmission of one second and plays it by a clock that is faster by 200 ppm, for somebody who listens by
+    /// the same. Until it is known how much is to be corrected.
+    fn transmit(name: &str, clock: Clock) -> (Wav, Wav, Wav) {
+        let folder = Folder::new();
+        let sent = write_noise(&folder.file("in.wav"), 48_000);
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let (radio, ear) = (format!("virtual:{name}'s radio"), format!("virtual:{name}'s ear"));
+        let fast = DeviceSpec { ppm: 200, ..DeviceSpec::new(&ear) };
+        let transmit = PipelineSpec::new(SourceSpec::file(folder.file("in.wav")), SinkSpec::device(&radio));
+        let mut receive = PipelineSpec::new(SourceSpec::device(&radio), SinkSpec::Device(fast.clone()));
+        receive.clock = clock;
+        receive.record = Some(FileSinkSpec::new(folder.file("rx.wav")));
+        let listen = PipelineSpec::new(SourceSpec::Device(fast), SinkSpec::file(folder.file("out.wav")));
+        let [mut transmitter, mut receiver, mut listener] =
+            [transmit, receive, listen].map(|spec| open(&spec, &supervisor));
+        listener.play().unwrap();
+        receiver.play().unwrap();
+        transmitter.play().unwrap();
+        until("the transmission has ended", || transmitter.has_ended());
+        // It plays more than it hears: the queue is read more slowly than it plays.
+        let correction = |pipeline: &mut Pipeline| pipeline.status().capture.unwrap().correction_ppm;
+        until("most of it is corrected", || (-400.0..-100.0).contains(&correction(&mut receiver)));
+        let _ = [transmitter, receiver, listener].map(Pipeline::close);
+        (sent, Wav::read(&folder.file("rx.wav")), Wav::read(&folder.file("out.wav")))
+    }
+
+    /// How many parts of what was sent are heard as they were, and how many parts there are.
+    fn whole_parts(sent: &Wav, heard: &Wav) -> (usize, usize) {
+        let parts = sent.channels[0].chunks_exact(512);
+        let is_whole = |part: &&[f32]| place_of(part, &heard.channels[0]).is_some();
+        (parts.clone().filter(is_whole).count(), parts.count())
+    }
+
+    #[test]
+    fn on_the_clock_of_its_source_each_frame_is_processed_as_it_came_and_held_to_the_sinks_behind_that() {
+        let (sent, processed, heard) = transmit("source", Clock::Source);
+        let place = place_of(&sent.channels[0], &processed.channels[0]).expect("frame by frame");
+        assert_eq!(processed.channels[1][place..place + sent.frames()], sent.channels[1]);
+        let (whole, parts) = whole_parts(&sent, &heard);
+        assert!(whole > parts / 2, "{whole} of {parts}");
+    }
+
+    #[test]
+    fn on_the_clock_of_its_sink_what_the_source_brings_is_held_to_that() {
+        let (sent, processed, heard) = transmit("sink", Clock::Sink);
+        for heard in [processed, heard] {
+            let (whole, parts) = whole_parts(&sent, &heard);
+            assert!(whole > parts / 2, "{whole} of {parts}");
+        }
+    }
+}
+
 /// A sine that an input device hears, through the real edge of a pipeline, to an output device of another clock.
 mod two_clocks {
     use host::Format;

@@ -41,7 +41,7 @@ So a packet has 64 samples at least, and every sample is below 0.5: noise at -9 
 What it does not do: hide that something is sent, since when, and when its sender started; keep old
 recordings secret from whoever gets the key later; cross anything that changes a sample. It needs a link that
 carries 32-bit floats bit for bit, as the virtual cables do: no resampling, no gain, no device of 16 or 24
-bits, nothing analogue.
+bits, nothing analogue; and a receiver that runs on its clock (``clock = "source"``).
 """
 
 from __future__ import annotations

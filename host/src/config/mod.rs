@@ -23,7 +23,7 @@ mod recovery;
 mod spec;
 
 pub use spec::{
-    BLOCK_DEFAULT, Config, DeviceName, DeviceSpec, ElementSpec, FileSinkSpec, FileSourceSpec, GAIN_DB,
+    BLOCK_DEFAULT, Clock, Config, DeviceName, DeviceSpec, ElementSpec, FileSinkSpec, FileSourceSpec, GAIN_DB,
     PipelineSpec, SinkSpec, SourceSpec,
 };
 

@@ -6,7 +6,7 @@ use super::ends;
 use super::placement;
 use super::plugin::{self, Names};
 use super::reader::{Node, Reader, Span, TOP_KEYS};
-use super::spec::{BLOCK_DEFAULT, Config, ElementSpec, PipelineSpec, SourceSpec, unique};
+use super::spec::{BLOCK_DEFAULT, Clock, Config, ElementSpec, PipelineSpec, SourceSpec, unique};
 use crate::edge::Quality;
 use crate::realtime::Power;
 use shared::format::{BLOCK_FRAMES, CHANNELS, RATE};
@@ -159,7 +159,7 @@ fn pipeline(
     inherited: &Settings,
     name: String,
 ) -> PipelineSpec {
-    let own = ["name", "source", "plugins", "sink", "record", "affinity"];
+    let own = ["name", "source", "plugins", "sink", "record", "affinity", "clock"];
     reader.keys(table, "a pipeline", &[&own[..], &Settings::KEYS].concat());
     let settings = inherited.read(reader, table);
     let mut names = Names::new(table, settings.python);
@@ -168,6 +168,7 @@ fn pipeline(
     let sink = table.get("sink").and_then(|node| ends::sink(reader, node, &mut names));
     let record = table.get("record").and_then(|node| ends::record(reader, node));
     let affinity = table.get("affinity").and_then(|node| placement::affinity(reader, node));
+    let clock = table.get("clock").and_then(|node| clock(reader, node, &source));
     PipelineSpec {
         name,
         rate: settings.rate,
@@ -180,7 +181,17 @@ fn pipeline(
         affinity: affinity.unwrap_or_default(),
         power: settings.power,
         resampling: settings.resampling,
+        clock: clock.unwrap_or_default(),
     }
+}
+
+fn clock(reader: &mut Reader<'_>, node: &Node<'_>, source: &SourceSpec) -> Option<Clock> {
+    let clock = reader.choice("clock", node, &[("sink", Clock::Sink), ("source", Clock::Source)])?;
+    if clock == Clock::Source && !matches!(source, SourceSpec::Device(_)) {
+        let right = "leave `clock` out, or name a device as the source";
+        reader.fault(&node.span(), format!("the source has no clock, as it is no device; {right}"));
+    }
+    Some(clock)
 }
 
 fn source(reader: &mut Reader<'_>, table: &DeTable<'_>, at: &Span, names: &mut Names) -> SourceSpec {

@@ -53,6 +53,20 @@ pub struct PipelineSpec {
     pub power: Power,
     /// How well other rates are converted.
     pub resampling: Quality,
+    /// Whose clock it runs on, where source and sink are devices.
+    pub clock: Clock,
+}
+
+/// Whose clock a pipeline runs on. What comes from the other end, or goes there, is held to it by a queue, which corrects
+/// samples where the two drift apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// The sink's: what is corrected is what is processed.
+    #[default]
+    Sink,
+    /// The source's: each frame is processed as it came, and the result corrected. For what must be whole, as encrypted
+    /// audio is.
+    Source,
 }
 
 impl PipelineSpec {
@@ -71,6 +85,7 @@ impl PipelineSpec {
             affinity: Affinity::default(),
             power: Power::default(),
             resampling: Quality::default(),
+            clock: Clock::default(),
         }
     }
 

@@ -123,6 +123,14 @@ mod what_may_be_said {
     }
 
     #[test]
+    fn a_pipeline_runs_on_the_clock_of_its_sink_unless_that_of_its_source_is_asked_for() {
+        let clock = |text: &str| pipeline(&format!("source = \"virtual:radio\"\n{text}")).clock;
+        assert_eq!(clock(""), Clock::Sink);
+        assert_eq!(clock("clock = \"sink\""), Clock::Sink);
+        assert_eq!(clock("clock = \"source\""), Clock::Source);
+    }
+
+    #[test]
     fn a_virtual_device_may_be_a_cable_and_have_a_clock_that_is_off() {
         let sink = |text: &str| pipeline(&format!("source = \"in.wav\"\nsink = {text}")).sink;
         let radio = DeviceSpec { ppm: -200, ..DeviceSpec::new("virtual:radio") };
@@ -359,7 +367,9 @@ mod what_may_be_said {
         let section = readme.split("## The configuration").nth(1).unwrap();
         let example = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         good(example);
-        for key in ["reports", "socket", "resampling", "map", "ppm"].iter().chain(reader::PLUGIN_KEYS) {
+        for key in
+            ["reports", "socket", "resampling", "map", "ppm", "clock"].iter().chain(reader::PLUGIN_KEYS)
+        {
             assert!(example.contains(&format!("{key} = ")), "{key} is not in the README's example");
         }
     }
@@ -551,6 +561,8 @@ mod what_is_said_about_faults {
         assert!(fault("sink = { device = \"virtual\", map = [65] }").contains("from 0 to 64"));
         assert!(fault("sink = { device = \"virtual\", rate = 7 }").contains("from 8000 to 192000"));
         assert!(fault("resampling = \"sinc\"").contains("\"fast\", \"good\" or \"best\""));
+        assert!(fault("clock = \"mine\"").contains("\"sink\" or \"source\""));
+        assert!(fault("clock = \"source\"").contains("the source has no clock"));
         assert!(fault("plugins = [{ builtin = \"meter\", set = { db = 1 } }]").contains("has no parameters"));
         assert!(
             fault("plugins = [{ builtin = \"meter\", deadline = 0.5 }]")
@@ -758,7 +770,7 @@ mod what_is_said_about_files {
              \n    DIR/nda.toml:4:8: there is no folder DIR/no to write to; make it with `mkdir -p DIR/no`\
              \n    DIR/nda.toml:5:10: DIR/folder.wav is a folder; name a file in it\
              \n    DIR/nda.toml:6:1: `speed` is not a key of a pipeline; it may be `name`, `source`, `plugins`, \
-             `sink`, `record`, `affinity`, `rate`, `block`, `channels`, `python` or `resampling`"
+             `sink`, `record`, `affinity`, `clock`, `rate`, `block`, `channels`, `python` or `resampling`"
         );
     }
 

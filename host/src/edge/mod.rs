@@ -4,7 +4,8 @@
 //! by its own clock; a pipeline works on blocks of one size in one format. Towards an output device that is a
 //! [`DeviceOutput`]: blocks to frames ([`OutputReblock`]), rate ([`PullConverter`]), channels ([`ChannelMap`]). From an
 //! input device it is a [`DeviceInput`], the same backwards, and then either an [`InputReblock`], or where input and
-//! output are two devices a queue: a [`FrameWriter`] and a [`CaptureQueue`], which holds the two clocks together.
+//! output are two devices a queue: a [`FrameWriter`] and a [`CaptureQueue`], which holds the two clocks together. The queue lies before the
+//! chain, or behind it where that runs on the clock of its source ([`Handover`]).
 //!
 //! A source or a sink that is a plugin with a format of its own is an [`AdaptedSource`] or an [`AdaptedSink`].
 //!
@@ -20,6 +21,7 @@ mod convert;
 mod device;
 mod drift;
 mod fifo;
+mod handover;
 mod reblock;
 
 pub use adapted::{AdaptedSink, AdaptedSource};
@@ -28,4 +30,5 @@ pub use channels::ChannelMap;
 pub use convert::{PullConverter, PushConverter, Quality};
 pub use device::{DeviceInput, DeviceOutput, Side};
 pub use fifo::{FifoCounts, FrameReader, FrameWriter, frame_fifo};
+pub use handover::Handover;
 pub use reblock::{InputReblock, OutputReblock, adaptation_frames};

@@ -7,7 +7,7 @@
 use super::streams::Terms;
 use crate::backend::virtual_device::VirtualHost;
 use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
-use crate::config::{DeviceName, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
+use crate::config::{Clock, DeviceName, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::edge::{ChannelMap, Clocks, Quality, Side};
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
@@ -61,6 +61,8 @@ pub(super) struct Want {
 pub(super) struct Devices {
     pub(super) input: Option<Settled>,
     pub(super) output: Option<Settled>,
+    /// Which one's clock it is, if there are both.
+    clock: Clock,
 }
 
 impl Devices {
@@ -88,12 +90,19 @@ impl Devices {
             _ if input.is_none() => Some(settle(&DeviceSpec::new("virtual"), false)?),
             _ => None,
         };
-        let mut devices = Self { input, output };
-        // The burst of the one that paces is planned for.
-        if let Some(pacing) = devices.output.as_mut().or(devices.input.as_mut()) {
-            pacing.want.planned_frames = Some(burst(pacing.buffer_frames, format) * block_frames(format));
+        let mut devices = Self { input, output, clock: pipeline.clock };
+        // The burst of the one that paces is planned for, and so is what an output takes out of a queue.
+        let Self { input, output, .. } = &mut devices;
+        let input = if output.is_none() || pipeline.clock == Clock::Source { input.as_mut() } else { None };
+        for one in output.as_mut().into_iter().chain(input) {
+            one.want.planned_frames = Some(burst(one.buffer_frames, format) * block_frames(format));
         }
         Ok(devices)
+    }
+
+    /// Whether the pipeline runs on its source's clock, with a queue for the sink behind it.
+    pub(super) fn are_paced_by_source(&self) -> bool {
+        self.clock == Clock::Source && self.input.is_some() && self.output.is_some()
     }
 
     /// Whether input and output can drift apart.
@@ -108,8 +117,8 @@ impl Devices {
 
     /// How many blocks a callback of the device that paces the pipeline runs in a row, at most.
     pub(super) fn burst(&self, format: Format) -> u32 {
-        let pacing = self.output.as_ref().or(self.input.as_ref());
-        pacing.map_or(1, |settled| burst(settled.buffer_frames, format))
+        let output = self.output.as_ref().filter(|_| !self.are_paced_by_source());
+        output.or(self.input.as_ref()).map_or(1, |settled| burst(settled.buffer_frames, format))
     }
 }
 

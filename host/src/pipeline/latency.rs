@@ -18,6 +18,8 @@ pub(super) struct Plan {
     pub(super) queue_frames: usize,
     /// The source is a device.
     pub(super) is_captured: bool,
+    /// It paces the pipeline though the sink is one too.
+    pub(super) is_paced_by_source: bool,
 }
 
 /// What a device adds.
@@ -35,18 +37,17 @@ impl Plan {
     /// The latency with these devices, the one that paces first; a capture queue that has grown by `grown` frames; and
     /// plugins that come `later` frames later than planned.
     pub(super) fn latency(&self, devices: &[Added], grown: u32, later: u32) -> Latency {
-        let Self { format, plugin_frames, chain_frames, queue_frames, is_captured } = *self;
+        let Self { format, plugin_frames, chain_frames, queue_frames, .. } = *self;
         let converted: f64 = devices.iter().map(|device| device.conversion_frames).sum();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
         let conversion_frames = converted.round() as usize;
         // Converted frames come in numbers that vary.
         let pacing = devices.first().filter(|_| conversion_frames == 0);
-        let adaptation = match (queue_frames, is_captured) {
-            (0, true) => {
-                adaptation_frames(format.block_frames(), pacing.and_then(|device| device.buffer_frames))
-            }
-            (frames, _) => frames + grown as usize,
-        };
+        // An input's buffers become blocks where it calls for them, and lie in the queue as they come where it does not.
+        let is_called_for = self.is_captured && (queue_frames == 0 || self.is_paced_by_source);
+        let buffer_frames = pacing.and_then(|device| device.buffer_frames);
+        let blocks = if is_called_for { adaptation_frames(format.block_frames(), buffer_frames) } else { 0 };
+        let adaptation = blocks + queue_frames + grown as usize;
         let adaptation_frames = u32::try_from(adaptation + conversion_frames).unwrap_or(u32::MAX);
         let device_frames = devices.iter().map(|device| device.device_frames).sum();
         let total =
@@ -68,8 +69,14 @@ mod tests {
     #[test]
     fn the_latency_is_that_of_the_devices_as_they_are_and_of_the_queue_as_it_has_grown() {
         let format = Format::new(2, 128, 48_000).unwrap();
-        let plan =
-            Plan { format, plugin_frames: 10, chain_frames: 138, queue_frames: 384, is_captured: true };
+        let plan = Plan {
+            format,
+            plugin_frames: 10,
+            chain_frames: 138,
+            queue_frames: 384,
+            is_captured: true,
+            is_paced_by_source: false,
+        };
         let device = |device_frames, conversion_frames| Added {
             buffer_frames: Some(128),
             device_frames,

@@ -1,7 +1,7 @@
 //! A pipeline in real time: source, chain and sink, running on the clock of a device.
 //!
-//! The sink's device paces the pipeline; without one the source's does; without either the virtual device. All
-//! of the chain runs in that device's callback. This half, for the thread that watches, opens everything, tells
+//! The sink's device paces the pipeline; without one, or where `clock` is `"source"`, the source's does; without either
+//! the virtual device. All of the chain runs in that device's callback. This half, for the thread that watches, opens everything, tells
 //! how it goes, and closes it in the order that keeps every file whole.
 
 mod attempt;
@@ -125,7 +125,8 @@ impl Pipeline {
     /// Of kind `Device`, if a device refuses.
     pub fn play(&mut self) -> Result<()> {
         // An input has something to give when the output begins to take.
-        self.ports.iter_mut().rev().try_for_each(Port::play)
+        let (inputs, outputs): (Vec<_>, Vec<_>) = self.ports.iter_mut().partition(|port| port.is_input());
+        inputs.into_iter().chain(outputs).try_for_each(Port::play)
     }
 
     /// Its name.

@@ -17,7 +17,8 @@ use crate::chain::{self, Chain};
 use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
 use crate::edge::{
-    AdaptedSink, AdaptedSource, CaptureCounts, CaptureQueue, Clocks, FrameWriter, Quality, frame_fifo,
+    AdaptedSink, AdaptedSource, CaptureCounts, CaptureQueue, Clocks, FrameWriter, Handover, Quality,
+    frame_fifo,
 };
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
@@ -75,15 +76,26 @@ pub(super) struct Opening<'a> {
     knobs: Knobs,
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
-    capture: Option<(FrameWriter, Arc<CaptureCounts>)>,
+    /// What lies between two devices, and frames that there are to be.
+    between: Between,
+    capture: Option<Arc<CaptureCounts>>,
     fifo_frames: usize,
+}
+
+/// What lies between an input and an output device beside the chain.
+enum Between {
+    Nothing,
+    /// A queue before the chain, for the input to write.
+    Before(FrameWriter),
+    /// One behind it, for the output to read.
+    Behind(Chain),
 }
 
 impl<'a> Opening<'a> {
     pub(super) fn new(spec: &'a PipelineSpec, format: Format, devices: Devices) -> Self {
         let (processors, knobs) = (Vec::new(), Knobs::default());
-        let (progress, player, capture) = (None, None, None);
-        Self { spec, format, devices, processors, knobs, progress, player, capture, fifo_frames: 0 }
+        let (progress, player, between, capture) = (None, None, Between::Nothing, None);
+        Self { spec, format, devices, processors, knobs, progress, player, between, capture, fifo_frames: 0 }
     }
 
     pub(super) fn build(
@@ -114,24 +126,27 @@ impl<'a> Opening<'a> {
             })?;
             self.processors.push(sink);
         }
+        if self.devices.are_paced_by_source() {
+            self.add_handover()?;
+        }
         let chain = Chain::new(self.format, std::mem::take(&mut self.processors))?;
         let section = chain.section_stats();
         if let Some(thread) = chain.section_thread() {
             seat.rank().give(Some(thread));
         }
         let words = self.words();
-        let (writer, capture) = self.capture.unzip();
         let plan = Plan {
             format: self.format,
             plugin_frames,
             chain_frames: chain_latency,
             queue_frames: self.fifo_frames,
             is_captured: matches!(self.spec.source, SourceSpec::Device(_)),
+            is_paced_by_source: self.devices.are_paced_by_source(),
         };
         let engine = Engine::new(chain);
         let frames = engine.frames();
         let terms = Terms { format: self.format, rank: seat.rank().clone() };
-        let ports = open_ports(self.devices, engine, writer, &terms)?;
+        let ports = open_ports(self.devices, engine, self.between, &terms)?;
         Ok(Pipeline {
             name: self.spec.name.clone(),
             format: self.format,
@@ -146,7 +161,7 @@ impl<'a> Opening<'a> {
             recorders,
             meter: meter_handle,
             frames,
-            capture,
+            capture: self.capture,
             highest: vec![0.0; self.format.channels()],
             told: Vec::new(),
             seat,
@@ -173,9 +188,9 @@ impl<'a> Opening<'a> {
                     self.processors.push(source);
                 }
             }
-            _ if self.devices.output.is_some() => self.add_capture()?,
             // The input device's callback brings the block itself.
-            _ => {}
+            _ if self.devices.output.is_none() || self.devices.are_paced_by_source() => {}
+            _ => self.add_capture()?,
         }
         Ok(())
     }
@@ -186,19 +201,43 @@ impl<'a> Opening<'a> {
     /// input, with buffers of `G`, has brought at least `(k - 1)F - G` when the `k`th begins. What is missing is
     /// `F + G + B`: so much silence goes ahead.
     fn add_capture(&mut self) -> Result<()> {
-        let buffer = |settled: &Option<Settled>| settled.as_ref().map_or(0, |s| s.buffer_frames as usize);
-        let buffers = buffer(&self.devices.input) + buffer(&self.devices.output);
-        self.fifo_frames = buffers + self.format.block_frames();
-        let capacity = self.format.rate() as usize + self.fifo_frames + buffers;
-        let clocks = self.devices.clocks();
-        // With one clock nothing breaks off in the beginning: silence is there until the input comes.
-        let silence = if clocks == Clocks::One { self.fifo_frames } else { 0 };
-        let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
-        let input_buffer = buffer(&self.devices.input);
-        let queue = CaptureQueue::new(reader, self.format, self.fifo_frames, input_buffer, clocks)?;
-        self.capture = Some((writer, queue.counts()));
+        let (input, output) = self.buffers();
+        let (writer, queue) = self.queue(input, input + output + self.format.block_frames())?;
+        self.between = Between::Before(writer);
         self.processors.push(Box::new(queue));
         Ok(())
+    }
+
+    /// The same behind the chain. The input brings whole blocks, and the chain may take as long for them as they last:
+    /// what the `k`th callback finds is at least `(k - 1)F - 2G`, if `G` frames come in one go.
+    fn add_handover(&mut self) -> Result<()> {
+        let (_, output) = self.buffers();
+        let block = self.format.block_frames();
+        let input = self.devices.burst(self.format) as usize * block;
+        let (writer, queue) = self.queue(input, 2 * input + output + block)?;
+        self.between = Between::Behind(Chain::new(self.format, vec![Box::new(queue)])?);
+        self.processors.push(Box::new(Handover::new(writer, self.format.samples())));
+        Ok(())
+    }
+
+    /// How many frames the input brings and the output takes at a time.
+    fn buffers(&self) -> (usize, usize) {
+        let buffer = |settled: &Option<Settled>| settled.as_ref().map_or(0, |s| s.buffer_frames as usize);
+        (buffer(&self.devices.input), buffer(&self.devices.output))
+    }
+
+    /// A queue of so many frames, into which so many come at a time.
+    fn queue(&mut self, input: usize, frames: usize) -> Result<(FrameWriter, CaptureQueue)> {
+        let (_, output) = self.buffers();
+        self.fifo_frames = frames;
+        let capacity = self.format.rate() as usize + frames + input + output;
+        let clocks = self.devices.clocks();
+        // With one clock nothing breaks off in the beginning: silence is there until the input comes.
+        let silence = if clocks == Clocks::One { frames } else { 0 };
+        let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
+        let queue = CaptureQueue::new(reader, self.format, frames, input, clocks)?;
+        self.capture = Some(queue.counts());
+        Ok((writer, queue))
     }
 
     /// A plugin at an end as it is, or adapted if it has a format of its own.
@@ -269,21 +308,21 @@ impl<'a> Opening<'a> {
 }
 
 /// Opens the devices, paused; the first port paces the chain.
-fn open_ports(
-    devices: Devices,
-    engine: Engine,
-    queue: Option<FrameWriter>,
-    terms: &Terms,
-) -> Result<Vec<Port>> {
+fn open_ports(devices: Devices, engine: Engine, between: Between, terms: &Terms) -> Result<Vec<Port>> {
     let engine = Baton::new(engine);
     let mut ends = Vec::new();
-    match (devices.input, devices.output) {
-        (input, Some(output)) => {
-            ends.push((output, End::Output(engine)));
-            ends.extend(input.zip(queue).map(|(input, queue)| (input, End::Queue(Baton::new(queue)))));
+    match (devices.input, devices.output, between) {
+        (Some(input), Some(output), Between::Behind(queue)) => {
+            ends.push((input, End::Input(engine)));
+            ends.push((output, End::Behind(Baton::new(Engine::new(queue)))));
         }
-        (Some(input), None) => ends.push((input, End::Input(engine))),
-        (None, None) => {}
+        (Some(input), Some(output), Between::Before(queue)) => {
+            ends.push((output, End::Output(engine)));
+            ends.push((input, End::Queue(Baton::new(queue))));
+        }
+        (_, Some(output), _) => ends.push((output, End::Output(engine))),
+        (Some(input), None, _) => ends.push((input, End::Input(engine))),
+        (None, None, _) => {}
     }
     let open = |(settled, end): (Settled, End)| {
         let playing = end.open(settled.found, terms, false)?;

@@ -2,7 +2,7 @@
 //!
 //! For the thread that watches, which looks here often and never waits: all that a device could hold up is done on
 //! threads of their own. While the device that paces the pipeline is lost, a stream of the virtual device is its clock,
-//! so that its plugins go on; while an input beside it is lost, its queue runs dry. When to try again is decided in
+//! so that its plugins go on, and so it is with an output beside it; while an input beside it is lost, its queue runs dry. When to try again is decided in
 //! [`lookout`](super::lookout).
 
 use super::attempt::{Attempt, Outcome};
@@ -31,7 +31,7 @@ pub(super) struct Port {
     terms: Terms,
     /// The device's stream, unless it is lost.
     playing: Option<Playing>,
-    /// The virtual clock meanwhile, if it paces.
+    /// The virtual clock meanwhile, but for an input beside an output.
     stand_in: Option<Playing>,
     attempt: Option<Attempt>,
     lookout: Lookout,
@@ -85,6 +85,10 @@ impl Port {
         self.end.paces()
     }
 
+    pub(super) fn is_input(&self) -> bool {
+        self.end.is_input()
+    }
+
     /// What it adds to the latency.
     pub(super) fn added(&self) -> Added {
         self.added
@@ -131,8 +135,11 @@ impl Port {
     }
 
     fn lose(&mut self, why: String, now: Instant, news: &mut Vec<News>) {
-        let meanwhile =
-            if self.paces() { "the virtual clock goes on in its place" } else { "silence in its place" };
+        let meanwhile = if self.end.is_stood_in_for() {
+            "the virtual clock goes on in its place"
+        } else {
+            "silence in its place"
+        };
         let gone = format!("{} is gone ({})", self.words(), first_line(&why));
         news.push((Level::Error, format!("{gone}; {meanwhile} until it is back")));
         self.why = Some(why);
@@ -147,7 +154,7 @@ impl Port {
 
     /// Has the virtual device pace the pipeline. It opens at once.
     fn stand_in(&mut self, news: &mut Vec<News>) {
-        if !self.paces() || self.stand_in.is_some() {
+        if !self.end.is_stood_in_for() || self.stand_in.is_some() {
             return;
         }
         let opened = devices::stand_in(&self.terms, self.end.is_input())

@@ -34,6 +34,8 @@ pub(super) enum End {
     Input(Arc<Baton<Engine>>),
     /// An input beside an output.
     Queue(Arc<Baton<FrameWriter>>),
+    /// An output beside an input that paces it.
+    Behind(Arc<Baton<Engine>>),
 }
 
 /// What streams of one pipeline have in common.
@@ -45,11 +47,16 @@ pub(super) struct Terms {
 
 impl End {
     pub(super) fn is_input(&self) -> bool {
-        !matches!(self, Self::Output(_))
+        !matches!(self, Self::Output(_) | Self::Behind(_))
     }
 
     /// Whether the pipeline runs on its clock.
     pub(super) fn paces(&self) -> bool {
+        !matches!(self, Self::Queue(_) | Self::Behind(_))
+    }
+
+    /// Whether the virtual clock goes on in its place while it is lost: what waits for an output would pile up.
+    pub(super) fn is_stood_in_for(&self) -> bool {
         !matches!(self, Self::Queue(_))
     }
 
@@ -59,7 +66,7 @@ impl End {
         let rank = if self.paces() { rank } else { rank.aside() };
         let pulse = Arc::new(Pulse::default());
         let fade = match self {
-            Self::Output(_) if rising => Fade::at(found.side.device_rate),
+            Self::Output(_) | Self::Behind(_) if rising => Fade::at(found.side.device_rate),
             Self::Input(_) if rising => Fade::at(format.rate()),
             // What comes back into a queue is faded in by the queue.
             _ => Fade::none(),
@@ -72,7 +79,7 @@ impl End {
         let Found { device, side } = found;
         let name = device.name().to_owned();
         let (stream, turn) = match self {
-            Self::Output(engine) => {
+            Self::Output(engine) | Self::Behind(engine) => {
                 let claim = engine.claim();
                 let turn = claim.number();
                 let mut callback = OutputCallback::placed(claim, side, place)?;
@@ -97,7 +104,7 @@ impl End {
     /// From now on this stream is the one that is heard, or listened to.
     pub(super) fn give_to(&self, playing: &Playing) {
         match self {
-            Self::Output(engine) | Self::Input(engine) => engine.give_to(playing.turn),
+            Self::Output(engine) | Self::Input(engine) | Self::Behind(engine) => engine.give_to(playing.turn),
             Self::Queue(queue) => queue.give_to(playing.turn),
         }
     }
@@ -105,7 +112,9 @@ impl End {
     /// Drops what the callbacks work with, here and not on an audio thread.
     pub(super) fn take_back(&self) {
         match self {
-            Self::Output(engine) | Self::Input(engine) => drop(engine.take_back(LAST_CALLBACK)),
+            Self::Output(engine) | Self::Input(engine) | Self::Behind(engine) => {
+                drop(engine.take_back(LAST_CALLBACK));
+            }
             Self::Queue(queue) => drop(queue.take_back(LAST_CALLBACK)),
         }
     }
