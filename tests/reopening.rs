@@ -7,7 +7,7 @@
 use host::backend::virtual_device::{Played, Presence, VirtualHost};
 use host::backend::{Device, Playback, Stream, StreamFormat};
 use host::block::Block;
-use host::config::{ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
+use host::config::{Clock, ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use host::level::Level;
 use host::pipeline::{Around, Pipeline};
 use host::plugin::spec::PluginSpec;
@@ -364,6 +364,39 @@ fn an_input_that_paces_its_pipeline_is_replaced_by_the_virtual_clock_too() {
     let written = hound::WavReader::open(&file).unwrap().duration();
     assert!(u64::from(written) >= frames, "{written} of {frames}");
     drop(supervisor);
+}
+
+#[test]
+fn an_output_beside_an_input_that_paces_is_stood_in_for_and_the_chain_stays_where_it_is() {
+    let _alone = alone();
+    let mut scene = Scene::open(
+        |spec| PipelineSpec {
+            source: SourceSpec::device("virtual:microphone"),
+            clock: Clock::Source,
+            ..spec
+        },
+        None,
+    );
+    let first = player(&scene.host, "microphone");
+    scene.until("sound", |scene| scene.heard().last() == Some(&LEVEL));
+    scene.host.outputs().pull_out();
+    scene.wait_lost(1);
+    assert!(scene.has_told("the virtual clock goes on in its place"), "{:?}", scene.told);
+    // More than the queue holds: somebody takes it out.
+    scene.wait_frames(400);
+    let status = scene.status();
+    assert_eq!(
+        (status.devices[0].losses, status.devices[0].paces, status.devices[1].paces),
+        (0, true, false)
+    );
+    assert_eq!(status.overrun_frames, 0);
+    scene.host.outputs().put_back();
+    scene.wait_back(1);
+    // Whoever played to the microphone is gone as well.
+    drop(first);
+    let _second = player(&scene.host, "microphone");
+    scene.until("sound again", |scene| scene.heard().last() == Some(&LEVEL));
+    assert_eq!(scene.witness.threads().len(), 1, "the input's");
 }
 
 #[test]
