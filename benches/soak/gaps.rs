@@ -3,8 +3,10 @@
 //! Pure: it gets what was heard, what the host counted as lost and when somebody was killed, and judges at the end. A gap
 //! is explained if the host has counted, around the same time, at least as much audio as lost as the gap is long;
 //! what was counted once explains one gap only. It is a crash's if somebody was killed then. A gap that nothing
-//! explains is a fault of the host, however short it is. Frames come earlier or later only if a device or the queue behind it
-//! lost some: a plugin's lost block leaves the others where they are, so that it explains no shift.
+//! explains is a fault of the host, however short it is. Frames come earlier or later only if a device or the queue behind
+//! it lost some, or if the decryptor was not given a block, being too far behind: what it has of a packet is heard a
+//! block late then, and the next one in its place again. Any other lost block of a plugin leaves the others where they
+//! are, so that it explains no shift.
 
 use super::BLOCK_FRAMES;
 use super::injection::Target;
@@ -83,7 +85,7 @@ pub enum Reason {
 }
 
 /// What was heard, lost and injected, as it comes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Listening {
     began: Option<u64>,
     delay: Option<u32>,
@@ -91,6 +93,8 @@ pub struct Listening {
     gaps: Vec<Gap>,
     shifts: Vec<Shift>,
     losses: Vec<Loss>,
+    /// Blocks that the decryptor was not given; in place of frames the shifts that each explains.
+    not_given: Vec<Loss>,
     injections: Vec<Injected>,
     heard_frames: u64,
     wrong_frames: u64,
@@ -161,6 +165,12 @@ impl Listening {
         }
     }
 
+    /// The decryptor was not given so many blocks more: each explains a shift and one back.
+    pub fn not_given(&mut self, blocks: u64, now_ns: u64) {
+        let place = Place::Plugin(Target::Decryptor);
+        self.not_given.push(Loss { place, first_ns: now_ns, last_ns: now_ns, frames: 2 * blocks });
+    }
+
     /// Somebody was killed.
     pub fn injected(&mut self, target: Target, signal: &'static str, now_ns: u64) {
         self.injections.push(Injected { target, signal, at_ns: now_ns });
@@ -183,10 +193,16 @@ impl Listening {
     pub fn judge(&self) -> Judgement {
         let mut losses = self.losses.clone();
         // Shifts first: a gap uses up what explains it.
-        let moves = |loss: &&Loss| loss.place == Place::Device;
-        let explained =
-            |shift: &&Shift| losses.iter().filter(moves).any(|loss| is_near(loss, shift.at_ns, shift.at_ns));
-        let unexplained_shifts = self.shifts.len() - self.shifts.iter().filter(explained).count();
+        let mut not_given = self.not_given.clone();
+        let mut is_explained = |shift: &Shift| {
+            let is_near = |loss: &Loss| is_near(loss, shift.at_ns, shift.at_ns);
+            if losses.iter().any(|loss| loss.place == Place::Device && is_near(loss)) {
+                return true;
+            }
+            let used = not_given.iter_mut().find(|loss| loss.frames > 0 && is_near(loss));
+            used.map(|loss| loss.frames -= 1).is_some()
+        };
+        let unexplained_shifts = self.shifts.iter().filter(|shift| !is_explained(shift)).count();
         let gaps = self.gaps.iter().chain(&self.open);
         Judgement {
             start_frames: self.began.unwrap_or(0),
@@ -329,7 +345,8 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_come_later_are_a_shift_that_only_a_device_explains_and_wrong_ones_are_counted() {
+    fn frames_that_come_later_are_a_shift_that_a_device_explains_or_a_block_not_given_and_wrong_ones_are_counted()
+     {
         let mut listening = heard(&[(HEARD, 50), (LATER, 1), (HEARD, 50), (Wrong, 1), (HEARD, 5)]);
         let judgement = listening.judge();
         assert_eq!((judgement.shifts, judgement.unexplained_shifts), (2, 2));
@@ -337,6 +354,13 @@ mod tests {
         listening.lost(DECRYPTOR, BLOCK, 10_100 * MS);
         listening.lost(ENCRYPTOR, BLOCK, 10_100 * MS);
         assert_eq!(listening.judge().unexplained_shifts, 2, "a lost block moves nothing");
+        listening.not_given(1, 12_600 * MS);
+        assert_eq!(listening.judge().unexplained_shifts, 2, "at another time");
+        let mut cut = listening.clone();
+        cut.not_given(1, 10_100 * MS);
+        assert_eq!(cut.judge().unexplained_shifts, 0, "there and back");
+        cut.hear(Run { heard: LATER, from: 0, frames: BLOCK, began_ns: 10_250 * MS, ended_ns: 10_250 * MS });
+        assert_eq!(cut.judge().unexplained_shifts, 1, "and no more");
         listening.lost(Place::Device, BLOCK, 10_100 * MS);
         assert_eq!(listening.judge().unexplained_shifts, 0);
     }

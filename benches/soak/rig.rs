@@ -39,6 +39,8 @@ struct Counted {
     /// See above: that its queue did not have or had to leave out, and how often it ran dry.
     queue_frames: u64,
     dry: u64,
+    /// Blocks that the decryptor was not given.
+    not_given: u64,
 }
 
 impl Counted {
@@ -118,6 +120,9 @@ impl Rig {
                 listening.lost(Place::Plugin(target), blocks * u64::from(BLOCK_FRAMES), now_ns());
             }
         }
+        if now.not_given > before.not_given {
+            listening.not_given(now.not_given - before.not_given, now_ns());
+        }
         let frames = now.device_frames_since(&before);
         if frames > 0 {
             listening.lost(Place::Device, frames, now_ns());
@@ -133,6 +138,7 @@ impl Rig {
             xruns: rx.xruns.device,
             queue_frames: rx.underrun_frames + rx.overrun_frames,
             dry: rx.capture.map_or(0, |capture| capture.gaps),
+            not_given: rx.plugins.iter().map(|plugin| plugin.counts.behind).sum(),
         }
     }
 
