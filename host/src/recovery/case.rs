@@ -161,7 +161,7 @@ impl Case {
             throttling: Throttling::default(),
             unanswered: BTreeMap::new(),
             ends: VecDeque::new(),
-            saving: Saving { is_under_way: false, version: 0, due_ns: now_ns, failed: false },
+            saving: Saving::from(now_ns),
             file: FileMark { mark: None, is_looked_at: false, due_ns: now_ns },
             told: Told::default(),
             errands: Vec::new(),
@@ -435,10 +435,7 @@ impl Case {
             Some(Change::GoesOn) => playing.worker.go_on(),
             None => {}
         }
-        if self.saving.is_under_way {
-            // It is asked for its state between two blocks: that has a limit of its own.
-            self.hang.begin();
-        }
+        self.hang.save(self.saving.of == Some(playing.incarnation));
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);

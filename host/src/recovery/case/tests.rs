@@ -157,7 +157,7 @@ fn that_a_twin_was_ended_while_it_was_given_a_state_is_no_fault_of_the_state() {
     (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
     let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::ZERO };
     scene.case.hear(saved, &mut scene.spares, S);
-    assert!(scene.case.saving.is_under_way, "the twin is being given it");
+    assert!(scene.case.saving.is_giving, "the twin is being given it");
     scene.case.carry_out(vec![Step::End(2)], &mut scene.spares, S);
     twin.end();
     let given = scene.orders.iter().find_map(|order| match order {
@@ -166,6 +166,52 @@ fn that_a_twin_was_ended_while_it_was_given_a_state_is_no_fault_of_the_state() {
     });
     scene.case.hear(given.unwrap(), &mut scene.spares, S);
     assert!(scene.case.snapshots.latest().is_some());
+}
+
+/// The worker that plays owes more blocks with every tick; when it is given up, if within two seconds.
+fn given_up_after(scene: &mut Scene) -> Option<u64> {
+    let asked = Arc::clone(&scene.figures.stats);
+    (1..200).map(|tick| tick * S / 100).find(|ns| {
+        asked.progress().asked.fetch_add(10, Ordering::Relaxed);
+        scene.look(S + ns);
+        scene.first.is_gone()
+    })
+}
+
+#[test]
+fn a_plugin_that_hangs_while_its_twin_is_given_a_state_is_given_up_at_its_limit() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(S - 1);
+    let _twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::from_secs(1) };
+    scene.case.hear(saved, &mut scene.spares, S);
+    assert!(scene.case.saving.is_giving, "and it never says that it has it");
+    assert_eq!(given_up_after(&mut scene), Some(260_000_000));
+}
+
+#[test]
+fn a_save_that_is_never_over_is_a_hang_after_a_second() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    assert!(scene.case.saving.of.is_some(), "and nobody answers that");
+    assert_eq!(given_up_after(&mut scene), Some(1_010_000_000));
+}
+
+#[test]
+fn a_state_saved_while_a_twin_is_given_an_older_one_is_given_to_it_after_that() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let _twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    for state in [7, 8] {
+        let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![state])), took: Duration::ZERO };
+        scene.case.hear(saved, &mut scene.spares, S);
+    }
+    let has = |scene: &Scene| scene.case.heir.as_ref().unwrap().snapshot.as_ref().unwrap().number;
+    assert_eq!(has(&scene), 1);
+    scene.case.hear(What::Given { number: 1, result: Ok(()) }, &mut scene.spares, S);
+    assert!(has(&scene) == 2 && scene.case.saving.is_giving);
 }
 
 #[test]
