@@ -39,6 +39,8 @@ pub struct PluginStats {
     behind: AtomicU64,
     torn: AtomicU64,
     forged: AtomicU64,
+    /// Of those that were late or behind, how many nobody can say anything of.
+    unexplained: AtomicU64,
     non_finite_blocks: AtomicU64,
     non_finite_samples: AtomicU64,
     too_loud_blocks: AtomicU64,
@@ -150,6 +152,16 @@ impl PluginStats {
         };
         add(counter, 1);
         add(&self.gap, 1);
+    }
+
+    /// Nobody will be able to say why this many blocks were late or behind.
+    pub(crate) fn count_unexplained(&self, blocks: u32) {
+        add(&self.unexplained, blocks.into());
+    }
+
+    /// How many those are.
+    pub(crate) fn unexplained(&self) -> u64 {
+        self.unexplained.load(Ordering::Relaxed)
     }
 
     /// How often good blocks came again after lost ones, and how many the last of these were.
@@ -387,7 +399,7 @@ fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     }
 }
 
-/// Late blocks that can wait to be looked into; more of them are only counted.
+/// Late blocks that can wait to be looked into; of more of them nobody knows why.
 const MISSES: usize = 256;
 
 /// What the audio thread writes about one plugin.
@@ -401,8 +413,10 @@ pub(crate) struct Figures {
 impl Figures {
     /// Hands a late block over to be looked into.
     pub(crate) fn miss(&mut self, miss: Miss) {
-        // Full: nobody reads; the counters still count.
-        let _ = self.misses.push(miss);
+        let blocks = miss.blocks;
+        if self.misses.push(miss).is_err() {
+            self.stats.count_unexplained(blocks);
+        }
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn lost(plugin: &PluginStatus) -> Option<String> {
     (plugin.counts.lost() > 0).then(told)
 }
 
-/// Why blocks were late, of those that were looked into.
+/// Why blocks were late or never handed over, of those that were looked into.
 fn late(plugin: &PluginStatus) -> Option<String> {
     (plugin.causes.total() > 0).then(|| plugin.causes.to_string())
 }
@@ -242,7 +242,7 @@ main: song.flac -> virtual and out.wav, 60.0 s played
         let expected = "
   gain (Gain 1.0, pipelined): 11250 blocks good, 9 lost
     lost: 9 late; in their place: bypass
-    9 late: 7 Python code slow, 2 unknown
+    9 not in time: 7 Python code slow, 2 unknown
     moved to pipelined: its output comes 256 frames later (3 moves)
     in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us

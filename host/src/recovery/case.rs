@@ -69,6 +69,8 @@ pub(super) struct Case {
     attribution: Attribution,
     /// What its worker's cgroup has to do with it.
     throttling: Throttling,
+    /// Blocks of which nobody knows why they were lost that have been counted.
+    unexplained: u64,
     /// Blocks that were never answered, of each incarnation of whose end not all is known yet.
     unanswered: BTreeMap<u32, u64>,
     /// Why those of the last incarnations that ended were not.
@@ -159,6 +161,7 @@ impl Case {
             returned: Vec::new(),
             attribution: Attribution::default(),
             throttling: Throttling::default(),
+            unexplained: 0,
             unanswered: BTreeMap::new(),
             ends: VecDeque::new(),
             saving: Saving::from(now_ns),

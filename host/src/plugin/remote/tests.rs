@@ -191,6 +191,43 @@ fn a_miss_tells_whether_others_were_waited_for_before_in_the_same_block() {
 }
 
 #[test]
+fn blocks_that_could_not_be_handed_over_are_looked_into_with_the_oldest_one_that_is_owed() {
+    for (kind, mode) in [
+        (PluginKind::Processor, Mode::SameBlock),
+        (PluginKind::Processor, Mode::Pipelined),
+        (PluginKind::Sink, Mode::Pipelined),
+    ] {
+        for is_gone in [false, true] {
+            let mut scene = Scene::new(kind, mode, 8);
+            scene.remote.terms.adapt = false;
+            scene.play(3);
+            (0..50).for_each(|_| scene.process());
+            if is_gone {
+                scene.gone.store(true, Ordering::Relaxed);
+            } else {
+                (0..8).for_each(|_| scene.answer());
+                scene.play(1);
+            }
+            scene.process();
+            if !is_gone {
+                scene.answer();
+            }
+            scene.remote.acknowledge();
+            let missed: Vec<_> = std::iter::from_fn(|| scene.misses.pop().ok()).collect();
+            let stats = scene.remote.stats();
+            let (counts, unexplained) = (stats.counts(), stats.unexplained());
+            let told: u64 = missed.iter().map(|miss| u64::from(miss.blocks)).sum();
+            let case = format!("{kind:?} {mode:?} {is_gone}: {counts:?}, {unexplained} unexplained");
+            assert_eq!(told + unexplained, counts.late + counts.behind, "{case}");
+            // The last one that was refused is missed a block later if it is pipelined.
+            assert!(counts.behind >= 41 && unexplained <= 1, "{case}");
+            let oldest = missed.iter().max_by_key(|miss| miss.blocks).unwrap();
+            assert!(oldest.blocks >= 41 && oldest.stamps.is_none() == is_gone, "{case}: {oldest:?}");
+        }
+    }
+}
+
+#[test]
 fn a_late_answer_of_a_worker_that_died_since_is_looked_into() {
     let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
     scene.play(1);

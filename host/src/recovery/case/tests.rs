@@ -14,7 +14,7 @@ use crate::telemetry::{Figures, plugin_figures};
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, WorkerCounts};
+use shared::ring::{HostEnd, Stamps, WorkerCounts};
 use std::sync::mpsc::{Receiver, channel};
 
 const S: u64 = 1_000_000_000;
@@ -328,12 +328,27 @@ fn blocks_that_were_never_answered_are_counted_by_the_end_of_the_worker_that_owe
     let second = scene.prepare_second(0);
     second.end();
     scene.case.hear(What::Gone { incarnation: 2 }, &mut scene.spares, S);
-    for incarnation in [1, 2, 2] {
-        scene.figures.miss(Miss { incarnation, ..Miss::default() });
+    // Four more could not be handed over to the first.
+    for (incarnation, blocks) in [(1, 5), (2, 1), (2, 1)] {
+        scene.figures.miss(Miss { incarnation, blocks, ..Miss::default() });
     }
     scene.look(S);
     let causes = scene.case.patient.care.known().causes;
-    assert_eq!((causes.hung, causes.dead), (1, 2));
+    assert_eq!((causes.hung, causes.dead), (5, 2));
+}
+
+#[test]
+fn late_blocks_that_nobody_has_had_time_to_look_into_are_unknown() {
+    let mut scene = Scene::new(Standby::None);
+    (0..1000).for_each(|_| scene.figures.miss(Miss { incarnation: 1, blocks: 2, ..stamped() }));
+    (0..2).for_each(|_| scene.look(S));
+    let causes = scene.case.patient.care.known().causes;
+    assert_eq!((causes.total(), causes.unknown), (2000, 2000), "{causes}");
+}
+
+/// Of a block that was in time, by its worker's word.
+fn stamped() -> Miss {
+    Miss { stamps: Some(Stamps::default()), ..Miss::default() }
 }
 
 #[test]
