@@ -104,7 +104,7 @@ pub struct Counts {
     pub too_loud_blocks: u64,
     /// Samples that were far above full scale and were limited.
     pub too_loud_samples: u64,
-    /// Waits that ended because the worker woke the audio thread again and again for nothing.
+    /// Waits that the worker spoilt: it woke the audio thread again and again for nothing, or saw to it that nothing did.
     pub flooded: u64,
     /// Blocks that came straight from the worker before, without the host in between.
     pub direct: u64,

@@ -127,7 +127,8 @@ fn late(plugin: &PluginStatus) -> Option<String> {
 
 fn floods(plugin: &PluginStatus) -> Option<String> {
     let waits = words::plural(plugin.counts.flooded, "wait");
-    (plugin.counts.flooded > 0).then(|| format!("{waits} given up: it woke the host for nothing"))
+    (plugin.counts.flooded > 0)
+        .then(|| format!("{waits} spoilt: it woke the host for nothing or kept wakes from it"))
 }
 
 /// How its workers died, and what stands by for the one that plays, if any died.
@@ -248,7 +249,7 @@ main: song.flac -> virtual and out.wav, 60.0 s played
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
   echo (Echo 2.1, pipelined): 11245 blocks good, 4006 lost, 1 not all finite, 4 too loud
     lost: 3 late, 2 failed, 4000 while it was away, 1 forged; in their place: mute
-    2 waits given up: it woke the host for nothing
+    2 waits spoilt: it woke the host for nothing or kept wakes from it
     died once, last: was killed by SIGSEGV; standby: spare
 ";
         let text = text(&report(vec![fabricated::with_a_bad_time()]));

@@ -19,7 +19,7 @@ use crate::recovery::simulation::time as simulation;
 use crate::telemetry::{Figures, Loss, Passage, PluginStats};
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Status, Taken, Waited};
+use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Status, Taken};
 use shared::spin::Spinner;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -314,7 +314,8 @@ impl Remote {
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
-        if line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone) == Waited::Flooded {
+        let waited = line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone);
+        if line.end.is_spoilt(waited, asked.seq, deadline_ns) {
             self.figures.stats.count_flooded();
         }
         let to_ns = now_ns();

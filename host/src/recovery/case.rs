@@ -443,7 +443,8 @@ impl Case {
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
         let why = if playing.floods.look(self.patient.stats.counts().flooded, now_ns) {
-            Some(Because::Hostile("it woke the audio thread again and again for nothing".into()))
+            let what = "it woke the audio thread again and again for nothing, or kept wakes from it";
+            Some(Because::Hostile(what.into()))
         } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
             let what = format!("{unfit} blocks in a row were not finite or far above full scale");
             Some(Because::Faulty(what))
