@@ -11,7 +11,9 @@
 //! | published | end of the block before | that block, by what took most of its time |
 //! | published | seen | waking up: by the notes, the run queue |
 //! | seen | woken | waiting for the GIL |
-//! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if there were any, else waiting |
+//! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if any had to wait for a disk, else waiting |
+//!
+//! The CPU time has in it what the kernel did for the code: memory that is touched for the first time, say.
 //!
 //! Of a worker that was not let run it is told apart whether its cgroup was throttled, where the kernel says so
 //! ([`throttling`](super::throttling)). Where it does not, the run queue is what is named; so is it for real-time threads that
@@ -64,7 +66,7 @@ pub(crate) struct Miss {
 /// Why a block was late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The plugin's code used the time.
+    /// The plugin's code used the time, or the kernel did for it.
     Code,
     /// The plugin's call took the time, but used no CPU: it slept or waited for a file, a lock, another thread, or
     /// for leave to run.
@@ -252,7 +254,7 @@ fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<Vec<(Cause, u64
 /// How often a plugin was late, or so far behind that a block could not be handed over, by cause; in words by `Display`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Causes {
-    /// The plugin's code used the time.
+    /// The plugin's code used the time, or the kernel did for it, as for memory that is touched for the first time.
     pub code: u64,
     /// The plugin's call took the time without using a CPU.
     pub waiting: u64,
@@ -325,7 +327,7 @@ impl Causes {
             (self.waiting, "waiting inside the plugin's call"),
             (self.collector, "collector"),
             (self.gil, "waiting for the GIL"),
-            (self.page_faults, "page faults"),
+            (self.page_faults, "page faults (disk)"),
             (self.not_scheduled, "not scheduled in time"),
             (self.throttled, "not scheduled in time (cgroup throttled)"),
             (self.host_late, "host late"),

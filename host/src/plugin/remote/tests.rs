@@ -1,5 +1,6 @@
 //! The audio half against the worker's end of its ring in the same thread: the test decides who does what when.
 
+use super::super::cause::{Attribution, Cause};
 use super::super::line::{self, Depot};
 use super::super::spec::Lost;
 use super::*;
@@ -188,6 +189,25 @@ fn a_miss_tells_whether_others_were_waited_for_before_in_the_same_block() {
     let told: Vec<_> =
         std::iter::from_fn(|| scene.misses.pop().ok().map(|miss| miss.others_before)).collect();
     assert_eq!(told, [false, false, true]);
+}
+
+#[test]
+fn a_block_whose_turn_had_begun_long_before_it_was_handed_over_is_late_by_the_host() {
+    const MS: u64 = 1_000_000;
+    for (since_ms, cause) in [(300, Cause::HostLate), (0, Cause::Unknown)] {
+        let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+        let mut samples = [0.25; FRAMES];
+        // Waited for until half of it is over: 400 ms.
+        let turn = Turn::new(now_ns() - since_ms * MS, 800 * MS);
+        scene.remote.process(&mut Block::new(&mut samples, FRAMES), &turn);
+        let now = now_ns();
+        let stamps = Stamps { seen_ns: now, woken_ns: now, entered_ns: now, left_ns: now };
+        scene.worker.begin();
+        scene.worker.answer(Status::Good, stamps, Notes::default());
+        scene.process();
+        let miss = scene.misses.pop().unwrap();
+        assert_eq!(Attribution::default().attribute(&miss), cause, "{miss:?}");
+    }
 }
 
 #[test]
