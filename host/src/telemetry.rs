@@ -27,11 +27,13 @@ pub(crate) enum Loss {
     Forged,
 }
 
-/// Counters of one plugin, written by the audio thread alone; and the one word that goes the other way.
+/// Counters of one plugin, written by the audio thread alone; and the two words that go the other way.
 #[derive(Debug, Default)]
 pub struct PluginStats {
     /// What goes into it is to be heard in place of what comes out. Not written by the audio thread.
     bypass: AtomicBool,
+    /// Its worker has been asked for its state, between two blocks. Not written by the audio thread either.
+    saving: AtomicBool,
     good: AtomicU64,
     late: AtomicU64,
     failed: AtomicU64,
@@ -230,6 +232,16 @@ impl PluginStats {
     /// Whether it is to be.
     pub(crate) fn is_bypassed(&self) -> bool {
         self.bypass.load(Ordering::Relaxed)
+    }
+
+    /// Its worker saves its state from now on, or does no more.
+    pub(crate) fn set_saving(&self, saving: bool) {
+        self.saving.store(saving, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn is_saving(&self) -> bool {
+        self.saving.load(Ordering::Relaxed)
     }
 
     pub(crate) fn progress(&self) -> &Progress {

@@ -124,6 +124,8 @@ struct Missed {
     /// Of the mode that it was missed in, which may be another one by now.
     is_pipelined: bool,
     others_before: bool,
+    /// Its worker was saving its state: that says nothing of how fast the plugin is.
+    was_saving: bool,
 }
 
 impl Remote {
@@ -551,7 +553,7 @@ impl Remote {
 
     // --- what comes late ---
 
-    /// Takes note of what has been answered meanwhile; whether a block was that had been missed.
+    /// Takes note of what has been answered meanwhile; whether a block was that had been missed, while it was not saving.
     pub(super) fn acknowledge(&mut self) -> bool {
         let mut was_slow = false;
         let mut answered = 0;
@@ -561,7 +563,7 @@ impl Remote {
             self.open.pop_front();
             answered += 1;
             if let Some(missed) = missed {
-                was_slow = true;
+                was_slow |= !missed.was_saving;
                 self.look_into(missed, Some(&head));
             }
             if is_unheard && head.status == Status::Good {
@@ -618,6 +620,7 @@ impl Remote {
                     at_ns: now_ns,
                     is_pipelined: true,
                     others_before: false,
+                    was_saving: self.figures.stats.is_saving(),
                 });
             }
             // It has come since the block was refused, which was heard of later.
@@ -635,6 +638,7 @@ impl Remote {
             at_ns: now_ns(),
             is_pipelined,
             others_before: turn.waiting > turn.waiting_after + u32::from(!is_pipelined),
+            was_saving: self.figures.stats.is_saving(),
         };
         match self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
             Some(open) => {

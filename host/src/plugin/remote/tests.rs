@@ -153,6 +153,19 @@ fn a_block_missed_before_a_move_is_looked_into_as_one_that_was_waited_for() {
 }
 
 #[test]
+fn blocks_missed_while_a_state_is_saved_are_no_reason_to_move() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.remote.stats().set_saving(true);
+    scene.play(50);
+    scene.process();
+    assert!(!scene.remote.is_moving() && scene.remote.terms.mode == Mode::SameBlock);
+    scene.remote.stats().set_saving(false);
+    scene.answer();
+    scene.play(7);
+    assert_eq!(scene.remote.terms.mode, Mode::Pipelined);
+}
+
+#[test]
 fn how_long_the_audio_thread_asks_to_wait_is_told_to_whoever_comes_behind() {
     let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
     let asked = |scene: &Scene| scene.remote.figures.stats.take_asked_wait_ns();

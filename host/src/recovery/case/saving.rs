@@ -42,6 +42,7 @@ impl Case {
         now_ns: u64,
     ) {
         self.saving.of = None;
+        self.patient.stats.set_saving(false);
         let pause = self.patient.spec.snapshot_every.max(took * SAVE_SHARE);
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
         let is_its = self.playing.as_ref().is_some_and(|playing| playing.incarnation == incarnation);
@@ -104,8 +105,11 @@ impl Case {
         }
         let worker = Arc::clone(&playing.worker);
         self.saving.version = self.patient.care.known().parameters.version;
+        // Before it begins, so that no block is missed for it that is not seen to be.
+        self.patient.stats.set_saving(true);
         let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
         self.saving.of = errand.as_ref().map(|_| playing.incarnation);
+        self.patient.stats.set_saving(errand.is_some());
         self.errands.extend(errand);
     }
 

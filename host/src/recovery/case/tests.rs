@@ -195,7 +195,12 @@ fn a_save_that_is_never_over_is_a_hang_after_a_second() {
     let mut scene = Scene::new(Standby::None);
     scene.look(S);
     assert!(scene.case.saving.of.is_some(), "and nobody answers that");
+    assert!(scene.figures.stats.is_saving());
     assert_eq!(given_up_after(&mut scene), Some(1_010_000_000));
+    let failed = Err(Error::new(Kind::Plugin, "it hung"));
+    let saved = What::Saved { incarnation: 1, state: failed, took: Duration::from_secs(1) };
+    scene.case.hear(saved, &mut scene.spares, 3 * S);
+    assert!(!scene.figures.stats.is_saving());
 }
 
 #[test]
