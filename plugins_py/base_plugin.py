@@ -161,8 +161,9 @@ class BasePlugin(ABC):
     (what it has learned, a position, a delay line) may define two optional methods; it needs both:
 
     ``save_state(self) -> bytes``
-        What ``load_state`` needs to go on from here, at most 16 MiB. Called now and then between two blocks,
-        which wait meanwhile: be quick. Whatever the bytes mean is up to the plugin.
+        What ``load_state`` needs to go on from here, at most 16 MiB. Called now and then between two blocks:
+        of what it takes longer than the rest of a block, the blocks are lost. One that takes a second is
+        taken to hang. Whatever the bytes mean is up to the plugin.
     ``load_state(self, state: bytes) -> None``
         Called on a new instance after ``initialize`` and before ``start``, with what another one saved. One
         that stands by as a twin is called again, between two blocks, whenever there is a newer state. Raise

@@ -1,6 +1,7 @@
 //! Plugins that give no answer: told from slow ones, looked into, replaced. And a host that was itself asleep.
 
 use host::plugin::spec::{PluginSpec, Standby};
+use host::telemetry::Counts;
 use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,13 @@ fn a_stall_shorter_than_the_limit_is_late_and_nothing_else() {
     scene.play_until("good blocks again", SHORT_NS, |scene| scene.plugins[0].status().counts.good > good);
     let status = scene.plugins[0].status();
     assert_eq!((status.pid, status.deaths), (first, 0));
-    assert!(status.counts.late > 0);
+    assert!(status.counts.late > 0 && status.counts.behind > 0, "{:?}", status.counts);
+    let owed = |counts: &Counts| counts.late + counts.behind;
+    // A block that was late is looked into when it has come.
+    scene.play_until("each to have a cause", SHORT_NS, |scene| {
+        let status = scene.plugins[0].status();
+        status.causes.total() == owed(&status.counts)
+    });
     assert!(!scene.assert_in_place(0, &[-1.0, 1.0]).is_empty());
 }
 

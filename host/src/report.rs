@@ -201,7 +201,7 @@ pub struct PluginStatus {
     pub collector: CollectorStatus,
     /// Blocks, by what became of them.
     pub counts: Counts,
-    /// Why blocks were late.
+    /// Why blocks were late or never handed over.
     pub causes: Causes,
     /// Time in the plugin's own code, as its worker says.
     pub plugin_time: Percentiles,

@@ -27,11 +27,13 @@ pub(crate) enum Loss {
     Forged,
 }
 
-/// Counters of one plugin, written by the audio thread alone; and the one word that goes the other way.
+/// Counters of one plugin, written by the audio thread alone; and the two words that go the other way.
 #[derive(Debug, Default)]
 pub struct PluginStats {
     /// What goes into it is to be heard in place of what comes out. Not written by the audio thread.
     bypass: AtomicBool,
+    /// Its worker has been asked for its state, between two blocks. Not written by the audio thread either.
+    saving: AtomicBool,
     good: AtomicU64,
     late: AtomicU64,
     failed: AtomicU64,
@@ -39,6 +41,8 @@ pub struct PluginStats {
     behind: AtomicU64,
     torn: AtomicU64,
     forged: AtomicU64,
+    /// Of those that were late or behind, how many nobody can say anything of.
+    unexplained: AtomicU64,
     non_finite_blocks: AtomicU64,
     non_finite_samples: AtomicU64,
     too_loud_blocks: AtomicU64,
@@ -102,7 +106,7 @@ pub struct Counts {
     pub too_loud_blocks: u64,
     /// Samples that were far above full scale and were limited.
     pub too_loud_samples: u64,
-    /// Waits that ended because the worker woke the audio thread again and again for nothing.
+    /// Waits that the worker spoilt: it woke the audio thread again and again for nothing, or saw to it that nothing did.
     pub flooded: u64,
     /// Blocks that came straight from the worker before, without the host in between.
     pub direct: u64,
@@ -150,6 +154,16 @@ impl PluginStats {
         };
         add(counter, 1);
         add(&self.gap, 1);
+    }
+
+    /// Nobody will be able to say why this many blocks were late or behind.
+    pub(crate) fn count_unexplained(&self, blocks: u32) {
+        add(&self.unexplained, blocks.into());
+    }
+
+    /// How many those are.
+    pub(crate) fn unexplained(&self) -> u64 {
+        self.unexplained.load(Ordering::Relaxed)
     }
 
     /// How often good blocks came again after lost ones, and how many the last of these were.
@@ -218,6 +232,16 @@ impl PluginStats {
     /// Whether it is to be.
     pub(crate) fn is_bypassed(&self) -> bool {
         self.bypass.load(Ordering::Relaxed)
+    }
+
+    /// Its worker saves its state from now on, or does no more.
+    pub(crate) fn set_saving(&self, saving: bool) {
+        self.saving.store(saving, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn is_saving(&self) -> bool {
+        self.saving.load(Ordering::Relaxed)
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -387,7 +411,7 @@ fn percentiles(histogram: &Histogram<u64>) -> Percentiles {
     }
 }
 
-/// Late blocks that can wait to be looked into; more of them are only counted.
+/// Late blocks that can wait to be looked into; of more of them nobody knows why.
 const MISSES: usize = 256;
 
 /// What the audio thread writes about one plugin.
@@ -401,8 +425,10 @@ pub(crate) struct Figures {
 impl Figures {
     /// Hands a late block over to be looked into.
     pub(crate) fn miss(&mut self, miss: Miss) {
-        // Full: nobody reads; the counters still count.
-        let _ = self.misses.push(miss);
+        let blocks = miss.blocks;
+        if self.misses.push(miss).is_err() {
+            self.stats.count_unexplained(blocks);
+        }
     }
 }
 

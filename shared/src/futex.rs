@@ -21,16 +21,18 @@ pub(crate) struct Seen<'a> {
     pub(crate) value: u32,
 }
 
-/// Sleeps until this word changes and its writer wakes us, or until the deadline.
-pub(crate) fn wait(seen: Seen<'_>, deadline_ns: u64) {
+/// Sleeps until this word changes and its writer wakes us, or until the deadline; whether it was that, and no wake.
+pub(crate) fn wait(seen: Seen<'_>, deadline_ns: u64) -> bool {
     let deadline = clock::timespec(deadline_ns);
-    let _ = futex::wait_bitset(seen.word, Flags::empty(), seen.value, Some(&deadline), ANY);
+    let ended = futex::wait_bitset(seen.word, Flags::empty(), seen.value, Some(&deadline), ANY);
+    ended == Err(Errno::TIMEDOUT)
 }
 
-/// Sleeps until one of the two changes, or until the deadline. See [`can_wait_for_either`].
-pub(crate) fn wait_for_either(seen: [Seen<'_>; 2], deadline_ns: u64) {
+/// Sleeps until one of the two changes, or until the deadline; whether it was that. See [`can_wait_for_either`].
+pub(crate) fn wait_for_either(seen: [Seen<'_>; 2], deadline_ns: u64) -> bool {
     let deadline = clock::timespec(deadline_ns);
-    let _ = futex::waitv(&seen.map(waiter), WaitvFlags::empty(), Some(&deadline), ClockId::Monotonic);
+    let ended = futex::waitv(&seen.map(waiter), WaitvFlags::empty(), Some(&deadline), ClockId::Monotonic);
+    ended == Err(Errno::TIMEDOUT)
 }
 
 fn waiter(seen: Seen<'_>) -> Wait {
@@ -57,4 +59,10 @@ pub(crate) fn wake(word: &AtomicU32) {
 /// Wakes all who sleep on this word.
 pub(crate) fn wake_all(word: &AtomicU32) {
     let _ = futex::wake(word, Flags::empty(), i32::MAX.unsigned_abs());
+}
+
+/// Has all who sleep on one word sleep on another one; how many did.
+#[cfg(test)]
+pub(crate) fn requeue(from: &AtomicU32, to: &AtomicU32) -> usize {
+    futex::requeue(from, Flags::empty(), 0, i32::MAX.unsigned_abs(), to).unwrap_or(0)
 }

@@ -164,6 +164,9 @@ pub enum Waited {
     GivenUp,
     /// Woken without cause again and again: no worker that keeps to the protocol does that.
     Flooded,
+    /// The answer is there, but the deadline has come first, though the worker has rung its bell: it has put this end to
+    /// sleep where no wake reaches it, or has rung just now. See [`HostEnd::is_spoilt`].
+    Unwoken,
     /// See [`Look::Forged`].
     Forged,
 }

@@ -3,8 +3,9 @@
 //! The two halves meet in shared memory without a lock. A sleeper says so (`parked`), then looks once more; a
 //! ringer rings, then looks for a sleeper. The fences stand between the store and the load on both sides, so
 //! at least one of the two sees the other: a wake-up can't be lost, and no system call is made when nobody
-//! sleeps. A hostile peer can wake the sleeper, requeue it or let it sleep; only the deadline is sure, and the
-//! kernel keeps it.
+//! sleeps. A hostile peer can wake the sleeper, let it sleep, or requeue it, so that no ring reaches it; only the
+//! deadline is sure, and the kernel keeps it. A bell that was rung and woke nobody until then is told: see
+//! [`Unready::Unwoken`].
 
 use crate::clock;
 use crate::futex::{self, Seen};
@@ -25,6 +26,9 @@ pub(crate) enum Unready {
     TimeOver,
     /// It was woken without cause [`WAKES_MAX`] times.
     Flooded,
+    /// It may be ready, and its first bell has been rung; but the deadline came, and until then no wake did. One that is
+    /// only late is none of these: the sleeper was woken by it, however late it runs.
+    Unwoken,
 }
 
 /// What a sleeper may be woken by.
@@ -83,14 +87,17 @@ pub(crate) fn park<T>(
         // SYNC: parked before ready here, bell before parked in `ring`.
         fence(Ordering::SeqCst);
         let done = ready();
-        if done.is_none() && clock::now_ns() < deadline_ns {
-            // It ends by a changed bell, a wake, a signal or the deadline: each is looked into above.
-            match second {
+        // It ends by a changed bell, a wake, a signal or the deadline: each is looked into above.
+        let by_deadline = done.is_none()
+            && clock::now_ns() < deadline_ns
+            && match second {
                 Some(second) => futex::wait_for_either([first, second], deadline_ns),
                 None => futex::wait(first, deadline_ns),
-            }
-        }
+            };
         own.parked.store(0, Ordering::Relaxed);
+        if by_deadline && look(bells.first) != first.value {
+            return Err(Unready::Unwoken);
+        }
         if let Some(done) = done.or_else(&mut ready) {
             return Ok(done);
         }

@@ -120,14 +120,15 @@ pub(super) fn lost(plugin: &PluginStatus) -> Option<String> {
     (plugin.counts.lost() > 0).then(told)
 }
 
-/// Why blocks were late, of those that were looked into.
+/// Why blocks were late or never handed over, of those that were looked into.
 fn late(plugin: &PluginStatus) -> Option<String> {
     (plugin.causes.total() > 0).then(|| plugin.causes.to_string())
 }
 
 fn floods(plugin: &PluginStatus) -> Option<String> {
     let waits = words::plural(plugin.counts.flooded, "wait");
-    (plugin.counts.flooded > 0).then(|| format!("{waits} given up: it woke the host for nothing"))
+    (plugin.counts.flooded > 0)
+        .then(|| format!("{waits} spoilt: it woke the host for nothing or kept wakes from it"))
 }
 
 /// How its workers died, and what stands by for the one that plays, if any died.
@@ -242,13 +243,13 @@ main: song.flac -> virtual and out.wav, 60.0 s played
         let expected = "
   gain (Gain 1.0, pipelined): 11250 blocks good, 9 lost
     lost: 9 late; in their place: bypass
-    9 late: 7 Python code slow, 2 unknown
+    9 not in time: 7 Python code slow, 2 unknown
     moved to pipelined: its output comes 256 frames later (3 moves)
     in the plugin  p50 12 us, p99 30 us, p99.9 45 us, max 80 us
     round trip     p50 25 us, p99 60 us, p99.9 95 us, max 210 us
   echo (Echo 2.1, pipelined): 11245 blocks good, 4006 lost, 1 not all finite, 4 too loud
     lost: 3 late, 2 failed, 4000 while it was away, 1 forged; in their place: mute
-    2 waits given up: it woke the host for nothing
+    2 waits spoilt: it woke the host for nothing or kept wakes from it
     died once, last: was killed by SIGSEGV; standby: spare
 ";
         let text = text(&report(vec![fabricated::with_a_bad_time()]));

@@ -11,7 +11,9 @@
 //! | published | end of the block before | that block, by what took most of its time |
 //! | published | seen | waking up: by the notes, the run queue |
 //! | seen | woken | waiting for the GIL |
-//! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if there were any, else waiting |
+//! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if any had to wait for a disk, else waiting |
+//!
+//! The CPU time has in it what the kernel did for the code: memory that is touched for the first time, say.
 //!
 //! Of a worker that was not let run it is told apart whether its cgroup was throttled, where the kernel says so
 //! ([`throttling`](super::throttling)). Where it does not, the run queue is what is named; so is it for real-time threads that
@@ -19,6 +21,9 @@
 //!
 //! A worker answers one block after the other. A block that waited behind one which was late itself waited for what that
 //! one did: [`Attribution`] remembers those of the last blocks.
+//!
+//! A block that could not be handed over, as too many had not been answered, has no time of its own: it was lost for what
+//! the oldest of those was late for.
 //!
 //! The worker's numbers are untrusted: what can't be is unknown, and no number of it can do more than that.
 
@@ -35,6 +40,8 @@ const GENERATION_MAX: u8 = 2;
 pub(crate) struct Miss {
     /// Which of the plugin's workers it was.
     pub(crate) incarnation: u32,
+    /// How many blocks were lost by it: itself, and those that could not be handed over for it.
+    pub(crate) blocks: u32,
     /// When the block's turn began for this plugin: when the host should have handed it over.
     pub(crate) turn_start_ns: u64,
     /// When the host handed it over.
@@ -59,7 +66,7 @@ pub(crate) struct Miss {
 /// Why a block was late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The plugin's code used the time.
+    /// The plugin's code used the time, or the kernel did for it.
     Code,
     /// The plugin's call took the time, but used no CPU: it slept or waited for a file, a lock, another thread, or
     /// for leave to run.
@@ -244,10 +251,10 @@ fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<Vec<(Cause, u64
     ])
 }
 
-/// How often a plugin was late, by cause; in words by `Display`.
+/// How often a plugin was late, or so far behind that a block could not be handed over, by cause; in words by `Display`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Causes {
-    /// The plugin's code used the time.
+    /// The plugin's code used the time, or the kernel did for it, as for memory that is touched for the first time.
     pub code: u64,
     /// The plugin's call took the time without using a CPU.
     pub waiting: u64,
@@ -278,14 +285,14 @@ pub struct Causes {
 }
 
 impl Causes {
-    /// Counts one.
-    pub(crate) fn add(&mut self, cause: Cause) {
+    /// Counts so many that had one cause, of which the collector's time is told once.
+    pub(crate) fn add(&mut self, cause: Cause, blocks: u64) {
         let count = match cause {
             Cause::Code => &mut self.code,
             Cause::Waiting => &mut self.waiting,
             Cause::Collector { generation, us } => {
                 let oldest = self.collector_generations.len() - 1;
-                self.collector_generations[usize::from(generation).min(oldest)] += 1;
+                self.collector_generations[usize::from(generation).min(oldest)] += blocks;
                 self.collector_us = self.collector_us.saturating_add(us);
                 &mut self.collector
             }
@@ -299,7 +306,7 @@ impl Causes {
             Cause::Hung => &mut self.hung,
             Cause::Unknown => &mut self.unknown,
         };
-        *count += 1;
+        *count += blocks;
     }
 
     /// How many there are.
@@ -320,7 +327,7 @@ impl Causes {
             (self.waiting, "waiting inside the plugin's call"),
             (self.collector, "collector"),
             (self.gil, "waiting for the GIL"),
-            (self.page_faults, "page faults"),
+            (self.page_faults, "page faults (disk)"),
             (self.not_scheduled, "not scheduled in time"),
             (self.throttled, "not scheduled in time (cgroup throttled)"),
             (self.host_late, "host late"),
@@ -357,7 +364,7 @@ impl fmt::Display for Causes {
         if causes.is_empty() {
             return write!(f, "none late");
         }
-        write!(f, "{} late", self.total())?;
+        write!(f, "{} not in time", self.total())?;
         for (n, (count, words)) in causes.iter().enumerate() {
             write!(f, "{} {count} {words}", if n == 0 { ":" } else { "," })?;
             if *words == "collector" {
@@ -608,16 +615,16 @@ mod tests {
         let mut causes = Causes::default();
         assert_eq!((causes.to_string().as_str(), causes.most_common()), ("none late", None));
         for _ in 0..2 {
-            causes.add(Cause::Unknown);
+            causes.add(Cause::Unknown, 1);
         }
-        assert_eq!(causes.to_string(), "2 late: 2 unknown");
-        causes.add(Cause::Collector { generation: 2, us: 20_400 });
-        assert_eq!(causes.to_string(), "3 late: 1 collector (generation 2, 21 ms), 2 unknown");
+        assert_eq!(causes.to_string(), "2 not in time: 2 unknown");
+        causes.add(Cause::Collector { generation: 2, us: 20_400 }, 1);
+        assert_eq!(causes.to_string(), "3 not in time: 1 collector (generation 2, 21 ms), 2 unknown");
         for _ in 0..9 {
-            causes.add(Cause::Code);
+            causes.add(Cause::Code, 1);
         }
-        causes.add(Cause::Collector { generation: 0, us: 20_600 });
-        let words = "13 late: 9 Python code slow, 2 collector (generations 0 and 2, 41 ms), 2 unknown";
+        causes.add(Cause::Collector { generation: 0, us: 20_600 }, 1);
+        let words = "13 not in time: 9 Python code slow, 2 collector (generations 0 and 2, 41 ms), 2 unknown";
         assert_eq!(causes.to_string(), words);
         assert_eq!(causes.most_common(), Some(("Python code slow", 9)));
         assert_eq!(causes.total(), 13);
@@ -644,6 +651,7 @@ mod tests {
         let worker = (proptest::option::of(proptest::array::uniform4(word())), any_notes());
         (host, worker).prop_map(|((host, is_pipelined), (stamps, notes))| Miss {
             incarnation: 1,
+            blocks: 1,
             others_before: false,
             turn_start_ns: host[0],
             published_ns: host[1],
@@ -667,7 +675,7 @@ mod tests {
         fn no_words_of_a_worker_can_do_more_than_be_wrong(misses in proptest::collection::vec(any_miss(), 1..50)) {
             let (mut causes, mut attribution) = (Causes::default(), Attribution::default());
             for miss in &misses {
-                causes.add(attribution.attribute(miss));
+                causes.add(attribution.attribute(miss), 1);
             }
             prop_assert_eq!(causes.total(), misses.len() as u64);
             let _ = causes.to_string();

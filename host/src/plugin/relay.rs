@@ -407,7 +407,7 @@ impl Relay {
         let is_silent = |i: &usize| self.stages[*i].is_over() || self.stages[*i].look() != Look::NotYet;
         let silent = (at + 1..=span.last).find(is_silent);
         let target = if alone { at } else { silent.map_or(span.last, |silent| silent - 1) };
-        let Stage { remote, hands_on, .. } = &self.stages[target];
+        let Stage { remote, hands_on, asked, .. } = &self.stages[target];
         let Some(line) = &remote.line else { return Waited::GivenUp };
         let mut spinner = remote.spinner;
         let is_here = |stage: &Stage| stage.remote.line.as_ref().is_some_and(|line| line.end.shares_core());
@@ -423,13 +423,15 @@ impl Relay {
         #[cfg(test)]
         let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
         let waited = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
+        let is_spoilt =
+            asked.map_or(waited == Waited::Flooded, |it| line.end.is_spoilt(waited, it.seq, deadline_ns));
         let to_ns = clock();
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         let overslept_ns = to_ns.saturating_sub(until_ns.max(from_ns));
         self.stages[at].remote.figures.stats.note_wait(asked_ns, overslept_ns);
         spinner.learn(spin_ns, to_ns - from_ns);
         self.stages[target].remote.spinner = spinner;
-        if waited == Waited::Flooded {
+        if is_spoilt {
             self.stages[target].remote.figures.stats.count_flooded();
         }
         waited

@@ -19,7 +19,7 @@ use crate::recovery::simulation::time as simulation;
 use crate::telemetry::{Figures, Loss, Passage, PluginStats};
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Status, Taken, Waited};
+use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Status, Taken};
 use shared::spin::Spinner;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -114,6 +114,8 @@ struct Open {
 /// When a block was missed.
 #[derive(Debug, Clone, Copy)]
 struct Missed {
+    /// How many blocks were lost by it, see [`Miss`].
+    blocks: u32,
     /// When its input was there for the worker.
     published_ns: u64,
     turn_start_ns: u64,
@@ -122,6 +124,8 @@ struct Missed {
     /// Of the mode that it was missed in, which may be another one by now.
     is_pipelined: bool,
     others_before: bool,
+    /// Its worker was saving its state: that says nothing of how fast the plugin is.
+    was_saving: bool,
 }
 
 impl Remote {
@@ -203,17 +207,21 @@ impl Remote {
 
     /// What the line owed will not come any more.
     fn lose_what_is_open(&mut self) {
-        self.under_way.iter_mut().for_each(|due| *due = Err(Loss::Gone));
+        // What was not even handed over is lost for another reason.
+        self.under_way.iter_mut().filter(|due| due.is_ok()).for_each(|due| *due = Err(Loss::Gone));
         self.write_off(Loss::Gone);
     }
 
     /// Forgets the blocks that nobody will answer any more; a sink's are counted here.
     fn write_off(&mut self, loss: Loss) {
         while let Some(open) = self.open.pop_front() {
+            if let Some(missed) = open.missed {
+                self.look_into(missed, None);
+            }
             if self.is_fed() {
                 self.figures.stats.count_lost(loss);
-            } else if let Some(missed) = open.missed {
-                self.look_into(missed, None);
+                // The line is not over: the plugin is dropped, and nobody waits for what becomes of it.
+                self.figures.stats.count_unexplained(u32::from(loss == Loss::Late));
             }
         }
         self.settle_progress();
@@ -308,7 +316,8 @@ impl Remote {
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
-        if line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone) == Waited::Flooded {
+        let waited = line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone);
+        if line.end.is_spoilt(waited, asked.seq, deadline_ns) {
             self.figures.stats.count_flooded();
         }
         let to_ns = now_ns();
@@ -362,7 +371,7 @@ impl Remote {
         simulation::settled(&self.name);
         match result {
             Ok(()) => self.figures.stats.count_good(),
-            Err(loss) => self.figures.stats.count_lost(loss),
+            Err(loss) => self.lose_one(loss),
         }
         if self.terms.kind == PluginKind::Sink {
             return;
@@ -461,7 +470,7 @@ impl Remote {
     /// Hands over to a sink without waiting. An answer that comes late is as good: the audio has arrived.
     fn feed(&mut self, block: &Block<'_>) {
         if let Err(loss) = self.ask(block) {
-            self.figures.stats.count_lost(loss);
+            self.lose_one(loss);
         }
     }
 
@@ -544,7 +553,7 @@ impl Remote {
 
     // --- what comes late ---
 
-    /// Takes note of what has been answered meanwhile; whether a block was that had been missed.
+    /// Takes note of what has been answered meanwhile; whether a block was that had been missed, while it was not saving.
     pub(super) fn acknowledge(&mut self) -> bool {
         let mut was_slow = false;
         let mut answered = 0;
@@ -554,7 +563,7 @@ impl Remote {
             self.open.pop_front();
             answered += 1;
             if let Some(missed) = missed {
-                was_slow = true;
+                was_slow |= !missed.was_saving;
                 self.look_into(missed, Some(&head));
             }
             if is_unheard && head.status == Status::Good {
@@ -587,18 +596,56 @@ impl Remote {
         head
     }
 
+    fn lose_one(&mut self, loss: Loss) {
+        self.figures.stats.count_lost(loss);
+        if loss == Loss::Behind {
+            self.blame_oldest();
+        }
+    }
+
+    /// A block could not be handed over: that is the doing of the oldest one without an answer.
+    fn blame_oldest(&mut self) {
+        let is_full =
+            self.line.as_ref().is_some_and(|line| self.open.len() >= line.end.layout().slots() as usize);
+        let now_ns = now_ns();
+        match self.open.front_mut() {
+            Some(Open { missed: Some(missed), .. }) => missed.blocks += 1,
+            // Nobody has waited for it, but now its slot was due.
+            Some(Open { asked, missed, .. }) if is_full => {
+                *missed = Some(Missed {
+                    blocks: 1,
+                    published_ns: asked.at_ns,
+                    turn_start_ns: now_ns,
+                    deadline_ns: now_ns,
+                    at_ns: now_ns,
+                    is_pipelined: true,
+                    others_before: false,
+                    was_saving: self.figures.stats.is_saving(),
+                });
+            }
+            // It has come since the block was refused, which was heard of later.
+            _ => self.figures.stats.count_unexplained(1),
+        }
+    }
+
     fn note_missed(&mut self, asked: Asked, turn: &Turn, deadline_ns: u64) {
         let is_pipelined = self.terms.mode == Mode::Pipelined;
         let missed = Missed {
+            blocks: 1,
             published_ns: asked.at_ns,
             turn_start_ns: turn.start_ns,
             deadline_ns,
             at_ns: now_ns(),
             is_pipelined,
             others_before: turn.waiting > turn.waiting_after + u32::from(!is_pipelined),
+            was_saving: self.figures.stats.is_saving(),
         };
-        if let Some(open) = self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
-            open.missed = Some(missed);
+        match self.open.iter_mut().find(|open| open.asked.seq == asked.seq) {
+            Some(open) => {
+                let before = open.missed.map_or(0, |before| before.blocks);
+                open.missed = Some(Missed { blocks: before + 1, ..missed });
+            }
+            None => self.figures.stats.count_unexplained(1),
         }
     }
 
@@ -606,6 +653,7 @@ impl Remote {
     fn look_into(&mut self, missed: Missed, head: Option<&Taken>) {
         self.figures.miss(Miss {
             incarnation: self.figures.stats.progress().incarnation.load(Ordering::Relaxed),
+            blocks: missed.blocks,
             turn_start_ns: missed.turn_start_ns,
             published_ns: missed.published_ns,
             deadline_ns: missed.deadline_ns,

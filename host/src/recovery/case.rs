@@ -69,6 +69,8 @@ pub(super) struct Case {
     attribution: Attribution,
     /// What its worker's cgroup has to do with it.
     throttling: Throttling,
+    /// Blocks of which nobody knows why they were lost that have been counted.
+    unexplained: u64,
     /// Blocks that were never answered, of each incarnation of whose end not all is known yet.
     unanswered: BTreeMap<u32, u64>,
     /// Why those of the last incarnations that ended were not.
@@ -159,9 +161,10 @@ impl Case {
             returned: Vec::new(),
             attribution: Attribution::default(),
             throttling: Throttling::default(),
+            unexplained: 0,
             unanswered: BTreeMap::new(),
             ends: VecDeque::new(),
-            saving: Saving { is_under_way: false, version: 0, due_ns: now_ns, failed: false },
+            saving: Saving::from(now_ns),
             file: FileMark { mark: None, is_looked_at: false, due_ns: now_ns },
             told: Told::default(),
             errands: Vec::new(),
@@ -435,15 +438,13 @@ impl Case {
             Some(Change::GoesOn) => playing.worker.go_on(),
             None => {}
         }
-        if self.saving.is_under_way {
-            // It is asked for its state between two blocks: that has a limit of its own.
-            self.hang.begin();
-        }
+        self.hang.save(self.saving.of == Some(playing.incarnation));
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
         let why = if playing.floods.look(self.patient.stats.counts().flooded, now_ns) {
-            Some(Because::Hostile("it woke the audio thread again and again for nothing".into()))
+            let what = "it woke the audio thread again and again for nothing, or kept wakes from it";
+            Some(Because::Hostile(what.into()))
         } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
             let what = format!("{unfit} blocks in a row were not finite or far above full scale");
             Some(Because::Faulty(what))

@@ -14,6 +14,8 @@ const LIMIT_NS: u64 = 250_000_000;
 const LIMIT_BLOCKS: u64 = 20;
 /// Nobody hangs who is one block late.
 const LIMIT_BLOCKS_MIN: u64 = 2;
+/// For so long at least a worker that has been asked for its state may go without an answer: it saves between two blocks.
+const SAVE_NS: u64 = 1_000_000_000;
 
 /// A worker that hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,7 @@ pub(crate) struct HangWatch {
     silent_ns: u64,
     /// Time since it was last asked, which counts when it is asked again.
     unasked_ns: u64,
+    is_saving: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +64,8 @@ struct Look {
 impl HangWatch {
     /// A watch with the [`limits`] given.
     pub(crate) fn new(limit_ns: u64, limit_blocks: u64) -> Self {
-        Self { limit_ns, limit_blocks, last: None, asked_then: 0, silent_ns: 0, unasked_ns: 0 }
+        let (asked_then, silent_ns, unasked_ns) = (0, 0, 0);
+        Self { limit_ns, limit_blocks, last: None, asked_then, silent_ns, unasked_ns, is_saving: false }
     }
 
     /// Looks at the audio thread's counts; says whether the worker hangs.
@@ -77,19 +81,27 @@ impl HangWatch {
             _ => self.forget(asked),
         }
         let blocks = asked.wrapping_sub(self.asked_then);
-        let is_hung = blocks >= self.limit_blocks && self.silent_ns >= self.limit_ns;
+        let is_hung = blocks >= self.limit_blocks && self.silent_ns >= self.patience_ns();
         is_hung.then_some(Hung { for_ns: self.silent_ns, blocks })
     }
 
     /// How long it takes at least until the worker can be called hung: when to look again, if that is sooner than
     /// a tick.
     pub(crate) fn left_ns(&self) -> u64 {
-        self.limit_ns.saturating_sub(self.silent_ns.saturating_add(self.unasked_ns))
+        self.patience_ns().saturating_sub(self.silent_ns.saturating_add(self.unasked_ns))
     }
 
-    /// Begins anew: what was owed until now does not count.
-    pub(crate) fn begin(&mut self) {
-        self.last = None;
+    /// The worker has been asked for its state, or is done with that: then it goes on with what it owes, which does not
+    /// count until now.
+    pub(crate) fn save(&mut self, begins: bool) {
+        if self.is_saving && !begins {
+            self.last = None;
+        }
+        self.is_saving = begins;
+    }
+
+    fn patience_ns(&self) -> u64 {
+        if self.is_saving { self.limit_ns.max(SAVE_NS) } else { self.limit_ns }
     }
 
     fn forget(&mut self, asked: u64) {
@@ -252,6 +264,22 @@ mod tests {
             assert_eq!(scene.watch.left_ns(), 250 * MS - n * TICK);
         }
         assert!(scene.pass(scene.watch.left_ns(), 4, 0).is_some());
+    }
+
+    #[test]
+    fn one_that_saves_its_state_has_a_second_or_its_own_limit_if_that_is_longer_and_then_begins_anew() {
+        let mut scene = Scene::new();
+        scene.watch.save(true);
+        assert_eq!(scene.watch.left_ns(), SAVE_NS);
+        assert_eq!(scene.hang(100), None, "not yet");
+        scene.watch.save(false);
+        assert_eq!(scene.hang(100).map(|(ticks, _)| ticks), Some(27), "what it owed before does not count");
+        let mut scene = Scene::new();
+        scene.watch.save(true);
+        assert_eq!(scene.hang(200).map(|(ticks, _)| ticks), Some(101));
+        let mut watch = HangWatch::new(2 * SAVE_NS, 20);
+        watch.save(true);
+        assert_eq!(watch.left_ns(), 2 * SAVE_NS);
     }
 
     #[test]

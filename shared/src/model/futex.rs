@@ -34,12 +34,15 @@ fn kernel<T>(call: impl FnOnce(&mut Kernel) -> T) -> T {
     call(&mut KERNEL.lock().expect("nobody panics in there"))
 }
 
-pub(crate) fn wait(seen: Seen<'_>, _deadline_ns: u64) {
+/// No deadline ever comes.
+pub(crate) fn wait(seen: Seen<'_>, _deadline_ns: u64) -> bool {
     wait_for_any(&[seen]);
+    false
 }
 
-pub(crate) fn wait_for_either(seen: [Seen<'_>; 2], _deadline_ns: u64) {
+pub(crate) fn wait_for_either(seen: [Seen<'_>; 2], _deadline_ns: u64) -> bool {
     wait_for_any(&seen);
+    false
 }
 
 fn wait_for_any(seen: &[Seen<'_>]) {

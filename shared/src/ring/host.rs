@@ -26,6 +26,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// alone.
 static ALARM: AtomicU32 = AtomicU32::new(0);
 
+/// An answer was there early if this part of the wait was left.
+const EARLY: u64 = 4;
+
 /// The host's end: publishes requests, takes answers.
 #[derive(Debug)]
 pub struct HostEnd {
@@ -49,6 +52,15 @@ impl HostWaker {
         ALARM.fetch_add(1, Ordering::Release);
         futex::wake_all(&ALARM);
         wait::rouse(self.request.header(), self.reply.header());
+    }
+}
+
+#[cfg(test)]
+impl HostWaker {
+    /// Has whoever sleeps on the worker's bell sleep on another word, as a hostile worker may; how many did.
+    pub(super) fn requeue(&self) -> usize {
+        let header = self.reply.header();
+        futex::requeue(&header.bell, &header.next_bell)
     }
 }
 
@@ -294,7 +306,7 @@ impl HostEnd {
         };
         let parked = || {
             let bells = Bells::one(&self.reply.header().bell);
-            waited(wait::park(self.request.header(), bells, deadline_ns, over))
+            waited(wait::park(self.request.header(), bells, deadline_ns, over), over)
         };
         wait::spin(spin_ns, deadline_ns, over).unwrap_or_else(parked)
     }
@@ -319,7 +331,25 @@ impl HostEnd {
         let header = self.reply.header();
         let first = if hands_on { &header.next_bell } else { &header.bell };
         let bells = Bells { first, second: Some(&ALARM) };
-        waited(wait::park(self.request.header(), bells, deadline_ns, over))
+        let waited = waited(wait::park(self.request.header(), bells, deadline_ns, &mut over), &mut over);
+        // Where the next worker sleeps beside us, it may be its doing.
+        if hands_on && waited == Waited::Unwoken { Waited::Answered } else { waited }
+    }
+
+    /// Whether the worker has spoilt the wait for this block, which ended so: by waking this end for nothing, or by
+    /// seeing to it that nothing woke it. For that the answer has to have been there well before the deadline.
+    ///
+    /// # Real-time
+    /// May be called on the audio thread: a few loads.
+    #[must_use]
+    pub fn is_spoilt(&self, waited: Waited, seq: u32, deadline_ns: u64) -> bool {
+        let margin_ns = deadline_ns.saturating_sub(self.published_ns(seq)) / EARLY;
+        let left_ns = || self.head(seq).map(|head| head.stamps.left_ns);
+        match waited {
+            Waited::Flooded => true,
+            Waited::Unwoken => left_ns().is_some_and(|ns| ns.saturating_add(margin_ns) <= deadline_ns),
+            _ => false,
+        }
     }
 
     /// How long the next wait is to look before it sleeps.
@@ -372,9 +402,13 @@ impl HostEnd {
     }
 }
 
-fn waited(parked: std::result::Result<Waited, Unready>) -> Waited {
+fn waited(parked: std::result::Result<Waited, Unready>, over: impl FnOnce() -> Option<Waited>) -> Waited {
     match parked {
         Ok(waited) => waited,
+        Err(Unready::Unwoken) => match over() {
+            Some(Waited::Answered) => Waited::Unwoken,
+            other => other.unwrap_or(Waited::TimeOver),
+        },
         Err(Unready::TimeOver) => Waited::TimeOver,
         Err(Unready::Flooded) => Waited::Flooded,
     }

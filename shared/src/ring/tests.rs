@@ -325,6 +325,29 @@ fn a_flood_of_wakes_without_an_answer_ends_the_wait_and_nothing_else() {
 }
 
 #[test]
+fn a_host_that_was_moved_to_where_no_bell_reaches_it_says_so_if_the_answer_was_early() {
+    for (is_moved, left_ns) in [(true, 0), (true, u64::MAX), (false, 0)] {
+        let (mut host, mut worker) = ends(2);
+        let seq = publish(&mut host, 1.0).unwrap();
+        let deadline_ns = clock::now_ns() + SECOND;
+        let waker = host.waker();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let waited = host.wait(seq, deadline_ns, &NEVER);
+                (waited, host.is_spoilt(waited, seq, deadline_ns))
+            });
+            while is_moved && waker.requeue() == 0 {
+                thread::yield_now();
+            }
+            worker.begin();
+            worker.answer(Status::Good, Stamps { left_ns, ..Stamps::default() }, Notes::default());
+            let expected = if is_moved { Waited::Unwoken } else { Waited::Answered };
+            assert_eq!(waiting.join().unwrap(), (expected, is_moved && left_ns == 0));
+        });
+    }
+}
+
+#[test]
 fn an_idle_worker_is_interrupted() {
     let (host, mut worker) = ends(2);
     let (interrupt, waker) = (AtomicBool::new(false), worker.waker());

@@ -224,6 +224,8 @@ impl Collections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::Advice;
+    use rustix::mm::{MapFlags, ProtFlags};
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
@@ -342,6 +344,44 @@ mod tests {
             waited.unwrap()
         });
         assert!(waited.delay_us > 1000, "{waited:?}");
+    }
+
+    /// A byte of a file that has to be read from the disk first; `None` where the file system keeps all it has.
+    #[allow(unsafe_code, reason = "only what is mapped can fault")]
+    fn on_disk() -> Option<&'static u8> {
+        let path = std::env::temp_dir().join(format!("nda-toll-{}", std::process::id()));
+        std::fs::write(&path, [7; 4096]).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        let (none, read) = (std::ptr::null_mut(), ProtFlags::READ);
+        // SAFETY: a mapping of our own, that nobody writes to and that is never taken away.
+        let page = unsafe { rustix::mm::mmap(none, 4096, read, MapFlags::PRIVATE, &file, 0) }.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut is_here = 0;
+        // SAFETY: it has one page, for which there is one byte.
+        assert_eq!(unsafe { nix::libc::mincore(page, 4096, &raw mut is_here) }, 0);
+        // SAFETY: the page is never taken away, and holds what was written.
+        (is_here & 1 == 0).then(|| unsafe { &*page.cast() })
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a block has to be slow to be looked into")]
+    fn a_fault_that_waits_for_the_disk_is_told_and_one_for_fresh_memory_is_not() {
+        let Some(byte) = on_disk() else { return };
+        let mut toll = Toll::new(BLOCK_NS);
+        toll.begin();
+        toll.rest();
+        let fresh = block(&mut toll, || {
+            std::hint::black_box(vec![1_u8; 1 << 20]);
+            thread::sleep(PAUSE);
+        });
+        assert_eq!(fresh.major_faults, 0, "{fresh:?}");
+        let read = block(&mut toll, || {
+            assert_eq!(std::hint::black_box(*byte), 7);
+            thread::sleep(PAUSE);
+        });
+        assert!(read.major_faults > 0, "{read:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The audio half against the worker's end of its ring in the same thread: the test decides who does what when.
 
+use super::super::cause::{Attribution, Cause};
 use super::super::line::{self, Depot};
 use super::super::spec::Lost;
 use super::*;
@@ -152,6 +153,19 @@ fn a_block_missed_before_a_move_is_looked_into_as_one_that_was_waited_for() {
 }
 
 #[test]
+fn blocks_missed_while_a_state_is_saved_are_no_reason_to_move() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.remote.stats().set_saving(true);
+    scene.play(50);
+    scene.process();
+    assert!(!scene.remote.is_moving() && scene.remote.terms.mode == Mode::SameBlock);
+    scene.remote.stats().set_saving(false);
+    scene.answer();
+    scene.play(7);
+    assert_eq!(scene.remote.terms.mode, Mode::Pipelined);
+}
+
+#[test]
 fn how_long_the_audio_thread_asks_to_wait_is_told_to_whoever_comes_behind() {
     let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
     let asked = |scene: &Scene| scene.remote.figures.stats.take_asked_wait_ns();
@@ -188,6 +202,62 @@ fn a_miss_tells_whether_others_were_waited_for_before_in_the_same_block() {
     let told: Vec<_> =
         std::iter::from_fn(|| scene.misses.pop().ok().map(|miss| miss.others_before)).collect();
     assert_eq!(told, [false, false, true]);
+}
+
+#[test]
+fn a_block_whose_turn_had_begun_long_before_it_was_handed_over_is_late_by_the_host() {
+    const MS: u64 = 1_000_000;
+    for (since_ms, cause) in [(300, Cause::HostLate), (0, Cause::Unknown)] {
+        let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+        let mut samples = [0.25; FRAMES];
+        // Waited for until half of it is over: 400 ms.
+        let turn = Turn::new(now_ns() - since_ms * MS, 800 * MS);
+        scene.remote.process(&mut Block::new(&mut samples, FRAMES), &turn);
+        let now = now_ns();
+        let stamps = Stamps { seen_ns: now, woken_ns: now, entered_ns: now, left_ns: now };
+        scene.worker.begin();
+        scene.worker.answer(Status::Good, stamps, Notes::default());
+        scene.process();
+        let miss = scene.misses.pop().unwrap();
+        assert_eq!(Attribution::default().attribute(&miss), cause, "{miss:?}");
+    }
+}
+
+#[test]
+fn blocks_that_could_not_be_handed_over_are_looked_into_with_the_oldest_one_that_is_owed() {
+    for (kind, mode) in [
+        (PluginKind::Processor, Mode::SameBlock),
+        (PluginKind::Processor, Mode::Pipelined),
+        (PluginKind::Sink, Mode::Pipelined),
+    ] {
+        for is_gone in [false, true] {
+            let mut scene = Scene::new(kind, mode, 8);
+            scene.remote.terms.adapt = false;
+            scene.play(3);
+            (0..50).for_each(|_| scene.process());
+            if is_gone {
+                scene.gone.store(true, Ordering::Relaxed);
+            } else {
+                (0..8).for_each(|_| scene.answer());
+                scene.play(1);
+            }
+            scene.process();
+            if !is_gone {
+                scene.answer();
+            }
+            scene.remote.acknowledge();
+            let missed: Vec<_> = std::iter::from_fn(|| scene.misses.pop().ok()).collect();
+            let stats = scene.remote.stats();
+            let (counts, unexplained) = (stats.counts(), stats.unexplained());
+            let told: u64 = missed.iter().map(|miss| u64::from(miss.blocks)).sum();
+            let case = format!("{kind:?} {mode:?} {is_gone}: {counts:?}, {unexplained} unexplained");
+            assert_eq!(told + unexplained, counts.late + counts.behind, "{case}");
+            // The last one that was refused is missed a block later if it is pipelined.
+            assert!(counts.behind >= 41 && unexplained <= 1, "{case}");
+            let oldest = missed.iter().max_by_key(|miss| miss.blocks).unwrap();
+            assert!(oldest.blocks >= 41 && oldest.stamps.is_none() == is_gone, "{case}: {oldest:?}");
+        }
+    }
 }
 
 #[test]

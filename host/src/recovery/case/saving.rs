@@ -16,11 +16,21 @@ const SAVE_SHARE: u32 = 200;
 
 #[derive(Debug)]
 pub(super) struct Saving {
-    pub(super) is_under_way: bool,
+    /// The incarnation that has been asked for its state and has not answered.
+    pub(super) of: Option<u32>,
+    /// A twin is being given one. The plugin that plays has no part in that.
+    pub(super) is_giving: bool,
     /// Of the parameters, when it was asked for.
     pub(super) version: u64,
     pub(super) due_ns: u64,
     pub(super) failed: bool,
+}
+
+impl Saving {
+    /// The first one is due then.
+    pub(super) fn from(due_ns: u64) -> Self {
+        Self { of: None, is_giving: false, version: 0, due_ns, failed: false }
+    }
 }
 
 impl Case {
@@ -31,7 +41,8 @@ impl Case {
         took: Duration,
         now_ns: u64,
     ) {
-        self.saving.is_under_way = false;
+        self.saving.of = None;
+        self.patient.stats.set_saving(false);
         let pause = self.patient.spec.snapshot_every.max(took * SAVE_SHARE);
         self.saving.due_ns = now_ns.saturating_add(nanos(pause));
         let is_its = self.playing.as_ref().is_some_and(|playing| playing.incarnation == incarnation);
@@ -55,31 +66,34 @@ impl Case {
 
     /// Keeps a twin as the one that plays is. From now on this is the state that it has.
     pub(super) fn give(&mut self, snapshot: Snapshot) {
-        let Some(heir) = &mut self.heir else { return };
+        let Some(heir) = self.heir.as_mut().filter(|_| !self.saving.is_giving) else { return };
         let Some(twin) = self.patient.care.known().twin.clone() else { return };
         if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
             let errand =
                 errand::give(self.notes.clone(), twin, snapshot.clone(), Arc::clone(&self.patient.care));
             if errand.is_some() {
                 heir.snapshot = Some(snapshot);
-                self.saving.is_under_way = true;
+                self.saving.is_giving = true;
             }
             self.errands.extend(errand);
         }
     }
 
     pub(super) fn given(&mut self, number: u64, result: &Result<()>, spares: &mut Spares, now_ns: u64) {
-        self.saving.is_under_way = false;
+        self.saving.is_giving = false;
         if result.is_err() {
             self.snapshots.failed(number);
             self.disown(number, spares, now_ns);
+        } else if let Some(snapshot) = self.snapshots.latest() {
+            // There may be a newer one, which had to wait.
+            self.give(snapshot);
         }
     }
 
     pub(super) fn save_if_due(&mut self, now_ns: u64) {
         let every = self.patient.spec.snapshot_every;
         let Some(playing) = self.playing.as_ref().filter(|playing| !playing.abandoned) else { return };
-        let is_due = !every.is_zero() && !self.saving.is_under_way && now_ns >= self.saving.due_ns;
+        let is_due = !every.is_zero() && self.saving.of.is_none() && now_ns >= self.saving.due_ns;
         if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
             return;
         }
@@ -91,8 +105,11 @@ impl Case {
         }
         let worker = Arc::clone(&playing.worker);
         self.saving.version = self.patient.care.known().parameters.version;
+        // Before it begins, so that no block is missed for it that is not seen to be.
+        self.patient.stats.set_saving(true);
         let errand = errand::save(self.notes.clone(), playing.incarnation, worker);
-        self.saving.is_under_way = errand.is_some();
+        self.saving.of = errand.as_ref().map(|_| playing.incarnation);
+        self.patient.stats.set_saving(errand.is_some());
         self.errands.extend(errand);
     }
 

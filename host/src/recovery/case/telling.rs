@@ -40,19 +40,24 @@ impl Case {
             let left_ns = miss.stamps.map_or(0, |stamps| stamps.left_ns);
             let throttled_ns = self.throttling.within_ns(miss.published_ns, left_ns);
             match self.attribution.attribute(&miss).or_throttled(&miss, throttled_ns) {
-                Cause::Dead => *self.unanswered.entry(miss.incarnation).or_default() += 1,
-                cause => known.causes.add(cause),
+                Cause::Dead => {
+                    *self.unanswered.entry(miss.incarnation).or_default() += u64::from(miss.blocks)
+                }
+                cause => known.causes.add(cause, miss.blocks.into()),
             }
         }
         for (incarnation, blocks) in std::mem::take(&mut self.unanswered) {
             match self.unanswered_cause(incarnation) {
-                Some(cause) => (0..blocks).for_each(|_| known.causes.add(cause)),
+                Some(cause) => known.causes.add(cause, blocks),
                 None => {
                     self.unanswered.insert(incarnation, blocks);
                 }
             }
         }
-        let late = self.patient.stats.counts().late;
+        let unexplained = self.patient.stats.unexplained();
+        known.causes.add(Cause::Unknown, unexplained - std::mem::replace(&mut self.unexplained, unexplained));
+        let counts = self.patient.stats.counts();
+        let late = counts.late + counts.behind;
         let is_due = now_ns >= self.told.late_at_ns && late >= self.told.late + TELL_LATE_BLOCKS;
         let causes = is_due.then(|| known.causes.to_string());
         drop(known);

@@ -14,7 +14,7 @@ use crate::telemetry::{Figures, plugin_figures};
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, WorkerCounts};
+use shared::ring::{HostEnd, Stamps, WorkerCounts};
 use std::sync::mpsc::{Receiver, channel};
 
 const S: u64 = 1_000_000_000;
@@ -157,7 +157,7 @@ fn that_a_twin_was_ended_while_it_was_given_a_state_is_no_fault_of_the_state() {
     (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
     let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::ZERO };
     scene.case.hear(saved, &mut scene.spares, S);
-    assert!(scene.case.saving.is_under_way, "the twin is being given it");
+    assert!(scene.case.saving.is_giving, "the twin is being given it");
     scene.case.carry_out(vec![Step::End(2)], &mut scene.spares, S);
     twin.end();
     let given = scene.orders.iter().find_map(|order| match order {
@@ -166,6 +166,57 @@ fn that_a_twin_was_ended_while_it_was_given_a_state_is_no_fault_of_the_state() {
     });
     scene.case.hear(given.unwrap(), &mut scene.spares, S);
     assert!(scene.case.snapshots.latest().is_some());
+}
+
+/// The worker that plays owes more blocks with every tick; when it is given up, if within two seconds.
+fn given_up_after(scene: &mut Scene) -> Option<u64> {
+    let asked = Arc::clone(&scene.figures.stats);
+    (1..200).map(|tick| tick * S / 100).find(|ns| {
+        asked.progress().asked.fetch_add(10, Ordering::Relaxed);
+        scene.look(S + ns);
+        scene.first.is_gone()
+    })
+}
+
+#[test]
+fn a_plugin_that_hangs_while_its_twin_is_given_a_state_is_given_up_at_its_limit() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(S - 1);
+    let _twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::from_secs(1) };
+    scene.case.hear(saved, &mut scene.spares, S);
+    assert!(scene.case.saving.is_giving, "and it never says that it has it");
+    assert_eq!(given_up_after(&mut scene), Some(260_000_000));
+}
+
+#[test]
+fn a_save_that_is_never_over_is_a_hang_after_a_second() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    assert!(scene.case.saving.of.is_some(), "and nobody answers that");
+    assert!(scene.figures.stats.is_saving());
+    assert_eq!(given_up_after(&mut scene), Some(1_010_000_000));
+    let failed = Err(Error::new(Kind::Plugin, "it hung"));
+    let saved = What::Saved { incarnation: 1, state: failed, took: Duration::from_secs(1) };
+    scene.case.hear(saved, &mut scene.spares, 3 * S);
+    assert!(!scene.figures.stats.is_saving());
+}
+
+#[test]
+fn a_state_saved_while_a_twin_is_given_an_older_one_is_given_to_it_after_that() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let _twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    for state in [7, 8] {
+        let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![state])), took: Duration::ZERO };
+        scene.case.hear(saved, &mut scene.spares, S);
+    }
+    let has = |scene: &Scene| scene.case.heir.as_ref().unwrap().snapshot.as_ref().unwrap().number;
+    assert_eq!(has(&scene), 1);
+    scene.case.hear(What::Given { number: 1, result: Ok(()) }, &mut scene.spares, S);
+    assert!(has(&scene) == 2 && scene.case.saving.is_giving);
 }
 
 #[test]
@@ -282,12 +333,27 @@ fn blocks_that_were_never_answered_are_counted_by_the_end_of_the_worker_that_owe
     let second = scene.prepare_second(0);
     second.end();
     scene.case.hear(What::Gone { incarnation: 2 }, &mut scene.spares, S);
-    for incarnation in [1, 2, 2] {
-        scene.figures.miss(Miss { incarnation, ..Miss::default() });
+    // Four more could not be handed over to the first.
+    for (incarnation, blocks) in [(1, 5), (2, 1), (2, 1)] {
+        scene.figures.miss(Miss { incarnation, blocks, ..Miss::default() });
     }
     scene.look(S);
     let causes = scene.case.patient.care.known().causes;
-    assert_eq!((causes.hung, causes.dead), (1, 2));
+    assert_eq!((causes.hung, causes.dead), (5, 2));
+}
+
+#[test]
+fn late_blocks_that_nobody_has_had_time_to_look_into_are_unknown() {
+    let mut scene = Scene::new(Standby::None);
+    (0..1000).for_each(|_| scene.figures.miss(Miss { incarnation: 1, blocks: 2, ..stamped() }));
+    (0..2).for_each(|_| scene.look(S));
+    let causes = scene.case.patient.care.known().causes;
+    assert_eq!((causes.total(), causes.unknown), (2000, 2000), "{causes}");
+}
+
+/// Of a block that was in time, by its worker's word.
+fn stamped() -> Miss {
+    Miss { stamps: Some(Stamps::default()), ..Miss::default() }
 }
 
 #[test]
