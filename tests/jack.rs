@@ -4,9 +4,10 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::audio::noises;
+use std::path::PathBuf;
+use tests::audio::{noises, soft_noise};
 use tests::config::config;
-use tests::heard::compare;
+use tests::heard::{compare, likeness};
 use tests::jack::Jack;
 use tests::leftovers::{descriptors, private_kib, threads};
 use tests::nda::{Running, command};
@@ -39,11 +40,22 @@ fn nda(jack: &Jack, folder: &Folder, channels: usize, ends: &str) -> Running {
          [[pipeline.plugins]]\nfile = {gain:?}\nmode = \"same-block\"\ndeadline = 0.95\nlost = \"mute\"\nadapt = false\n"
     );
     let config = config(folder, &text);
-    let mut command = command(["run", config.to_str().expect("text"), "--json", "-"]);
+    let log = log(folder);
+    let words = ["run", config.to_str().expect("text"), "--json", "-", "--log", log.to_str().expect("text")];
+    let mut command = command(words);
     jack.tell(&mut command);
     let running = Running::start(command);
     until("the plugin gets a block", || first.exists());
     running
+}
+
+fn log(folder: &Folder) -> PathBuf {
+    folder.file("nda.log")
+}
+
+/// Whether it has said so.
+fn has_said(folder: &Folder, words: &str) -> bool {
+    std::fs::read_to_string(log(folder)).is_ok_and(|text| text.contains(words))
 }
 
 const BOTH: &str = "source = { device = \"jack:default\" }\nsink = { device = \"jack:default\" }";
@@ -114,6 +126,66 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     let grown = private_kib(pid).saturating_sub(memory);
     assert!(grown < 8 << 10, "{grown} KiB more");
     ended(running);
+}
+
+/// Of a report, how often its pipeline was begun.
+fn times_begun(running: Running) -> usize {
+    running.signal(Signal::INT);
+    let done = running.wait();
+    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    done.json()["pipelines"].as_array().expect("a list").len()
+}
+
+#[test]
+fn a_server_that_is_started_again_with_longer_periods_has_its_program_opened_anew_and_nothing_is_left() {
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD / 2), Folder::new());
+    let running = nda(&jack, &folder, 2, BOTH);
+    let pid = running.pid();
+    let mut restart = |period| {
+        jack.kill();
+        jack.start_again_with(RATE, period);
+        is_heard(&jack, 2, pid);
+    };
+    restart(2 * PERIOD);
+    let before = held(pid);
+    restart(4 * PERIOD);
+    until("descriptors and threads are as they were", || {
+        held(pid).iter().zip(before).all(|(now, before)| *now <= before)
+    });
+    // What was taken for once is not taken for again.
+    restart(PERIOD);
+    assert_eq!(times_begun(running), 3);
+}
+
+#[test]
+fn a_server_that_is_started_again_at_a_lower_rate_has_its_program_opened_anew_and_converted() {
+    const LOWER: u32 = 44_100;
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    let running = nda(&jack, &folder, 1, BOTH);
+    jack.kill();
+    jack.start_again_with(LOWER, PERIOD);
+    let signal = Wav::new(vec![[vec![0.0; 4800], soft_noise(72_000, 7)].concat()]).at(LOWER);
+    let expected = halved(&signal);
+    until("most of the signal is heard", || {
+        let heard = likeness(&jack.pass(&signal, running.pid()).channels[0], &expected.channels[0]);
+        heard.alike * 2 > heard.pieces
+    });
+    assert_eq!(times_begun(running), 2);
+}
+
+/// Nothing in it is made for so many frames at a time.
+#[test]
+fn a_pipeline_without_a_second_device_or_a_pipelined_plugin_takes_a_server_with_longer_periods_as_it_is() {
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    let input = folder.file("in.wav");
+    Wav::new(noises(2, 48_000)).write(&input);
+    let source =
+        format!("source = {{ file = {input:?}, loop = true }}\nsink = {{ device = \"jack:default\" }}");
+    let running = nda(&jack, &folder, 2, &source);
+    jack.kill();
+    jack.start_again_with(RATE, 4 * PERIOD);
+    until("its device is back", || has_said(&folder, " is back after "));
+    assert_eq!(times_begun(running), 1);
 }
 
 /// Its streams are left to their threads. When it goes on, only those that took their place are heard.

@@ -454,3 +454,63 @@ fn a_callback_that_takes_too_long_is_an_xrun_of_the_host_and_no_plugin_s() {
     let counts = status.plugins[0].counts;
     assert_eq!(status.xruns.plugin_late, counts.late + counts.behind);
 }
+
+/// Plays into a cable as long as it may: it waits in its callback for whoever has the lock.
+fn player_held_by(host: &VirtualHost, cable: &str, want: StreamFormat, lock: &Arc<Mutex<()>>) -> Stream {
+    let (device, lock): (Device, _) =
+        (host.clone().cable(cable).output_device(want).unwrap(), Arc::clone(lock));
+    let play = move |playback: &mut Playback<'_>| {
+        drop(lock.lock().unwrap_or_else(PoisonError::into_inner));
+        playback.samples.fill(LEVEL);
+    };
+    let stream = device.open_output(play, |_| ()).unwrap();
+    stream.play().unwrap();
+    stream
+}
+
+#[test]
+fn an_input_that_ran_dry_is_an_xrun_of_the_device_alone_and_stays_counted_when_it_was_away() {
+    let _alone = alone();
+    // Half a second each, twice as long as an input waits for what it is to hear: no callback is late for that.
+    let (frames, rate) = (8192, 16_000);
+    let source = SourceSpec::device("virtual:microphone");
+    let spec = |spec| PipelineSpec {
+        source,
+        block_frames: frames,
+        rate: Some(rate),
+        // Without its plugin: a busy machine may have it late.
+        elements: Vec::new(),
+        ..spec
+    };
+    let mut scene = Scene::open(spec, None);
+    let lock = Arc::new(Mutex::new(()));
+    let want = StreamFormat { rate, channels: 2, buffer_frames: Some(frames) };
+    let _player = player_held_by(&scene.host, "microphone", want, &lock);
+    scene.until("sound", |scene| scene.heard().last() == Some(&LEVEL));
+    let before = scene.status().xruns;
+    let held = lock.lock().unwrap();
+    scene.until("an xrun", |scene| scene.status().xruns.device > before.device);
+    drop(held);
+    let after = scene.status().xruns;
+    assert_eq!((after.host_late, after.plugin_late), (before.host_late, before.plugin_late));
+    scene.host.inputs().pull_out();
+    scene.wait_lost(1);
+    assert!(scene.status().xruns.device >= after.device, "{:?}", scene.status().xruns);
+    scene.host.inputs().put_back();
+    scene.wait_back(1);
+    assert!(scene.status().xruns.device >= after.device, "{:?}", scene.status().xruns);
+}
+
+#[test]
+fn a_plugin_that_is_too_slow_is_no_xrun_of_the_device() {
+    let _alone = alone();
+    let folder = Folder::new();
+    let file = tests::plugins::processor(&folder, "slow", "__import__('time').sleep(0.02)\nreturn True");
+    let slow = PluginSpec { python: Some(python()), adapt: false, ..PluginSpec::new(file) };
+    let mut scene = Scene::open(|spec| PipelineSpec { elements: vec![slow.into()], ..spec }, None);
+    scene.until("late blocks", |scene| scene.status().xruns.plugin_late > 3);
+    scene.pipeline.halt();
+    let status = scene.status();
+    let counts = status.plugins[0].counts;
+    assert_eq!((status.xruns.device, status.xruns.plugin_late), (0, counts.late + counts.behind));
+}

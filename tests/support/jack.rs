@@ -47,6 +47,15 @@ impl Jack {
         Program::start(wait, &self.folder.file("wait.log")).succeeds(DEADLINE);
     }
 
+    /// The same with periods of so many frames at another rate.
+    ///
+    /// # Panics
+    /// As [`Jack::start`].
+    pub fn start_again_with(&mut self, rate: u32, period: u32) {
+        (self.rate, self.period) = (rate, period);
+        self.start_again();
+    }
+
     /// Kills the server.
     pub fn kill(&mut self) {
         self.server.take().into_iter().for_each(Program::kill);

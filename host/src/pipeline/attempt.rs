@@ -17,7 +17,7 @@ pub(super) struct Attempt(Stage);
 #[derive(Debug)]
 enum Stage {
     /// A thread is at it.
-    Opening(Receiver<Result<Playing>>),
+    Opening(Receiver<Opened>),
     /// It is open and was told to play; what it plays is silence.
     Waiting(Box<Playing>, Lookout),
 }
@@ -29,6 +29,23 @@ pub(super) enum Outcome {
     /// The device calls back, and can be given its turn.
     Open(Box<Playing>),
     Failed(Error),
+    /// It is there, but takes more at a time than the pipeline was opened for. No other try will do.
+    Outgrown(Error),
+}
+
+/// The stream, or why it is not open.
+type Opened = std::result::Result<Playing, Refusal>;
+
+#[derive(Debug)]
+enum Refusal {
+    Failed(Error),
+    Outgrown(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Attempt {
@@ -56,7 +73,8 @@ impl Attempt {
                     lookout.plays(now);
                     Outcome::Going(Self(Stage::Waiting(Box::new(playing), lookout)))
                 }
-                Ok(Err(error)) => Outcome::Failed(error),
+                Ok(Err(Refusal::Failed(error))) => Outcome::Failed(error),
+                Ok(Err(Refusal::Outgrown(error))) => Outcome::Outgrown(error),
                 Err(TryRecvError::Disconnected) => {
                     Outcome::Failed(Error::new(Kind::System, "opening it panicked"))
                 }
@@ -67,11 +85,11 @@ impl Attempt {
 }
 
 /// Opens the device again and lets it play.
-fn open(end: &End, want: &Want, terms: &Terms) -> Result<Playing> {
+fn open(end: &End, want: &Want, terms: &Terms) -> Opened {
     let found = want.find(terms.format)?;
     let side = found.side.clone();
     let playing = end.open(found, terms, true)?;
-    want.check_buffer(&side, playing.stream.buffer_frames(), terms.format)?;
+    want.check_buffer(&side, playing.stream.buffer_frames(), terms.format).map_err(Refusal::Outgrown)?;
     playing.stream.play()?;
     Ok(playing)
 }

@@ -7,10 +7,11 @@
 use super::streams::Terms;
 use crate::backend::virtual_device::VirtualHost;
 use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
-use crate::config::{Clock, DeviceName, DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
+use crate::config::{Clock, DeviceName, DeviceSpec, ElementSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::edge::{ChannelMap, Clocks, Quality, Side};
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
+use crate::plugin::spec::{Mode, PluginSpec};
 use shared::format::Format;
 
 /// What a device's buffer is taken for that does not tell.
@@ -94,7 +95,7 @@ impl Devices {
         // The burst of the one that paces is planned for, and so is what an output takes out of a queue.
         let Self { input, output, .. } = &mut devices;
         let input = if output.is_none() || pipeline.clock == Clock::Source { input.as_mut() } else { None };
-        for one in output.as_mut().into_iter().chain(input) {
+        for one in output.as_mut().into_iter().chain(input).filter(|_| is_planned(pipeline)) {
             one.want.planned_frames = Some(burst(one.buffer_frames, format) * block_frames(format));
         }
         Ok(devices)
@@ -120,6 +121,24 @@ impl Devices {
         let output = self.output.as_ref().filter(|_| !self.are_paced_by_source());
         output.or(self.input.as_ref()).map_or(1, |settled| burst(settled.buffer_frames, format))
     }
+}
+
+/// Whether anything in a pipeline is made for so many frames at a time: the queue between two devices, and what plugins
+/// make that are pipelined or may become so.
+fn is_planned(pipeline: &PipelineSpec) -> bool {
+    let may_be_pipelined =
+        |plugin: &PluginSpec, usual: Mode| plugin.adapt || plugin.mode.unwrap_or(usual) == Mode::Pipelined;
+    let is_element = |element: &ElementSpec| match element {
+        ElementSpec::Plugin { spec, .. } => may_be_pipelined(spec, Mode::SameBlock),
+        _ => false,
+    };
+    let is_end = match (&pipeline.source, &pipeline.sink) {
+        (SourceSpec::Device(_), SinkSpec::Device(_)) => true,
+        (_, SinkSpec::Plugin { spec, .. }) if may_be_pipelined(spec, Mode::Pipelined) => true,
+        (SourceSpec::Plugin { spec, .. }, _) => may_be_pipelined(spec, Mode::SameBlock),
+        _ => false,
+    };
+    is_end || pipeline.elements.iter().any(is_element)
 }
 
 fn block_frames(format: Format) -> u32 {
@@ -284,7 +303,39 @@ mod tests {
         let format = Format::new(2, BLOCK, 48_000).unwrap();
         let device = DeviceSpec { buffer_frames: Some(buffer_frames), ..DeviceSpec::new("virtual") };
         let spec = PipelineSpec::new(SourceSpec::file("in.wav"), SinkSpec::Device(device));
-        Devices::settle(&spec, format, None, &mut |_, _| {}).unwrap().output.unwrap().want
+        want(&spec.then(PluginSpec::new("gain.py").into()), format)
+    }
+
+    fn want(spec: &PipelineSpec, format: Format) -> Want {
+        Devices::settle(spec, format, None, &mut |_, _| {}).unwrap().output.unwrap().want
+    }
+
+    #[test]
+    fn a_pipeline_in_which_nothing_is_planned_for_a_device_s_buffer_takes_it_back_with_any() {
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        let file = || PipelineSpec::new(SourceSpec::file("in.wav"), SinkSpec::device("virtual"));
+        let plugin = |mode, adapt| PluginSpec { mode, adapt, ..PluginSpec::new("gain.py") };
+        let from = |spec| SourceSpec::Plugin { name: "source".into(), spec };
+        let into = |spec| SinkSpec::Plugin { name: "sink".into(), spec };
+        let (same_block, pipelined) = (Some(Mode::SameBlock), Some(Mode::Pipelined));
+        for (is_planned, spec) in [
+            (false, file()),
+            (false, file().then(ElementSpec::Meter)),
+            (false, file().then(plugin(same_block, false).into())),
+            (false, file().then(plugin(None, false).into())),
+            (true, file().then(plugin(None, true).into())),
+            (true, file().then(plugin(pipelined, false).into())),
+            (false, PipelineSpec { source: from(plugin(None, false)), ..file() }),
+            (true, PipelineSpec { source: from(plugin(None, true)), ..file() }),
+            (false, PipelineSpec { sink: into(plugin(same_block, false)), ..file() }),
+            // A sink is pipelined unless it is said not to be.
+            (true, PipelineSpec { sink: into(plugin(None, false)), ..file() }),
+            (true, PipelineSpec { source: SourceSpec::device("virtual"), ..file() }),
+        ] {
+            let want = want(&spec, format);
+            let side = Side::plain(48_000, ChannelMap::new(2, 2));
+            assert_eq!(want.check_buffer(&side, Some(8 * BLOCK), format).is_err(), is_planned, "{spec:?}");
+        }
     }
 
     #[test]

@@ -43,6 +43,7 @@ use knobs::Knobs;
 use latency::Plan;
 pub(crate) use opening::with_format_of_source;
 use opening::{Opening, format_of, source_file};
+pub(crate) use port::Outgrown;
 use port::{Counts, Port};
 use shared::format::Format;
 use std::path::PathBuf;
@@ -190,6 +191,11 @@ impl Pipeline {
         self.ports.iter_mut().for_each(|port| port.tend(Instant::now(), &mut of_devices));
         news.extend(of_devices.into_iter().map(|(level, line)| (level, format!("{}: {line}", self.name))));
         news
+    }
+
+    /// A lost device that takes more at a time now than the pipeline was opened for, when it was tried last.
+    pub(crate) fn outgrown(&self) -> Option<&Outgrown> {
+        self.ports.iter().find_map(Port::outgrown)
     }
 
     /// How it is doing; the peaks are those since the last time.

@@ -20,6 +20,15 @@ use std::time::{Duration, Instant};
 /// Different reasons that are told of one loss.
 const REASONS: usize = 3;
 
+/// A device that is there again, but takes more at a time than its pipeline was opened for: the pipeline has to be opened
+/// anew to have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outgrown {
+    pub(crate) is_input: bool,
+    /// Which device it is and what has changed.
+    pub(crate) words: String,
+}
+
 /// A line that is to be told, and how much it matters.
 type News = (Level, String);
 
@@ -41,6 +50,7 @@ pub(super) struct Port {
     /// Why it was lost, or why it can't be opened again.
     why: Option<String>,
     told: Vec<String>,
+    outgrown: Option<Outgrown>,
     /// Of streams that are over.
     past: Counts,
     is_halted: bool,
@@ -70,6 +80,7 @@ impl Port {
             lookout: Lookout::new(),
             why: None,
             told: Vec::new(),
+            outgrown: None,
             past: Counts::default(),
             is_halted: false,
         }
@@ -106,6 +117,10 @@ impl Port {
             Some(Outcome::Going(attempt)) => self.attempt = Some(attempt),
             Some(Outcome::Open(playing)) => self.take(*playing, now, news),
             Some(Outcome::Failed(error)) => self.fail(&error, now, news),
+            Some(Outcome::Outgrown(error)) => {
+                self.fail(&error, now, news);
+                self.outgrow(&error);
+            }
             None if self.lookout.is_to_be_tried(now) => self.try_again(now, news),
             None => {}
         }
@@ -187,7 +202,7 @@ impl Port {
         let was = std::mem::replace(&mut self.name, playing.name.clone());
         self.playing = Some(playing);
         self.lookout.plays(now);
-        self.why = None;
+        (self.why, self.outgrown) = (None, None);
         self.told.clear();
         if let Some(stand_in) = self.stand_in.take() {
             self.past.host_late += stand_in.pulse.late();
@@ -199,7 +214,18 @@ impl Port {
     fn fail(&mut self, error: &Error, now: Instant, news: &mut Vec<News>) {
         self.lookout.failed(now);
         self.why = Some(error.to_string());
+        self.outgrown = None;
         self.tell(&format!("{} can't be opened again yet", self.words()), error, news);
+    }
+
+    fn outgrow(&mut self, error: &Error) {
+        let words = format!("{}: {}", self.words(), first_line(&error.to_string()));
+        self.outgrown = Some(Outgrown { is_input: self.end.is_input(), words });
+    }
+
+    /// Why it waits for its pipeline to be opened anew, if it does.
+    pub(super) fn outgrown(&self) -> Option<&Outgrown> {
+        self.outgrown.as_ref()
     }
 
     /// Tells a reason, unless it was told of this loss already.

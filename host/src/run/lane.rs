@@ -3,6 +3,7 @@
 //! For the thread that runs. Whoever wants something of a pipeline changes what is wanted; [`Lane::tend`] sees to it
 //! step by step, and what takes long happens on other threads. Pipelines know nothing of each other.
 
+use super::anew::Anew;
 use super::job::{Job, Progress};
 use super::recordings::Recordings;
 use super::status::LaneStatus;
@@ -17,6 +18,7 @@ use crate::report::PipelineStatus;
 use crate::supervisor::Supervisor;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One pipeline.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Lane {
     pub(super) is_gone: bool,
     /// It is to begin anew, though it is as it is wanted.
     pub(super) is_to_begin_anew: bool,
+    /// It does so to have a device back, again and again until it plays.
+    anew: Option<Anew>,
     /// Why it could not be started as it is wanted.
     pub(super) why: Option<Refusal>,
     /// Why it is as it played before, and not as it was wanted since.
@@ -92,6 +96,7 @@ impl Lane {
             is_wanted: true,
             is_gone: false,
             is_to_begin_anew: false,
+            anew: None,
             why: None,
             went_back: None,
             before: None,
@@ -275,7 +280,7 @@ impl Lane {
         matches!(self.state, State::Idle) && self.is_wanted && !self.is_gone && self.why.is_none()
     }
 
-    /// Takes what other threads have finished, and stops what is not wanted any more.
+    /// Takes what other threads have finished, stops what is not wanted any more, and what has to begin anew.
     pub(super) fn tend(&mut self, past: &mut Past, recordings: &mut Recordings, told: &mut Told<'_>) {
         self.state = match std::mem::replace(&mut self.state, State::Idle) {
             State::Opening(job) => match job.look() {
@@ -295,12 +300,41 @@ impl Lane {
             },
             state => state,
         };
+        self.tend_anew(told);
         if self.is_to_close()
             && let State::Playing(playing) = std::mem::replace(&mut self.state, State::Idle)
         {
             self.is_to_begin_anew = false;
             self.before = (self.is_wanted && !self.is_gone).then(|| playing.spec.clone());
             self.state = close(*playing);
+        }
+    }
+
+    /// Has it begin anew if a device of it can't be had back otherwise. If it could not be opened so, that is tried again.
+    fn tend_anew(&mut self, told: &mut Told<'_>) {
+        if !self.is_wanted || self.is_gone {
+            self.anew = None;
+            return;
+        }
+        let outgrown = self.pipeline().filter(|pipeline| !pipeline.has_ended()).and_then(Pipeline::outgrown);
+        if let Some(outgrown) = outgrown.filter(|_| !self.is_to_close()).cloned() {
+            let line =
+                format!("{}: it is opened anew to have the device back: {}", self.name(), outgrown.words);
+            told.line(Level::Warning, line);
+            (self.is_to_begin_anew, self.anew) = (true, Some(Anew::new(outgrown)));
+        }
+        let is_idle = matches!(self.state, State::Idle);
+        if let Some(anew) = self.anew.as_mut().filter(|_| is_idle)
+            && anew.is_due(Instant::now())
+        {
+            self.why = None;
+        }
+    }
+
+    /// Tells a line, but none twice while it is tried again and again.
+    fn tell(&mut self, level: Level, line: String, told: &mut Told<'_>) {
+        if self.anew.as_mut().is_none_or(|anew| anew.is_news(&line)) {
+            told.line(level, line);
         }
     }
 
@@ -316,9 +350,10 @@ impl Lane {
             return;
         }
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
-        let (written, lines) = recordings.spare(&spec);
+        let (mut written, lines) = recordings.spare(&spec);
+        self.anew.iter().for_each(|anew| anew.insist(&mut written));
         for line in lines {
-            told.line(Level::Info, format!("{}: {line}", self.name()));
+            self.tell(Level::Info, format!("{}: {line}", self.name()), told);
         }
         let job = Job::begin(move || {
             let mut notes = Vec::new();
@@ -331,7 +366,7 @@ impl Lane {
 
     fn opened(&mut self, opened: Opened, recordings: &mut Recordings, told: &mut Told<'_>) -> State {
         let Opened { spec, written, pipeline, notes } = opened;
-        notes.into_iter().for_each(|(level, line)| told.line(level, line));
+        notes.into_iter().for_each(|(level, line)| self.tell(level, line, told));
         let pipeline = match pipeline {
             Ok(pipeline) => pipeline,
             // Its successor is to be judged by its own faults.
@@ -363,7 +398,7 @@ impl Lane {
         }
         // It may have been asked for meanwhile.
         playing.pipeline.set_muted(self.by_hand.is_muted);
-        (self.before, self.status) = (None, None);
+        (self.before, self.status, self.anew) = (None, None, None);
         let by_hand = self.told_by_hand(Some(&playing.pipeline));
         told.line(Level::Info, format!("{}: started{by_hand}", self.name()));
         State::Playing(Box::new(playing))
@@ -382,11 +417,14 @@ impl Lane {
         }
     }
 
-    /// What played before is taken back if its successor can't be started; the first one stays failed.
+    /// What played before is taken back if its successor can't be started; the first one stays failed, and one that is
+    /// opened anew waits for the next try.
     fn failed(&mut self, why: Error, told: &mut Told<'_>) -> State {
         let before = self.before.take().filter(|before| self.is_wanted && *before != self.spec);
         let Some(before) = before else {
-            told.line(Level::Error, format!("{}: not started: {}", self.name(), why.for_log()));
+            let what = if self.anew.is_some() { "can't be opened anew yet" } else { "not started" };
+            self.tell(Level::Error, format!("{}: {what}: {}", self.name(), why.for_log()), told);
+            self.anew.iter_mut().for_each(|anew| anew.failed(Instant::now()));
             self.why = Some(Refusal::from(&why));
             return State::Idle;
         };
@@ -466,7 +504,8 @@ fn end(Playing { mut pipeline, written, .. }: Playing) -> Ended {
 mod tests {
     use super::*;
     use crate::backend::virtual_device::VirtualHost;
-    use crate::config::{SinkSpec, SourceSpec};
+    use crate::backend::{Device, StreamFormat};
+    use crate::config::{FileSinkSpec, SinkSpec, SourceSpec};
     use crate::pipeline::Around;
     use crate::run::Observer;
     use std::time::Duration;
@@ -509,5 +548,116 @@ mod tests {
             ("playing", &mut ["main: started, muted".to_owned()][..])
         );
         assert!(lane.pipeline().is_some_and(Pipeline::is_muted));
+    }
+
+    /// One whose device came back at half the rate, so that its frames are twice as long, looked after until it is to be
+    /// opened anew.
+    struct Grown {
+        lane: Lane,
+        recordings: Recordings,
+        past: Past,
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const CABLE: &str = "a lane's radio";
+    const SLOW: StreamFormat = StreamFormat { rate: 24_000, channels: 2, buffer_frames: Some(256) };
+
+    fn cable(end: impl Fn(&VirtualHost, StreamFormat) -> Result<Device>) -> Device {
+        end(&VirtualHost::new().cable(CABLE), SLOW).unwrap()
+    }
+
+    impl Grown {
+        fn tend(&mut self, told: &mut Told<'_>) {
+            for (level, line) in self.lane.news() {
+                told.line(level, line);
+            }
+            self.lane.tend(&mut self.past, &mut self.recordings, told);
+            std::thread::yield_now();
+        }
+
+        /// Looks after it until `done`.
+        fn until(&mut self, what: &str, told: &mut Told<'_>, mut done: impl FnMut(&mut Self) -> bool) {
+            let began = Instant::now();
+            while !done(self) {
+                assert!(began.elapsed() < PATIENCE, "waited in vain: {what}: {:?}", told.lines);
+                self.tend(told);
+            }
+        }
+
+        fn open(&mut self, supervisor: &Arc<Supervisor>, told: &mut Told<'_>) {
+            self.lane.open(supervisor, String::new(), &self.recordings, told);
+        }
+
+        fn lost(&mut self) -> Option<f64> {
+            self.lane.status().status.and_then(|status| status.devices[0].lost_s)
+        }
+    }
+
+    #[test]
+    fn one_whose_device_comes_back_larger_is_opened_anew_as_it_was_as_often_as_that_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = Some(FileSinkSpec::new(folder.path().join("a.wav")));
+        let spec =
+            PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device(&format!("virtual:{CABLE}")));
+        let spec = PipelineSpec { record, block_frames: 256, ..spec };
+        let (mut silent, host) = (Silent, VirtualHost::new());
+        let mut told = Told::new(&mut silent);
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let supervisor = Arc::new(supervisor);
+        let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
+        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| ()).unwrap();
+        pipeline.play().unwrap();
+        let mut recordings = Recordings::default();
+        recordings.add(&spec);
+        let lane = Lane::playing(spec.clone(), pipeline);
+        let mut grown = Grown { lane, recordings, past: Past::default() };
+        grown.lane.set_muted(true);
+        host.outputs().pull_out();
+        grown.until("the loss", &mut told, |grown| grown.lost().is_some());
+        // The cable has the rate of the first one that is on it.
+        let is_free = || cable(VirtualHost::input_device).rate() == SLOW.rate;
+        grown.until("nobody is on it", &mut told, |_| is_free());
+        let _listener = cable(VirtualHost::input_device).open_input(|_| (), |_| ()).unwrap();
+        host.outputs().put_back();
+        grown.until("it is stopped", &mut told, |grown| grown.lane.state() == "starting");
+        // Somebody else has it just now.
+        let other = cable(VirtualHost::output_device).open_output(|_| (), |_| ()).unwrap();
+        for _ in 0..2 {
+            grown.open(&supervisor, &mut told);
+            grown.until("it can't be opened", &mut told, |grown| grown.lane.state() == "failed");
+            let status = grown.lane.status();
+            assert!(status.why.as_ref().unwrap().contains(CABLE), "{status:?}");
+            grown.until("it is tried again", &mut told, |grown| grown.lane.state() == "starting");
+        }
+        drop(other);
+        grown.open(&supervisor, &mut told);
+        grown.until("it plays", &mut told, |grown| grown.lane.state() == "playing");
+        assert!(grown.lane.pipeline().is_some_and(Pipeline::is_muted));
+        assert_eq!(grown.lost(), None);
+        assert_eq!(grown.lane.spec, spec);
+        assert!(folder.path().join("a-2.wav").exists() && !folder.path().join("a-3.wav").exists());
+        let count = |words: &str| told.lines.iter().filter(|line| line.contains(words)).count();
+        let anew = format!(
+            "main: it is opened anew to have the device back: the output device virtual:{CABLE}: its buffer has 256 \
+             frames now, and the pipeline was opened for"
+        );
+        for words in [&anew, "main: stopped", "can't be opened anew yet", "a-2.wav", "main: started, muted"] {
+            assert_eq!(count(words), 1, "{words}: {:?}", told.lines);
+        }
+    }
+
+    #[test]
+    fn one_that_is_to_be_opened_anew_and_is_stopped_stays_so() {
+        let mut silent = Silent;
+        let mut told = Told::new(&mut silent);
+        let mut lane = Lane::new(PipelineSpec::new(SourceSpec::plugin("a.py"), SinkSpec::device("virtual")));
+        let outgrown = crate::pipeline::Outgrown { is_input: false, words: String::new() };
+        lane.anew = Some(Anew::new(outgrown));
+        lane.failed(Error::new(Kind::Device, "it is away"), &mut told);
+        assert_eq!(lane.state(), "failed");
+        // As a client has it stopped.
+        (lane.is_wanted, lane.why) = (false, None);
+        lane.tend(&mut Past::default(), &mut Recordings::default(), &mut told);
+        assert_eq!((lane.state(), lane.anew.is_none()), ("stopped", true));
     }
 }

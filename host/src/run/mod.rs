@@ -5,6 +5,7 @@
 //! to; a dead plugin or a lost device does not end it, nor does stopping pipelines by a request, as they may be
 //! started again.
 
+mod anew;
 mod change;
 mod job;
 mod lane;

@@ -23,7 +23,8 @@ pub struct RunStatus {
 pub struct LaneStatus {
     /// Its name.
     pub name: String,
-    /// `playing`, `ended`, `starting`, `stopping`, `stopped`, or `failed`: it could not be started.
+    /// `playing`, `ended`, `starting`, `stopping`, `stopped`, or `failed`: it could not be started. One that has
+    /// to be opened anew to have a device back is tried again by itself.
     pub state: &'static str,
     /// Why it could not; of one that plays: why it does so as it did before, and not as it is configured now.
     pub why: Option<String>,

@@ -1,0 +1,106 @@
+//! A pipeline that is opened anew, as a device of it came back and takes more at a time: when it is tried again.
+//!
+//! For a [`Lane`](super::lane), which does what is decided here. Nothing here looks at a clock: it is told the time.
+
+use crate::config::{PipelineSpec, SinkSpec, SourceSpec};
+use crate::pipeline::Outgrown;
+use std::time::{Duration, Instant};
+
+/// After a try that failed it is tried again after this, then after twice as long, and so on.
+const SHORTEST: Duration = Duration::from_millis(250);
+/// But never after longer than this.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Different lines that are told until it plays.
+const LINES: usize = 10;
+
+/// From when it has to be opened anew until it plays.
+#[derive(Debug)]
+pub(super) struct Anew {
+    outgrown: Outgrown,
+    /// The wait before the next try.
+    wait: Duration,
+    /// None while one is under way.
+    next: Option<Instant>,
+    told: Vec<String>,
+}
+
+impl Anew {
+    /// For this device.
+    pub(super) fn new(outgrown: Outgrown) -> Self {
+        Self { outgrown, wait: SHORTEST, next: None, told: Vec::new() }
+    }
+
+    /// As it is to be opened: the device has been there, so that nothing takes its place for good if it is away again.
+    pub(super) fn insist(&self, spec: &mut PipelineSpec) {
+        match (&mut spec.source, &mut spec.sink) {
+            (SourceSpec::Device(device), _) if self.outgrown.is_input => device.fallback_virtual = false,
+            (_, SinkSpec::Device(device)) if !self.outgrown.is_input => device.fallback_virtual = false,
+            _ => {}
+        }
+    }
+
+    /// The try has failed: the next one comes later.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.next = Some(now + self.wait);
+        self.wait = (2 * self.wait).min(LONGEST);
+    }
+
+    /// Whether it is to be tried again now; then it is, until [`Anew::failed`].
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        self.next.take_if(|next| now >= *next).is_some()
+    }
+
+    /// Whether a line has not been told since it has to be opened anew, and is to be. From now on it has been.
+    pub(super) fn is_news(&mut self, line: &str) -> bool {
+        let is_news = self.told.len() < LINES && !self.told.iter().any(|told| told == line);
+        if is_news {
+            self.told.push(line.to_owned());
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceSpec;
+
+    fn anew(is_input: bool) -> Anew {
+        Anew::new(Outgrown { is_input, words: "the output device radio".into() })
+    }
+
+    #[test]
+    fn it_is_tried_after_a_quarter_of_a_second_then_ever_more_seldom_up_to_ten() {
+        let (mut anew, mut now) = (anew(false), Instant::now());
+        assert!(!anew.is_due(now + LONGEST), "the first try is under way");
+        for wait_ms in [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000] {
+            anew.failed(now);
+            now += Duration::from_millis(wait_ms);
+            assert!(!anew.is_due(now - Duration::from_millis(1)), "too early");
+            assert!(anew.is_due(now), "not when due");
+            assert!(!anew.is_due(now + LONGEST), "twice at once");
+        }
+    }
+
+    #[test]
+    fn only_the_device_that_was_there_has_to_be_there_again() {
+        let device = DeviceSpec { fallback_virtual: true, ..DeviceSpec::new("radio") };
+        let spec = PipelineSpec::new(SourceSpec::Device(device.clone()), SinkSpec::Device(device));
+        for is_input in [false, true] {
+            let mut insisted = spec.clone();
+            anew(is_input).insist(&mut insisted);
+            let (SourceSpec::Device(source), SinkSpec::Device(sink)) = (insisted.source, insisted.sink)
+            else {
+                panic!("devices");
+            };
+            assert_eq!((source.fallback_virtual, sink.fallback_virtual), (!is_input, is_input));
+        }
+    }
+
+    #[test]
+    fn each_line_is_told_once_and_not_too_many_of_them() {
+        let mut anew = anew(false);
+        let mut told = |lines: std::ops::Range<usize>| lines.filter(|n| anew.is_news(&n.to_string())).count();
+        assert_eq!([told(0..3), told(0..3), told(0..99), told(0..99)], [3, 0, LINES - 3, 0]);
+    }
+}
