@@ -11,13 +11,15 @@ use host::supervisor::Supervisor;
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, getpid};
 use rustix::thread::{CpuSet, sched_getaffinity};
+use serde_json::Value;
 use shared::schedule::{self, Policy, Schedule};
 use std::fs::{read_dir, read_link, read_to_string};
+use std::path::Path;
 use std::process::Command;
 use tests::audio::noises;
 use tests::config::config;
 use tests::leftovers::workers_of;
-use tests::nda::{Done, Running, command, nda};
+use tests::nda::{Done, Running, command, nda, started_by};
 use tests::plugins::{processor, tells, wait_told};
 use tests::scene::signal;
 use tests::until::until;
@@ -155,7 +157,7 @@ fn audio_threads_are_real_time_ones_where_allowed_and_the_report_says_so() {
         assert!(threads.iter().all(|thread| policy_of(*thread) == Policy::Other), "{name}");
     }
     let report = ended(running).json();
-    let expected = if may_be_real_time() { 70.into() } else { serde_json::Value::Null };
+    let expected = if may_be_real_time() { 70.into() } else { Value::Null };
     assert_eq!((&report["pipelines"][0]["fifo"], &report["real_time"]["audio_fifo"]), (&expected, &expected));
 }
 
@@ -288,22 +290,22 @@ fn processors_may_sleep_again_when_the_last_pipeline_is_closed() {
     assert!(!holds_idle_states(own));
 }
 
+/// The same command for a user who may have no real-time threads.
+fn without_rights(command: Command) -> Command {
+    let words = ["prlimit", "--rtprio=0", "--nice=0"];
+    // Without the capability root is as anybody; who is not root has none to lose.
+    let no_capability = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"];
+    let is_root = rustix::process::geteuid().is_root();
+    let words = if is_root { [no_capability, words].concat() } else { words.to_vec() };
+    started_by(&words, &command)
+}
+
 #[test]
 fn without_any_rights_it_runs_and_says_what_is_missing() {
     let folder = Folder::new();
     let path = config(&folder, &endless(&folder, "one", ""));
     let program = ["run", path.to_str().expect("text"), "--json", "-"];
-    // Without the capability root is as anybody; who is not root has none to lose.
-    let mut limited = Command::new("setpriv");
-    limited.args(["--bounding-set=-sys_nice", "--inh-caps=-sys_nice", "prlimit", "--rtprio=0", "--nice=0"]);
-    let mut limited = if rustix::process::geteuid().is_root() {
-        limited.arg(built("nda")).args(program);
-        limited
-    } else {
-        command(program)
-    };
-    limited.env("NDA_REPORTS", folder.file("reports"));
-    let running = Running::start(limited);
+    let running = Running::start(without_rights(command(program)));
     let worker = wait_told(&folder, "one.pid");
     let own = schedule::get(Some(pid(worker))).expect("a living worker");
     assert_eq!((own.policy, own.nice.max(0)), (Policy::Other, own.nice), "{own:?}");
@@ -314,7 +316,51 @@ fn without_any_rights_it_runs_and_says_what_is_missing() {
     {
         assert!(done.stderr.contains(words) || done.stdout.contains(words), "{words:?} is not in {done}");
     }
-    assert_eq!(done.json()["real_time"]["audio_fifo"], serde_json::Value::Null);
+    assert_eq!(done.json()["real_time"]["audio_fifo"], Value::Null);
+}
+
+/// What `nda doctor` found about this.
+fn finding(doctor: &Done, about: &str) -> Value {
+    let all = doctor.json();
+    let found = all["findings"].as_array().expect("a list").iter().find(|finding| finding["about"] == about);
+    found.unwrap_or_else(|| panic!("nothing about {about}: {doctor}")).clone()
+}
+
+/// `nda doctor` with this interpreter.
+fn doctor(python: &Path) -> Command {
+    command(["doctor", "--json", "--python", python.to_str().expect("text")])
+}
+
+#[test]
+fn the_doctor_says_what_a_run_would_get_and_how_to_get_what_is_missing() {
+    let with = Running::start(doctor(&python())).wait();
+    let priority = finding(with.ended_with(0), "real-time priority");
+    assert_eq!(priority["verdict"], if may_be_real_time() { "good" } else { "better" }, "{with}");
+    let without = Running::start(without_rights(doctor(&python()))).wait();
+    let priority = finding(without.ended_with(0), "real-time priority");
+    assert_eq!(
+        (&priority["verdict"], &priority["is"]),
+        (&"better".into(), &"none: other programs delay audio".into())
+    );
+    let remedy = priority["remedy"].as_str().expect("a remedy");
+    for words in ["\"@audio - rtprio 95\"", "limits.d/audio.conf", "usermod -aG audio"] {
+        assert!(remedy.contains(words), "{remedy}");
+    }
+}
+
+#[test]
+fn the_doctor_tries_the_interpreter_and_needs_one_that_starts() {
+    let python = python();
+    let good = Running::start(doctor(&python)).wait();
+    let found = finding(good.ended_with(0), "Python");
+    assert_eq!((&found["verdict"], &found["remedy"]), (&"good".into(), &Value::Null), "{good}");
+    let is = found["is"].as_str().expect("words");
+    assert!(is.starts_with(&format!("{} is Python 3.", python.display())) && is.contains("numpy"), "{is}");
+    let none = Running::start(doctor(Path::new("/nonexistent"))).wait();
+    let found = finding(none.ended_with(7), "Python");
+    assert_eq!(found["verdict"], "needed", "{none}");
+    assert!(found["is"].as_str().expect("words").contains("/nonexistent"), "{none}");
+    assert!(found["remedy"].as_str().expect("a remedy").contains("--python FILE"), "{none}");
 }
 
 #[test]
