@@ -12,9 +12,11 @@ use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, getpid};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde_json::Value;
+use shared::boot::MODULE_FILE;
 use shared::schedule::{self, Policy, Schedule};
 use std::fs::{read_dir, read_link, read_to_string};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::audio::noises;
 use tests::config::config;
@@ -24,7 +26,7 @@ use tests::plugins::{processor, tells, wait_told};
 use tests::scene::signal;
 use tests::until::until;
 use tests::wav::Wav;
-use tests::workspace::{Folder, built, python};
+use tests::workspace::{Folder, built, install, python, root};
 
 const DEVICE: &str = "/dev/cpu_dma_latency";
 const AUDIO: Policy = Policy::Fifo(70);
@@ -295,8 +297,7 @@ fn without_rights(command: Command) -> Command {
     let words = ["prlimit", "--rtprio=0", "--nice=0"];
     // Without the capability root is as anybody; who is not root has none to lose.
     let no_capability = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"];
-    let is_root = rustix::process::geteuid().is_root();
-    let words = if is_root { [no_capability, words].concat() } else { words.to_vec() };
+    let words = if is_root() { [no_capability, words].concat() } else { words.to_vec() };
     started_by(&words, &command)
 }
 
@@ -319,6 +320,112 @@ fn without_any_rights_it_runs_and_says_what_is_missing() {
     assert_eq!(done.json()["real_time"]["audio_fifo"], Value::Null);
 }
 
+/// A user who is not root: nobody where the tests are root's, else who runs them.
+struct Anybody {
+    /// Its own folder, and all that it can write to.
+    folder: Folder,
+    program: PathBuf,
+    python: PathBuf,
+}
+
+impl Anybody {
+    /// With all that it takes where this user can read it; `None` if the interpreter is nowhere that it could.
+    fn new() -> Option<Self> {
+        let folder = Folder::new();
+        if is_root() {
+            chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+        let mut user = Self { folder, program: built("nda"), python: python() };
+        let module = built(MODULE_FILE);
+        if !user.may(&["test", "-x", text(&user.program), "-a", "-r", text(&module)]) {
+            let copy = user.folder.file("bin/nda");
+            install(&user.program, &copy);
+            install(&module, &copy.with_file_name(MODULE_FILE));
+            user.program = copy;
+        }
+        if !user.has_python() {
+            user.python = user.python_of_the_system();
+        }
+        user.has_python().then_some(user)
+    }
+
+    /// With the numpy of the workspace, which it can import if it is of the same version as the workspace's own.
+    fn python_of_the_system(&self) -> PathBuf {
+        const MAKE: &str = "/usr/bin/python3 -m venv --without-pip \"$1\" && \
+                            cp -r \"$2\"/lib/python3*/site-packages/numpy* \"$1\"/lib/python3*/site-packages";
+        let (copy, own) = (self.folder.file("venv"), root().join(".venv"));
+        let made = Command::new("sh").args(["-c", MAKE, "sh"]).args([&copy, &own]).output();
+        assert!(made.is_ok(), "{made:?}");
+        copy.join("bin/python")
+    }
+
+    fn has_python(&self) -> bool {
+        self.may(&[text(&self.python), "-c", "import numpy"])
+    }
+
+    fn may(&self, words: &[&str]) -> bool {
+        self.command(words).output().expect("it starts").status.success()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        // `env`, as what setpriv itself starts is found with its rights still.
+        const DROP: [&str; 8] =
+            ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs", "env"];
+        let all = if is_root() { [&DROP, words].concat() } else { words.to_vec() };
+        let mut command = Command::new(all[0]);
+        command.args(&all[1..]).current_dir(self.folder.path()).env_remove("VIRTUAL_ENV");
+        for variable in ["HOME", "XDG_RUNTIME_DIR"] {
+            command.env(variable, self.folder.path());
+        }
+        command.env("NDA_REPORTS", self.folder.file("reports")).env_remove("NDA_WORKER_MODULE");
+        command
+    }
+
+    /// Whether the process or the file that this is about is this user's.
+    fn owns(&self, metadata: std::io::Result<std::fs::Metadata>) -> bool {
+        let own = self.folder.path().metadata().expect("its folder").uid();
+        metadata.expect("it is there").uid() == own
+    }
+}
+
+const NOBODY: u32 = 65_534;
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+#[test]
+fn a_user_who_is_not_root_plays_is_answered_and_gets_the_report_of_a_death() {
+    let Some(user) = Anybody::new() else {
+        eprintln!("not shown: there is no Python with numpy that anybody can read");
+        return;
+    };
+    let (folder, program) = (&user.folder, text(&user.program));
+    let pipeline = endless(folder, "one", "");
+    let config = folder.write("nda.toml", &format!("python = {:?}\n{pipeline}", user.python));
+    let running = Running::start(user.command(&[program, "run", text(&config), "--json", "-"]));
+    let worker = wait_told(folder, "one.pid");
+    for process in [running.pid(), worker] {
+        assert!(user.owns(std::fs::metadata(format!("/proc/{process}/status"))), "{process}");
+    }
+    let status = Running::start(user.command(&[program, "ctl", "status"])).wait_alone().1;
+    assert!(status.ended_with(0).stdout.contains("one"), "{status}");
+    std::fs::remove_file(folder.file("one.pid")).expect("just written");
+    signal(worker, Signal::KILL);
+    assert_ne!(wait_told(folder, "one.pid"), worker);
+    running.signal(Signal::INT);
+    running.wait().ended_with(9);
+    let reports = read_dir(folder.file("reports")).expect("a folder of reports");
+    let reports: Vec<_> = reports.map(|entry| entry.expect("a report").path()).collect();
+    let [report] = &reports[..] else { panic!("{reports:?}") };
+    assert!(read_to_string(report.join("report.txt")).expect("it is written").contains("SIGKILL"));
+    assert!(user.owns(report.metadata()) && user.owns(report.join("in.wav").metadata()));
+}
+
 /// What `nda doctor` found about this.
 fn finding(doctor: &Done, about: &str) -> Value {
     let all = doctor.json();
@@ -328,7 +435,7 @@ fn finding(doctor: &Done, about: &str) -> Value {
 
 /// `nda doctor` with this interpreter.
 fn doctor(python: &Path) -> Command {
-    command(["doctor", "--json", "--python", python.to_str().expect("text")])
+    command(["doctor", "--json", "--python", text(python)])
 }
 
 #[test]
