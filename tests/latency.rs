@@ -8,7 +8,7 @@ use host::processor::Processor;
 use tests::audio::impulse;
 use tests::chain::{AMPLE_NS, Rack, pipelined, same_block, wait_answered};
 use tests::config::{config, run};
-use tests::plugins::{processor, processor_with};
+use tests::plugins::{delay, processor, processor_with};
 use tests::until::until;
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
@@ -16,15 +16,6 @@ use tests::workspace::{Folder, shipped};
 const BLOCK: usize = 256;
 
 const DOUBLE: &str = "buffer.data *= 2\nreturn True";
-
-/// Delays by 100 frames, and says so.
-const DELAY: &str = "
-line = getattr(self, 'line', np.zeros((buffer.get_channel_count(), 100), np.float32))
-whole = np.concatenate([line, buffer.data], axis=1)
-self.line = whole[:, -100:].copy()
-buffer.data[:] = whole[:, :-100]
-return True";
-const SAYS_SO: &str = "def get_processing_latency(self):\n    return 100 / self.get_sample_rate()";
 
 /// What comes out of a chain block by block; `between` is called after each.
 fn through(chain: &mut Chain, samples: &[f32], mut between: impl FnMut(usize)) -> Vec<f32> {
@@ -114,7 +105,7 @@ fn impulses_come_one_block_later(chain: &mut Chain, factor: f32, mut answered: i
 fn a_plugin_that_delays_is_as_late_as_it_says() {
     let folder = Folder::new();
     let rack = Rack::new(1, 256, 48_000);
-    let delay = processor_with(&folder, "delay", DELAY, SAYS_SO);
+    let delay = delay(&folder);
     let (plugins, remotes) = load(&rack, vec![same_block(&delay), same_block(&delay)]);
     assert_eq!(plugins[0].latency_frames(), 100);
     let mut chain = chain(&rack, remotes);
@@ -127,7 +118,7 @@ fn a_plugin_that_delays_is_as_late_as_it_says() {
 fn a_pipelined_plugin_that_delays_is_late_by_both() {
     let folder = Folder::new();
     let rack = Rack::new(1, 256, 48_000);
-    let (plugin, remote) = rack.load(pipelined(&processor_with(&folder, "delay", DELAY, SAYS_SO)));
+    let (plugin, remote) = rack.load(pipelined(&delay(&folder)));
     let mut chain = chain(&rack, vec![remote]);
     assert_eq!(chain.latency_frames() as usize, BLOCK + 100);
     let heard = through(&mut chain, &impulse(8 * BLOCK, 700, 0.5), |blocks| wait_answered(&plugin, blocks));
@@ -137,7 +128,7 @@ fn a_pipelined_plugin_that_delays_is_late_by_both() {
 /// Runs an impulse through two pipelined plugins, one of which delays, and a same-block one.
 fn recorded_latency(block: u32) -> (usize, u64) {
     let folder = Folder::new();
-    let delay = processor_with(&folder, "delay", DELAY, SAYS_SO);
+    let delay = delay(&folder);
     // Among the frames that are read before the start: nothing can come in between.
     let at = 1_000;
     Wav::new(vec![impulse(6_000, at, 0.5)]).write(&folder.file("in.wav"));

@@ -11,18 +11,22 @@ use host::supervisor::Supervisor;
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, getpid};
 use rustix::thread::{CpuSet, sched_getaffinity};
+use serde_json::Value;
+use shared::boot::MODULE_FILE;
 use shared::schedule::{self, Policy, Schedule};
 use std::fs::{read_dir, read_link, read_to_string};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::audio::noises;
 use tests::config::config;
 use tests::leftovers::workers_of;
-use tests::nda::{Done, Running, command, nda};
+use tests::nda::{Done, Running, command, nda, started_by};
 use tests::plugins::{processor, tells, wait_told};
 use tests::scene::signal;
 use tests::until::until;
 use tests::wav::Wav;
-use tests::workspace::{Folder, built, python};
+use tests::workspace::{Folder, built, install, python, root};
 
 const DEVICE: &str = "/dev/cpu_dma_latency";
 const AUDIO: Policy = Policy::Fifo(70);
@@ -155,7 +159,7 @@ fn audio_threads_are_real_time_ones_where_allowed_and_the_report_says_so() {
         assert!(threads.iter().all(|thread| policy_of(*thread) == Policy::Other), "{name}");
     }
     let report = ended(running).json();
-    let expected = if may_be_real_time() { 70.into() } else { serde_json::Value::Null };
+    let expected = if may_be_real_time() { 70.into() } else { Value::Null };
     assert_eq!((&report["pipelines"][0]["fifo"], &report["real_time"]["audio_fifo"]), (&expected, &expected));
 }
 
@@ -288,22 +292,21 @@ fn processors_may_sleep_again_when_the_last_pipeline_is_closed() {
     assert!(!holds_idle_states(own));
 }
 
+/// The same command for a user who may have no real-time threads.
+fn without_rights(command: Command) -> Command {
+    let words = ["prlimit", "--rtprio=0", "--nice=0"];
+    // Without the capability root is as anybody; who is not root has none to lose.
+    let no_capability = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"];
+    let words = if is_root() { [no_capability, words].concat() } else { words.to_vec() };
+    started_by(&words, &command)
+}
+
 #[test]
 fn without_any_rights_it_runs_and_says_what_is_missing() {
     let folder = Folder::new();
     let path = config(&folder, &endless(&folder, "one", ""));
     let program = ["run", path.to_str().expect("text"), "--json", "-"];
-    // Without the capability root is as anybody; who is not root has none to lose.
-    let mut limited = Command::new("setpriv");
-    limited.args(["--bounding-set=-sys_nice", "--inh-caps=-sys_nice", "prlimit", "--rtprio=0", "--nice=0"]);
-    let mut limited = if rustix::process::geteuid().is_root() {
-        limited.arg(built("nda")).args(program);
-        limited
-    } else {
-        command(program)
-    };
-    limited.env("NDA_REPORTS", folder.file("reports"));
-    let running = Running::start(limited);
+    let running = Running::start(without_rights(command(program)));
     let worker = wait_told(&folder, "one.pid");
     let own = schedule::get(Some(pid(worker))).expect("a living worker");
     assert_eq!((own.policy, own.nice.max(0)), (Policy::Other, own.nice), "{own:?}");
@@ -314,7 +317,157 @@ fn without_any_rights_it_runs_and_says_what_is_missing() {
     {
         assert!(done.stderr.contains(words) || done.stdout.contains(words), "{words:?} is not in {done}");
     }
-    assert_eq!(done.json()["real_time"]["audio_fifo"], serde_json::Value::Null);
+    assert_eq!(done.json()["real_time"]["audio_fifo"], Value::Null);
+}
+
+/// A user who is not root: nobody where the tests are root's, else who runs them.
+struct Anybody {
+    /// Its own folder, and all that it can write to.
+    folder: Folder,
+    program: PathBuf,
+    python: PathBuf,
+}
+
+impl Anybody {
+    /// With all that it takes where this user can read it; `None` if the interpreter is nowhere that it could.
+    fn new() -> Option<Self> {
+        let folder = Folder::new();
+        if is_root() {
+            chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+        let mut user = Self { folder, program: built("nda"), python: python() };
+        let module = built(MODULE_FILE);
+        if !user.may(&["test", "-x", text(&user.program), "-a", "-r", text(&module)]) {
+            let copy = user.folder.file("bin/nda");
+            install(&user.program, &copy);
+            install(&module, &copy.with_file_name(MODULE_FILE));
+            user.program = copy;
+        }
+        if !user.has_python() {
+            user.python = user.python_of_the_system();
+        }
+        user.has_python().then_some(user)
+    }
+
+    /// With the numpy of the workspace, which it can import if it is of the same version as the workspace's own.
+    fn python_of_the_system(&self) -> PathBuf {
+        const MAKE: &str = "/usr/bin/python3 -m venv --without-pip \"$1\" && \
+                            cp -r \"$2\"/lib/python3*/site-packages/numpy* \"$1\"/lib/python3*/site-packages";
+        let (copy, own) = (self.folder.file("venv"), root().join(".venv"));
+        let made = Command::new("sh").args(["-c", MAKE, "sh"]).args([&copy, &own]).output();
+        assert!(made.is_ok(), "{made:?}");
+        copy.join("bin/python")
+    }
+
+    fn has_python(&self) -> bool {
+        self.may(&[text(&self.python), "-c", "import numpy"])
+    }
+
+    fn may(&self, words: &[&str]) -> bool {
+        self.command(words).output().expect("it starts").status.success()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        // `env`, as what setpriv itself starts is found with its rights still.
+        const DROP: [&str; 8] =
+            ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs", "env"];
+        let all = if is_root() { [&DROP, words].concat() } else { words.to_vec() };
+        let mut command = Command::new(all[0]);
+        command.args(&all[1..]).current_dir(self.folder.path()).env_remove("VIRTUAL_ENV");
+        for variable in ["HOME", "XDG_RUNTIME_DIR"] {
+            command.env(variable, self.folder.path());
+        }
+        command.env("NDA_REPORTS", self.folder.file("reports")).env_remove("NDA_WORKER_MODULE");
+        command
+    }
+
+    /// Whether the process or the file that this is about is this user's.
+    fn owns(&self, metadata: std::io::Result<std::fs::Metadata>) -> bool {
+        let own = self.folder.path().metadata().expect("its folder").uid();
+        metadata.expect("it is there").uid() == own
+    }
+}
+
+const NOBODY: u32 = 65_534;
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+#[test]
+fn a_user_who_is_not_root_plays_is_answered_and_gets_the_report_of_a_death() {
+    let Some(user) = Anybody::new() else {
+        eprintln!("not shown: there is no Python with numpy that anybody can read");
+        return;
+    };
+    let (folder, program) = (&user.folder, text(&user.program));
+    let pipeline = endless(folder, "one", "");
+    let config = folder.write("nda.toml", &format!("python = {:?}\n{pipeline}", user.python));
+    let running = Running::start(user.command(&[program, "run", text(&config), "--json", "-"]));
+    let worker = wait_told(folder, "one.pid");
+    for process in [running.pid(), worker] {
+        assert!(user.owns(std::fs::metadata(format!("/proc/{process}/status"))), "{process}");
+    }
+    let status = Running::start(user.command(&[program, "ctl", "status"])).wait_alone().1;
+    assert!(status.ended_with(0).stdout.contains("one"), "{status}");
+    std::fs::remove_file(folder.file("one.pid")).expect("just written");
+    signal(worker, Signal::KILL);
+    assert_ne!(wait_told(folder, "one.pid"), worker);
+    running.signal(Signal::INT);
+    running.wait().ended_with(9);
+    let reports = read_dir(folder.file("reports")).expect("a folder of reports");
+    let reports: Vec<_> = reports.map(|entry| entry.expect("a report").path()).collect();
+    let [report] = &reports[..] else { panic!("{reports:?}") };
+    assert!(read_to_string(report.join("report.txt")).expect("it is written").contains("SIGKILL"));
+    assert!(user.owns(report.metadata()) && user.owns(report.join("in.wav").metadata()));
+}
+
+/// What `nda doctor` found about this.
+fn finding(doctor: &Done, about: &str) -> Value {
+    let all = doctor.json();
+    let found = all["findings"].as_array().expect("a list").iter().find(|finding| finding["about"] == about);
+    found.unwrap_or_else(|| panic!("nothing about {about}: {doctor}")).clone()
+}
+
+/// `nda doctor` with this interpreter.
+fn doctor(python: &Path) -> Command {
+    command(["doctor", "--json", "--python", text(python)])
+}
+
+#[test]
+fn the_doctor_says_what_a_run_would_get_and_how_to_get_what_is_missing() {
+    let with = Running::start(doctor(&python())).wait();
+    let priority = finding(with.ended_with(0), "real-time priority");
+    assert_eq!(priority["verdict"], if may_be_real_time() { "good" } else { "better" }, "{with}");
+    let without = Running::start(without_rights(doctor(&python()))).wait();
+    let priority = finding(without.ended_with(0), "real-time priority");
+    assert_eq!(
+        (&priority["verdict"], &priority["is"]),
+        (&"better".into(), &"none: other programs delay audio".into())
+    );
+    let remedy = priority["remedy"].as_str().expect("a remedy");
+    for words in ["\"@audio - rtprio 95\"", "limits.d/audio.conf", "usermod -aG audio"] {
+        assert!(remedy.contains(words), "{remedy}");
+    }
+}
+
+#[test]
+fn the_doctor_tries_the_interpreter_and_needs_one_that_starts() {
+    let python = python();
+    let good = Running::start(doctor(&python)).wait();
+    let found = finding(good.ended_with(0), "Python");
+    assert_eq!((&found["verdict"], &found["remedy"]), (&"good".into(), &Value::Null), "{good}");
+    let is = found["is"].as_str().expect("words");
+    assert!(is.starts_with(&format!("{} is Python 3.", python.display())) && is.contains("numpy"), "{is}");
+    let none = Running::start(doctor(Path::new("/nonexistent"))).wait();
+    let found = finding(none.ended_with(7), "Python");
+    assert_eq!(found["verdict"], "needed", "{none}");
+    assert!(found["is"].as_str().expect("words").contains("/nonexistent"), "{none}");
+    assert!(found["remedy"].as_str().expect("a remedy").contains("--python FILE"), "{none}");
 }
 
 #[test]

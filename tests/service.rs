@@ -6,7 +6,10 @@ use rustix::process::Signal;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
+use tests::gate::Gate;
 use tests::nda::{Running, command};
+use tests::plugins::processor_with;
+use tests::until::until;
 use tests::workspace::{Folder, python, shipped};
 
 /// A service manager that listens.
@@ -27,6 +30,15 @@ impl Manager {
         while self.socket.recv(&mut [0; 4096]).is_ok() {}
         self.socket.set_nonblocking(false).unwrap();
         (0..3).for_each(|_| self.hears(words));
+    }
+
+    /// Nothing has been told up to now.
+    fn has_heard_nothing(&self) {
+        let mut message = [0; 4096];
+        self.socket.set_nonblocking(true).unwrap();
+        let told = self.socket.recv(&mut message).map(|length| String::from_utf8_lossy(&message[..length]));
+        assert!(told.is_err(), "{told:?}");
+        self.socket.set_nonblocking(false).unwrap();
     }
 
     /// Waits until it is told this.
@@ -67,6 +79,30 @@ fn a_service_manager_is_told_when_it_plays_that_it_goes_on_playing_and_when_it_e
     let running = Running::start(command);
     manager.hears("READY=1");
     (0..5).for_each(|_| manager.hears("WATCHDOG=1"));
+    running.signal(Signal::TERM);
+    manager.hears("STOPPING=1");
+    let _ = running.wait().ended_with(0);
+}
+
+#[test]
+fn a_service_manager_is_not_told_that_it_plays_while_any_plugin_still_loads() {
+    let folder = Folder::new();
+    let (path, gate, loading) = (folder.file("notify"), Gate::new(&folder), folder.file("loading"));
+    let manager = Manager::new(&path);
+    let waits = format!(
+        "def __init__(self):\n    super().__init__()\n    open({loading:?}, 'w')\n    {}",
+        gate.wait()
+    );
+    let held = processor_with(&folder, "held", "return True", &waits);
+    let second = endless() + &format!("\nplugins = [{{ file = {held:?}, python = {:?} }}]", python());
+    let text = [endless(), second].join("\n").replacen("[[pipeline]]", "[[pipeline]]\nname = \"first\"", 1);
+    let mut command = run(&folder, &text, &[]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let running = Running::start(command);
+    until("the plugin to load", || loading.exists());
+    manager.has_heard_nothing();
+    gate.open();
+    manager.hears("READY=1");
     running.signal(Signal::TERM);
     manager.hears("STOPPING=1");
     let _ = running.wait().ended_with(0);

@@ -1,4 +1,5 @@
-//! A JACK server of a test's own, on no sound card, and a client that plays into a program and records from it.
+//! A JACK server of a test's own, on no sound card, and clients that play into a program and record from it, or
+//! join its ends.
 
 use crate::server::Program;
 use crate::until::DEADLINE;
@@ -98,5 +99,14 @@ impl Jack {
         pass.args([format!("cpal_client_{pid}_in"), format!("cpal_client_{pid}_out")]);
         Program::start(pass, &self.folder.file("pass.log")).succeeds(2 * DEADLINE);
         Wav::read(&heard)
+    }
+
+    /// A cable from the output of a program with this number to its input, there until it is dropped. However often
+    /// the program opens its ports, they are joined.
+    #[must_use]
+    pub fn join(&self, pid: u32) -> Program {
+        let mut join = self.command(built("jack-client"));
+        join.args(["join".to_owned(), format!("cpal_client_{pid}_out"), format!("cpal_client_{pid}_in")]);
+        Program::start(join, &self.folder.file("join.log"))
     }
 }

@@ -33,6 +33,18 @@ class Made(AudioProcessorPlugin):
     folder.write(&format!("{name}.py"), &text)
 }
 
+/// A processor in `delay.py` that delays by 100 frames, and says so.
+pub fn delay(folder: &Folder) -> PathBuf {
+    let process = "
+line = getattr(self, 'line', np.zeros((buffer.get_channel_count(), 100), np.float32))
+whole = np.concatenate([line, buffer.data], axis=1)
+self.line = whole[:, -100:].copy()
+buffer.data[:] = whole[:, :-100]
+return True";
+    let says_so = "def get_processing_latency(self):\n    return 100 / self.get_sample_rate()";
+    processor_with(folder, "delay", process, says_so)
+}
+
 /// A source in `NAME.py` with this body of `read_audio(self, buffer)`.
 pub fn source(folder: &Folder, name: &str, read: &str) -> PathBuf {
     end(folder, name, ("Source", "AUDIO_SOURCE", "read_audio"), read)

@@ -28,20 +28,30 @@ impl Service {
         let watchdog = sd_notify::watchdog_enabled();
         Some(Self { watchdog, progress: Progress::default(), is_ready: false })
     }
+
+    /// What there is to tell of how it goes now.
+    fn news(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) -> Vec<NotifyState<'static>> {
+        let mut news = Vec::new();
+        if !std::mem::replace(&mut self.is_ready, true) {
+            news.extend([NotifyState::Ready, NotifyState::Status("playing")]);
+        }
+        if let Some(limit) = self.watchdog
+            && self.progress.is_due(elapsed, limit / FEEDS)
+            && self.progress.has_moved(elapsed, pipelines)
+        {
+            news.push(NotifyState::Watchdog);
+        }
+        news
+    }
 }
 
 impl Observer for Service {
     fn event(&mut self, _level: Level, _line: &str) {}
 
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {
-        if !std::mem::replace(&mut self.is_ready, true) {
-            tell(&[NotifyState::Ready, NotifyState::Status("playing")]);
-        }
-        if let Some(limit) = self.watchdog
-            && self.progress.is_due(elapsed, limit / FEEDS)
-            && self.progress.has_moved(elapsed, pipelines)
-        {
-            tell(&[NotifyState::Watchdog]);
+        let news = self.news(elapsed, pipelines);
+        if !news.is_empty() {
+            tell(&news);
         }
     }
 
@@ -88,6 +98,27 @@ mod tests {
 
     fn at(name: &str, frames: u64) -> PipelineStatus {
         PipelineStatus { name: name.into(), frames, ..fabricated::pipeline() }
+    }
+
+    /// What a service with this watchdog tells of one pipeline, second by second.
+    fn told(watchdog: Option<Duration>, frames: &[u64]) -> Vec<String> {
+        let mut service = Service { watchdog, progress: Progress::default(), is_ready: false };
+        let seconds = (0..).map(Duration::from_secs).zip(frames);
+        let news = seconds.map(|(now, frames)| service.news(now, &[at("tx", *frames)]));
+        news.map(|news| news.iter().map(|state| format!("{state} ")).collect()).collect()
+    }
+
+    #[test]
+    fn a_manager_is_told_once_that_it_plays_and_no_more_while_audio_stands_still() {
+        let watchdog = Some(Duration::from_secs(4));
+        let first = "READY=1 STATUS=playing WATCHDOG=1 ";
+        let frames = [0, 128, 128, 128, 128, 128, 256, 256];
+        assert_eq!(told(watchdog, &frames), [first, "WATCHDOG=1 ", "", "", "", "", "WATCHDOG=1 ", ""]);
+    }
+
+    #[test]
+    fn a_manager_without_a_watchdog_is_told_that_it_plays_and_nothing_else() {
+        assert_eq!(told(None, &[0, 128, 256]), ["READY=1 STATUS=playing ", "", ""]);
     }
 
     #[test]

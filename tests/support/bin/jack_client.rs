@@ -1,11 +1,14 @@
-//! A JACK client for the tests: `jack-client wait`, until the server of the environment answers, or
+//! A JACK client for the tests: `jack-client wait`, until the server of the environment answers;
 //! `jack-client pass PLAY.wav HEARD.wav INTO FROM`, which plays a file into the ports whose names begin with INTO
-//! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more.
+//! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more; or
+//! `jack-client join FROM INTO`, a cable from the ones to the others until it is ended.
 //!
 //! A process of its own, as libjack takes the server's name from the environment. All of the audio is in memory,
 //! so that nothing but the server decides what is lost.
 
 use jack::{AudioIn, AudioOut, Client, ClientOptions, Control, Port, PortFlags, ProcessScope};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,8 +23,9 @@ fn main() -> ExitCode {
         ["pass", play, heard, into, from] => {
             pass(&Wav::read(Path::new(play)), into, from).write(Path::new(heard));
         }
+        ["join", from, into] => join(from, into),
         _ => {
-            eprintln!("jack-client wait | pass PLAY.wav HEARD.wav INTO FROM");
+            eprintln!("jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | join FROM INTO");
             return ExitCode::FAILURE;
         }
     }
@@ -67,6 +71,21 @@ fn pass(play: &Wav, into: &str, from: &str) -> Wav {
     until("all is recorded", || at.load(Ordering::Acquire) == frames);
     let (_, (), tape) = active.deactivate().expect("the client ends");
     Wav::new(tape.heard).at(rate)
+}
+
+/// It takes leave when it is asked to end: a server can't end itself while it waits for a client that is gone.
+fn join(from: &str, into: &str) {
+    let mut end = SigSet::empty();
+    end.add(Signal::SIGTERM);
+    // Before there is another thread.
+    end.thread_block().expect("a signal can be blocked");
+    let end = SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK).expect("a descriptor");
+    let client = open();
+    until("whoever wanted the cable takes it away", || {
+        let outputs = ports(&client, from, PortFlags::IS_OUTPUT);
+        connect(&client, &outputs, &ports(&client, into, PortFlags::IS_INPUT));
+        end.read_signal().expect("a signal or none").is_some()
+    });
 }
 
 fn ports(client: &Client, prefix: &str, flags: PortFlags) -> Vec<String> {
