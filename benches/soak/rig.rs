@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_devices_lost_is_what_the_receiver_counted_and_a_fade_each_time_it_ran_dry() {
-        let before = Counted { lost: [1, 1], xruns: 2, queue_frames: 1000, dry: 1 };
+        let before = Counted { lost: [1, 1], xruns: 2, queue_frames: 1000, dry: 1, not_given: 0 };
         let frames = |now: Counted| now.device_frames_since(&before);
         assert_eq!(frames(Counted { lost: [9, 9], ..before }), 0);
         assert_eq!(frames(Counted { queue_frames: 1300, ..before }), 300);
