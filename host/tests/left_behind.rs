@@ -10,6 +10,7 @@
 mod fake;
 
 use fake::{Fake, LONG, PATIENT, exists};
+use host::faults::shared_names;
 use host::supervisor::{Event, Supervisor};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{Pid, Signal, getpgid, kill_process};
@@ -160,15 +161,6 @@ fn a_child_in_a_session_of_its_own_ends_with_its_worker_and_nobody_elses_does() 
     assert!(!has_ended(others) && alive.death().is_none());
     drop(supervisor);
     assert!(has_ended(others), "a supervisor that is gone has left nobody");
-}
-
-/// Names of shared memory that this process has open or mapped. What has no name any more goes with its last user.
-fn shared_names(pid: u32) -> BTreeSet<PathBuf> {
-    let open =
-        descriptors(pid).into_iter().filter_map(|fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok());
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mapped = maps.lines().filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..])));
-    open.chain(mapped).filter(|path| path.starts_with("/dev/shm") && path.exists()).collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::heard::Judge;
 use super::kinds::{Injection, Kind};
-use super::leftovers::{self, Process};
+use super::leftovers::{self, Names, Process};
 use super::probe::{Listener, Probe};
 use super::tally::{Tally, ToGood};
 use super::{BLOCK_FRAMES, CHANNELS, FAULTY, FaultsSpec, MEMORY_MAX, RATE};
@@ -307,12 +307,20 @@ impl Rig {
     }
 
     /// Injects one fault and listens until all is good again, or patience ends.
-    pub(super) fn fault(&mut self, kind: Kind, seed: u64, fail_closed: bool) -> Result<Outcome> {
+    /// What shared memory is in use before and afterwards is added to `names`.
+    pub(super) fn fault(
+        &mut self,
+        kind: Kind,
+        seed: u64,
+        fail_closed: bool,
+        names: &mut Names,
+    ) -> Result<Outcome> {
         self.prepare(fail_closed)?;
         let mut outcome = Outcome::default();
         if !self.settle() {
             outcome.notes.push("it does not play before the fault".to_owned());
         }
+        names.look(&self.wish.mark);
         self.lines.clear();
         let reports = self.report_names();
         let Some(patient) = &mut self.patient else { return Ok(outcome) };
@@ -321,6 +329,7 @@ impl Rig {
         let fault_ns = self.inject(kind, seed, pid, &mut outcome)?;
         let gone_ns = self.is_over(kind, seed, pid).then(now_ns).filter(|_| !lives(pid));
         outcome.survived = outcome.injected && (gone_ns.is_some() || lives(pid)) && self.is_good_again();
+        names.look(&self.wish.mark);
         self.read(seed, fault_ns, gone_ns, &mut outcome);
         if gone_ns.is_some() {
             outcome.report = self.new_report(&reports);
