@@ -42,10 +42,16 @@ fn every_second_kind(from: usize) {
         assert_eq!(row["wrong_blocks"], 0, "{row}");
         assert_eq!(row["unheard_blocks"], 0, "{row}");
         assert_eq!(row["plain_samples"], 0, "{row}");
+        assert_eq!(row["reported"], row["died"], "{row}");
+        if ["loop", "loop-in-c"].contains(&row["kind"].as_str().expect("a name")) {
+            assert_eq!(row["died"], EACH, "{row}");
+            assert_eq!(row["with_stack"], row["died"], "{row}");
+        }
         for what in ["descriptors", "maps", "shm", "processes"] {
             assert_eq!(row["leaks"][what], 0, "{row}");
         }
     }
+    assert!(sum(rows, "died") > EACH, "{done}");
     // Half of them happened to a plugin that fails closed, and most of them were heard.
     assert_eq!(sum(rows, "fail_closed"), EACH * kinds.len() as u64 / 2);
     let heard = |row: &&Value| row["replaced_blocks"]["max"].as_f64() > Some(0.0);

@@ -22,7 +22,7 @@ use shared::format::Format;
 use shared::layout::{Header, SlotHead};
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -38,8 +38,6 @@ const QUIET_PATIENCE: Duration = Duration::from_secs(3);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 /// How long a snapshot is waited for that takes the poison; it is asked for once a second.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(2500);
-/// How long a report may take that is written after the audio is good again.
-const REPORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Lines of events that are kept to explain what was not survived.
 const LINES: usize = 6;
 /// Frames after which a ramp must be over: two milliseconds and a little.
@@ -67,6 +65,18 @@ pub(super) struct Outcome {
 pub(super) struct Report {
     /// It says where the plugin's code was.
     pub(super) has_stack: bool,
+}
+
+impl Report {
+    /// The one in this folder, if it is of that process: a next worker that never played has one too.
+    fn read(folder: &Path, pid: u32) -> Option<Self> {
+        // The folder appears whole.
+        let report = std::fs::read_to_string(folder.join("report.json")).ok()?;
+        let report: serde_json::Value = serde_json::from_str(&report).ok()?;
+        let text = std::fs::read_to_string(folder.join("traceback.txt"));
+        (report["pid"] == pid)
+            .then(|| Self { has_stack: text.is_ok_and(|text| text.contains("faulty.py")) })
+    }
 }
 
 /// A pipeline with one plugin and a listening post around it.
@@ -332,7 +342,7 @@ impl Rig {
         names.look(&self.wish.mark);
         self.read(seed, fault_ns, gone_ns, &mut outcome);
         if gone_ns.is_some() {
-            outcome.report = self.new_report(&reports);
+            outcome.report = self.report_of(pid, &reports);
         }
         if !outcome.survived {
             outcome.notes.extend(self.lines.drain(..));
@@ -364,16 +374,13 @@ impl Rig {
         entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect()
     }
 
-    /// The report that was not there before, when it is there.
-    fn new_report(&mut self, before: &HashSet<OsString>) -> Option<Report> {
+    /// The report of this worker's end, as soon as it is there and was not before. One that is late is waited for as long
+    /// as anything, so that what is missing then was never written.
+    fn report_of(&mut self, pid: u32, before: &HashSet<OsString>) -> Option<Report> {
         let mut report = None;
-        self.until(REPORT_PATIENCE, |rig| {
-            let new = rig.report_names().into_iter().filter(|name| !before.contains(name)).min();
-            // It appears whole: what it says is there with it.
-            report = new.map(|name| {
-                let text = std::fs::read_to_string(rig.reports.path().join(name).join("traceback.txt"));
-                Report { has_stack: text.is_ok_and(|text| text.contains("faulty.py")) }
-            });
+        self.until(self.patience, |rig| {
+            let new = rig.report_names().into_iter().filter(|name| !before.contains(name));
+            report = new.map(|name| rig.reports.path().join(name)).find_map(|path| Report::read(&path, pid));
             report.is_some()
         });
         report
