@@ -27,12 +27,14 @@ fn sum(rows: &[Value], key: &str) -> u64 {
     rows.iter().map(|row| row[key].as_u64().unwrap_or_else(|| panic!("{key} in {row}"))).sum()
 }
 
-/// Injects those of every second kind, beginning with this one.
-fn every_second_kind(from: usize) {
+/// Injects those of every second kind, beginning with this one, with this standing by.
+fn every_second_kind(from: usize, standby: &str) {
     let kinds: Vec<_> = Kind::ALL.iter().skip(from).step_by(2).map(ToString::to_string).collect();
     let each = EACH.to_string();
-    let done = faults(&["--each", &each, "--seed", "20", "--kinds", &kinds.join(",")]);
+    let kinds_named = kinds.join(",");
+    let done = faults(&["--each", &each, "--seed", "20", "--kinds", &kinds_named, "--standby", standby]);
     let table = done.json();
+    assert_eq!(table["standby"], standby);
     let rows = table["rows"].as_array().expect("rows");
     let named: HashSet<_> = rows.iter().map(|row| row["kind"].as_str().expect("a name")).collect();
     assert_eq!(named, kinds.iter().map(String::as_str).collect(), "{done}");
@@ -61,11 +63,11 @@ fn every_second_kind(from: usize) {
 #[test]
 fn the_audio_gets_over_every_fault_and_nothing_wrong_is_heard_lost_or_left_behind() {
     assert_eq!(Kind::ALL.len(), KINDS);
-    every_second_kind(0);
+    every_second_kind(0, "spare");
 }
 
 /// Beside the others, on the other core.
 #[test]
-fn it_gets_over_the_rest_of_the_kinds_too() {
-    every_second_kind(1);
+fn with_a_twin_it_gets_over_the_rest_of_the_kinds_too() {
+    every_second_kind(1, "twin");
 }

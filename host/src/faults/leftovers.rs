@@ -200,9 +200,8 @@ mod tests {
         drop((open, child.stdin.take()));
         child.wait().unwrap();
         names.look("nobody");
-        let there = |names: &Names| {
-            [&own, &childs, &others].map(|path| names.used.contains(path) && path.exists())
-        };
+        let there =
+            |names: &Names| [&own, &childs, &others].map(|path| names.used.contains(path) && path.exists());
         assert_eq!(there(&names), [true, true, false], "in use once, and left");
         let before = names.there();
         fs::remove_file(&own).unwrap();

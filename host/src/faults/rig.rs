@@ -74,8 +74,7 @@ impl Report {
         let report = std::fs::read_to_string(folder.join("report.json")).ok()?;
         let report: serde_json::Value = serde_json::from_str(&report).ok()?;
         let text = std::fs::read_to_string(folder.join("traceback.txt"));
-        (report["pid"] == pid)
-            .then(|| Self { has_stack: text.is_ok_and(|text| text.contains("faulty.py")) })
+        (report["pid"] == pid).then(|| Self { has_stack: text.is_ok_and(|text| text.contains("faulty.py")) })
     }
 }
 

@@ -415,11 +415,8 @@ mod tests {
 
     #[test]
     fn the_neighbour_may_lose_what_it_loses_without_faults_and_not_a_block_more() {
-        let neighbour = |neighbour_lost| FaultRow {
-            neighbour_lost,
-            control_lost: Some(9),
-            ..row(Kind::SigKill)
-        };
+        let neighbour =
+            |neighbour_lost| FaultRow { neighbour_lost, control_lost: Some(9), ..row(Kind::SigKill) };
         assert_eq!(broken(neighbour(9)), [""; 0]);
         assert_eq!(broken(neighbour(10)), ["the neighbour loses no more than without faults"]);
     }
