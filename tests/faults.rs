@@ -1,4 +1,5 @@
 //! The fault table in short: ten faults of each kind, from a seed; the audio, the host and the neighbour get over all.
+//! And restarts, one after the other: they leave nothing behind.
 //!
 //! Takes some minutes. Only what the machine's own noise can't touch is asserted: times and the blocks that the
 //! neighbour loses to a busy machine are for `nda faults` on a quiet one.
@@ -12,15 +13,16 @@ use tests::workspace::python;
 
 const EACH: u64 = 10;
 const KINDS: usize = 24;
+const CYCLES: u64 = 30;
+const LEAKS: [&str; 4] = ["descriptors", "maps", "shm", "processes"];
 /// Far more than it needs.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Runs `nda faults` without the control runs: nothing here is compared with them.
-fn faults(more: &[&str]) -> Done {
+/// Runs `nda faults` with these words.
+fn faults(words: &str) -> Done {
     let python = python();
-    let mut words = vec!["faults", "--no-control", "--json", "-", "--python"];
-    words.push(python.to_str().expect("a path in UTF-8"));
-    Running::start(command(words.into_iter().chain(more.iter().copied()))).wait_within(LIMIT)
+    let first = ["faults", "--json", "-", "--python", python.to_str().expect("a path in UTF-8")];
+    Running::start(command(first.into_iter().chain(words.split(' ')))).wait_within(LIMIT)
 }
 
 fn sum(rows: &[Value], key: &str) -> u64 {
@@ -30,9 +32,9 @@ fn sum(rows: &[Value], key: &str) -> u64 {
 /// Injects those of every second kind, beginning with this one, with this standing by.
 fn every_second_kind(from: usize, standby: &str) {
     let kinds: Vec<_> = Kind::ALL.iter().skip(from).step_by(2).map(ToString::to_string).collect();
-    let each = EACH.to_string();
-    let kinds_named = kinds.join(",");
-    let done = faults(&["--each", &each, "--seed", "20", "--kinds", &kinds_named, "--standby", standby]);
+    // Nothing here is compared with a control run.
+    let named = kinds.join(",");
+    let done = faults(&format!("--no-control --each {EACH} --seed 20 --standby {standby} --kinds {named}"));
     let table = done.json();
     assert_eq!(table["standby"], standby);
     let rows = table["rows"].as_array().expect("rows");
@@ -49,7 +51,7 @@ fn every_second_kind(from: usize, standby: &str) {
             assert_eq!(row["died"], EACH, "{row}");
             assert_eq!(row["with_stack"], row["died"], "{row}");
         }
-        for what in ["descriptors", "maps", "shm", "processes"] {
+        for what in LEAKS {
             assert_eq!(row["leaks"][what], 0, "{row}");
         }
     }
@@ -70,4 +72,15 @@ fn the_audio_gets_over_every_fault_and_nothing_wrong_is_heard_lost_or_left_behin
 #[test]
 fn with_a_twin_it_gets_over_the_rest_of_the_kinds_too() {
     every_second_kind(1, "twin");
+}
+
+#[test]
+fn restarts_one_after_the_other_leave_no_descriptor_map_name_or_process() {
+    let done = faults(&format!("--cycles {CYCLES} --standby twin"));
+    let cycles = done.json();
+    assert_eq!(cycles["cycles"], CYCLES, "{done}");
+    assert_eq!(cycles["survived"], CYCLES, "{done}");
+    for what in LEAKS {
+        assert_eq!(cycles["leaks"][what], 0, "{done}");
+    }
 }
