@@ -48,6 +48,8 @@ const RAMP_FRAMES: usize = 100;
 pub(super) struct Outcome {
     /// It happened.
     pub(super) injected: bool,
+    /// It was an attack for which the plugin had no right, so that nothing was attacked.
+    pub(super) untried: bool,
     /// All was good again, in time.
     pub(super) survived: bool,
     pub(super) tally: Tally,
@@ -360,6 +362,7 @@ impl Rig {
         outcome.to_good = patient.tally.recovery(fault_ns);
         let began_ns = fault_ns.or(patient.tally.bad_from_ns);
         outcome.gone_ns = gone_ns.zip(began_ns).map(|(gone, began)| gone.saturating_sub(began));
+        outcome.untried = patient.flag(&format!("untried-{seed}")).exists();
         for broken in ["truncated", "punched"] {
             if patient.flag(&format!("{broken}-{seed}")).exists() {
                 outcome.survived = false;

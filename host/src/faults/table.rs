@@ -61,6 +61,8 @@ pub struct FaultRow {
     pub kind: Kind,
     /// How many happened.
     pub injected: u32,
+    /// How many of these were attacks for which the plugin had no right, so that nothing was attacked.
+    pub untried: u32,
     /// After how many of them all was good again.
     pub survived: u32,
     /// How many happened to a plugin that fails closed.
@@ -132,6 +134,7 @@ impl FaultRow {
         Self {
             kind,
             injected: count(&|(_, outcome)| outcome.injected),
+            untried: count(&|(_, outcome)| outcome.untried),
             survived: count(&|(_, outcome)| outcome.survived),
             fail_closed: count(&|(fail_closed, outcome)| *fail_closed && outcome.injected),
             replaced_blocks: Spread::of(tallies().map(|tally| tally.replaced as f64).collect())
@@ -333,8 +336,17 @@ mod tests {
         let to_good = Some(ToGood { ns: 8_000_000, blocks: 3 });
         let report = Some(Report { has_stack: true });
         let (gone_ns, notes) = (Some(255_000_000), Vec::new());
-        let outcome = Outcome { injected: true, survived: true, tally, to_good, gone_ns, report, notes };
-        let leaky = Outcome { tally: Tally { plain: 5, ..tally }, ..outcome.clone() };
+        let outcome = Outcome {
+            injected: true,
+            untried: false,
+            survived: true,
+            tally,
+            to_good,
+            gone_ns,
+            report,
+            notes,
+        };
+        let leaky = Outcome { untried: true, tally: Tally { plain: 5, ..tally }, ..outcome.clone() };
         let neighbour = Tally { blocks: 500, ..Tally::default() };
         let outcomes = [(false, leaky), (true, outcome)];
         FaultRow::new(kind, &outcomes, &neighbour, Some(&neighbour), Leftovers::default(), 0)
@@ -361,7 +373,7 @@ mod tests {
     #[test]
     fn a_row_where_all_went_well_keeps_every_target() {
         let row = row(Kind::SigKill);
-        assert_eq!((row.injected, row.survived, row.fail_closed), (2, 2, 1));
+        assert_eq!((row.injected, row.untried, row.survived, row.fail_closed), (2, 1, 2, 1));
         assert_eq!(row.to_good_ms, Some(Spread { p50: 8.0, max: 8.0 }));
         assert_eq!(table(vec![row.clone()]).verdicts().len(), 8);
         assert_eq!(broken(row), [""; 0]);
