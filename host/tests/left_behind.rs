@@ -25,6 +25,7 @@ use std::time::Instant;
 use std::{fs, thread};
 
 const ESCAPES: &str = "leaves a child in a session of its own";
+const BARE: &str = "leaves a child in a session and an environment of its own";
 const PYTHON: &str = "NDA_TEST_PYTHON_OF_HOST";
 const HEARS_CTRL_C: &str = "NDA_TEST_HOST_HEARS_CTRL_C";
 
@@ -181,6 +182,32 @@ fn a_child_in_a_session_of_its_own_ends_with_its_worker_and_nobody_elses_does() 
     assert!(!has_ended(others) && alive.death().is_none());
     drop(supervisor);
     assert!(has_ended(others), "a supervisor that is gone has left nobody");
+}
+
+#[test]
+fn a_child_in_an_environment_of_its_own_ends_with_its_worker_and_nobody_elses_does() {
+    let (bare, other) = (Fake::new(BARE), Fake::new(BARE));
+    let (supervisor, _events) = Supervisor::with_limits(PATIENT).unwrap();
+    let [worker, alive] = [&bare, &other].map(|fake| supervisor.spawn("gain", &fake.spec()).unwrap());
+    let [child, others] = [&bare, &other].map(|fake| until("a child", || fake.pid("child")));
+    assert_eq!([child, others].map(|pid| variable(pid, "NDA_WORKER")), [None, None]);
+    kill_process(pid(worker.pid()), Signal::KILL).unwrap();
+    worker.wait_death(LONG).unwrap();
+    wait_ended("the child", child);
+    assert!(!has_ended(others) && alive.death().is_none());
+    drop(supervisor);
+    wait_ended("the other child", others);
+}
+
+#[test]
+fn a_child_in_an_environment_of_its_own_does_not_outlive_a_host_that_is_killed() {
+    let fake = Fake::new(BARE);
+    let mut host = Host::start(&fake, |_| {});
+    let (worker, child) = (host.worker(), until("a child", || fake.pid("child")));
+    let warden = warden_of(worker).unwrap();
+    host.kill();
+    wait_ended("the child", child);
+    wait_ended("the warden", warden);
 }
 
 #[test]

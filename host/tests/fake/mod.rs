@@ -287,6 +287,10 @@ impl Player {
                     "setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
                 Command::new("/bin/sh").args(["-c", child]).status().unwrap();
             }
+            ("leaves a child in a session and an environment of its own", Ask::Load { .. }) => {
+                let child = "env -i setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
+                Command::new("/bin/sh").args(["-c", child]).status().unwrap();
+            }
             ("answers its second block before it is asked", Ask::Start { .. }) => {
                 let mut end = self.end.take().unwrap();
                 std::thread::spawn(move || {
