@@ -13,6 +13,7 @@ use crate::audio_file::{Bits, WavWriter};
 use crate::config::{ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::pipeline::{Around, Pipeline};
+use crate::plugin::Plugin;
 use crate::plugin::spec::{PluginSpec, Standby};
 use crate::random::Random;
 use crate::supervisor::{Event, Supervisor};
@@ -302,6 +303,8 @@ impl Rig {
     /// Waits until it plays well, and until nobody is starting any more.
     fn settle(&mut self) -> bool {
         let plays = self.until(self.patience, |rig| rig.good_in_a_row() >= GOOD_AGAIN);
+        // On a busy machine one that starts may be given no time for long, and look as if it had started.
+        self.until(self.patience, Self::is_armed);
         let (mut since, mut before) = (Instant::now(), load());
         self.until(QUIET_PATIENCE, |_| {
             let now = load();
@@ -311,6 +314,12 @@ impl Rig {
             since.elapsed() >= QUIET
         });
         plays
+    }
+
+    /// Whether its twin is there, if it is to have one.
+    fn is_armed(&mut self) -> bool {
+        let plugin = self.patient.as_mut().and_then(|patient| patient.pipeline.plugins_mut().first());
+        self.wish.standby != Standby::Twin || plugin.is_none_or(Plugin::has_twin)
     }
 
     fn good_in_a_row(&self) -> u64 {
