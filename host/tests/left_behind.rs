@@ -10,17 +10,24 @@
 mod fake;
 
 use fake::{Fake, LONG, PATIENT, exists};
+use host::faults::shared_names;
+use host::plugin::worker::Worker;
 use host::supervisor::{Event, Supervisor};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use rustix::process::{Pid, Signal, getpgid, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use std::{fs, thread};
 
 const ESCAPES: &str = "leaves a child in a session of its own";
+const BARE: &str = "leaves a child in a session and an environment of its own";
 const PYTHON: &str = "NDA_TEST_PYTHON_OF_HOST";
+const HEARS_CTRL_C: &str = "NDA_TEST_HOST_HEARS_CTRL_C";
 
 fn pid(raw: u32) -> Pid {
     Pid::from_raw(i32::try_from(raw).unwrap()).unwrap()
@@ -129,6 +136,18 @@ fn write(file: &str, text: &str) {
     fs::rename("part", file).unwrap();
 }
 
+/// A host that does not end by Ctrl-C, but asks its worker something then, until it is killed.
+fn ask_at_ctrl_c(worker: &Worker) {
+    let heard = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&heard)).unwrap();
+    write("worker", &worker.pid().to_string());
+    until("Ctrl-C", || heard.load(Ordering::Relaxed).then_some(()));
+    write("answered", &format!("{:?}", worker.set_parameter("level", "1")));
+    loop {
+        thread::park();
+    }
+}
+
 /// Not a test: what [`Host::start`] runs.
 #[test]
 fn play_the_host() {
@@ -138,6 +157,9 @@ fn play_the_host() {
     let spec =
         host::plugin::spec::PluginSpec { python: Some(python), ..host::plugin::spec::PluginSpec::new(file) };
     let worker = supervisor.spawn("gain", &spec).unwrap();
+    if std::env::var_os(HEARS_CTRL_C).is_some() {
+        return ask_at_ctrl_c(&worker);
+    }
     write("worker", &worker.pid().to_string());
     for event in &events {
         if let Event::Told { text, .. } = event {
@@ -162,13 +184,30 @@ fn a_child_in_a_session_of_its_own_ends_with_its_worker_and_nobody_elses_does() 
     assert!(has_ended(others), "a supervisor that is gone has left nobody");
 }
 
-/// Names of shared memory that this process has open or mapped. What has no name any more goes with its last user.
-fn shared_names(pid: u32) -> BTreeSet<PathBuf> {
-    let open =
-        descriptors(pid).into_iter().filter_map(|fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok());
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let mapped = maps.lines().filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..])));
-    open.chain(mapped).filter(|path| path.starts_with("/dev/shm") && path.exists()).collect()
+#[test]
+fn a_child_in_an_environment_of_its_own_ends_with_its_worker_and_nobody_elses_does() {
+    let (bare, other) = (Fake::new(BARE), Fake::new(BARE));
+    let (supervisor, _events) = Supervisor::with_limits(PATIENT).unwrap();
+    let [worker, alive] = [&bare, &other].map(|fake| supervisor.spawn("gain", &fake.spec()).unwrap());
+    let [child, others] = [&bare, &other].map(|fake| until("a child", || fake.pid("child")));
+    assert_eq!([child, others].map(|pid| variable(pid, "NDA_WORKER")), [None, None]);
+    kill_process(pid(worker.pid()), Signal::KILL).unwrap();
+    worker.wait_death(LONG).unwrap();
+    wait_ended("the child", child);
+    assert!(!has_ended(others) && alive.death().is_none());
+    drop(supervisor);
+    wait_ended("the other child", others);
+}
+
+#[test]
+fn a_child_in_an_environment_of_its_own_does_not_outlive_a_host_that_is_killed() {
+    let fake = Fake::new(BARE);
+    let mut host = Host::start(&fake, |_| {});
+    let (worker, child) = (host.worker(), until("a child", || fake.pid("child")));
+    let warden = warden_of(worker).unwrap();
+    host.kill();
+    wait_ended("the child", child);
+    wait_ended("the warden", warden);
 }
 
 #[test]
@@ -211,13 +250,18 @@ fn a_host_that_ends_in_order_leaves_no_warden_either() {
 #[test]
 fn ctrl_c_reaches_the_host_alone() {
     let fake = Fake::new(ESCAPES);
-    let (supervisor, _events) = Supervisor::with_limits(PATIENT).unwrap();
-    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
-    let child = until("a child", || fake.pid("child"));
-    let own = getpgid(None).unwrap();
-    for other in [worker.pid(), warden_of(worker.pid()).unwrap(), child] {
-        assert_ne!(getpgid(Some(pid(other))).unwrap(), own);
-    }
+    // As a shell starts it: Ctrl-C goes to all of its group.
+    let mut host = Host::start(&fake, |command| {
+        command.process_group(0).env(HEARS_CTRL_C, "");
+    });
+    let (worker, child) = (host.worker(), until("a child", || fake.pid("child")));
+    let others = [worker, child, warden_of(worker).unwrap()];
+    kill_process_group(pid(host.child.id()), Signal::INT).unwrap();
+    let answered = until("the host to hear it", || host.wrote("answered"));
+    assert_eq!(answered, "Ok(true)");
+    assert_eq!(others.map(has_ended), [false; 3]);
+    host.kill();
+    wait_ended("the worker", worker);
 }
 
 #[test]

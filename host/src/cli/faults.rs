@@ -140,13 +140,18 @@ fn spread(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(|| "-".to_owned(), |s| format!("{:.digits$}/{:.digits$}", s.p50, s.max))
 }
 
-/// What the table comes to: a line for each target, and what was said where a fault was not survived.
+/// What the table comes to: a line for each target, what was said where a fault was not survived, and what could not be
+/// tried.
 fn outcome(table: &FaultTable, verdicts: &[faults::Verdict]) -> String {
     let mut lines = vec![String::new()];
     for row in table.rows.iter().filter(|row| !row.notes.is_empty()) {
         lines.push(format!("{}:", row.kind));
         lines.extend(row.notes.iter().map(|note| format!("  {}", note.replace('\n', "\n  "))));
     }
+    let untried = table.rows.iter().filter(|row| row.untried > 0);
+    lines.extend(
+        untried.map(|row| format!("{}: {} of {} not tried: no right", row.kind, row.untried, row.injected)),
+    );
     lines.extend(verdicts.iter().map(|verdict| {
         let word = if verdict.kept { "kept  " } else { "BROKEN" };
         format!("{word}  {}: {}", verdict.target, verdict.found)
@@ -184,6 +189,7 @@ mod tests {
         FaultRow {
             kind: Kind::DiesRestoring,
             injected: 210,
+            untried: 0,
             survived: 209,
             fail_closed: 105,
             replaced_blocks: Spread { p50: 1099.0, max: 1100.0 },
@@ -240,14 +246,16 @@ dies-restoring    210   209        1099/1100         10/1100    27.2/2933.3   1.
             block_frames: 128,
             seconds: 61.4,
             interrupted: false,
-            rows: vec![row()],
+            rows: vec![row(), FaultRow { kind: Kind::Truncate, untried: 210, notes: Vec::new(), ..row() }],
         };
         let said = outcome(&table, &table.verdicts());
         assert!(
-            said.starts_with("\ndies-restoring:\n  it did not come back\n  at all\nBROKEN  every"),
+            said.starts_with(
+                "\ndies-restoring:\n  it did not come back\n  at all\ntruncate: 210 of 210 not tried: no right\nBROKEN  every"
+            ),
             "{said}"
         );
-        assert!(said.contains("\nkept    no wrong or torn block is played: 0 in 210 faults\n"), "{said}");
+        assert!(said.contains("\nkept    no wrong or torn block is played: 0 in 420 faults\n"), "{said}");
         assert!(said.ends_with("\n210 of each kind, seed 1, standby spare, 61 s\n"), "{said}");
     }
 }

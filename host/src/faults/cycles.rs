@@ -2,7 +2,7 @@
 //!
 //! For `nda faults --cycles`. The pipeline stays open all the time: what a restart leaves behind would add up.
 
-use super::leftovers::{Leftovers, own_memory_kib};
+use super::leftovers::{Leftovers, Names, own_memory_kib};
 use super::rig::Rig;
 use super::{FaultsSpec, mark};
 use crate::error::Result;
@@ -61,11 +61,13 @@ pub fn cycle(
         rig.cycle()?;
     }
     rig.rest();
-    let (before, memory_before_kib) = (Leftovers::now(&mark), own_memory_kib());
+    let mut names = Names::default();
+    let (before, memory_before_kib) = (Leftovers::now(&mark, &mut names), own_memory_kib());
     let mut memory_halfway_kib = memory_before_kib;
     let (began, mut done, mut survived) = (Instant::now(), 0, 0);
     while done < cycles && !stop.load(Ordering::Relaxed) {
         survived += u32::from(rig.cycle()?);
+        names.look(&mark);
         done += 1;
         if done == cycles / 2 {
             rig.rest();
@@ -74,7 +76,7 @@ pub fn cycle(
         progress(done);
     }
     rig.rest();
-    let leaks = before.grown(&mark);
+    let leaks = before.grown(&mark, &mut names);
     let memory_after_kib = own_memory_kib();
     rig.close();
     let seconds = began.elapsed().as_secs_f64();

@@ -29,6 +29,7 @@ FUTEX_WAKE, FUTEX_REQUEUE = 1, 3
 PUNCH_HOLE, KEEP_SIZE = 2, 1
 PR_SET_NAME = 15
 EVERYONE = 0x7FFFFFFF
+IOV_MAX = 1024
 
 
 def take(flag, as_name):
@@ -56,13 +57,53 @@ def die():
 
 def mappings(name, rights):
     """Where the mappings of this name with these rights are: pairs of start and length."""
-    found = []
+    return [
+        (start, length)
+        for start, length, its, has in all_mappings()
+        if name in its and has.startswith(rights)
+    ]
+
+
+def all_mappings():
+    """Start, length, name and rights of each."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         words = line.split(maxsplit=5)
-        if len(words) == 6 and name in words[5] and words[1].startswith(rights):
-            start, end = (int(word, 16) for word in words[0].split("-"))
-            found.append((start, end - start))
-    return found
+        start, end = (int(word, 16) for word in words[0].split("-"))
+        yield start, end - start, words[5] if len(words) == 6 else "", words[1]
+
+
+def writable():
+    """All that it may write: the interpreter's and every library's data, heaps, other threads' stacks, the segments.
+
+    Not its own stack, on which it has to come to an end, nor files that are mapped to be written: these are the user's.
+    """
+    for start, length, name, rights in all_mappings():
+        is_own = rights.endswith("p") or name.startswith("/memfd:")
+        if rights.startswith("rw") and is_own and name != "[stack]":
+            yield start, length
+
+
+class Span(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+def overwrite(places, noise):
+    """Writes noise over all these places in one call to the kernel: one after the other, it would die of the first."""
+    spans = [
+        (start + at, min(len(noise), length - at))
+        for start, length in places
+        for at in range(0, length, len(noise))
+    ]
+    source = ctypes.cast(ctypes.c_char_p(noise), ctypes.c_void_p).value
+    write = ctypes.CDLL(None).process_vm_writev
+    for first in range(0, len(spans), IOV_MAX):
+        there = spans[first : first + IOV_MAX]
+        here = [(source, length) for _, length in there]
+        count = ctypes.c_ulong(len(there))
+        there, here = ((Span * len(part))(*part) for part in (there, here))
+        if write(os.getpid(), here, count, there, count, ctypes.c_ulong(0)) < 0:
+            for start, length in spans:
+                ctypes.memmove(start, noise, length)
 
 
 def memory(start, length):
@@ -235,7 +276,7 @@ def late(plugin, rng):
 
 
 def scribble(plugin, rng):
-    """Random bytes over all that can be written, with the result of each block put right; in the end the heap."""
+    """Random bytes over the shared memory that can be written, with the result of each block put right; in the end over itself."""
     noise = np.random.default_rng(rng.randrange(1 << 32))
     segments = [memory(*place) for place in mappings("memfd:", "rw")]
     for _ in range(150):
@@ -244,8 +285,9 @@ def scribble(plugin, rng):
             segment[:] = noise.integers(0, 256, segment.size, dtype=np.uint8)
         plugin.buffer.data[:] = result
         yield True
-    for start, length in mappings("[heap]", "rw"):
-        ctypes.memmove(start, noise.bytes(length), length)
+    places = list(writable())
+    rng.shuffle(places)
+    overwrite(places, noise.bytes(4 << 20))
     ctypes.string_at(0)
     yield True
 
@@ -289,18 +331,24 @@ def wake_flood(plugin, rng):
 
 
 def truncate(plugin, rng):
-    """Takes its memory away, or tries to: what succeeds is told, as it should not."""
+    """Takes its memory away, or tries to: what succeeds is told, as it should not; so is that it had no right to try.
+
+    By its own mappings and descriptors, and by those of the host, its parent: of the host's other workers too.
+    """
     fallocate = ctypes.CDLL(None, use_errno=True).fallocate
     paths = [
         f"/proc/self/map_files/{start:x}-{start + length:x}" for start, length in mappings("memfd:nda", "r")
     ]
-    paths += [str(fd) for fd in Path("/proc/self/fd").iterdir() if "memfd:nda" in str(readlink(fd))]
+    for process in ("self", os.getppid()):
+        paths += [fd for fd in entries(f"/proc/{process}/fd") if "memfd:nda" in readlink(fd)]
+    opened = False
     for path in paths:
         for rights in (os.O_RDWR, os.O_WRONLY):
             try:
                 fd = os.open(path, rights)
             except OSError:
                 continue
+            opened = True
             length = os.fstat(fd).st_size
             for size in (0, length + 4096):
                 try:
@@ -312,7 +360,16 @@ def truncate(plugin, rng):
             if hole == 0:
                 tell("punched", plugin.seed)
             os.close(fd)
+    if not opened:
+        tell("untried", plugin.seed)
     yield plugin.invert()
+
+
+def entries(folder):
+    try:
+        return [f"{folder}/{name}" for name in os.listdir(folder)]
+    except OSError:
+        return []
 
 
 def readlink(path):

@@ -1,11 +1,13 @@
 //! What this process holds of the system, counted before and after faults.
 //!
-//! For the harness: descriptors, mapped segments, names in `/dev/shm`, children with zombies among them, and
-//! processes that a plugin started, wherever they are by now.
+//! For the harness: descriptors, mapped segments, names in `/dev/shm` that it or its plugins have used, children with
+//! zombies among them, and processes that a plugin started, wherever they are by now. What else the machine has is
+//! nobody's business here.
 
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long what is ending may take to be gone.
@@ -19,28 +21,29 @@ pub struct Leftovers {
     pub descriptors: usize,
     /// Mappings of shared memory segments.
     pub maps: usize,
-    /// Names in `/dev/shm`.
+    /// Names in `/dev/shm` that this process, a child, or a process of a plugin has had open or mapped.
     pub shm: usize,
     /// Children, zombies as well, and processes of plugins.
     pub processes: usize,
 }
 
 impl Leftovers {
-    /// What there is now. `mark` is the name that plugins' own children have.
-    pub(super) fn now(mark: &str) -> Self {
+    /// What there is now. `mark` is the name that plugins' own children have, `names` are those in use so far.
+    pub(super) fn now(mark: &str, names: &mut Names) -> Self {
+        names.look(mark);
         Self {
             descriptors: entries("/proc/self/fd"),
             maps: segments(),
-            shm: entries("/dev/shm"),
-            processes: processes(mark),
+            shm: names.there(),
+            processes: ours(mark).count(),
         }
     }
 
     /// What there is beyond this, once that has settled.
-    pub(super) fn grown(&self, mark: &str) -> Self {
+    pub(super) fn grown(&self, mark: &str, names: &mut Names) -> Self {
         let patience = Instant::now() + SETTLE;
         loop {
-            let grown = Self::now(mark).beyond(self);
+            let grown = Self::now(mark, names).beyond(self);
             if grown == Self::default() || Instant::now() >= patience {
                 return grown;
             }
@@ -62,6 +65,35 @@ impl Leftovers {
     pub fn total(&self) -> usize {
         self.descriptors + self.maps + self.shm + self.processes
     }
+}
+
+/// Names of shared memory that were in use. A name outlives who used it: it is remembered from when it was in use.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    used: BTreeSet<PathBuf>,
+}
+
+impl Names {
+    /// Adds those that this process and `ours` of this mark use now.
+    pub(super) fn look(&mut self, mark: &str) {
+        let pids = ours(mark).map(|process| process.pid).chain([std::process::id()]);
+        self.used.extend(pids.flat_map(shared_names));
+    }
+
+    /// How many of them are still there.
+    fn there(&self) -> usize {
+        self.used.iter().filter(|name| name.exists()).count()
+    }
+}
+
+/// Names of shared memory that a process has open or mapped. What has no name any more goes with its last user.
+#[must_use]
+pub fn shared_names(pid: u32) -> BTreeSet<PathBuf> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let open = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mapped = maps.lines().filter_map(|line| Some(PathBuf::from(&line[line.find('/')?..])));
+    open.chain(mapped).filter(|path| path.starts_with("/dev/shm") && path.exists()).collect()
 }
 
 /// Memory that this process has of its own, in KiB.
@@ -132,9 +164,10 @@ fn all() -> impl Iterator<Item = Process> {
     fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| Process::read(&entry.ok()?.path()))
 }
 
-fn processes(mark: &str) -> usize {
+/// Children, and whoever has this mark for a name.
+fn ours(mark: &str) -> impl Iterator<Item = Process> {
     let own = std::process::id();
-    all().filter(|process| process.parent == own || process.name == mark).count()
+    all().filter(move |process| process.parent == own || process.name == mark)
 }
 
 #[cfg(test)]
@@ -148,6 +181,33 @@ mod tests {
         assert_eq!((process.name.as_str(), process.parent, process.ticks), ("a) b (c", 5, 42));
         assert!(!process.lives());
         assert!(Process::of(std::process::id()).unwrap().lives());
+    }
+
+    #[test]
+    fn a_name_of_shared_memory_counts_once_one_of_ours_has_used_it_and_for_as_long_as_it_is_there() {
+        let name = |whose: &str| PathBuf::from(format!("/dev/shm/nda-test-{whose}-{}", std::process::id()));
+        let [own, childs, others] = ["own", "child", "other"].map(name);
+        for path in [&own, &childs, &others] {
+            fs::write(path, "").unwrap();
+        }
+        let mut names = Names::default();
+        let open = fs::File::open(&own).unwrap();
+        // It holds its standard input open until the pipe ends.
+        let mut cat = std::process::Command::new("cat");
+        let cat = cat.stdin(std::process::Stdio::piped()).stdout(fs::File::create(&childs).unwrap());
+        let mut child = cat.spawn().unwrap();
+        names.look("nobody");
+        drop((open, child.stdin.take()));
+        child.wait().unwrap();
+        names.look("nobody");
+        let there =
+            |names: &Names| [&own, &childs, &others].map(|path| names.used.contains(path) && path.exists());
+        assert_eq!(there(&names), [true, true, false], "in use once, and left");
+        let before = names.there();
+        fs::remove_file(&own).unwrap();
+        fs::remove_file(&childs).unwrap();
+        assert_eq!(names.there(), before - 2);
+        fs::remove_file(&others).unwrap();
     }
 
     #[test]

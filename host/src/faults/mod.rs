@@ -16,12 +16,13 @@ mod tally;
 
 pub use cycles::{Cycles, cycle};
 pub use kinds::Kind;
-pub use leftovers::Leftovers;
+pub use leftovers::{Leftovers, shared_names};
 pub use table::{FaultRow, FaultTable, Spread, Verdict};
 
 use crate::error::Result;
 use crate::plugin::spec::Standby;
 use crate::random::Random;
+use leftovers::Names;
 use rig::{Outcome, Rig};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,7 +129,8 @@ impl Harness<'_> {
 
     /// All faults of a kind; `None` if it was told to stop.
     fn kind(&mut self, kind: Kind) -> Result<Option<FaultRow>> {
-        let before = Leftovers::now(&self.mark);
+        let mut names = Names::default();
+        let before = Leftovers::now(&self.mark, &mut names);
         let mut random = Random::new(self.spec.seed ^ seed_of(kind));
         let mut rig = Rig::open(self.spec, &self.mark, random.next())?;
         rig.prepare(false)?;
@@ -143,7 +145,7 @@ impl Harness<'_> {
             }
             self.observer.progress(kind, done, self.spec.each);
             let fail_closed = done >= closed_from;
-            outcomes.push((fail_closed, rig.fault(kind, random.next(), fail_closed)?));
+            outcomes.push((fail_closed, rig.fault(kind, random.next(), fail_closed, &mut names)?));
         }
         let neighbour = rig.neighbour();
         let control = self.spec.control.then(|| -> Result<_> {
@@ -153,7 +155,7 @@ impl Harness<'_> {
         let control = control.transpose()?;
         let unheard = rig.unheard();
         rig.close();
-        let leaks = before.grown(&self.mark);
+        let leaks = before.grown(&self.mark, &mut names);
         Ok(Some(FaultRow::new(kind, &outcomes, &neighbour, control.as_ref(), leaks, unheard)))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::heard::Judge;
 use super::kinds::{Injection, Kind};
-use super::leftovers::{self, Process};
+use super::leftovers::{self, Names, Process};
 use super::probe::{Listener, Probe};
 use super::tally::{Tally, ToGood};
 use super::{BLOCK_FRAMES, CHANNELS, FAULTY, FaultsSpec, MEMORY_MAX, RATE};
@@ -13,6 +13,7 @@ use crate::audio_file::{Bits, WavWriter};
 use crate::config::{ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::pipeline::{Around, Pipeline};
+use crate::plugin::Plugin;
 use crate::plugin::spec::{PluginSpec, Standby};
 use crate::random::Random;
 use crate::supervisor::{Event, Supervisor};
@@ -22,7 +23,7 @@ use shared::format::Format;
 use shared::layout::{Header, SlotHead};
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -38,8 +39,6 @@ const QUIET_PATIENCE: Duration = Duration::from_secs(3);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 /// How long a snapshot is waited for that takes the poison; it is asked for once a second.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(2500);
-/// How long a report may take that is written after the audio is good again.
-const REPORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Lines of events that are kept to explain what was not survived.
 const LINES: usize = 6;
 /// Frames after which a ramp must be over: two milliseconds and a little.
@@ -50,6 +49,8 @@ const RAMP_FRAMES: usize = 100;
 pub(super) struct Outcome {
     /// It happened.
     pub(super) injected: bool,
+    /// It was an attack for which the plugin had no right, so that nothing was attacked.
+    pub(super) untried: bool,
     /// All was good again, in time.
     pub(super) survived: bool,
     pub(super) tally: Tally,
@@ -67,6 +68,17 @@ pub(super) struct Outcome {
 pub(super) struct Report {
     /// It says where the plugin's code was.
     pub(super) has_stack: bool,
+}
+
+impl Report {
+    /// The one in this folder, if it is of that process: a next worker that never played has one too.
+    fn read(folder: &Path, pid: u32) -> Option<Self> {
+        // The folder appears whole.
+        let report = std::fs::read_to_string(folder.join("report.json")).ok()?;
+        let report: serde_json::Value = serde_json::from_str(&report).ok()?;
+        let text = std::fs::read_to_string(folder.join("traceback.txt"));
+        (report["pid"] == pid).then(|| Self { has_stack: text.is_ok_and(|text| text.contains("faulty.py")) })
+    }
 }
 
 /// A pipeline with one plugin and a listening post around it.
@@ -291,6 +303,8 @@ impl Rig {
     /// Waits until it plays well, and until nobody is starting any more.
     fn settle(&mut self) -> bool {
         let plays = self.until(self.patience, |rig| rig.good_in_a_row() >= GOOD_AGAIN);
+        // On a busy machine one that starts may be given no time for long, and look as if it had started.
+        self.until(self.patience, Self::is_armed);
         let (mut since, mut before) = (Instant::now(), load());
         self.until(QUIET_PATIENCE, |_| {
             let now = load();
@@ -302,17 +316,31 @@ impl Rig {
         plays
     }
 
+    /// Whether its twin is there, if it is to have one.
+    fn is_armed(&mut self) -> bool {
+        let plugin = self.patient.as_mut().and_then(|patient| patient.pipeline.plugins_mut().first());
+        self.wish.standby != Standby::Twin || plugin.is_none_or(Plugin::has_twin)
+    }
+
     fn good_in_a_row(&self) -> u64 {
         self.patient.as_ref().map_or(0, |patient| patient.tally.good_in_a_row)
     }
 
     /// Injects one fault and listens until all is good again, or patience ends.
-    pub(super) fn fault(&mut self, kind: Kind, seed: u64, fail_closed: bool) -> Result<Outcome> {
+    /// What shared memory is in use before and afterwards is added to `names`.
+    pub(super) fn fault(
+        &mut self,
+        kind: Kind,
+        seed: u64,
+        fail_closed: bool,
+        names: &mut Names,
+    ) -> Result<Outcome> {
         self.prepare(fail_closed)?;
         let mut outcome = Outcome::default();
         if !self.settle() {
             outcome.notes.push("it does not play before the fault".to_owned());
         }
+        names.look(&self.wish.mark);
         self.lines.clear();
         let reports = self.report_names();
         let Some(patient) = &mut self.patient else { return Ok(outcome) };
@@ -321,9 +349,10 @@ impl Rig {
         let fault_ns = self.inject(kind, seed, pid, &mut outcome)?;
         let gone_ns = self.is_over(kind, seed, pid).then(now_ns).filter(|_| !lives(pid));
         outcome.survived = outcome.injected && (gone_ns.is_some() || lives(pid)) && self.is_good_again();
+        names.look(&self.wish.mark);
         self.read(seed, fault_ns, gone_ns, &mut outcome);
         if gone_ns.is_some() {
-            outcome.report = self.new_report(&reports);
+            outcome.report = self.report_of(pid, &reports);
         }
         if !outcome.survived {
             outcome.notes.extend(self.lines.drain(..));
@@ -342,6 +371,7 @@ impl Rig {
         outcome.to_good = patient.tally.recovery(fault_ns);
         let began_ns = fault_ns.or(patient.tally.bad_from_ns);
         outcome.gone_ns = gone_ns.zip(began_ns).map(|(gone, began)| gone.saturating_sub(began));
+        outcome.untried = patient.flag(&format!("untried-{seed}")).exists();
         for broken in ["truncated", "punched"] {
             if patient.flag(&format!("{broken}-{seed}")).exists() {
                 outcome.survived = false;
@@ -355,16 +385,13 @@ impl Rig {
         entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect()
     }
 
-    /// The report that was not there before, when it is there.
-    fn new_report(&mut self, before: &HashSet<OsString>) -> Option<Report> {
+    /// The report of this worker's end, as soon as it is there and was not before. One that is late is waited for as long
+    /// as anything, so that what is missing then was never written.
+    fn report_of(&mut self, pid: u32, before: &HashSet<OsString>) -> Option<Report> {
         let mut report = None;
-        self.until(REPORT_PATIENCE, |rig| {
-            let new = rig.report_names().into_iter().filter(|name| !before.contains(name)).min();
-            // It appears whole: what it says is there with it.
-            report = new.map(|name| {
-                let text = std::fs::read_to_string(rig.reports.path().join(name).join("traceback.txt"));
-                Report { has_stack: text.is_ok_and(|text| text.contains("faulty.py")) }
-            });
+        self.until(self.patience, |rig| {
+            let new = rig.report_names().into_iter().filter(|name| !before.contains(name));
+            report = new.map(|name| rig.reports.path().join(name)).find_map(|path| Report::read(&path, pid));
             report.is_some()
         });
         report

@@ -61,6 +61,8 @@ pub struct FaultRow {
     pub kind: Kind,
     /// How many happened.
     pub injected: u32,
+    /// How many of these were attacks for which the plugin had no right, so that nothing was attacked.
+    pub untried: u32,
     /// After how many of them all was good again.
     pub survived: u32,
     /// How many happened to a plugin that fails closed.
@@ -132,6 +134,7 @@ impl FaultRow {
         Self {
             kind,
             injected: count(&|(_, outcome)| outcome.injected),
+            untried: count(&|(_, outcome)| outcome.untried),
             survived: count(&|(_, outcome)| outcome.survived),
             fail_closed: count(&|(fail_closed, outcome)| *fail_closed && outcome.injected),
             replaced_blocks: Spread::of(tallies().map(|tally| tally.replaced as f64).collect())
@@ -279,11 +282,9 @@ impl FaultTable {
     fn neighbour(&self) -> Option<Verdict> {
         let control: u64 = self.rows.iter().map(|row| row.control_lost).sum::<Option<u64>>()?;
         let lost = self.sum(|row| row.neighbour_lost);
-        // Both are counts of the machine's noise: they differ by chance as such counts do.
-        let by_chance = 3.0 * ((lost + control + 1) as f64).sqrt();
         (!self.rows.is_empty()).then(|| Verdict {
             target: "the neighbour loses no more than without faults",
-            kept: lost as f64 <= control as f64 + by_chance,
+            kept: lost <= control,
             found: format!("{lost} of {} blocks, {control} without", self.sum(|row| row.neighbour_blocks)),
         })
     }
@@ -335,8 +336,17 @@ mod tests {
         let to_good = Some(ToGood { ns: 8_000_000, blocks: 3 });
         let report = Some(Report { has_stack: true });
         let (gone_ns, notes) = (Some(255_000_000), Vec::new());
-        let outcome = Outcome { injected: true, survived: true, tally, to_good, gone_ns, report, notes };
-        let leaky = Outcome { tally: Tally { plain: 5, ..tally }, ..outcome.clone() };
+        let outcome = Outcome {
+            injected: true,
+            untried: false,
+            survived: true,
+            tally,
+            to_good,
+            gone_ns,
+            report,
+            notes,
+        };
+        let leaky = Outcome { untried: true, tally: Tally { plain: 5, ..tally }, ..outcome.clone() };
         let neighbour = Tally { blocks: 500, ..Tally::default() };
         let outcomes = [(false, leaky), (true, outcome)];
         FaultRow::new(kind, &outcomes, &neighbour, Some(&neighbour), Leftovers::default(), 0)
@@ -363,7 +373,7 @@ mod tests {
     #[test]
     fn a_row_where_all_went_well_keeps_every_target() {
         let row = row(Kind::SigKill);
-        assert_eq!((row.injected, row.survived, row.fail_closed), (2, 2, 1));
+        assert_eq!((row.injected, row.untried, row.survived, row.fail_closed), (2, 1, 2, 1));
         assert_eq!(row.to_good_ms, Some(Spread { p50: 8.0, max: 8.0 }));
         assert_eq!(table(vec![row.clone()]).verdicts().len(), 8);
         assert_eq!(broken(row), [""; 0]);
@@ -403,7 +413,7 @@ mod tests {
             (FaultRow { leaks, ..well.clone() }, "behind"),
             (FaultRow { held_max_ms: 1.334, ..well.clone() }, "deadline"),
             (FaultRow { plain_samples: 1, ..well.clone() }, "plain sample"),
-            (FaultRow { neighbour_lost: 20, ..well.clone() }, "neighbour"),
+            (FaultRow { neighbour_lost: 1, ..well.clone() }, "neighbour"),
             (FaultRow { to_good_ms: slow, ..well.clone() }, "30 ms"),
             (FaultRow { reported: 1, ..well }, "leaves a report"),
             (FaultRow { to_end_ms: late, ..hung.clone() }, "hang limit"),
@@ -413,6 +423,14 @@ mod tests {
             let broken = broken(row);
             assert!(broken.len() == 1 && broken[0].contains(words), "{words}: {broken:?}");
         }
+    }
+
+    #[test]
+    fn the_neighbour_may_lose_what_it_loses_without_faults_and_not_a_block_more() {
+        let neighbour =
+            |neighbour_lost| FaultRow { neighbour_lost, control_lost: Some(9), ..row(Kind::SigKill) };
+        assert_eq!(broken(neighbour(9)), [""; 0]);
+        assert_eq!(broken(neighbour(10)), ["the neighbour loses no more than without faults"]);
     }
 
     #[test]

@@ -396,6 +396,11 @@ impl Plugin {
         }
     }
 
+    /// Whether a twin stands by, loaded and with its parameters.
+    pub(crate) fn has_twin(&self) -> bool {
+        self.care.known().twin.is_some()
+    }
+
     fn policy(&self) -> &'static str {
         match (self.closed, self.plan(0).lost) {
             _ if self.loaded.kind == PluginKind::Sink => "nothing",

@@ -14,6 +14,7 @@ mod death;
 mod event;
 pub(crate) mod gauge;
 pub(crate) mod link;
+mod mark;
 pub mod module;
 mod output;
 mod pace;

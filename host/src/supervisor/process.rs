@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::death::Ending;
+use super::mark;
 use super::stat::{Condition, Stat};
 use super::sweep;
 
@@ -75,7 +76,10 @@ pub(super) fn launch(python: &Path, module: &Path, token: &str) -> io::Result<La
         // Ctrl-C is for the host, which then asks its workers to go; and a group can be killed as one.
         .process_group(0)
         .spawn()?;
-    Ok(Launched { process: Process::of(child)?, control, stdout, stderr })
+    let process = Process::of(child)?;
+    // It starts nothing before it has said hello.
+    mark::put(process.pid, token);
+    Ok(Launched { process, control, stdout, stderr })
 }
 
 fn open_stat(pid: Pid) -> Option<OwnedFd> {

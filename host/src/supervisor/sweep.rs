@@ -1,12 +1,13 @@
 //! Finds and ends what workers left behind: processes in groups and sessions of their own.
 //!
-//! For the supervisor thread. Each worker's environment carries a token, which whatever it starts inherits; a
-//! process that carries the token of a worker that has ended is killed. A look at all processes takes some
+//! For the supervisor thread. Each worker's environment carries a token, and its limits a [`mark`], which whatever it
+//! starts inherits; a process that carries either of a worker that has ended is killed. A look at all processes takes some
 //! milliseconds, so it is taken in turns; and as they may multiply meanwhile, it is repeated until none is found: at
 //! once, but more slowly if all that is found was killed before and only the kernel can end it.
-//! A process that cleared its environment *and* left its group is not found.
+//! A process that cleared its environment *and* its mark *and* left its group is not found.
 
 use super::crowd::Crowds;
+use super::mark;
 use super::stat::Stat;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::read;
@@ -31,8 +32,8 @@ const LATER_AFTER: Duration = Duration::from_secs(1);
 /// The search for what workers that have ended left behind.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// The entries of the environment that are looked for: `NDA_WORKER=...`.
-    entries: Vec<Vec<u8>>,
+    /// What is looked for.
+    wanted: Vec<Wanted>,
     /// Of them, how many are looked for in this round: those before it began.
     in_round: usize,
     left: Vec<Pid>,
@@ -40,7 +41,15 @@ pub(super) struct Sweep {
     found: Vec<Pid>,
     before: Vec<Pid>,
     pace: Pace,
-    environment: Vec<u8>,
+    text: Vec<u8>,
+}
+
+/// What processes of a worker that has ended carry.
+#[derive(Debug)]
+struct Wanted {
+    /// In their environment: `NDA_WORKER=...`.
+    entry: Vec<u8>,
+    mark: u64,
 }
 
 /// When the next round begins.
@@ -71,13 +80,14 @@ impl Pace {
 impl Sweep {
     /// Ends what carries this token, from the next round on.
     pub(super) fn add(&mut self, token: &str) {
-        self.entries.push(format!("{VARIABLE}={token}").into_bytes());
+        let entry = format!("{VARIABLE}={token}").into_bytes();
+        self.wanted.push(Wanted { entry, mark: mark::of(token) });
         self.pace = Pace::default();
     }
 
     /// Whether there is nothing left to look for.
     pub(super) fn is_done(&self) -> bool {
-        self.entries.is_empty()
+        self.wanted.is_empty()
     }
 
     /// How long until its next turn, if there is to be one.
@@ -103,7 +113,7 @@ impl Sweep {
     }
 
     fn begin(&mut self) {
-        self.in_round = self.entries.len();
+        self.in_round = self.wanted.len();
         self.before = std::mem::take(&mut self.found);
         self.left = others();
     }
@@ -111,35 +121,43 @@ impl Sweep {
     /// A round without a find was the last one for its tokens.
     fn finish(&mut self, now: Instant) {
         if self.found.is_empty() {
-            self.entries.drain(..self.in_round);
+            self.wanted.drain(..self.in_round);
         }
         let found_new = self.found.iter().any(|pid| !self.before.contains(pid));
         // One that has been added meanwhile is looked for at once.
-        if self.in_round == self.entries.len() {
+        if self.in_round == self.wanted.len() {
             self.pace.finish(found_new, now);
         }
         self.in_round = 0;
     }
 
-    /// Kills the process if it carries a token; whether it did.
+    /// Kills the process if it carries a token or a mark; whether it did.
     fn look(&mut self, pid: Pid) -> bool {
         // The descriptor before the look: whoever gets the number afterwards is not meant.
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-        if !self.carries(pid) {
+        if !self.has_token(pid) && !self.has_mark(pid) {
             return false;
         }
         kill_session_group(pid);
         pidfd_send_signal(&process, Signal::KILL).is_ok()
     }
 
-    fn carries(&mut self, pid: Pid) -> bool {
-        self.environment.clear();
+    fn has_token(&mut self, pid: Pid) -> bool {
+        self.text.clear();
         // A zombie has none, and that of another user is not for us.
-        if read_proc(pid, "environ", &mut self.environment).is_none() {
+        if read_proc(pid, "environ", &mut self.text).is_none() {
             return false;
         }
-        let mut entries = self.environment.split(|byte| *byte == 0);
-        entries.any(|entry| self.entries[..self.in_round].iter().any(|wanted| wanted == entry))
+        let mut entries = self.text.split(|byte| *byte == 0);
+        entries.any(|entry| self.wanted[..self.in_round].iter().any(|wanted| wanted.entry == entry))
+    }
+
+    fn has_mark(&mut self, pid: Pid) -> bool {
+        self.text.clear();
+        let mark = read_proc(pid, "limits", &mut self.text).and_then(|()| mark::read(&self.text));
+        // A zombie keeps it.
+        mark.is_some_and(|mark| self.wanted[..self.in_round].iter().any(|wanted| wanted.mark == mark))
+            && stat(pid).is_some_and(|stat| !stat.condition.is_over())
     }
 }
 
@@ -170,16 +188,17 @@ pub(super) fn census(brood: &str) -> Crowds {
 /// Kills the process's whole group at once, faster than it can multiply, if that can only be the worker's own
 /// making: it is in another session than the host, and nobody can join one.
 fn kill_session_group(pid: Pid) {
-    let stat = |pid| {
-        let mut line = Vec::new();
-        read_proc(pid, "stat", &mut line).and_then(|()| Stat::parse(&line))
-    };
     if let (Some(theirs), Some(ours)) = (stat(pid), stat(getpid()))
         && let Some(group) = Pid::from_raw(theirs.group)
         && theirs.session != ours.session
     {
         let _ = kill_process_group(group, Signal::KILL);
     }
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
+    let mut line = Vec::new();
+    read_proc(pid, "stat", &mut line).and_then(|()| Stat::parse(&line))
 }
 
 fn read_proc(pid: Pid, file: &str, into: &mut Vec<u8>) -> Option<()> {

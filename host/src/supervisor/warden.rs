@@ -5,6 +5,7 @@
 //! and the warden just goes. The work is done by `warden.sh`.
 
 use super::death::Ending;
+use super::mark;
 use super::process::Process;
 use super::sweep;
 use rustix::process::Pid;
@@ -15,6 +16,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 const BASH: &str = "/bin/bash";
+/// Tells it what the marks of its brood begin with.
+const MARKS: &str = "NDA_MARKS";
 
 /// The warden of one supervisor.
 #[derive(Debug)]
@@ -36,10 +39,13 @@ impl Warden {
             .stderr(Stdio::null())
             // A host that is itself a plugin's child: what ends that plugin must leave the warden its work.
             .env_remove(sweep::VARIABLE)
+            .env(MARKS, mark::prefix(brood).to_string())
             // Ctrl-C is for the host.
             .process_group(0)
             .spawn()?;
-        Ok(Self { process: Process::of(child)?, _alive: alive })
+        let process = Process::of(child)?;
+        mark::take_off(process.raw_pid());
+        Ok(Self { process, _alive: alive })
     }
 
     /// The process, for as long as it has not been reaped.

@@ -1,8 +1,9 @@
 # Ends what a host's workers left, when the host can't do it any more. Run as `sh -c THIS warden TOKEN [FILE]`.
 #
 # Standard input ends when the host does, however it does: nobody else holds the other end. Then every process
-# whose environment carries a token of that host's workers is killed, again and again until none is left. The
-# host's FILE, which has its number in its name, goes first.
+# whose environment carries a token of that host's workers is killed, again and again until none is left; and then
+# those that have another environment, but the mark of which NDA_MARKS are the first digits. The host's FILE, which
+# has its number in its name, goes first.
 trap '' INT TERM HUP QUIT PIPE USR1 USR2 TSTP
 cd /
 command -v grep >/dev/null || exit 3
@@ -23,9 +24,16 @@ while [ "$rounds" -lt 1000 ]; do
     rounds=$((rounds + 1))
     found=
     # Files that end meanwhile, or that are not ours, are passed over in silence.
-    for file in $(grep -lsF "NDA_WORKER=$1-" /proc/[0-9]*/environ); do
+    files=$(grep -lsF "NDA_WORKER=$1-" /proc/[0-9]*/environ)
+    [ "$files" ] || files=$(grep -ls "^Max file locks  *$NDA_MARKS[0-9]\{6\} " /proc/[0-9]*/limits)
+    for file in $files; do
         pid=${file#/proc/}
-        kill -9 "${pid%/environ}" 2>/dev/null && found=yes
+        pid=${pid%/*}
+        # One that has ended and that nobody has reaped keeps its mark.
+        case $file in
+            */limits) grep -qs '^State:.Z' "/proc/$pid/status" && continue ;;
+        esac
+        kill -9 "$pid" 2>/dev/null && found=yes
     done
     [ "$found" ] || exit 0
     # At first as fast as they can multiply, then as slowly as the kernel needs to end one.

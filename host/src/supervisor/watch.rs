@@ -336,8 +336,10 @@ struct Watched {
     doomed: Option<Doom>,
     /// Killed, after it was asked for its stacks.
     executed: bool,
-    /// When it last wrote something to standard error, and when it last wrote down a stack.
+    /// When it last wrote something to standard error, whether that is of the stack that it was asked for, and when it
+    /// last wrote a line of such a one.
     spoke: Instant,
+    is_asked_stack: bool,
     stacks: Option<Instant>,
     gauge: Option<Gauge>,
     /// How many processes were found by its token, if they were counted since the last sample.
@@ -367,6 +369,7 @@ impl Watched {
             doomed: None,
             executed: false,
             spoke: Instant::now(),
+            is_asked_stack: false,
             stacks: None,
             gauge: None,
             counted: 0,
@@ -611,6 +614,9 @@ impl Watched {
             self.tail.push(&line);
             self.spoke = Instant::now();
             if line.trim_end().ends_with(STACK) {
+                // That of the thread that was asked may come last of many.
+                self.is_asked_stack = !line.starts_with("Thread ");
+            } else if self.is_asked_stack {
                 self.stacks = Some(self.spoke);
             }
         }

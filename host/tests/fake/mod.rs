@@ -34,6 +34,10 @@ pub(crate) const SHORT: Duration = Duration::from_millis(300);
 const STACKS: &str =
     "\nCurrent thread 0x00000001 (most recent call first):\n  File \"plugin.py\", line 7 in process\n";
 
+/// What it writes down before that, of another thread.
+const OTHER_STACK: &str =
+    "\nThread 0x00000002 (most recent call first):\n  File \"other.py\", line 3 in wait\n";
+
 /// Bytes of memory that a worker takes.
 pub(crate) const TAKEN: u64 = 256 << 20;
 
@@ -164,6 +168,18 @@ impl Player {
                     asked.forever().for_each(|_| std::io::stderr().write_all(STACKS.as_bytes()).unwrap());
                 });
             }
+            "writes down its stacks and halts between two threads" => {
+                let mut asked = signal_hook::iterator::Signals::new([stacks]).unwrap();
+                let write = |text: &str| std::io::stderr().write_all(text.as_bytes()).unwrap();
+                std::thread::spawn(move || {
+                    asked.forever().for_each(|_| {
+                        write(OTHER_STACK);
+                        // As one that is not scheduled.
+                        std::thread::sleep(Duration::from_millis(30));
+                        write(STACKS);
+                    });
+                });
+            }
             "never writes down its stacks" => {
                 signal_hook::flag::register(stacks, std::sync::Arc::default()).unwrap();
             }
@@ -269,6 +285,10 @@ impl Player {
             ("leaves a child in a session of its own", Ask::Load { .. }) => {
                 let child =
                     "setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
+                Command::new("/bin/sh").args(["-c", child]).status().unwrap();
+            }
+            ("leaves a child in a session and an environment of its own", Ask::Load { .. }) => {
+                let child = "env -i setsid sh -c 'trap \"\" TERM HUP; echo $$ > part; mv part child; sleep 1000; :' &";
                 Command::new("/bin/sh").args(["-c", child]).status().unwrap();
             }
             ("answers its second block before it is asked", Ask::Start { .. }) => {

@@ -4,7 +4,7 @@
 //! as far as this bears them out. How lost blocks are replaced and joined is told here a second time, by frame numbers
 //! of the whole recording instead of delay lines.
 
-use super::tape::{Heard, Tape};
+use super::tape::{Heard, Shared, Tape};
 use crate::plugin::conceal::Plan;
 use crate::plugin::spec::Lost;
 use shared::format::Format;
@@ -38,10 +38,20 @@ pub(super) struct Deal {
     pub(super) healthy: bool,
 }
 
+impl Deal {
+    /// Whether this block's answer was waited for: those that are pipelined take no time, but in the block that they
+    /// move back in.
+    pub(super) fn waits(&self, counted: &Shared, block: usize) -> bool {
+        let heard = &counted.lock().unwrap().heard;
+        let waited = |before: &Heard| before.added_frames == 0 || before.moves != heard[block].moves;
+        !self.pipelined && block.checked_sub(1).is_none_or(|before| waited(&heard[before]))
+    }
+}
+
 /// Follows one plugin's tape.
 #[derive(Debug, Clone)]
 pub(super) struct Judge {
-    deal: Deal,
+    pub(super) deal: Deal,
     lost: Lost,
     pub(super) judged: usize,
     pub(super) good_in_a_row: u32,

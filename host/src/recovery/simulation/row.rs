@@ -265,23 +265,13 @@ impl Row {
         self.stages.iter().map(|stage| stage.judge.faded).sum()
     }
 
-    /// Until when a plugin may be waited for: those that have moved to pipelined take no time, but in the block that
-    /// they move back in.
+    /// Until when a plugin may be waited for.
     fn deadline_ns(&self, at: usize) -> Option<u64> {
-        let block = self.judged;
-        let waits = |stage: &Stage| {
-            let heard = &stage.counted.lock().unwrap().heard;
-            let is_waited_for =
-                |before: &Heard| before.added_frames == 0 || before.moves != heard[block].moves;
-            u32::from(block.checked_sub(1).is_none_or(|before| is_waited_for(&heard[before])))
-        };
-        let began_ns = self.first.lock().unwrap().began_ns[block];
-        let turn = Turn {
-            waiting: self.stages.iter().map(waits).sum(),
-            waiting_after: self.stages[at + 1..].iter().map(waits).sum(),
-            ..Turn::new(began_ns, self.stages[at].deal.format.block_ns())
-        };
-        self.deadline.map(|fraction| turn.deadline_ns(fraction))
+        let began_ns = self.first.lock().unwrap().began_ns[self.judged];
+        let waits: Vec<_> =
+            self.stages.iter().map(|stage| stage.deal.waits(&stage.counted, self.judged)).collect();
+        let block_ns = self.stages[at].deal.format.block_ns();
+        self.deadline.map(|fraction| deadline_ns(fraction, at, &waits, began_ns, block_ns))
     }
 
     fn out(&mut self, at: usize) -> Vec<f32> {
@@ -327,6 +317,13 @@ impl Row {
         }
         Ok(())
     }
+}
+
+/// Until when one of these plugins may be waited for, of which each waits for an answer or doesn't.
+pub(super) fn deadline_ns(fraction: f32, at: usize, waits: &[bool], began_ns: u64, block_ns: u64) -> u64 {
+    let count = |waits: &[bool]| u32::try_from(waits.iter().filter(|waits| **waits).count()).unwrap();
+    let (waiting, waiting_after) = (count(waits), count(&waits[at + 1..]));
+    Turn { waiting, waiting_after, ..Turn::new(began_ns, block_ns) }.deadline_ns(fraction)
 }
 
 fn is_near(out: &[f32], samples: &[f32]) -> bool {

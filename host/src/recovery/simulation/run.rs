@@ -1,8 +1,8 @@
 //! One seed from its first callback to its last: builds the chain, calls it as a device would, has all of it judged.
 
 use super::super::{Neighbour, Patient};
-use super::judge::{Deal, Judge, Truth, Truths};
-use super::row::Row;
+use super::judge::{Deal, Judge, Truth, Truths, Verdict};
+use super::row::{self, Row};
 use super::seed::{Blow, Plot, Rng, Shape};
 use super::tape::{After, Before, Shared};
 use super::time::{self, now_ns};
@@ -85,6 +85,8 @@ pub(super) struct Run {
     section: Option<Section>,
     /// The plugins that have recorders around them, and the section around those, if there is one.
     judged: Vec<Judged>,
+    /// Blocks of which it is known how long these were waited for.
+    timed: usize,
     /// Those that have none between them.
     row: Option<Row>,
     section_judged: Option<Judged>,
@@ -130,6 +132,7 @@ impl Run {
             chain: chain.unwrap(),
             section,
             judged,
+            timed: 0,
             row,
             section_judged,
             ends,
@@ -231,6 +234,10 @@ impl Run {
             let verdict = judged.judge.judge(&judged.tape.lock().unwrap(), &world.sides[number].truths);
             wrong.extend(verdict.err().map(|why| format!("plugin {number}, {why}")));
         }
+        // How long one in a section may take depends on the section's thread.
+        if !self.plot.shape.is_section() {
+            wrong.extend(check_waits(&self.judged, &mut self.timed).err());
+        }
         if let Some(Judged { tape, judge }) = &mut self.section_judged {
             let verdict = judge.judge(&tape.lock().unwrap(), &self.outer);
             wrong.extend(verdict.err().map(|why| format!("section, {why}")));
@@ -310,6 +317,33 @@ impl Run {
             virtual_s: now_ns() / (1000 * MS),
         }
     }
+}
+
+/// No plugin outside a row was waited for beyond its deadline, to the nanosecond. Those that don't wait took no time.
+fn check_waits(judged: &[Judged], timed: &mut usize) -> Verdict<()> {
+    let Some(first) = judged.first() else { return Ok(()) };
+    let heard = first.tape.lock().unwrap().heard.len();
+    for block in std::mem::replace(timed, heard)..heard {
+        let began_ns = first.tape.lock().unwrap().began_ns[block];
+        let waits: Vec<_> =
+            judged.iter().map(|plugin| plugin.judge.deal.waits(&plugin.tape, block)).collect();
+        let mut before_ns = began_ns;
+        for (at, plugin) in judged.iter().enumerate() {
+            let block_ns = plugin.judge.deal.format.block_ns();
+            let deadline_ns = match waits[at] {
+                true => row::deadline_ns(DEADLINE_DEFAULT, at, &waits, began_ns, block_ns),
+                false => before_ns,
+            };
+            let at_ns = plugin.tape.lock().unwrap().heard[block].at_ns;
+            if at_ns > deadline_ns {
+                return Err(format!(
+                    "plugin {at}, block {block}: waited for until {at_ns}, not {deadline_ns}"
+                ));
+            }
+            before_ns = at_ns;
+        }
+    }
+    Ok(())
 }
 
 /// The plugins as they stand in the chain.
