@@ -332,6 +332,7 @@ mod tests {
     use super::*;
     use crate::soak::gaps::Listening;
     use crate::soak::numbered::{Heard, Run};
+    use crate::soak::resources::Held;
 
     fn soak(change: impl FnOnce(&mut Judgement, &mut Ended)) -> Soak {
         soak_of(60, change)
@@ -362,7 +363,7 @@ mod tests {
         change(&mut judgement, &mut ended);
         let wanted = Wanted { duration: Duration::ZERO, every: Duration::ZERO, seed: 3, python: None };
         let mut held = Resources::default();
-        (1..=seconds).for_each(|second| held.take(Duration::from_secs(second)));
+        (1..=seconds).for_each(|second| held.add(Duration::from_secs(second), Held::default()));
         Soak::new(&wanted, Duration::from_secs(seconds), &judgement, &held, ended)
     }
 

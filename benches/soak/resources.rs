@@ -96,7 +96,8 @@ impl Resources {
         self.add(at, Held::now());
     }
 
-    fn add(&mut self, at: Duration, held: Held) {
+    /// So much was held so long after the beginning.
+    pub(super) fn add(&mut self, at: Duration, held: Held) {
         self.0.push((at, held));
     }
 
