@@ -5,15 +5,17 @@
 //!
 //! The law is a second-order loop, critically damped (F. Adriaensen, "Using a DLL to filter time", LAC 2005, and
 //! "Controlling adaptive resampling", LAC 2012): with `e` the error in frames behind a low-pass of [`SMOOTH_S`], read
-//! `2 w e + w² ∫ e dt` frames per second more. `w` is [`OMEGA`]: an error is gone in some 20 s. For a drift of 200 ppm
-//! (10 frames per second at 48 kHz) that comes all at once the queue is off by `10 / (e w)`, some 40 frames, at most.
+//! `2 w e + w² ∫ e dt` frames per second more. `w` is [`OMEGA`]: an error that the pull is not cut short for is gone in
+//! some 20 s. For a drift of 200 ppm (10 frames per second at 48 kHz) that comes all at once the queue is off by
+//! `10 / (e w)`, some 40 frames, at most.
 //!
-//! It can't be heard. The first term is kept within [`LIMIT_PPM`], so that a queue that is far off comes back slowly
-//! instead of out of tune: together with a drift of 200 ppm that is not known yet the pitch is off by 350 ppm, 0.6
-//! cent, at most, however far off the queue is; people tell 3 to 5 cents. The second, which comes to be the drift
-//! itself, changes by less than [`OMEGA`] times the first in a second, and not at all while the first is cut short and
-//! the queue comes back nonetheless ([`Limited`]): it would take the way back for a drift. Jitter of the callbacks does not matter: the error is taken as if frames came
-//! one by one, and one measurement is heard for no more than [`SPIKE_S`].
+//! It can't be heard. The first term, the pull, is kept within [`LIMIT_PPM`], so that a queue that is far off comes back
+//! slowly instead of out of tune, by 4 to 7 frames a second at 48 kHz: together with a drift of 200 ppm that is not known
+//! yet the pitch is off by 350 ppm, 0.6 cent, at most, however far off the queue is; people tell 3 to 5 cents. The second,
+//! which comes to be the drift itself, changes by less than [`OMEGA`] times the first in a second, and not at all while
+//! the first is cut short and the queue comes back nearly as fast as that alone brings it ([`Limited`]): it would take the
+//! way back for a drift. Jitter of the callbacks does not matter: the error is taken as if frames came one by one, and
+//! one measurement is heard for no more than [`SPIKE_S`].
 
 /// The loop's bandwidth, in radians per second.
 const OMEGA: f64 = 0.1;
@@ -27,11 +29,14 @@ const DRIFT_PPM: f64 = 2_000.0;
 /// An error greater than this counts as this, in seconds.
 const SPIKE_S: f64 = 0.02;
 
+/// An error below this part of that moves as the queue does: one that counts as less than it is seems to stay.
+const CLEAR_OF_SPIKES: f64 = 0.9;
+
 /// How long an error that the pull is cut short for is looked at before anything is learnt of it: the low-pass is still
 /// on its way to it.
 const LOOK_S: f64 = 6.0 * SMOOTH_S;
-/// An error has turned when it has moved by twice this, in seconds: more than jitter moves it behind the low-pass.
-const TURNED_S: f64 = 1e-4;
+/// After that it is looked at this often: meanwhile the pull moves it by more than jitter does behind the low-pass.
+const LOOK_AGAIN_S: f64 = 2.0 * SMOOTH_S;
 
 /// The loop.
 #[derive(Debug, Clone)]
@@ -45,28 +50,32 @@ pub(super) struct Drift {
     limited: Limited,
 }
 
-/// What becomes of an error while the pull is cut short for it: one that comes back is no drift, one that grows is a
-/// drift that the pull alone can't hold.
+/// What becomes of an error while the pull is cut short for it: one that comes back as it is pulled is no drift. One that
+/// grows, stays or comes back at less than half that speed is: the pull alone would take minutes, or for ever.
 #[derive(Debug, Clone, Copy, Default)]
 struct Limited {
-    /// Seconds since it is.
+    /// Seconds since it is, or since it was looked at.
     since_s: f64,
-    /// Frames, behind the error on its way.
-    error: f64,
-    grows: bool,
+    /// Frames, when it was looked at; `None` before the first look.
+    error: Option<f64>,
+    is_drift: bool,
 }
 
 impl Limited {
-    /// So many seconds later the error is so great; `turned` is how far it has to go back to have turned.
-    fn step(&mut self, error: f64, step_s: f64, turned: f64) {
+    /// So many seconds later the error is so great, pulled back by so many frames per second.
+    fn step(&mut self, error: f64, step_s: f64, pull: f64) {
         self.since_s += step_s;
-        if self.since_s < LOOK_S {
-            self.error = error;
-        } else if error > self.error + turned {
-            (self.error, self.grows) = (error - turned, true);
-        } else if error < self.error - turned {
-            (self.error, self.grows) = (error + turned, false);
+        let look_s = if self.error.is_some() { LOOK_AGAIN_S } else { LOOK_S };
+        if self.since_s < look_s {
+            return;
         }
+        self.is_drift = self.error.is_some_and(|before| error > before - 0.5 * pull * self.since_s);
+        (self.error, self.since_s) = (Some(error), 0.0);
+    }
+
+    /// What was seen of it is no measure any more; what was found out holds on.
+    fn look_anew(&mut self) {
+        (self.error, self.since_s) = (None, 0.0);
     }
 }
 
@@ -96,20 +105,25 @@ impl Drift {
         let (limit, most) = (self.rate * LIMIT_PPM * 1e-6, self.rate * DRIFT_PPM * 1e-6);
         let wanted = 2.0 * OMEGA * self.error;
         let pull = wanted.clamp(-limit, limit);
-        if self.learns(wanted.abs() > limit) {
+        if self.learns(wanted.abs() > limit, limit) {
             self.drift = (self.drift + 0.5 * OMEGA * pull * self.block_s).clamp(-most, most);
         }
         (pull + self.drift) / self.rate
     }
 
-    /// Whether the error tells of a drift.
-    fn learns(&mut self, is_limited: bool) -> bool {
+    /// Whether the error tells of a drift; `limit` is the pull at most, in frames per second.
+    fn learns(&mut self, is_limited: bool, limit: f64) -> bool {
         if !is_limited {
             self.limited = Limited::default();
             return true;
         }
-        self.limited.step(self.error.abs(), self.block_s, TURNED_S * self.rate);
-        self.limited.grows
+        let error = self.error.abs();
+        if error < CLEAR_OF_SPIKES * SPIKE_S * self.rate {
+            self.limited.step(error, self.block_s, limit);
+        } else {
+            self.limited.look_anew();
+        }
+        self.limited.is_drift
     }
 
     /// The queue begins anew; what is known of the clocks stays.
@@ -182,6 +196,18 @@ mod tests {
         for begins_at in [700.0, -700.0] {
             let course = course(100.0, begins_at, 20.0);
             assert!(course.last().unwrap().0.abs() < 4.0, "{:?}", course.last());
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_far_off_comes_back_in_minutes_also_against_a_drift_as_great_as_the_pull() {
+        for ppm in [140.0, -140.0, 150.0, -150.0] {
+            for begins_at in [300.0, -300.0] {
+                let course = course(ppm, begins_at, 20.0);
+                let (error, correction) = course[course.len() / 3];
+                assert!(error.abs() < 4.0, "{ppm} ppm, {begins_at} frames: {error} frames");
+                assert!((correction - ppm).abs() < 30.0, "{ppm} ppm, {begins_at} frames: {correction}");
+            }
         }
     }
 
