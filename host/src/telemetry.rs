@@ -52,6 +52,7 @@ pub struct PluginStats {
     held_max_ns: AtomicU64,
     /// How long the audio thread has asked to wait for the block that it is at, at most.
     asked_wait_ns: AtomicU64,
+    /// How long the machine has let it sleep on beyond that.
     overslept_ns: AtomicU64,
     /// Blocks lost since the last good one.
     gap: AtomicU64,
@@ -208,7 +209,8 @@ impl PluginStats {
         self.held_max_ns.load(Ordering::Relaxed)
     }
 
-    /// The audio thread asked to sleep for so long at most, and it was let go on so long after that.
+    /// The audio thread asked to sleep for so long at most, and the machine let it sleep on so long after that: what it
+    /// computed itself is not in it.
     pub(crate) fn note_wait(&self, asked_ns: u64, overslept_ns: u64) {
         add(&self.asked_wait_ns, asked_ns);
         add(&self.overslept_ns, overslept_ns);

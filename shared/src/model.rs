@@ -228,7 +228,7 @@ impl Host {
     fn wait_at(&self, bell: &AtomicU32, seq: u32) -> Look {
         let answered = || Some(self.look(seq)).filter(|look| *look != Look::NotYet);
         let bells = Bells::one(bell);
-        let parked = || wait::park(&self.request.header, bells, DEADLINE_NS, answered);
+        let parked = || wait::park(&self.request.header, bells, DEADLINE_NS, answered).outcome;
         wait::spin(0, u64::MAX, answered).map_or_else(parked, Ok).expect("no time is over")
     }
 
@@ -272,7 +272,7 @@ impl Worker {
         let second = self.before.as_ref().map(|before| &before.header.next_bell);
         let second = second.filter(|_| !self.has(Flaw::OneBell));
         let bells = Bells { first: &self.request.header.bell, second };
-        let parked = || wait::park(&self.reply.header, bells, DEADLINE_NS, ready);
+        let parked = || wait::park(&self.reply.header, bells, DEADLINE_NS, ready).outcome;
         wait::spin(0, u64::MAX, ready).map_or_else(parked, Ok).expect("no time is over");
     }
 

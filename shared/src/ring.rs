@@ -171,6 +171,15 @@ pub enum Waited {
     Forged,
 }
 
+/// What came of a wait that may have slept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// Why it returned.
+    pub waited: Waited,
+    /// For how long the machine let it sleep on after its deadline. Not what was computed: 0 if it did not sleep.
+    pub overslept_ns: u64,
+}
+
 /// The slot changed while it was read: the worker broke the protocol, the samples mean nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Torn;

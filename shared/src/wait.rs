@@ -31,6 +31,14 @@ pub(crate) enum Unready {
     Unwoken,
 }
 
+/// What came of a sleep.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slept<T> {
+    pub(crate) outcome: Result<T, Unready>,
+    /// For how long the machine let it sleep on after its deadline. What is computed after that is not in it.
+    pub(crate) overslept_ns: u64,
+}
+
 /// What a sleeper may be woken by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bells<'a> {
@@ -77,7 +85,8 @@ pub(crate) fn park<T>(
     bells: Bells<'_>,
     deadline_ns: u64,
     mut ready: impl FnMut() -> Option<T>,
-) -> Result<T, Unready> {
+) -> Slept<T> {
+    let mut overslept_ns = 0;
     for _ in 0..WAKES_MAX {
         // SYNC: bell; with Release in `ring` and `hand_on`: whoever sees the bell sees what it rang for.
         let look = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
@@ -88,24 +97,27 @@ pub(crate) fn park<T>(
         fence(Ordering::SeqCst);
         let done = ready();
         // It ends by a changed bell, a wake, a signal or the deadline: each is looked into above.
-        let by_deadline = done.is_none()
-            && clock::now_ns() < deadline_ns
+        let sleeps = done.is_none() && clock::now_ns() < deadline_ns;
+        let by_deadline = sleeps
             && match second {
                 Some(second) => futex::wait_for_either([first, second], deadline_ns),
                 None => futex::wait(first, deadline_ns),
             };
+        if sleeps {
+            overslept_ns = clock::now_ns().saturating_sub(deadline_ns);
+        }
         own.parked.store(0, Ordering::Relaxed);
         if by_deadline && look(bells.first) != first.value {
-            return Err(Unready::Unwoken);
+            return Slept { outcome: Err(Unready::Unwoken), overslept_ns };
         }
         if let Some(done) = done.or_else(&mut ready) {
-            return Ok(done);
+            return Slept { outcome: Ok(done), overslept_ns };
         }
         if clock::now_ns() >= deadline_ns {
-            return Err(Unready::TimeOver);
+            return Slept { outcome: Err(Unready::TimeOver), overslept_ns };
         }
     }
-    Err(Unready::Flooded)
+    Slept { outcome: Err(Unready::Flooded), overslept_ns }
 }
 
 /// Rings `own` bell; a system call only if the peer says that it sleeps.

@@ -75,7 +75,7 @@ fn wait_for_last(host: &mut HostEnd, swept: &HostEnd, gone: &AtomicBool, until: 
     let third = swept_seq(layout());
     let is_there = |host: &HostEnd| (host.look(third) == Look::Answered).then_some(Waited::Answered);
     let is_gone = || gone.load(Ordering::Acquire).then_some(Waited::GivenUp);
-    let waited = host.wait_for_chain(false, until, 0, || is_there(host).or_else(is_gone));
+    let waited = host.wait_for_chain(false, until, 0, || is_there(host).or_else(is_gone)).waited;
     if waited != Waited::GivenUp {
         return waited;
     }
@@ -83,7 +83,7 @@ fn wait_for_last(host: &mut HostEnd, swept: &HostEnd, gone: &AtomicBool, until: 
         Look::NotYet => host.supply(third, |samples| samples.fill(INSTEAD)),
         Look::Answered | Look::Forged => host.notify(),
     }
-    host.wait_for_chain(false, until, 0, || is_there(host))
+    host.wait_for_chain(false, until, 0, || is_there(host)).waited
 }
 
 /// What the last worker was given.

@@ -23,7 +23,7 @@ use crate::recovery::simulation::time as simulation;
 use crate::telemetry::Loss;
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{EdgeInput, Look, Status, Taken, Waited};
+use shared::ring::{EdgeInput, Look, Status, Taken, Wait, Waited};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -422,12 +422,11 @@ impl Relay {
         };
         #[cfg(test)]
         let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
-        let waited = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
+        let Wait { waited, overslept_ns } = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
         let is_spoilt =
             asked.map_or(waited == Waited::Flooded, |it| line.end.is_spoilt(waited, it.seq, deadline_ns));
         let to_ns = clock();
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
-        let overslept_ns = to_ns.saturating_sub(until_ns.max(from_ns));
         self.stages[at].remote.figures.stats.note_wait(asked_ns, overslept_ns);
         spinner.learn(spin_ns, to_ns - from_ns);
         self.stages[target].remote.spinner = spinner;

@@ -316,13 +316,13 @@ impl Remote {
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
-        let waited = line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone);
-        if line.end.is_spoilt(waited, asked.seq, deadline_ns) {
+        let wait = line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone);
+        if line.end.is_spoilt(wait.waited, asked.seq, deadline_ns) {
             self.figures.stats.count_flooded();
         }
         let to_ns = now_ns();
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
-        self.figures.stats.note_wait(asked_ns, to_ns.saturating_sub(until_ns.max(from_ns)));
+        self.figures.stats.note_wait(asked_ns, wait.overslept_ns);
         self.spinner.learn(spin_ns, to_ns - from_ns);
     }
 

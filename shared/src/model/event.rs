@@ -20,7 +20,7 @@ impl Scene {
             Some(flaw @ (Flaw::NoFenceInPark | Flaw::SaysLate)) => self.park_badly(flaw, ready),
             _ => {
                 let bells = Bells::one(&self.ringer.bell);
-                wait::park(&self.sleeper, bells, DEADLINE_NS, ready).expect("no time is over");
+                wait::park(&self.sleeper, bells, DEADLINE_NS, ready).outcome.expect("no time is over");
             }
         }
     }

@@ -8,7 +8,7 @@
 use super::copy::{copy_untrusted, scrub};
 use super::order::{self, EdgeInput, Order};
 use super::slot::{self, Published};
-use super::{Look, Refused, Scrub, Taken, Torn, Waited};
+use super::{Look, Refused, Scrub, Taken, Torn, Wait, Waited};
 use crate::clock;
 use crate::collected::Collected;
 use crate::control::Handles;
@@ -16,7 +16,7 @@ use crate::futex;
 use crate::layout::Layout;
 use crate::segment::{OwnSegment, PeerSegment};
 use crate::spin::{Spin, Spinner};
-use crate::wait::{self, Bells, Unready};
+use crate::wait::{self, Bells, Slept, Unready};
 use nix::sched::sched_getcpu;
 use rustix::io::Result;
 use std::sync::Arc;
@@ -290,7 +290,7 @@ impl HostEnd {
     /// The one bounded wait of same-block mode.
     #[must_use]
     pub fn wait(&self, seq: u32, deadline_ns: u64, give_up: &AtomicBool) -> Waited {
-        self.look_and_wait(seq, deadline_ns, 0, give_up)
+        self.look_and_wait(seq, deadline_ns, 0, give_up).waited
     }
 
     /// As [`HostEnd::wait`]: looks for so long, then sleeps.
@@ -298,7 +298,7 @@ impl HostEnd {
     /// # Real-time
     /// As [`HostEnd::wait`].
     #[must_use]
-    pub fn look_and_wait(&self, seq: u32, deadline_ns: u64, spin_ns: u64, give_up: &AtomicBool) -> Waited {
+    pub fn look_and_wait(&self, seq: u32, deadline_ns: u64, spin_ns: u64, give_up: &AtomicBool) -> Wait {
         let over = || match self.look(seq) {
             Look::Answered => Some(Waited::Answered),
             Look::Forged => Some(Waited::Forged),
@@ -308,7 +308,7 @@ impl HostEnd {
             let bells = Bells::one(&self.reply.header().bell);
             waited(wait::park(self.request.header(), bells, deadline_ns, over), over)
         };
-        wait::spin(spin_ns, deadline_ns, over).unwrap_or_else(parked)
+        wait::spin(spin_ns, deadline_ns, over).map_or_else(parked, awake)
     }
 
     /// As [`HostEnd::wait`], for a chain of workers of which this is the last, or the last that lives and `hands_on` to
@@ -324,16 +324,19 @@ impl HostEnd {
         deadline_ns: u64,
         spin_ns: u64,
         mut over: impl FnMut() -> Option<Waited>,
-    ) -> Waited {
+    ) -> Wait {
         if let Some(over) = wait::spin(spin_ns, deadline_ns, &mut over) {
-            return over;
+            return awake(over);
         }
         let header = self.reply.header();
         let first = if hands_on { &header.next_bell } else { &header.bell };
         let bells = Bells { first, second: Some(&ALARM) };
-        let waited = waited(wait::park(self.request.header(), bells, deadline_ns, &mut over), &mut over);
+        let mut wait = waited(wait::park(self.request.header(), bells, deadline_ns, &mut over), &mut over);
         // Where the next worker sleeps beside us, it may be its doing.
-        if hands_on && waited == Waited::Unwoken { Waited::Answered } else { waited }
+        if hands_on && wait.waited == Waited::Unwoken {
+            wait.waited = Waited::Answered;
+        }
+        wait
     }
 
     /// Whether the worker has spoilt the wait for this block, which ended so: by waking this end for nothing, or by
@@ -402,8 +405,8 @@ impl HostEnd {
     }
 }
 
-fn waited(parked: std::result::Result<Waited, Unready>, over: impl FnOnce() -> Option<Waited>) -> Waited {
-    match parked {
+fn waited(slept: Slept<Waited>, over: impl FnOnce() -> Option<Waited>) -> Wait {
+    let waited = match slept.outcome {
         Ok(waited) => waited,
         Err(Unready::Unwoken) => match over() {
             Some(Waited::Answered) => Waited::Unwoken,
@@ -411,7 +414,13 @@ fn waited(parked: std::result::Result<Waited, Unready>, over: impl FnOnce() -> O
         },
         Err(Unready::TimeOver) => Waited::TimeOver,
         Err(Unready::Flooded) => Waited::Flooded,
-    }
+    };
+    Wait { waited, overslept_ns: slept.overslept_ns }
+}
+
+/// Without a sleep.
+fn awake(waited: Waited) -> Wait {
+    Wait { waited, overslept_ns: 0 }
 }
 
 /// The processor that this thread runs on, plus one, so that nobody is on 0.

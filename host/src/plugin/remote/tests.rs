@@ -186,6 +186,16 @@ fn how_long_the_audio_thread_asks_to_wait_is_told_to_whoever_comes_behind() {
 }
 
 #[test]
+fn an_audio_thread_that_looks_until_its_deadline_has_not_overslept() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.remote.terms.spin = Spin::For(u32::MAX);
+    let mut samples = [0.25; FRAMES];
+    scene.remote.process(&mut Block::new(&mut samples, FRAMES), &Turn::new(now_ns(), 400_000));
+    let figures = &scene.remote.figures.stats;
+    assert_eq!((figures.take_asked_wait_ns(), figures.take_overslept_ns()), (0, 0));
+}
+
+#[test]
 fn a_miss_tells_whether_others_were_waited_for_before_in_the_same_block() {
     let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
     let turns = [(1, 0), (2, 1), (2, 0)].map(|(waiting, waiting_after)| Turn {

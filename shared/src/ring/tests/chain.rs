@@ -58,7 +58,7 @@ fn add_half(sample: f32) -> f32 {
 
 fn wait_for(host: &HostEnd, seq: u32) -> Waited {
     let answered = || (host.look(seq) == Look::Answered).then_some(Waited::Answered);
-    host.wait_for_chain(false, clock::now_ns() + LONG, 0, answered)
+    host.wait_for_chain(false, clock::now_ns() + LONG, 0, answered).waited
 }
 
 fn is_parked(header: &crate::layout::Header) -> bool {
@@ -247,7 +247,7 @@ fn a_host_that_waits_where_the_next_worker_sleeps_is_woken_too() {
             host.notify();
             told.store(i, Ordering::Release);
             let answered = || (host.look(seq) == Look::Answered).then_some(Waited::Answered);
-            let waited = host.wait_for_chain(true, clock::now_ns() + LONG, 0, answered);
+            let waited = host.wait_for_chain(true, clock::now_ns() + LONG, 0, answered).waited;
             assert_eq!(waited, Waited::Answered, "block {i}");
         }
         over.store(true, Ordering::Release);
@@ -265,7 +265,8 @@ fn a_host_that_waits_for_a_chain_looks_up_when_any_worker_has_ended() {
     let (gone, waker) = (AtomicBool::new(false), host.waker());
     let over = || gone.load(Ordering::Relaxed).then_some(Waited::GivenUp);
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| second_host.wait_for_chain(false, clock::now_ns() + LONG, 0, over));
+        let waiting =
+            scope.spawn(|| second_host.wait_for_chain(false, clock::now_ns() + LONG, 0, over).waited);
         gone.store(true, Ordering::Relaxed);
         // Once, and not at the bell where it sleeps.
         waker.wake();
@@ -278,7 +279,7 @@ fn a_host_that_looks_for_a_while_sees_an_answer_that_nobody_rings_for() {
     let (mut host, worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| host.look_and_wait(seq, clock::now_ns() + LONG, LONG, &NEVER));
+        let waiting = scope.spawn(|| host.look_and_wait(seq, clock::now_ns() + LONG, LONG, &NEVER).waited);
         forge(&worker, seq, seq);
         while !waiting.is_finished() {
             assert!(!is_parked(worker.request.header()), "it does not look, but sleeps");
@@ -293,8 +294,26 @@ fn a_host_that_has_looked_in_vain_sleeps_until_its_deadline() {
     let (mut host, _worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
     let deadline_ns = clock::now_ns() + 3_000_000;
-    assert_eq!(host.look_and_wait(seq, deadline_ns, 1_000_000, &NEVER), Waited::TimeOver);
-    assert!(clock::now_ns() >= deadline_ns);
+    let Wait { waited, overslept_ns } = host.look_and_wait(seq, deadline_ns, 1_000_000, &NEVER);
+    assert_eq!(waited, Waited::TimeOver);
+    let passed_ns = clock::now_ns().checked_sub(deadline_ns).unwrap();
+    assert!((1..=passed_ns).contains(&overslept_ns), "{overslept_ns} of {passed_ns}");
+}
+
+#[test]
+fn what_is_computed_beyond_the_deadline_is_not_taken_for_sleep() {
+    let (mut host, _worker) = ends(2);
+    let seq = publish(&mut host, 1.0).unwrap();
+    let over = Wait { waited: Waited::TimeOver, overslept_ns: 0 };
+    let soon = || clock::now_ns() + 100_000;
+    assert_eq!(host.look_and_wait(seq, soon(), LONG, &NEVER), over, "it looks until the deadline");
+    assert_eq!(host.look_and_wait(seq, clock::now_ns(), 0, &NEVER), over, "there is no time to sleep");
+    let deadline_ns = soon();
+    let slow = || {
+        while clock::now_ns() < deadline_ns + 100_000 {}
+        None
+    };
+    assert_eq!(host.wait_for_chain(false, deadline_ns, 0, slow), over, "one look takes longer than that");
 }
 
 #[test]
