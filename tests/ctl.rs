@@ -673,30 +673,42 @@ def get_parameter(self, key):
 
 #[test]
 fn a_value_that_a_plugin_refuses_is_told_to_whoever_asks_and_stays_out_of_every_log() {
+    assert_stays_out_of_every_log("return value == 'good'", "does not accept", "against the plugin's file");
+}
+
+#[test]
+fn a_value_that_a_plugin_raises_about_is_told_to_whoever_asks_and_stays_out_of_every_log() {
+    let raises = "if value != 'good': raise ValueError(f'no {value}')";
+    assert_stays_out_of_every_log(raises, "failed while setting a parameter", "ValueError: no hunter2");
+}
+
+/// `set_parameter` does this with the value; what comes of that is told in these words, to whoever sets it while it plays
+/// in these too.
+fn assert_stays_out_of_every_log(set_parameter: &str, said: &str, said_while_it_plays: &str) {
     let mut scene = Scene::new();
-    let methods = "
-def set_parameter(self, key, value):
-    return value == 'good'";
-    let picky = processor_with(&scene.folder, "picky", "return True", methods);
+    let methods = format!("\ndef set_parameter(self, key, value):\n    {set_parameter}");
+    let picky = processor_with(&scene.folder, "picky", "return True", &methods);
     let text =
         |value: &str| pipeline("tx", &entry("picky", &picky, &format!("set = {{ key = \"{value}\" }}")), "");
     scene.start(&text("good"));
-    scene.done(&["stop", "tx"]);
     scene.configure(&text("hunter2"));
+    scene.ask(&["reload"]).refused(6, &[said, said_while_it_plays]);
+    scene.done(&["stop", "tx"]);
     scene.ask(&["reload"]);
-    scene.ask(&["start", "tx"]).refused(6, &["does not accept", "`key`", "hunter2"]);
+    scene.ask(&["start", "tx"]).refused(6, &[said, "key", "hunter2"]);
     assert!(scene.lane("tx")["why"].to_string().contains("hunter2"));
     let running = scene.running.take().unwrap();
     running.signal(Signal::INT);
     let done = running.wait();
-    done.ended_with(0).and_said("does not accept");
+    done.ended_with(0).and_said(said);
     let log = std::fs::read_to_string(scene.file("nda.log")).unwrap();
-    assert!(log.contains("does not accept") && !log.contains("hunter2"), "{log}");
+    assert_eq!(log.matches(said).count(), 2, "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
     assert!(!done.to_string().contains("hunter2"), "{done}");
     // Where a run goes on by itself, what it says may be kept.
     let config = scene.configure(&text("hunter2"));
     let refused = Running::start(scene.command(&["run", config.to_str().unwrap()])).wait();
-    refused.refused(6, &["does not accept", "`key`"]);
+    refused.refused(6, &[said]);
     assert!(!refused.to_string().contains("hunter2"), "{refused}");
 }
 

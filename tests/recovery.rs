@@ -703,6 +703,27 @@ fn a_parameter_that_is_refused_the_next_time_is_told_but_ends_only_what_fails_cl
     }
 }
 
+#[test]
+fn what_a_plugin_raises_about_a_parameter_the_next_time_is_in_no_line_and_no_report() {
+    let folder = Folder::new();
+    let raises = REFUSES.replace("return False", "raise ValueError(value)");
+    let file = processor_with(&folder, "over", "return True", &raises);
+    let mut scene = Scene::new(rack(), vec![cold(same_block(&file)).set("gain", "s3cret")]);
+    let reports = folder.file("reports");
+    scene.rack.report_to(&reports);
+    scene.play_answered(3);
+    folder.write("refuse", "");
+    kill(&scene.plugins[0]);
+    let told = scene.wait_told(&["could not be started again", "failed while setting a parameter"]);
+    assert!(!told.contains("s3cret"), "{told}");
+    // The values are in a file of their own, which whoever sends the report on may leave out.
+    for report in fs::read_dir(&reports).expect("reports").flatten() {
+        fs::remove_file(report.path().join("parameters.json")).expect("the values");
+    }
+    let kept = String::from_utf8_lossy(&bytes_of(&reports)).into_owned();
+    assert!(kept.contains("failed while setting a parameter") && !kept.contains("s3cret"), "{kept}");
+}
+
 fn cold(spec: PluginSpec) -> PluginSpec {
     PluginSpec { standby: Standby::None, ..spec }
 }

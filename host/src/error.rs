@@ -54,6 +54,8 @@ pub struct Error {
     what: String,
     detail: Option<String>,
     remedy: Option<Box<Remedy>>,
+    /// What a log has in place of all that, if it may hold a secret; the remedy has its own.
+    discreet: Option<Box<str>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -70,7 +72,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of this kind; `what` names the culprit and says what failed and why, in one sentence.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), detail: None, remedy: None, source: None }
+        Self { kind, what: what.into(), detail: None, remedy: None, discreet: None, source: None }
     }
 
     /// Adds what the user can do about it.
@@ -89,10 +91,31 @@ impl Error {
         Self { remedy: Some(Box::new(Remedy { words, discreet })), ..self }
     }
 
+    /// What was said so far, and the detail and the error underneath, may hold a secret: a log has this sentence instead.
+    #[must_use]
+    pub(crate) fn private(self, discreet: impl Into<Box<str>>) -> Self {
+        Self { discreet: Some(discreet.into()), ..self }
+    }
+
     /// The error as it may stay in a log, where others than the one who asked read it: without what may be a secret.
     #[must_use]
     pub fn for_log(&self) -> String {
-        self.words(|remedy| remedy.discreet.as_ref().unwrap_or(&remedy.words))
+        let said = self.discreet.as_deref().map_or_else(|| self.said(), plain);
+        said + &self.hint(|remedy| remedy.discreet.as_ref().unwrap_or(&remedy.words))
+    }
+
+    /// The same error without what may be a secret, whoever reads it.
+    #[must_use]
+    pub(crate) fn made_discreet(mut self) -> Self {
+        if let Some(what) = self.discreet.take() {
+            (self.what, self.detail, self.source) = (what.into(), None, None);
+        }
+        if let Some(remedy) = &mut self.remedy
+            && let Some(words) = remedy.discreet.take()
+        {
+            remedy.words = words;
+        }
+        self
     }
 
     /// Adds text of several lines, such as a Python traceback.
@@ -120,18 +143,22 @@ impl Error {
         self.kind
     }
 
-    fn words(&self, told: impl Fn(&Remedy) -> &String) -> String {
+    fn said(&self) -> String {
         let source = self.source.iter().map(|source| format!(": {source}"));
         let detail = self.detail.iter().flat_map(|detail| detail.trim_end().lines());
         let detail = detail.map(|line| format!("\n    {}", plain(line)));
-        let remedy = self.remedy.iter().map(|remedy| format!("\n  try: {}", told(remedy)));
-        std::iter::once(plain(&self.what)).chain(source).chain(detail).chain(remedy).collect()
+        std::iter::once(plain(&self.what)).chain(source).chain(detail).collect()
+    }
+
+    fn hint(&self, told: impl Fn(&Remedy) -> &String) -> String {
+        self.remedy.as_ref().map_or_else(String::new, |remedy| format!("\n  try: {}", told(remedy)))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words(|remedy| &remedy.words))
+        f.write_str(&self.said())?;
+        f.write_str(&self.hint(|remedy| &remedy.words))
     }
 }
 

@@ -204,8 +204,8 @@ impl<'py> Instance<'py> {
     }
 
     /// Sets a parameter. None counts as accepted.
-    pub(crate) fn set_parameter(&self, stage: Stage, key: &str, value: &str) -> Answer {
-        let returned = match self.call(stage, "set_parameter", (key, value)) {
+    pub(crate) fn set_parameter(&self, key: &str, value: &str) -> Answer {
+        let returned = match self.call(Stage::Parameter, "set_parameter", (key, value)) {
             Ok(returned) => returned,
             Err(mut failure) => {
                 failure.message = format!("{} (parameter {key})", failure.message);
@@ -217,7 +217,7 @@ impl<'py> Instance<'py> {
             Ok(false) => Answer::Refused,
             Err(e) => Answer::Raised(failure::raised(
                 self.py(),
-                stage,
+                Stage::Parameter,
                 "the truth of what set_parameter() returned",
                 &e,
             )),

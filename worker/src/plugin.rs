@@ -134,7 +134,7 @@ impl Plugin for PythonPlugin<'_> {
     }
 
     fn set_parameter(&mut self, key: &str, value: &str) -> Result<bool, Failure> {
-        let accepted = match self.instance(Stage::Parameter)?.set_parameter(Stage::Parameter, key, value) {
+        let accepted = match self.instance(Stage::Parameter)?.set_parameter(key, value) {
             Answer::Accepted => true,
             Answer::Refused => false,
             Answer::Raised(failure) => return Err(failure),
@@ -181,7 +181,7 @@ struct Parameters<'a> {
 
 impl<'a> Parameters<'a> {
     fn give(instance: &Instance<'_>, set: &'a [(String, String)]) -> Self {
-        let give = |(key, value): &(String, String)| instance.set_parameter(Stage::Configure, key, value);
+        let give = |(key, value): &(String, String)| instance.set_parameter(key, value);
         Self { set, answers: set.iter().map(give).collect() }
     }
 

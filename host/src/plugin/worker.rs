@@ -13,7 +13,7 @@ use crate::supervisor::{Because, Condition, Death, Limits};
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
 use shared::message::{
-    Answer, Ask, Configured, DRIVE_MAX, Failure, Gc, Hello, Loaded, STATE_MAX, STATE_PART, StatePart,
+    Answer, Ask, Configured, DRIVE_MAX, Failure, Gc, Hello, Loaded, STATE_MAX, STATE_PART, Stage, StatePart,
 };
 use shared::ring::HostEnd;
 use shared::segment::seal_written;
@@ -512,7 +512,10 @@ impl Asker {
         let sentence: String = first.chars().take(SENTENCE_MAX).collect();
         let what = format!("{} failed while {}: {sentence}", self.subject(), failure.stage);
         let detail = if failure.traceback.is_empty() { rest } else { &failure.traceback };
-        let error = Error::new(Kind::Plugin, what);
+        let error = match failure.stage {
+            Stage::Parameter => Error::new(Kind::Plugin, what).private(self.unsaid(failure.stage)),
+            _ => Error::new(Kind::Plugin, what),
+        };
         let error = if detail.is_empty() { error } else { error.detail(detail) };
         match missing_package(message) {
             Some(name) => error.remedy(format!(
@@ -521,6 +524,13 @@ impl Asker {
             )),
             None => error,
         }
+    }
+
+    /// An exception about a parameter mostly repeats the value, and so may the source line in its traceback.
+    fn unsaid(&self, stage: Stage) -> String {
+        let reason =
+            "the exception may hold the value, and is told to whoever asks with nda ctl or at a terminal";
+        format!("{} failed while {stage}: {reason}", self.subject())
     }
 
     fn died(&self, death: &Death, stage: &str) -> Error {

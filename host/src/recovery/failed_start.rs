@@ -62,23 +62,25 @@ pub(super) struct FailedStart {
 impl FailedStart {
     /// Tells it, with a report if there is a folder for it; gives what waits for that.
     pub(super) fn publish(
-        mut self,
+        self,
         patient: &Patient,
         reports: Option<&Path>,
         teller: Teller,
     ) -> Option<Telling> {
-        let detail = self.why.take_detail().unwrap_or_default();
-        let said = self.why.to_string();
+        // Nobody has asked: both the line and the report may be read by others.
+        let mut failed = Self { why: self.why.made_discreet(), ..self };
+        let detail = failed.why.take_detail().unwrap_or_default();
+        let said = failed.why.to_string();
         let (why, remedy) = said.split_once('\n').map_or((said.as_str(), ""), |(why, rest)| (why, rest));
         let ended = format!("could not be started again: {why}");
-        let done = self.done.take().unwrap_or_else(|| "it plays on, and is tried again later".to_owned());
+        let done = failed.done.take().unwrap_or_else(|| "it plays on, and is tried again later".to_owned());
         let news = News {
             plugin: Arc::clone(&patient.name),
             sentence: format!("plugin {} {ended}; {done}", patient.name),
-            detail: if self.is_known { String::new() } else { detail.clone() },
-            remedy: if self.is_known { String::new() } else { remedy.to_owned() },
+            detail: if failed.is_known { String::new() } else { detail.clone() },
+            remedy: if failed.is_known { String::new() } else { remedy.to_owned() },
         };
-        let report = reports.map(|folder| (folder.to_owned(), self.report(patient, ended, done, detail)));
+        let report = reports.map(|folder| (folder.to_owned(), failed.report(patient, ended, done, detail)));
         news.publish(report, teller)
     }
 

@@ -204,7 +204,7 @@ impl Run<'_> {
                     self.told.line(Level::Info, format!("{}: {} is set", asked.name, asked.parameter.key));
                 }
                 Err(why) => {
-                    self.told.line(Level::Warning, why.to_string());
+                    self.told.line(Level::Warning, why.for_log());
                     waiter.refusals.push(Refusal::from(&why));
                     self.take_back(&asked);
                 }
