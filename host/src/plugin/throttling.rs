@@ -3,11 +3,15 @@
 //! For the recovery thread, which reads `cpu.stat` whenever it looks at the plugin; never the audio thread. A limit may be
 //! the worker's own cgroup's or that of one above it, as in a container, so all of them are read that can be seen; of the
 //! unified hierarchy (v2) or of the older `cpu` controller (v1). Where there is none, or no limit, nothing is ever
-//! throttled. The kernel adds up what it counts over all processors, when it lets the cgroup go on.
+//! throttled. The kernel adds up what it counts over all processors, when it lets the cgroup go on: a worker runs on one of
+//! them at a time, so what was added is divided by how many there are, and of several cgroups the one counts that was
+//! throttled longest. That is less than the truth where the others had nothing to run; it is never more than a cgroup of
+//! the worker's was throttled somewhere.
 //!
 //! What can't be seen: real-time threads are not throttled by cgroups but by `sched_rt_runtime_us`, of which the kernel tells
 //! nobody which thread it hit.
 
+use crate::realtime::placement;
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -26,10 +30,37 @@ pub(crate) struct Throttling {
     pid: u32,
     /// `/proc/PID/cgroup`, as it was when the files were opened.
     cgroup: String,
-    files: Vec<File>,
+    counts: Vec<Count>,
+    processors: u64,
     moves_due_ns: u64,
-    /// When it was looked, and how long all had been throttled; of equal ones the first and the last.
+    /// For how long it has been throttled at least since then.
+    least_ns: u64,
+    /// When it was looked, and how long that had been; of equal ones the first and the last.
     seen: VecDeque<(u64, u64)>,
+}
+
+/// One cgroup's `cpu.stat`.
+#[derive(Debug)]
+struct Count {
+    file: File,
+    /// What it said last.
+    ns: u64,
+}
+
+impl Count {
+    /// `None` for one without a limit.
+    fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let ns = read(&file)?;
+        Some(Self { file, ns })
+    }
+
+    /// What has been added since this was asked last.
+    fn added_ns(&mut self) -> u64 {
+        let before = self.ns;
+        self.ns = read(&self.file).unwrap_or(before);
+        self.ns.saturating_sub(before)
+    }
 }
 
 impl Throttling {
@@ -39,9 +70,9 @@ impl Throttling {
             self.moves_due_ns = now_ns.saturating_add(MOVES_NS);
             self.find(pid);
         }
-        if !self.files.is_empty() {
-            let all = self.files.iter().filter_map(read).sum();
-            self.see(now_ns, all);
+        if let Some(added_ns) = self.counts.iter_mut().map(Count::added_ns).max() {
+            self.least_ns += added_ns / self.processors.max(1);
+            self.see(now_ns, self.least_ns);
         }
     }
 
@@ -66,9 +97,9 @@ impl Throttling {
             return;
         }
         let files = stats(&cgroup, &text("mountinfo"));
-        let files = files.iter().filter_map(|path| File::open(path).ok()).filter(|file| read(file).is_some());
-        *self =
-            Self { pid, files: files.collect(), cgroup, moves_due_ns: self.moves_due_ns, ..Self::default() };
+        let counts = files.iter().filter_map(|path| Count::open(path)).collect();
+        let processors = placement::online().len() as u64;
+        *self = Self { pid, counts, processors, cgroup, moves_due_ns: self.moves_due_ns, ..Self::default() };
     }
 
     fn see(&mut self, now_ns: u64, throttled_ns: u64) {
@@ -165,6 +196,27 @@ mod tests {
         assert_eq!(throttled_ns("nr_periods 5\nnr_throttled 2\nthrottled_time 72800001\n"), Some(72_800_001));
         assert_eq!(throttled_ns("usage_usec 9\nuser_usec 3\n"), None);
         assert_eq!(throttled_ns("throttled_usec many"), None);
+    }
+
+    #[test]
+    fn what_is_added_over_all_processors_and_cgroups_counts_as_if_all_had_been_throttled_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let [inner, outer, unlimited] = ["inner", "outer", "unlimited"].map(|name| folder.path().join(name));
+        let write = |path: &Path, us: u64| fs::write(path, format!("throttled_usec {us}\n")).unwrap();
+        write(&inner, 7_000);
+        write(&outer, 9_000);
+        fs::write(&unlimited, "usage_usec 9\n").unwrap();
+        let counts: Vec<_> =
+            [&inner, &outer, &unlimited].into_iter().filter_map(|path| Count::open(path)).collect();
+        assert_eq!(counts.len(), 2);
+        let mut throttling =
+            Throttling { pid: 1, counts, processors: 4, moves_due_ns: u64::MAX, ..Throttling::default() };
+        throttling.look(1, 500_000);
+        assert_eq!(throttling.within_ns(0, 1_000_000), 0, "what was before is not counted");
+        write(&inner, 7_000 + 60 * 4);
+        write(&outer, 9_000 + 40 * 4);
+        throttling.look(1, 1_000_000);
+        assert_eq!(throttling.within_ns(0, 1_000_000), 60_000);
     }
 
     #[test]

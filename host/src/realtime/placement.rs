@@ -131,7 +131,7 @@ fn allowed() -> Vec<usize> {
 }
 
 /// The cores that there are.
-fn online() -> Vec<usize> {
+pub(crate) fn online() -> Vec<usize> {
     read_to_string(format!("{SYSTEM}/online")).map_or_else(|_| allowed(), |list| parse(&list))
 }
 
