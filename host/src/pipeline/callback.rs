@@ -18,6 +18,9 @@ use shared::format::Format;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Frames of the longest buffer that a device can be asked for.
+const LONGEST_FRAMES: u64 = 65_536;
+
 /// What every callback has, whatever it does.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -33,13 +36,19 @@ pub(super) struct Place {
 }
 
 /// What a device has asked for or brought in one go, in frames or nanoseconds: a long buffer comes in several parts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Whole {
     at: Option<Duration>,
     length: u64,
+    /// As long as a buffer may be.
+    most: u64,
 }
 
 impl Whole {
+    fn new(most: u64) -> Self {
+        Self { at: None, length: 0, most }
+    }
+
     /// Whether what begins now, so long after the first part, is one more of them. Should a device's clock stand still,
     /// it is not once the first parts have been played.
     fn goes_on(&mut self, at: Duration, since: u64) -> bool {
@@ -50,9 +59,11 @@ impl Whole {
         goes_on
     }
 
-    /// One more part, which the device called for at this time: how long all parts of it last so far.
+    /// One more part, which the device called for at this time: how long all parts of it last so far. Should its clock
+    /// stand still, a buffer is full one day, also if each part comes before those before it have been played.
     fn with(&mut self, at: Duration, part: u64) -> u64 {
-        self.length = if self.at == Some(at) { self.length + part } else { part };
+        let is_one_more = self.at == Some(at) && self.length < self.most;
+        self.length = if is_one_more { self.length + part } else { part };
         self.at = Some(at);
         self.length
     }
@@ -60,7 +71,8 @@ impl Whole {
 
 impl Place {
     pub(super) fn new(format: Format, pulse: Arc<Pulse>, rank: Option<Rank>, fade: Fade) -> Self {
-        Self { format, pulse, rank, fade, whole: Whole::default(), called_ns: 0, pace: Pace::default() }
+        let whole = Whole::new(format.frames_ns(LONGEST_FRAMES));
+        Self { format, pulse, rank, fade, whole, called_ns: 0, pace: Pace::default() }
     }
 
     /// At the beginning of a callback: the time.
@@ -199,7 +211,7 @@ impl QueueCallback {
     }
 
     pub(super) fn placed(queue: Claim<FrameWriter>, side: Side, place: Place) -> Result<Self> {
-        Ok(Self { queue, device: DeviceInput::new(side)?, brought: Whole::default(), place })
+        Ok(Self { queue, device: DeviceInput::new(side)?, brought: Whole::new(LONGEST_FRAMES), place })
     }
 
     /// Queues what the device has recorded.
@@ -235,7 +247,7 @@ mod tests {
 
     #[test]
     fn parts_that_a_device_called_for_at_once_are_one_whole() {
-        let mut whole = Whole::default();
+        let mut whole = Whole::new(100);
         let [start, later] = [0, 5].map(Duration::from_millis);
         let told =
             [(start, 3), (start, 3), (start, 1), (later, 2), (later, 2)].map(|(at, ns)| whole.with(at, ns));
@@ -244,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_part_of_what_a_device_called_for_at_once_goes_on_with_it_unless_its_clock_stands_still() {
-        let mut whole = Whole::default();
+        let mut whole = Whole::new(100);
         let [start, later] = [0, 5].map(Duration::from_millis);
         assert!(!whole.goes_on(start, 0));
         assert_eq!(whole.with(start, 4), 4);
@@ -252,6 +264,20 @@ mod tests {
         assert_eq!(whole.with(later, 4), 4);
         assert!(!whole.goes_on(later, 4), "the first part has been played by then");
         assert_eq!(whole.with(later, 4), 4);
+    }
+
+    #[test]
+    fn where_a_clock_stands_still_a_go_ends_after_a_buffer_also_if_each_part_comes_early() {
+        let mut whole = Whole::new(20);
+        let (mut began, mut begun) = (0, Vec::new());
+        for now in (0..60).step_by(3) {
+            if !whole.goes_on(Duration::ZERO, now - began) {
+                began = now;
+                begun.push(now);
+            }
+            whole.with(Duration::ZERO, 4);
+        }
+        assert_eq!(begun, [0, 18, 36, 54]);
     }
 
     #[test]
