@@ -151,11 +151,11 @@ fn explained(report: &Value) -> (usize, usize) {
     let cuts = count(&rx["xruns"], "device") + left_out;
     // Where the decryptor misses a block, the packets around it are lost as well, and its latency is silent.
     let blocks = lost(tx) + 3 * lost(rx) + CUT_BLOCKS * cuts;
-    // The song's file was late, by a frame at least each time.
+    // The song's file was late, for a whole block mostly; what is left of it waits for the next one.
     let unread = count(tx, "underrun_frames");
     // What it was not given at all has the packet before heard a block late, where this one should be.
     let not_given = count(&rx["plugins"][0]["counts"], "behind");
-    (blocks * BLOCK + unread, 2 * not_given + cuts + unread)
+    (blocks * BLOCK + unread, 2 * not_given + cuts + unread.div_ceil(BLOCK))
 }
 
 /// No more is silent or elsewhere than what the host has counted as lost.
@@ -171,6 +171,13 @@ fn what_a_host_has_lost_explains_what_it_costs_and_no_more() {
         let counts = json!({ "late": late, "behind": behind, "failed": 0, "gone": 0, "torn": 0 });
         json!([{ "counts": counts }])
     };
+    let unread = |frames: u32| {
+        explained(&json!({ "pipelines": [
+            { "name": "tx", "plugins": plugin(0, 0), "underrun_frames": frames },
+            { "name": "rx", "plugins": plugin(0, 0), "overrun_frames": 0, "xruns": { "device": 0 } },
+        ] }))
+    };
+    assert_eq!(unread(300), (300, 300usize.div_ceil(BLOCK)), "a file that is late is so for blocks");
     let explained = |late: [u32; 2], behind: u32, overrun: usize, xruns: u32| {
         explained(&json!({ "pipelines": [
             { "name": "tx", "plugins": plugin(late[0], 0), "underrun_frames": 0 },

@@ -547,6 +547,13 @@ fn handing_the_chain_from_stream_to_stream_costs_nothing_at_all() {
             until_more("the chain to be played by who has the turn", played, &heard[taker].played);
             until_more("silence of who has not", silent, &heard[other].silent);
         }
+        // Also at any moment, whether or not the one before has come to its turn.
+        for turn in 0..5000 {
+            baton.give_to(numbers[turn % 2]);
+            (0..turn * 7919 % 3000).for_each(|_| std::hint::spin_loop());
+        }
+        let played = heard[1].counts().0;
+        until_more("the chain to be played by who had it last", played, &heard[1].played);
         enough.store(true, Ordering::Relaxed);
     });
     assert!(baton.take_back(Duration::ZERO).is_some(), "it is in its place");

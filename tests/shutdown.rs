@@ -6,17 +6,19 @@ use host::plugin::spec::PluginSpec;
 use host::render::RenderSpec;
 use host::supervisor::Supervisor;
 use rustix::process::Signal;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::gate::Gate;
 use tests::leftovers::{assert_all_end, assert_reaped, workers_of};
 use tests::nda::{Done, Render, Running, command, hearing_hangups};
 use tests::plugins::{processor, processor_with, tells, wait_told};
-use tests::until::{process_ends, until};
+use tests::until::{DEADLINE, process_ends, readable, until};
 use tests::wav::Wav;
 use tests::workspace::{Folder, python};
 
@@ -84,6 +86,24 @@ fn a_run_whose_terminal_is_closed_ends_in_order_wherever_its_words_go() {
     ends_in_order(start, |_, terminal| drop(terminal));
 }
 
+/// Answers what the screen asks its terminal until it is drawn, with its cursor hidden.
+fn wait_drawn(terminal: &mut File) {
+    const WHERE_IS_THE_CURSOR: &str = "\x1b[6n";
+    let deadline = Instant::now() + DEADLINE;
+    let (mut shown, mut piece, mut answered) = (String::new(), [0; 4096], 0);
+    while !(shown.contains("\x1b[?25l") && shown.contains("teller")) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(readable(terminal, left), "never drawn: {shown:?}");
+        let length = terminal.read(&mut piece).unwrap();
+        shown += &String::from_utf8_lossy(&piece[..length]);
+        let asked = shown.matches(WHERE_IS_THE_CURSOR).count();
+        for _ in answered..asked {
+            terminal.write_all(b"\x1b[1;1R").unwrap();
+        }
+        answered = asked;
+    }
+}
+
 #[test]
 fn a_run_whose_live_screen_is_closed_ends_in_order() {
     let folder = Folder::new();
@@ -93,16 +113,7 @@ fn a_run_whose_live_screen_is_closed_ends_in_order() {
     let mut command = command(["run", config.to_str().unwrap(), "--json", json.to_str().unwrap()]);
     command.env("TERM", "xterm");
     let (running, mut terminal) = Running::start_at_terminal(&command, "> /dev/tty 2>&1");
-    let (mut shown, mut piece) = (String::new(), [0; 4096]);
-    // With its cursor hidden, it is drawn.
-    while !(shown.contains("\x1b[?25l") && shown.contains("teller")) {
-        let length = terminal.read(&mut piece).unwrap();
-        shown += &String::from_utf8_lossy(&piece[..length]);
-        // It asks where its cursor is.
-        if shown.ends_with("\x1b[6n") {
-            terminal.write_all(b"\x1b[1;1R").unwrap();
-        }
-    }
+    wait_drawn(&mut terminal);
     drop(terminal);
     running.wait().ended_with(0);
     let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();

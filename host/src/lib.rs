@@ -68,5 +68,7 @@ pub mod run;
 mod section;
 pub mod supervisor;
 pub mod telemetry;
+#[cfg(test)]
+mod until;
 
 pub use shared::format::Format;

@@ -138,9 +138,8 @@ mod tests {
     use super::super::virtual_device::VirtualHost;
     use super::super::{DeviceChoice, Playback, StreamFormat, open_output};
     use super::*;
+    use crate::until::{DEADLINE, until};
     use std::time::Duration;
-
-    const PATIENCE: Duration = Duration::from_secs(60);
 
     const STEREO: StreamFormat = StreamFormat { rate: 48_000, channels: 2, buffer_frames: None };
 
@@ -151,9 +150,9 @@ mod tests {
         let want = StreamFormat { rate: 8_000, buffer_frames: Some(8192), ..STEREO };
         let stream = open_output(&DeviceChoice::Virtual, want, callback, |_| ()).unwrap();
         stream.play().unwrap();
-        callbacks.recv_timeout(PATIENCE).unwrap();
+        callbacks.recv_timeout(DEADLINE).unwrap();
         drop(stream);
-        while callbacks.try_recv().is_ok() {}
+        until("the callback to be gone", || callbacks.try_recv().is_err());
         assert_eq!(callbacks.try_recv(), Err(mpsc::TryRecvError::Disconnected));
     }
 
@@ -161,7 +160,7 @@ mod tests {
     fn a_device_that_hangs_as_it_is_opened_keeps_one_thread_however_often_it_is_tried() {
         const SHORT: Duration = Duration::from_millis(20);
         let ends = || Err(Error::new(Kind::Device, "there is none"));
-        let open = |device: &str| Keeper::open_within(PATIENCE, device.into(), ends).unwrap_err().to_string();
+        let open = |device: &str| Keeper::open_within(DEADLINE, device.into(), ends).unwrap_err().to_string();
         let (release, held) = mpsc::channel::<()>();
         let never = Keeper::open_within(SHORT, "a deaf device".into(), move || {
             let _ = held.recv();
@@ -169,15 +168,13 @@ mod tests {
         });
         assert!(never.unwrap_err().to_string().contains("a deaf device did not answer"));
         for _ in 0..3 {
-            let refused = Keeper::open_within(PATIENCE, "a deaf device".into(), || unreachable!("it hangs"));
+            let refused = Keeper::open_within(DEADLINE, "a deaf device".into(), || unreachable!("it hangs"));
             assert!(refused.unwrap_err().to_string().contains("a deaf device still hangs"));
         }
         assert_eq!(open("another device"), "there is none");
         // Its thread ends soon after it is let go.
         release.send(()).unwrap();
-        while open("a deaf device") != "there is none" {
-            std::thread::yield_now();
-        }
+        until("its thread to end", || open("a deaf device") == "there is none");
     }
 
     #[test]
@@ -204,7 +201,7 @@ mod tests {
         };
         let stream = open_output(&DeviceChoice::Virtual, STEREO, callback, |_| ()).unwrap();
         stream.play().unwrap();
-        inside.recv_timeout(PATIENCE).unwrap();
+        inside.recv_timeout(DEADLINE).unwrap();
         drop(stream);
         // Still in the callback, and let out only now.
         release.send(()).unwrap();

@@ -507,28 +507,22 @@ mod tests {
     use crate::backend::{Device, StreamFormat};
     use crate::config::{FileSinkSpec, SinkSpec, SourceSpec};
     use crate::pipeline::Around;
-    use crate::run::Observer;
+    use crate::run::tests::Deaf;
+    use crate::until::until;
     use std::time::Duration;
-
-    struct Silent;
-
-    impl Observer for Silent {
-        fn event(&mut self, _: Level, _: &str) {}
-        fn status(&mut self, _: Duration, _: &[PipelineStatus]) {}
-    }
 
     /// Looks after it until it is no longer `state`.
     fn tend_while(lane: &mut Lane, state: &str, told: &mut Told<'_>) {
-        while lane.state() == state {
+        until("another state", || {
             lane.tend(&mut Past::default(), &mut Recordings::default(), told);
-            std::thread::yield_now();
-        }
+            lane.state() != state
+        });
     }
 
     #[test]
     fn a_device_that_takes_its_time_to_start_holds_up_nobody_who_looks_after_its_pipeline() {
-        let (mut silent, host) = (Silent, VirtualHost::new());
-        let mut told = Told::new(&mut silent);
+        let (mut deaf, host) = (Deaf, VirtualHost::new());
+        let mut told = Told::new(&mut deaf);
         let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
         let (supervisor, _events) = Supervisor::new().unwrap();
         let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
@@ -600,7 +594,7 @@ mod tests {
         let spec =
             PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device(&format!("virtual:{CABLE}")));
         let spec = PipelineSpec { record, block_frames: 256, ..spec };
-        let (mut silent, host) = (Silent, VirtualHost::new());
+        let (mut silent, host) = (Deaf, VirtualHost::new());
         let mut told = Told::new(&mut silent);
         let (supervisor, _events) = Supervisor::new().unwrap();
         let supervisor = Arc::new(supervisor);
@@ -648,7 +642,7 @@ mod tests {
 
     #[test]
     fn one_that_is_to_be_opened_anew_and_is_stopped_stays_so() {
-        let mut silent = Silent;
+        let mut silent = Deaf;
         let mut told = Told::new(&mut silent);
         let mut lane = Lane::new(PipelineSpec::new(SourceSpec::plugin("a.py"), SinkSpec::device("virtual")));
         let outgrown = crate::pipeline::Outgrown { is_input: false, words: String::new() };

@@ -266,6 +266,7 @@ mod tests {
     use crate::config::{SinkSpec, SourceSpec};
     use crate::plugin::spec::PluginSpec;
     use crate::run::tests::{Deaf, run};
+    use crate::until::until;
 
     fn pipeline(gain: &str) -> PipelineSpec {
         let spec = PipelineSpec::new(SourceSpec::plugin("sine.py"), SinkSpec::device("virtual"));
@@ -285,9 +286,10 @@ mod tests {
         let job = Job::begin(|| std::panic::resume_unwind(Box::new(()))).unwrap();
         let waiter = Waiter { names: vec![], lines: vec![], refusals: vec![], replies: vec![] };
         run.reload.step = Step::Adjusting(job, vec![asked], waiter);
-        while !matches!(run.reload.step, Step::Idle) {
+        until("the end of the reload", || {
             run.tend_reload();
-        }
+            matches!(run.reload.step, Step::Idle)
+        });
         let refusals = &run.waiters[0].refusals;
         assert!(refusals[0].why.contains("parameters are not set, or not all of them"), "{refusals:?}");
         assert_eq!(run.lanes[0].spec, before);
