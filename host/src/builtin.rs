@@ -184,6 +184,11 @@ impl MeterHandle {
     }
 }
 
+/// The higher one of two peaks in dB; silence has none.
+pub(crate) fn louder(a: Option<f32>, b: Option<f32>) -> Option<f32> {
+    a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)))
+}
+
 impl Processor for Meter {
     fn name(&self) -> &str {
         "meter"

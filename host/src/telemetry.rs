@@ -127,7 +127,7 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 fn take(counter: &AtomicU64) -> u64 {
-    // Added to by the same thread.
+    // The thread that adds to it is the one that takes it.
     let n = counter.load(Ordering::Relaxed);
     counter.store(0, Ordering::Relaxed);
     n

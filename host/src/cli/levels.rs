@@ -3,6 +3,7 @@
 //! For the screen and the plain lines. It measures nothing: it gets the peaks of a pipeline's sink as they are.
 
 use super::words;
+use crate::builtin::louder;
 use crate::report::PipelineStatus;
 
 /// How fast a bar falls back, in dB a second: as quickly as studio meters do.
@@ -84,13 +85,6 @@ fn level(first: usize, group: &[Option<f32>], channels: usize) -> Level {
         n => format!("{}-{}", first + 1, first + n),
     };
     Level { label, db }
-}
-
-fn louder(a: Option<f32>, b: Option<f32>) -> Option<f32> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.max(b)),
-        (a, b) => a.or(b),
-    }
 }
 
 #[cfg(test)]

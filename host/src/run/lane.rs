@@ -8,6 +8,7 @@ use super::job::{Job, Progress};
 use super::recordings::Recordings;
 use super::status::LaneStatus;
 use super::told::{Ended, Past, Told};
+use crate::builtin::louder;
 use crate::config::PipelineSpec;
 use crate::control::Refusal;
 use crate::error::{Error, Kind, Result};
@@ -477,11 +478,6 @@ impl Lane {
             pipeline.close();
         }
     }
-}
-
-/// The higher one of two peaks in dB; silence has none.
-fn louder(a: Option<f32>, b: Option<f32>) -> Option<f32> {
-    a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)))
 }
 
 fn no_thread(why: std::io::Error) -> Error {
