@@ -32,6 +32,11 @@ impl Pipeline {
         self.knobs.mute.iter().for_each(|mute| mute.set(muted));
     }
 
+    /// What mutes it, also while it is in another thread's hands.
+    pub(crate) fn mute(&self) -> Option<MuteHandle> {
+        self.knobs.mute.clone()
+    }
+
     /// Whether they get silence.
     #[must_use]
     pub fn is_muted(&self) -> bool {

@@ -8,7 +8,7 @@ use super::job::{Job, Progress};
 use super::recordings::Recordings;
 use super::status::LaneStatus;
 use super::told::{Ended, Past, Told};
-use crate::builtin::louder;
+use crate::builtin::{MuteHandle, louder};
 use crate::config::PipelineSpec;
 use crate::control::Refusal;
 use crate::error::{Error, Kind, Result};
@@ -41,6 +41,8 @@ pub(super) struct Lane {
     /// As it played last, while something else is being tried in its place.
     before: Option<PipelineSpec>,
     by_hand: ByHand,
+    /// Of the pipeline that was opened last, wherever it is: its devices may take their time to start.
+    mute: Option<MuteHandle>,
     state: State,
     /// How it was when it was looked at last.
     status: Option<PipelineStatus>,
@@ -102,6 +104,7 @@ impl Lane {
             went_back: None,
             before: None,
             by_hand: ByHand::default(),
+            mute: None,
             state: State::Idle,
             status: None,
         }
@@ -114,9 +117,9 @@ impl Lane {
 
     /// One that plays.
     pub(super) fn playing(spec: PipelineSpec, pipeline: Pipeline) -> Self {
-        let written = spec.clone();
+        let (written, mute) = (spec.clone(), pipeline.mute());
         let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone(), written }));
-        Self { state, ..Self::new(spec) }
+        Self { state, mute, ..Self::new(spec) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -147,15 +150,17 @@ impl Lane {
     /// Mutes it, or not, now and whenever it is started again.
     pub(super) fn set_muted(&mut self, muted: bool) {
         self.by_hand.is_muted = muted;
-        self.pipeline().iter().for_each(|pipeline| pipeline.set_muted(muted));
+        self.mute.iter().for_each(|mute| mute.set(muted));
     }
 
-    /// Bypasses a plugin, or not, now and whenever it is started again.
+    /// Bypasses a plugin, or not, now and whenever it is started again. That can be taken back also where nothing plays.
     ///
     /// # Errors
     /// If it does not play, or the plugin refuses.
     pub(super) fn set_bypassed(&mut self, number: usize, bypassed: bool) -> Result<()> {
-        self.plugin(number)?.set_bypassed(bypassed)?;
+        if bypassed || self.has_pipeline() {
+            self.plugin(number)?.set_bypassed(bypassed)?;
+        }
         let name = self.spec.plugin_names().get(number).map(|name| (*name).to_owned());
         match name {
             Some(name) if bypassed => _ = self.by_hand.bypassed.insert(name),
@@ -189,8 +194,18 @@ impl Lane {
         }
     }
 
+    /// Whether it has, or may have, what is to be let go: one that is on its way to play and not wanted any more too.
     pub(super) fn is_closing(&self) -> bool {
-        matches!(self.state, State::Closing(_)) || self.is_to_close()
+        match self.state {
+            State::Closing(_) => true,
+            State::Opening(_) | State::Beginning(_) => !self.is_wanted || self.is_gone,
+            State::Idle | State::Playing(_) => self.is_to_close(),
+        }
+    }
+
+    /// Whether there are plugins that have been told what is bypassed.
+    fn has_pipeline(&self) -> bool {
+        matches!(self.state, State::Beginning(_) | State::Playing(_))
     }
 
     /// Whether there is nothing left of one that is to go.
@@ -381,6 +396,7 @@ impl Lane {
             return close(Playing { pipeline, spec, written });
         }
         self.prepare(&pipeline, told);
+        self.mute = pipeline.mute();
         let mut playing = Playing { pipeline, spec, written };
         let job = Job::begin(move || {
             let outcome = playing.pipeline.play();
@@ -397,8 +413,6 @@ impl Lane {
             }
             return close(playing);
         }
-        // It may have been asked for meanwhile.
-        playing.pipeline.set_muted(self.by_hand.is_muted);
         (self.before, self.status, self.anew) = (None, None, None);
         let by_hand = self.told_by_hand(Some(&playing.pipeline));
         told.line(Level::Info, format!("{}: started{by_hand}", self.name()));
@@ -503,6 +517,7 @@ mod tests {
     use crate::backend::{Device, StreamFormat};
     use crate::config::{FileSinkSpec, SinkSpec, SourceSpec};
     use crate::pipeline::Around;
+    use crate::plugin::spec::PluginSpec;
     use crate::run::tests::Deaf;
     use crate::until::until;
     use std::time::Duration;
@@ -523,14 +538,16 @@ mod tests {
         let (supervisor, _events) = Supervisor::new().unwrap();
         let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
         let pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| ());
+        let mute = pipeline.as_ref().unwrap().mute().unwrap();
         let mut lane = Lane::new(spec.clone());
         host.outputs().hang();
         let opened = Opened { spec: spec.clone(), written: spec, pipeline, notes: Vec::new() };
         lane.state = lane.opened(opened, &mut Recordings::default(), &mut told);
         lane.tend(&mut Past::default(), &mut Recordings::default(), &mut told);
         assert_eq!(lane.state(), "starting");
-        // Muted on the way, it is from then on.
+        // Muted on the way, it is at once.
         lane.set_muted(true);
+        assert!(mute.is_on());
         host.outputs().put_back();
         tend_while(&mut lane, "starting", &mut told);
         assert_eq!(
@@ -649,5 +666,36 @@ mod tests {
         (lane.is_wanted, lane.why) = (false, None);
         lane.tend(&mut Past::default(), &mut Recordings::default(), &mut told);
         assert_eq!((lane.state(), lane.anew.is_none()), ("stopped", true));
+    }
+
+    #[test]
+    fn a_bypass_can_be_taken_back_while_nothing_plays_and_none_be_set() {
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let spec = spec.then(PluginSpec::new("gain.py").into());
+        let bypassed = ["gain".to_owned()].into();
+        let mut lane = Lane::back(spec, ByHand { bypassed, ..ByHand::default() });
+        assert_eq!(lane.status().bypassed, ["gain"]);
+        lane.set_bypassed(0, false).unwrap();
+        assert_eq!(lane.status().bypassed, [""; 0]);
+        assert!(lane.set_bypassed(0, true).unwrap_err().to_string().contains("does not play"));
+    }
+
+    #[test]
+    fn one_that_is_being_opened_and_not_wanted_any_more_is_waited_for_by_those_who_want_its_device() {
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let mut lane = Lane::new(spec.clone());
+        let opening = Job::begin(move || {
+            let _ = held.recv();
+            let pipeline = Err(Error::new(Kind::Device, "there is none"));
+            Opened { spec: spec.clone(), written: spec, pipeline, notes: Vec::new() }
+        });
+        lane.state = State::Opening(opening.unwrap());
+        assert!(!lane.is_closing(), "it is wanted");
+        lane.is_wanted = false;
+        assert!(lane.is_closing());
+        (lane.is_wanted, lane.is_gone) = (true, true);
+        assert!(lane.is_closing());
+        drop(release);
     }
 }
