@@ -831,7 +831,8 @@ fn late_blocks_of_a_worker_that_hangs_are_not_blamed_on_its_end() {
         chain.process(&mut samples);
         plugin.status().causes.total() >= 8
     });
+    // Those that were handed over, and with them those that could not be.
     let causes = plugin.status().causes;
-    assert_eq!((causes.hung, causes.total()), (8, 8), "{causes}");
+    assert!(causes.hung >= 8 && causes.hung == causes.total(), "{causes}");
     plugin.shutdown().unwrap_err();
 }
