@@ -24,6 +24,7 @@ mod process;
 pub(crate) mod simulated;
 mod spare;
 mod spawner;
+mod stacks;
 mod stat;
 mod sweep;
 mod warden;

@@ -7,7 +7,7 @@
 use super::bell::Bell;
 use super::bounds::{Bounds, Excess};
 use super::crowd::{Crowd, Crowds, everybody};
-use super::death::{Because, Ending, LastSaid, STACK};
+use super::death::{Because, Ending, LastSaid};
 use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
@@ -15,6 +15,7 @@ use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail
 use super::pace::Pace;
 use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
+use super::stacks::Stacks;
 use super::sweep::{self, Sweep};
 use super::warden::{self, Warden};
 use crate::level::Level;
@@ -38,8 +39,6 @@ const DEAF_WITHIN: Duration = Duration::from_secs(1);
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the thread sleeps at most while something is owed or due.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a worker that writes down its stacks is silent when it is done.
-const STACKS_DONE: Duration = Duration::from_millis(3);
 
 /// What the thread is told to do.
 #[derive(Debug)]
@@ -336,11 +335,7 @@ struct Watched {
     doomed: Option<Doom>,
     /// Killed, after it was asked for its stacks.
     executed: bool,
-    /// When it last wrote something to standard error, whether that is of the stack that it was asked for, and when it
-    /// last wrote a line of such a one.
-    spoke: Instant,
-    is_asked_stack: bool,
-    stacks: Option<Instant>,
+    stacks: Stacks,
     gauge: Option<Gauge>,
     /// How many processes were found by its token, if they were counted since the last sample.
     counted: usize,
@@ -368,9 +363,7 @@ impl Watched {
             deaf: None,
             doomed: None,
             executed: false,
-            spoke: Instant::now(),
-            is_asked_stack: false,
-            stacks: None,
+            stacks: Stacks::new(Instant::now()),
             gauge: None,
             counted: 0,
             bounds: Bounds::default(),
@@ -419,15 +412,14 @@ impl Watched {
 
     /// When one that was asked for its stacks is killed: when they are there, or its time is over.
     fn kill_at(&self, doom: Doom) -> Instant {
-        let written = self.stacks.filter(|at| *at >= doom.since);
-        written.map_or(doom.until, |_| doom.until.min(self.spoke + STACKS_DONE))
+        self.stacks.awaited_until(doom.since, doom.until)
     }
 
     fn put_off(&mut self, now: Instant, overslept: Duration) {
         self.deaf = self.deaf.map(|until| put_off(until, now, overslept));
         if let Some(doom) = &mut self.doomed {
             doom.until = put_off(doom.until, now, overslept);
-            self.spoke = now;
+            self.stacks.put_off(now);
         }
     }
 
@@ -612,13 +604,7 @@ impl Watched {
     fn line(&mut self, source: LogSource, line: String, reporter: &Reporter) {
         if source == LogSource::Stderr {
             self.tail.push(&line);
-            self.spoke = Instant::now();
-            if line.trim_end().ends_with(STACK) {
-                // That of the thread that was asked may come last of many.
-                self.is_asked_stack = !line.starts_with("Thread ");
-            } else if self.is_asked_stack {
-                self.stacks = Some(self.spoke);
-            }
+            self.stacks.hear(&line, Instant::now());
         }
         if self.greeted && source == LogSource::Stderr {
             self.err(line, reporter);

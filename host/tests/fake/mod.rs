@@ -34,10 +34,6 @@ pub(crate) const SHORT: Duration = Duration::from_millis(300);
 const STACKS: &str =
     "\nCurrent thread 0x00000001 (most recent call first):\n  File \"plugin.py\", line 7 in process\n";
 
-/// What it writes down before that, of another thread.
-const OTHER_STACK: &str =
-    "\nThread 0x00000002 (most recent call first):\n  File \"other.py\", line 3 in wait\n";
-
 /// Bytes of memory that a worker takes.
 pub(crate) const TAKEN: u64 = 256 << 20;
 
@@ -166,18 +162,6 @@ impl Player {
                 let mut asked = signal_hook::iterator::Signals::new([stacks]).unwrap();
                 std::thread::spawn(move || {
                     asked.forever().for_each(|_| std::io::stderr().write_all(STACKS.as_bytes()).unwrap());
-                });
-            }
-            "writes down its stacks and halts between two threads" => {
-                let mut asked = signal_hook::iterator::Signals::new([stacks]).unwrap();
-                let write = |text: &str| std::io::stderr().write_all(text.as_bytes()).unwrap();
-                std::thread::spawn(move || {
-                    asked.forever().for_each(|_| {
-                        write(OTHER_STACK);
-                        // As one that is not scheduled.
-                        std::thread::sleep(Duration::from_millis(30));
-                        write(STACKS);
-                    });
                 });
             }
             "never writes down its stacks" => {
