@@ -104,10 +104,14 @@ mod tests {
             samples[0] /= 2.0;
             Ok(())
         };
+        let start_ns = now_ns();
         let (spans, last) = turn.run(&[1.0, 2.0], halve).unwrap();
         assert_eq!(last, [0.5, 2.0]);
         assert_eq!((calls, spans.len()), (8, 5));
-        assert!(spans[4].began_ns - spans[0].began_ns >= 4 * 200_000 - 100_000);
+        // Blocks may begin later than they should, how late each of them is nobody knows; too early is none.
+        for (i, span) in (4..).zip(&spans) {
+            assert!(span.began_ns >= start_ns + i * 200_000, "block {i} began too early");
+        }
         assert!(turn.run(&[], |_| Err("no".into())).is_err());
     }
 

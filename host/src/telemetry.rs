@@ -144,6 +144,12 @@ impl PluginStats {
         }
     }
 
+    /// A block that was counted as good is lost.
+    pub(crate) fn count_lost_after_all(&self, loss: Loss) {
+        self.good.store(self.good.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+        self.count_lost(loss);
+    }
+
     pub(crate) fn count_lost(&self, loss: Loss) {
         let counter = match loss {
             Loss::Late => &self.late,

@@ -99,15 +99,16 @@ fn indented(text: &str, by: usize) -> String {
 }
 
 /// What a processor does to put its process number into the file `NAME`
-/// beside it when it has come to this block; the file appears whole.
+/// beside it when it has come to this block; the file appears whole, also where several do so.
 #[must_use]
 pub fn tells(name: &str, block: usize) -> String {
     format!(
         "if self.n == {block}:
     here = os.path.join(os.path.dirname(os.path.abspath(__file__)), \"{name}\")
-    with open(here + \".part\", \"w\") as file:
+    part = here + str(os.getpid())
+    with open(part, \"w\") as file:
         file.write(str(os.getpid()))
-    os.rename(here + \".part\", here)
+    os.rename(part, here)
 "
     )
 }

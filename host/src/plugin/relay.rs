@@ -97,6 +97,8 @@ struct Stage {
     has_missed: bool,
     /// The last answer that its concealer has not heard.
     unheard_answer: Option<u32>,
+    /// What that was before the present block.
+    unheard_before: Option<u32>,
 }
 
 impl Stage {
@@ -112,6 +114,7 @@ impl Stage {
             unheard: VecDeque::with_capacity(HISTORY + 1),
             has_missed: false,
             unheard_answer: None,
+            unheard_before: None,
         }
     }
 
@@ -298,7 +301,10 @@ impl Relay {
     /// took its answer away while it did.
     fn ask_again(&mut self, at: usize, block: &mut Block<'_>) {
         if !self.stages[at].has_heard {
-            return self.copy_input(at, block);
+            if !self.copy_input(at, block) {
+                self.lose_after_all(at - 1, block);
+            }
+            return;
         }
         let Stage { remote, asked, .. } = &mut self.stages[at];
         remote.copy_request(*asked, block);
@@ -458,7 +464,7 @@ impl Relay {
             stage.unheard_answer = None;
         } else {
             stage.remote.pass_by(asked, input_ns, head);
-            stage.unheard_answer = Some(asked.seq);
+            stage.unheard_before = stage.unheard_answer.replace(asked.seq);
         }
         stage.remote.keep_for_later(Ok(asked));
         if let Some(input) = input.filter(|_| !stage.has_heard) {
@@ -567,12 +573,26 @@ impl Relay {
         true
     }
 
-    /// The input of a stage that is not the first of its span.
-    fn copy_input(&self, at: usize, block: &mut Block<'_>) {
+    /// A stage whose good answer was seen has taken it away before the next one had it: that block is lost like any
+    /// other.
+    fn lose_after_all(&mut self, at: usize, block: &mut Block<'_>) {
+        let stage = &mut self.stages[at];
+        stage.unheard_answer = stage.unheard_before.take();
+        self.catch_up(at);
+        let Stage { remote, asked, .. } = &mut self.stages[at];
+        remote.copy_request(*asked, block);
+        remote.lose_after_all(block);
+    }
+
+    /// The input of a stage that is not the first of its span; whether it is there, otherwise it is silence.
+    fn copy_input(&self, at: usize, block: &mut Block<'_>) -> bool {
         let before = &self.stages[at - 1];
-        if !before.asked.is_some_and(|asked| before.remote.copy_answer(asked.seq, block.samples_mut())) {
+        let is_there =
+            before.asked.is_some_and(|asked| before.remote.copy_answer(asked.seq, block.samples_mut()));
+        if !is_there {
             block.samples_mut().fill(0.0);
         }
+        is_there
     }
 }
 

@@ -493,10 +493,14 @@ impl Remote {
         self.line.as_ref().is_some_and(|line| line.end.take(seq, out, self.terms.scrub).is_ok())
     }
 
-    /// Copies the samples that this one's worker was given for a block.
+    /// Copies the samples that this one's worker was given for a block: silence, if they came from another and were not
+    /// kept.
     pub(super) fn copy_request(&self, asked: Option<Asked>, block: &mut Block<'_>) {
-        if let (Some(line), Some(asked)) = (&self.line, asked) {
+        let (Some(line), Some(asked)) = (&self.line, asked) else { return };
+        if line.end.has_samples(asked.seq) {
             block.samples_mut().copy_from_slice(line.end.requested(asked.seq));
+        } else {
+            block.samples_mut().fill(0.0);
         }
     }
 
@@ -549,6 +553,14 @@ impl Remote {
             self.note_missed(Asked { at_ns: input_ns, ..asked }, turn, deadline_ns);
         }
         self.settle(Err(loss), block);
+    }
+
+    /// Its block, which had [passed by](Remote::pass_by), is not to be had any more: its worker lies. The block holds its
+    /// dry input.
+    pub(super) fn lose_after_all(&mut self, block: &mut Block<'_>) {
+        let loss = self.cut();
+        self.figures.stats.count_lost_after_all(loss);
+        self.concealer.replace(block);
     }
 
     // --- what comes late ---

@@ -140,6 +140,47 @@ fn who_takes_its_answer_back_once_it_was_seen_has_the_next_one_not_blamed_for_ha
 }
 
 #[test]
+fn who_takes_its_answer_back_before_the_next_one_has_it_has_lost_its_block_and_is_cut_off() {
+    let terms = Terms::made(PluginKind::Processor, Mode::SameBlock, FRAMES);
+    let plan = Plan { lost: Lost::Bypass, ..terms.plan };
+    let mut scene = Scene::of(2, Terms { plan, ..terms });
+    (0..8).for_each(|_| drop(scene.play(|_| 0.1)));
+    let [first, next] = [0, 1].map(|at| scene.relay.stages[at].remote.stats());
+    let mut samples = [0.2; FRAMES];
+    let Scene { relay, workers, sleeper, .. } = &mut scene;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let wait = |done: &dyn Fn() -> bool| {
+                while !done() {
+                    thread::yield_now();
+                }
+            };
+            let now = || Stamps { left_ns: clock(), ..Stamps::default() };
+            let [worker, behind] = workers.as_mut_slice() else { panic!("two") };
+            wait(&|| worker.is_requested());
+            let output = worker.begin().then(|| worker.next_samples());
+            output.expect("its block").fill(0.7);
+            worker.answer(Status::Good, now(), Notes::default());
+            wait(&|| behind.is_requested() && first.counts().good == 9);
+            // Its slot holds the sequence of eight blocks ago again.
+            sleeper.answer(Status::Good, now(), Notes::default());
+            assert!(!behind.begin(), "there is nothing any more");
+            behind.answer(Status::Starved, now(), Notes::default());
+            wait(&|| behind.is_requested());
+            answer_if_asked(behind);
+        });
+        let seconds = Turn { waiting: relay.waits(), ..Turn::new(clock(), 2_000_000_000) };
+        relay.process(&mut Block::new(&mut samples, FRAMES), &seconds);
+    });
+    assert_eq!((first.counts().forged, first.counts().good), (1, 8));
+    assert_eq!((next.counts().lost(), next.counts().good), (0, 9));
+    assert!(
+        samples.iter().all(|sample| (0.1..=0.2).contains(sample)) && samples[FRAMES - 1] == 0.2,
+        "{samples:?}"
+    );
+}
+
+#[test]
 fn one_that_moves_is_driven_on_its_own_and_fades_into_what_went_by_unheard() {
     let mut scene = Scene::new(2);
     let rising = |i: usize| i as f32 / FRAMES as f32;
