@@ -520,6 +520,9 @@ fn the_state_that_was_saved_last_is_given_to_the_next_one() {
         play_until_saved(&mut scene, &folder, |state| state.parse::<u32>().unwrap() >= 110);
         if standby == Standby::Twin {
             wait_for_twin(&scene, 0, &folder);
+            // States are given one after the other, while it plays on.
+            let given = |_: &mut Scene| lines_of(&folder, "loaded").len() >= 2;
+            scene.play_until("the twin to have been given one", AMPLE_NS, given);
         }
         replace(&mut scene, 0);
         let n: u32 = scene.plugins[0].worker().get_parameter("blocks").unwrap().parse().unwrap();
