@@ -14,7 +14,7 @@ build:
 test: setup-tests
 	@echo "building; the first time takes some minutes"
 	@cargo build --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
-	cargo test --locked --workspace --exclude worker
+	@.ci/tests --workspace --exclude worker
 	cargo test --locked --release -p tests --test sweep
 	RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
 	.venv/bin/python -m pytest -q plugins_py/tests
