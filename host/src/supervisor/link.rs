@@ -30,10 +30,9 @@ const HELLO: u32 = 0;
 /// How long a killed process may take to disappear before nobody waits for it any more.
 const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a worker that hangs has to write down where, while somebody waits for its answer anyway.
+/// How long a worker that hangs has to write down where. Most need 3 ms, and nobody waits for longer than they need; on
+/// a busy machine some need far more.
 const STACKS_WITHIN: Duration = Duration::from_millis(250);
-/// How long one that is abandoned has for it. Nobody waits for that: most need 3 ms, some on a busy machine far more.
-const STACKS_AT_LEISURE: Duration = Duration::from_millis(100);
 /// The same for one that takes ever more of the machine meanwhile.
 const STACKS_AT_ONCE: Duration = Duration::from_millis(15);
 
@@ -338,7 +337,7 @@ impl Link {
     pub(crate) fn abandon(&self, because: Because) {
         let patience = match because {
             Because::Memory { .. } | Because::Processes { .. } => STACKS_AT_ONCE,
-            _ => STACKS_AT_LEISURE,
+            _ => STACKS_WITHIN,
         };
         self.give_up(because, patience);
     }
