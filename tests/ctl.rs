@@ -1,4 +1,5 @@
-//! A run that is steered from outside: `nda ctl`, its socket, and the configuration read again, with real processes.
+//! A run that is steered from outside: `nda ctl`, its socket, and the configuration read again; and one that is only
+//! looked at: `nda top`. With real processes.
 //!
 //! What happens to one pipeline must leave the other's samples alone: that is compared bit for bit.
 
@@ -915,4 +916,38 @@ fn the_socket_of_a_killed_run_does_not_stay() {
     let _ = scene.running.take().unwrap().wait_alone();
     scene.ask(&["status"]).refused(11, &["there is no run"]);
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_run_is_looked_at_without_being_asked_also_when_it_is_stopped_and_its_page_goes_with_it() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&pipeline("tx", &entry("gain", &gain, ""), ""));
+    let pid = scene.pid().to_string();
+    let page = PathBuf::from(format!("/dev/shm/nda-nda-{pid}.status"));
+    let top =
+        |words: &[&str]| Running::start(scene.command(&[&["top", "--run", &pid], words].concat())).wait();
+    until("a status", || top(&[]).stdout.contains("tx: playing; "));
+    let (looked, asked) = (top(&["--json"]).json(), scene.status());
+    assert_eq!((&looked["pid"], &looked["config"]), (&asked["pid"], &asked["config"]));
+    let plugin = |status: &Value| status["pipelines"][0]["status"]["plugins"][0]["name"].clone();
+    assert!(plugin(&looked).is_string() && plugin(&looked) == plugin(&asked), "{looked}");
+    scene.running.as_ref().unwrap().signal(Signal::STOP);
+    until("it to be called silent", || top(&[]).stdout.starts_with("nothing new for 00:0"));
+    assert!(top(&[]).stdout.contains("tx: playing"), "it is seen as it was");
+    scene.running.as_ref().unwrap().signal(Signal::CONT);
+    until("news", || {
+        top(&[]).stdout.contains("nda.toml, process") && !top(&[]).stdout.contains("nothing new")
+    });
+    assert!(page.exists());
+    scene.running.as_ref().unwrap().signal(Signal::KILL);
+    until("the warden to take it away", || !page.exists());
+    top(&[]).refused(11, &[&format!("there is no run {pid}")]);
+    let _ = scene.running.take().unwrap().wait_alone();
+    // One that ends in order takes it away itself.
+    scene.start(&pipeline("tx", "", ""));
+    let page = PathBuf::from(format!("/dev/shm/nda-nda-{}.status", scene.pid()));
+    assert!(page.exists());
+    scene.end();
+    assert!(!page.exists());
 }

@@ -35,6 +35,7 @@ pub(super) struct Cli {
 pub(super) enum Command {
     Run(RunArgs),
     Ctl(CtlArgs),
+    Top(TopArgs),
     Render(RenderArgs),
     Devices(DevicesArgs),
     Doctor(DoctorArgs),
@@ -112,6 +113,26 @@ pub(super) struct CtlArgs {
     /// What to do
     #[command(subcommand)]
     pub(super) request: Request,
+}
+
+/// Look at a run, over and over, without asking it
+///
+/// Shows what a run of yours tells ten times a second in a page of shared memory, also when it hangs or is stopped: then it
+/// says for how long nothing new has come. Ends with the run, or with Ctrl-C.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  nda top
+  nda top --run duplex --once")]
+pub(super) struct TopArgs {
+    /// Which run, if there are several: the name of its configuration, or its process number
+    #[arg(long, value_name = "NAME|PID")]
+    pub(super) run: Option<String>,
+    /// Look once; so it is where the output is no terminal
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Look once, and print what the run tells as JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Render a file through plugins into a file, as fast as it goes

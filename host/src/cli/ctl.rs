@@ -11,7 +11,7 @@ use crate::control::{self, Done, Found, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
 use crate::report::{CaptureStatus, Xruns};
 use crate::telemetry::Counts;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +19,10 @@ use std::time::Duration;
 
 /// The longest value that is read from standard input: more fits no request.
 const VALUE_MAX: u64 = control::LINE_MAX as u64;
+
+/// What to do where no run is found.
+const ANOTHER: &str =
+    "start one with `nda run CONFIG.toml`, or name the socket of another with --socket PATH";
 
 /// Asks a run what the arguments say.
 pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
@@ -28,7 +32,7 @@ pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
     }
     let socket = match &args.socket {
         Some(path) => path.clone(),
-        None => chosen(control::find(), args.run.as_deref())?,
+        None => chosen(control::find(), args.run.as_deref(), ANOTHER)?,
     };
     match control::ask(&socket, &request)? {
         Reply::Done(done) => tell(&done, args.json, out),
@@ -53,8 +57,8 @@ fn value_of(value: String) -> Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-/// The socket of the run that is meant.
-fn chosen(mut found: Vec<Found>, run: Option<&str>) -> Result<PathBuf> {
+/// Where the run that is meant is met; if there is none at all, `otherwise` is to be done.
+pub(super) fn chosen(mut found: Vec<Found>, run: Option<&str>, otherwise: &str) -> Result<PathBuf> {
     let there_are = |found: &[Found]| {
         let names: Vec<_> = found.iter().map(|run| format!("{} (process {})", run.name, run.pid)).collect();
         names.join(", ")
@@ -64,10 +68,8 @@ fn chosen(mut found: Vec<Found>, run: Option<&str>) -> Result<PathBuf> {
         found.retain(|one| one.name == run || one.pid.to_string() == run);
     }
     match (found.as_slice(), run) {
-        ([one], _) => Ok(one.socket.clone()),
-        ([], None) => Err(Error::new(Kind::Control, "there is no run to steer").remedy(
-            "start one with `nda run CONFIG.toml`, or name the socket of another with --socket PATH",
-        )),
+        ([one], _) => Ok(one.path.clone()),
+        ([], None) => Err(Error::new(Kind::Control, "there is no run").remedy(otherwise)),
         ([], Some(run)) => {
             let error = Error::new(Kind::Control, format!("there is no run {run}"));
             Err(if all.is_empty() { error } else { error.remedy(format!("there is {all}")) })
@@ -92,10 +94,18 @@ fn tell(done: &Done, json: bool, out: &mut Out) -> Result<ExitCode> {
         out.text(&format!("{line}\n"));
     }
     if let Some(status) = &done.status {
-        let strange = |e| Error::new(Kind::Control, "the run is of another version than this").source(e);
-        out.text(&text(&Status::deserialize(status).map_err(strange)?));
+        out.text(&status_text(status)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A run's status, as it tells it in JSON, for people.
+///
+/// # Errors
+/// Of kind `Control`: it is something else.
+pub(super) fn status_text<'a>(status: impl Deserializer<'a, Error = serde_json::Error>) -> Result<String> {
+    let strange = |e| Error::new(Kind::Control, "the run is of another version than this").source(e);
+    Ok(text(&Status::deserialize(status).map_err(strange)?))
 }
 
 /// What of a run's status is told to people.
@@ -213,13 +223,13 @@ mod tests {
     use crate::run::{LaneStatus, RunStatus};
 
     fn found(name: &str, pid: u32) -> Found {
-        Found { name: name.into(), pid, socket: format!("{name}-{pid}").into() }
+        Found { name: name.into(), pid, path: format!("{name}-{pid}").into() }
     }
 
     #[test]
     fn the_only_run_is_meant_and_among_several_the_one_that_is_named() {
         let all = || vec![found("duplex", 7), found("duplex", 8), found("live", 9)];
-        let path = |found, run| chosen(found, run).map(|path| path.display().to_string());
+        let path = |found, run| chosen(found, run, ANOTHER).map(|path| path.display().to_string());
         assert_eq!(path(vec![found("live", 9)], None).unwrap(), "live-9");
         assert_eq!(path(all(), Some("live")).unwrap(), "live-9");
         assert_eq!(path(all(), Some("8")).unwrap(), "duplex-8");

@@ -33,6 +33,7 @@ mod screen;
 mod service;
 mod signals;
 mod table;
+mod top;
 mod view;
 mod words;
 
@@ -64,6 +65,7 @@ fn obey(command: Command, out: &mut Out) -> ExitCode {
     let done = match command {
         Command::Run(args) => run::run(&args, out),
         Command::Ctl(args) => ctl::ctl(&args, out),
+        Command::Top(args) => top::top(&args, out),
         Command::Render(args) => render::render(&args, out),
         Command::Devices(args) => devices(&args, out),
         Command::Doctor(args) => doctor::doctor(&args, out),

@@ -14,6 +14,7 @@ use super::service::Service;
 use super::signals::{self, Flags};
 use super::{exit, run_report};
 use crate::config::{self, Config};
+use crate::control::page::Page;
 use crate::control::{Listener, Place};
 use crate::error::Result;
 use crate::report::RunReport;
@@ -30,7 +31,10 @@ pub(super) fn run(args: &RunArgs, out: &mut Out) -> Result<ExitCode> {
     let log = args.log.as_deref().map(|file| Log::open(file, args.log_level)).transpose()?;
     let flags = signals::watch_run(out.is_screen())?;
     let listener = listener(args, &config, out)?;
-    let reins = Reins { file: Some(args.config.clone()), reload: Arc::clone(&flags.reload), listener };
+    let page = Page::open(&args.config)
+        .inspect_err(|why| out.note(&format!("nda top can't look at this run: {why}\n")));
+    let (file, reload) = (Some(args.config.clone()), Arc::clone(&flags.reload));
+    let reins = Reins { file, reload, listener, page: page.ok() };
     let mut observers = observers(args, log, &flags, out);
     let report = crate::run::run_with(&config, args.limit, &flags.stop, reins, &mut observers)?;
     drop(observers);

@@ -1,7 +1,7 @@
 //! Where the sockets of runs are: a folder of the user's own, one socket a run, named after its configuration and
 //! process.
 //!
-//! For whoever opens one or looks for one. A socket whose run was killed is recognised by its refusing to be spoken to,
+//! For whoever opens one or looks for one; status pages have their names from here too. A socket whose run was killed is recognised by its refusing to be spoken to,
 //! and taken away. Nothing is said over a socket here.
 
 use crate::error::{Error, Kind, Result};
@@ -60,43 +60,49 @@ impl Place {
 }
 
 /// Letters, digits and a few signs, and not many.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let plain = name.trim_start_matches('.').chars().take(NAME_MAX);
     let plain: String = plain.map(|c| if is_plain(c) { c } else { '_' }).collect();
     if plain.is_empty() { "nda".to_owned() } else { plain }
 }
 
-/// A run that can be spoken to.
+/// A run that can be spoken to, or looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The name of its configuration, without `.toml`.
     pub name: String,
     /// Its process.
     pub pid: u32,
-    /// Its socket.
-    pub socket: PathBuf,
+    /// Its socket, or its status page.
+    pub path: PathBuf,
 }
 
 /// The runs of this user whose sockets are in the usual place.
 #[must_use]
 pub fn find() -> Vec<Found> {
     let folder = own_folder();
-    let mut found = if check(&folder).is_ok() { runs_in(&folder) } else { Vec::new() };
-    found.sort_by(|a, b| (&a.name, a.pid).cmp(&(&b.name, b.pid)));
-    found
+    if check(&folder).is_ok() { runs_in(&folder) } else { Vec::new() }
 }
 
 /// The runs whose sockets are in a folder of the user's. Those that were killed are forgotten.
 fn runs_in(folder: &Path) -> Vec<Found> {
+    let mut found = named(folder, "", SUFFIX);
+    found.retain(|run| !run.name.starts_with('.') && !clear_if_dead(&run.path));
+    found
+}
+
+/// The files in a folder that are named after a run: this, its configuration's name, its process, that. In order.
+pub(super) fn named(folder: &Path, before: &str, behind: &str) -> Vec<Found> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let named = entries.filter_map(|entry| {
+    let runs = entries.filter_map(|entry| {
         let file = entry.file_name();
-        let (name, pid) = file.to_str()?.strip_suffix(SUFFIX)?.rsplit_once('-')?;
-        let name = Some(name).filter(|name| !name.starts_with('.'))?;
-        Some(Found { name: name.to_owned(), pid: pid.parse().ok()?, socket: entry.path() })
+        let (name, pid) = file.to_str()?.strip_prefix(before)?.strip_suffix(behind)?.rsplit_once('-')?;
+        Some(Found { name: name.to_owned(), pid: pid.parse().ok()?, path: entry.path() })
     });
-    named.filter(|run| !clear_if_dead(&run.socket)).collect()
+    let mut runs: Vec<_> = runs.collect();
+    runs.sort_by(|a, b| (&a.name, a.pid).cmp(&(&b.name, b.pid)));
+    runs
 }
 
 /// Whether nobody listens at this socket; it is taken away then.
@@ -195,7 +201,7 @@ mod tests {
         drop(UnixListener::bind(path(".part-14.sock")).unwrap());
         fs::write(path("file-15.sock"), "mine").unwrap();
         let found = runs_in(folder.path());
-        let alive = Found { name: "a-b".into(), pid: 12, socket: path("a-b-12.sock") };
+        let alive = Found { name: "a-b".into(), pid: 12, path: path("a-b-12.sock") };
         assert!(
             found.contains(&alive) && !found.iter().any(|run| run.pid == 13 || run.pid == 14),
             "{found:?}"

@@ -19,6 +19,7 @@ mod told;
 pub use status::{LaneStatus, RunStatus};
 
 use crate::config::Config;
+use crate::control::page::Page;
 use crate::control::{Asked, Listener};
 use crate::crash;
 use crate::error::Result;
@@ -62,6 +63,8 @@ pub struct Reins {
     pub reload: Arc<AtomicBool>,
     /// Where requests come from.
     pub listener: Option<Listener>,
+    /// Where it tells how it is doing, ten times a second, to whoever looks.
+    pub page: Option<Page>,
 }
 
 /// Runs the pipelines until every source has ended, `limit` is over or `stop` is set.
@@ -96,6 +99,9 @@ pub fn run_with(
     if let Some(socket) = reins.listener.as_ref().and_then(Listener::own_path) {
         supervisor.leaves_behind(socket.to_owned());
     }
+    if let Some(page) = &reins.page {
+        supervisor.leaves_behind(page.path().to_owned());
+    }
     let mut told = Told::new(observer);
     let mut pipelines = Vec::new();
     let open = || start::open_all(config, &supervisor, stop, &mut told, &mut pipelines);
@@ -128,6 +134,7 @@ pub fn run_with(
         file: reins.file,
         reports: config.reports.clone(),
         socket: config.socket.clone(),
+        page: reins.page,
         real_time,
         events,
         began: Instant::now(),
@@ -161,6 +168,7 @@ struct Run<'a> {
     /// As the configuration has them.
     reports: Option<PathBuf>,
     socket: Option<PathBuf>,
+    page: Option<Page>,
     real_time: Option<RealTimeStatus>,
     events: Receiver<Event>,
     began: Instant,
@@ -191,6 +199,7 @@ impl Run<'_> {
                 tell_at += TELL;
                 let statuses: Vec<_> = self.lanes.iter_mut().filter_map(Lane::look).cloned().collect();
                 self.told.observer.status(self.began.elapsed(), &statuses);
+                self.show_status();
             }
             if let Some(ended_by) = self.end(limit, stop) {
                 return ended_by;
@@ -290,6 +299,7 @@ mod tests {
             file: None,
             reports: None,
             socket: None,
+            page: None,
             real_time: None,
             events,
             began: Instant::now(),

@@ -79,16 +79,31 @@ impl Run<'_> {
     }
 
     fn tell_status(&mut self) -> Result<Done> {
-        let status = RunStatus {
+        let untold = |e| Error::new(Kind::System, "the status can't be told in JSON").source(e);
+        let status = serde_json::to_value(self.status()).map_err(untold)?;
+        Ok(Done { status: Some(status), ..Done::default() })
+    }
+
+    fn status(&mut self) -> RunStatus {
+        RunStatus {
             config: self.file.as_ref().map(|file| file.display().to_string()),
             pid: std::process::id(),
             seconds: self.began.elapsed().as_secs_f64(),
             real_time: self.real_time.clone(),
             pipelines: self.lanes.iter_mut().map(Lane::status).collect(),
-        };
-        let untold = |e| Error::new(Kind::System, "the status can't be told in JSON").source(e);
-        let status = serde_json::to_value(status).map_err(untold)?;
-        Ok(Done { status: Some(status), ..Done::default() })
+        }
+    }
+
+    /// Puts the status where whoever wants to can look at it. What fails once is not tried again.
+    pub(super) fn show_status(&mut self) {
+        let Some(mut page) = self.page.take() else { return };
+        let status = serde_json::to_vec(&self.status()).map_err(std::io::Error::from);
+        match status.and_then(|status| page.write(&status)) {
+            Ok(()) => self.page = Some(page),
+            Err(why) => {
+                self.told.line(Level::Warning, format!("nda top can't look at this run any more: {why}"))
+            }
+        }
     }
 
     fn want(&mut self, pipeline: &str, wanted: bool) -> Result<()> {

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const BASH: &str = "/bin/bash";
@@ -28,12 +28,12 @@ pub(super) struct Warden {
 }
 
 impl Warden {
-    /// Starts the warden of the workers with tokens of this `brood`, which takes `file` away as well.
-    pub(super) fn start(brood: &str, file: Option<&Path>) -> io::Result<Self> {
+    /// Starts the warden of the workers with tokens of this `brood`, which takes `files` away as well.
+    pub(super) fn start(brood: &str, files: &[PathBuf]) -> io::Result<Self> {
         let (theirs, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let child = shell()
             .args(["-c", include_str!("warden.sh"), "nda-warden", brood])
-            .args(file)
+            .args(files)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

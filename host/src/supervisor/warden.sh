@@ -1,9 +1,9 @@
-# Ends what a host's workers left, when the host can't do it any more. Run as `sh -c THIS warden TOKEN [FILE]`.
+# Ends what a host's workers left, when the host can't do it any more. Run as `sh -c THIS warden TOKEN [FILE...]`.
 #
 # Standard input ends when the host does, however it does: nobody else holds the other end. Then every process
 # whose environment carries a token of that host's workers is killed, again and again until none is left; and then
-# those that have another environment, but the mark of which NDA_MARKS are the first digits. The host's FILE, which
-# has its number in its name, goes first.
+# those that have another environment, but the mark of which NDA_MARKS are the first digits. The host's FILEs, which
+# have its number in their names, go first.
 trap '' INT TERM HUP QUIT PIPE USR1 USR2 TSTP
 cd /
 command -v grep >/dev/null || exit 3
@@ -17,14 +17,16 @@ for fd in /proc/self/fd/*; do
     esac
 done
 while read -r _; do :; done
-[ -z "$2" ] || rm -f -- "$2"
+token=$1
+shift
+[ "$#" = 0 ] || rm -f -- "$@"
 
 rounds=0
 while [ "$rounds" -lt 1000 ]; do
     rounds=$((rounds + 1))
     found=
     # Files that end meanwhile, or that are not ours, are passed over in silence.
-    files=$(grep -lsF "NDA_WORKER=$1-" /proc/[0-9]*/environ)
+    files=$(grep -lsF "NDA_WORKER=$token-" /proc/[0-9]*/environ)
     [ "$files" ] || files=$(grep -ls "^Max file locks  *$NDA_MARKS[0-9]\{6\} " /proc/[0-9]*/limits)
     for file in $files; do
         pid=${file#/proc/}

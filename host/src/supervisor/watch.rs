@@ -75,8 +75,8 @@ pub(super) struct Watch {
     brood: String,
     launched: u64,
     warden: Option<Warden>,
-    /// A file that is the warden's to take away.
-    file: Option<PathBuf>,
+    /// Files that are the warden's to take away.
+    files: Vec<PathBuf>,
     sweep: Sweep,
     crowd: Crowd,
     /// When the crowd was looked at last.
@@ -114,7 +114,7 @@ impl Watch {
             brood,
             launched: 0,
             warden: None,
-            file: None,
+            files: Vec::new(),
             pace: Pace::of_the_host(),
             sweep: Sweep::default(),
             crowd: Crowd::new(everybody()),
@@ -253,7 +253,7 @@ impl Watch {
                 // Dropped unanswered: whoever waits for it is told that there will be none.
                 Ok(Command::Launch(_)) if self.leaving.is_some() => {}
                 Ok(Command::Launch(launch)) => self.launch(launch),
-                Ok(Command::TakeAway(file)) => self.file = Some(file),
+                Ok(Command::TakeAway(file)) => self.files.push(file),
                 Ok(Command::Leave) => self.leave(),
                 Err(TryRecvError::Disconnected) => return self.leave(),
                 Err(TryRecvError::Empty) => return,
@@ -266,7 +266,7 @@ impl Watch {
         if self.launched > 0 {
             return;
         }
-        match Warden::start(&self.brood, self.file.as_deref()) {
+        match Warden::start(&self.brood, &self.files) {
             Ok(warden) => {
                 self.pace.try_to_return(warden.pid());
                 self.warden = Some(warden);
