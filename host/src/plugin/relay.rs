@@ -301,10 +301,7 @@ impl Relay {
     /// took its answer away while it did.
     fn ask_again(&mut self, at: usize, block: &mut Block<'_>) {
         if !self.stages[at].has_heard {
-            if !self.copy_input(at, block) {
-                self.lose_after_all(at - 1, block);
-            }
-            return;
+            return self.take_input(at, block);
         }
         let Stage { remote, asked, .. } = &mut self.stages[at];
         remote.copy_request(*asked, block);
@@ -491,9 +488,10 @@ impl Relay {
             // It has taken the late block of the one before after all: what was put in its place was not heard.
             self.take_back(at);
         }
-        if at == span.last && self.stages[at].remote.terms.kind == PluginKind::Sink {
-            // It gives nothing back: what comes after it gets what it got.
-            self.copy_input(at, block);
+        let got_supplied = span.supplied == Some(at) && !head.from_peer;
+        if at == span.last && self.stages[at].remote.terms.kind == PluginKind::Sink && !got_supplied {
+            // It gives nothing back: what comes after it gets what it got, which is in the block already if it is ours.
+            self.take_input(at, block);
         }
     }
 
@@ -542,7 +540,7 @@ impl Relay {
         self.catch_up(at);
         if !self.stages[at].has_heard {
             self.count_guarded(at - 1);
-            self.copy_input(at, block);
+            self.take_input(at, block);
             let Stage { remote, asked, .. } = &mut self.stages[at];
             remote.concealer.hear(block);
             if let Some(asked) = asked {
@@ -584,15 +582,13 @@ impl Relay {
         remote.lose_after_all(block);
     }
 
-    /// The input of a stage that is not the first of its span; whether it is there, otherwise it is silence.
-    fn copy_input(&self, at: usize, block: &mut Block<'_>) -> bool {
+    /// The input of a stage that is not the first of its span: the good answer of the one before, or what its policy says
+    /// if that is not there any more.
+    fn take_input(&mut self, at: usize, block: &mut Block<'_>) {
         let before = &self.stages[at - 1];
-        let is_there =
-            before.asked.is_some_and(|asked| before.remote.copy_answer(asked.seq, block.samples_mut()));
-        if !is_there {
-            block.samples_mut().fill(0.0);
+        if !before.asked.is_some_and(|asked| before.remote.copy_answer(asked.seq, block.samples_mut())) {
+            self.lose_after_all(at - 1, block);
         }
-        is_there
     }
 }
 

@@ -33,11 +33,16 @@ impl Scene {
 
     /// The same of plugins on these terms.
     fn of(plugins: usize, terms: Terms) -> Self {
+        Self::of_each(&vec![terms; plugins])
+    }
+
+    /// One plugin on each of these terms.
+    fn of_each(terms: &[Terms]) -> Self {
         let format = Format::new(1, u32::try_from(FRAMES).unwrap(), 48_000).unwrap();
         let layout = Layout::new(format, 8).unwrap();
         let (mut row, mut workers, mut gone, mut times) = (vec![], vec![], vec![], vec![]);
         let (mut before, mut sleeper) = (None, None);
-        for _ in 0..plugins {
+        for terms in terms {
             let (end, handles) = HostEnd::create(layout).unwrap();
             let mut worker = WorkerEnd::map(&handles, layout).unwrap();
             sleeper.get_or_insert_with(|| WorkerEnd::map(&handles, layout).unwrap());
@@ -47,7 +52,7 @@ impl Scene {
             let (figures, its_times, _) = plugin_figures();
             let is_gone = Arc::new(AtomicBool::new(false));
             let line = Line::new(end, Arc::clone(&is_gone), 1);
-            row.push(Remote::new("made".into(), line, None, terms, figures));
+            row.push(Remote::new("made".into(), line, None, *terms, figures));
             workers.push(worker);
             gone.push(is_gone);
             times.push(its_times);
@@ -81,6 +86,12 @@ impl Scene {
     fn direct(&self) -> u64 {
         self.relay.stages.last().unwrap().remote.stats().counts().direct
     }
+}
+
+/// Terms on which a lost block is bypassed.
+fn bypassed(kind: PluginKind) -> Terms {
+    let terms = Terms::made(kind, Mode::SameBlock, FRAMES);
+    Terms { plan: Plan { lost: Lost::Bypass, ..terms.plan }, ..terms }
 }
 
 fn answer_if_asked(worker: &mut WorkerEnd) {
@@ -141,9 +152,7 @@ fn who_takes_its_answer_back_once_it_was_seen_has_the_next_one_not_blamed_for_ha
 
 #[test]
 fn who_takes_its_answer_back_before_the_next_one_has_it_has_lost_its_block_and_is_cut_off() {
-    let terms = Terms::made(PluginKind::Processor, Mode::SameBlock, FRAMES);
-    let plan = Plan { lost: Lost::Bypass, ..terms.plan };
-    let mut scene = Scene::of(2, Terms { plan, ..terms });
+    let mut scene = Scene::of(2, bypassed(PluginKind::Processor));
     (0..8).for_each(|_| drop(scene.play(|_| 0.1)));
     let [first, next] = [0, 1].map(|at| scene.relay.stages[at].remote.stats());
     let mut samples = [0.2; FRAMES];
@@ -178,6 +187,58 @@ fn who_takes_its_answer_back_before_the_next_one_has_it_has_lost_its_block_and_i
         samples.iter().all(|sample| (0.1..=0.2).contains(sample)) && samples[FRAMES - 1] == 0.2,
         "{samples:?}"
     );
+}
+
+#[test]
+fn who_takes_its_answer_back_and_leaves_the_next_one_waiting_has_lost_its_block_too() {
+    let mut scene = Scene::of(2, bypassed(PluginKind::Processor));
+    (0..8).for_each(|_| drop(scene.play(|_| 0.1)));
+    let first = scene.relay.stages[0].remote.stats();
+    let mut samples = [0.2; FRAMES];
+    let Scene { relay, workers, sleeper, .. } = &mut scene;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !workers[0].is_requested() {
+                thread::yield_now();
+            }
+            answer_if_asked(&mut workers[0]);
+            while first.counts().good < 9 {
+                thread::yield_now();
+            }
+            // As if it had not answered yet: the next one goes on waiting.
+            sleeper.answer(Status::Good, Stamps { left_ns: clock(), ..Stamps::default() }, Notes::default());
+        });
+        let seconds = Turn { waiting: relay.waits(), ..Turn::new(clock(), 2_000_000_000) };
+        relay.process(&mut Block::new(&mut samples, FRAMES), &seconds);
+    });
+    assert_eq!((first.counts().forged, first.counts().good), (1, 8));
+    assert!(samples.iter().all(|sample| (0.1..=0.2).contains(sample)), "{samples:?}");
+    assert_eq!(samples[FRAMES - 1], 0.2, "dry, and not what is silent for want of an input");
+}
+
+#[test]
+fn what_a_sink_was_supplied_with_goes_on_behind_it() {
+    let mut scene = Scene::of_each(&[bypassed(PluginKind::Processor), bypassed(PluginKind::Sink)]);
+    (0..8).for_each(|_| drop(scene.play(|_| 0.1)));
+    let [first, sink] = [0, 1].map(|at| scene.relay.stages[at].remote.stats());
+    let direct = sink.counts().direct;
+    let mut samples = [0.2; FRAMES];
+    let Scene { relay, workers, .. } = &mut scene;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // The first one stands still.
+            while !is_over.load(Ordering::Relaxed) {
+                answer_if_asked(&mut workers[1]);
+                thread::yield_now();
+            }
+        });
+        let half = Turn { waiting: relay.waits(), ..Turn::new(clock(), 500_000_000) };
+        relay.process(&mut Block::new(&mut samples, FRAMES), &half);
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!((first.counts().late, sink.counts().good, sink.counts().direct), (1, 9, direct));
+    assert_eq!(samples[FRAMES - 1], 0.2, "what the sink has got");
 }
 
 #[test]
