@@ -103,7 +103,9 @@ impl Worker {
     ) -> Result<Self> {
         link.rename(Arc::clone(&origin.name));
         link.bound(spec.memory_max.unwrap_or_else(memory_max));
-        let asker = Asker { link, origin, limits };
+        // Whose blocks may take so long, may do so with everything.
+        let other = limits.other.max(spec.hang_after.unwrap_or_default());
+        let asker = Asker { link, origin, limits: Limits { other, ..limits } };
         match asker.load() {
             Ok(loaded) => Ok(Self { asker, hello, loaded, gc: spec.gc, answers: Mutex::default() }),
             Err(why) => {
@@ -204,7 +206,7 @@ impl Worker {
     }
 
     /// Gives the worker up, without waiting for anything: its ring is dead from now on and [`Worker::gone`] is up.
-    /// It is asked for the stacks of its threads and killed when it has written them down, in 15 ms at the latest,
+    /// It is asked for the stacks of its threads and killed when it has written them down, in a quarter of a second at the latest,
     /// or at once if a signal has stopped it. `why`, corrected in that case, and the stacks become part of its
     /// [`Death`]. The reason of a worker that was ending already stays its own.
     pub fn abandon(&self, why: Because) {
