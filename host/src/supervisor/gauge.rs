@@ -44,8 +44,9 @@ impl Gauge {
         })
     }
 
-    /// What is used now; `None` if the worker has ended.
-    pub(super) fn read(&mut self) -> Option<Sample> {
+    /// What is used now; `None` if the worker has ended. Pages that it shares with what it started are counted once if
+    /// they would be more than `memory_max` else: that takes longer to find out.
+    pub(super) fn read(&mut self, memory_max: u64) -> Option<Sample> {
         let (own, main) = (stat(&self.stat)?, stat(&self.main)?);
         let mut sample = Sample {
             memory: resident(&self.statm)?,
@@ -65,6 +66,9 @@ impl Gauge {
             self.path.push('m');
             let statm = open_to_read(&self.path, OFlags::empty()).ok();
             sample.memory += statm.and_then(|fd| resident(&fd)).unwrap_or(0);
+        }
+        if sample.memory > memory_max && !self.started.is_empty() {
+            sample.memory = [self.pid].iter().chain(&self.started).filter_map(|pid| proportional(*pid)).sum();
         }
         Some(sample)
     }
@@ -153,10 +157,51 @@ fn resident(file: impl AsFd) -> Option<u64> {
     Some(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
+/// Bytes of memory of which each page counts as its share among the processes that have it, by
+/// `/proc/PID/smaps_rollup`.
+fn proportional(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("Pss:"))?.split_whitespace().next()?;
+    kib.parse::<u64>().ok().map(|kib| kib.saturating_mul(1024))
+}
+
 /// What a worker may use if nobody says: half of the machine's memory, in bytes.
 pub(crate) fn memory_max() -> u64 {
     let info = rustix::system::sysinfo();
     #[allow(clippy::useless_conversion)] // Their type differs between machines.
     let (units, unit) = (u64::from(info.totalram), u64::from(info.mem_unit));
     units.saturating_mul(unit) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    const BLOCK: u64 = 64 << 20;
+    const FORKS: &str = "import os, sys
+block = b'x' * (64 << 20)
+for _ in range(3):
+    if os.fork() == 0:
+        sys.stdin.read()
+        os._exit(0)
+print(flush=True)
+sys.stdin.read()";
+
+    #[test]
+    fn memory_that_processes_share_counts_once_before_it_is_too_much() {
+        let python =
+            Command::new("python3").args(["-c", FORKS]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut python = python.unwrap();
+        python.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let mut gauge = Gauge::open(python.id()).unwrap();
+        let all = gauge.read(u64::MAX).unwrap();
+        assert_eq!(all.processes, 3);
+        assert!(all.memory > 4 * BLOCK, "{all:?}");
+        let once = gauge.read(all.memory - 1).unwrap().memory;
+        assert!((BLOCK..2 * BLOCK).contains(&once), "{once}");
+        drop(python.stdin.take());
+        python.wait().unwrap();
+    }
 }

@@ -461,7 +461,7 @@ impl Watched {
         if self.gauge.is_none() {
             self.gauge = Gauge::open(self.link.process.pid()).ok();
         }
-        let Some(mut sample) = self.gauge.as_mut().and_then(Gauge::read) else { return };
+        let Some(mut sample) = self.gauge.as_mut().and_then(|gauge| gauge.read(memory_max)) else { return };
         sample.processes = sample.processes.max(std::mem::take(&mut self.counted));
         match self.bounds.judge(now, sample, memory_max, runs) {
             None => {}
