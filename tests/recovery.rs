@@ -745,6 +745,7 @@ fn a_twin_that_dies_while_it_stands_by_is_made_again_and_costs_no_block() {
     tests::leftovers::assert_all_end(&[twin]);
     let next = wait_for_twin(&scene, 0, &folder);
     assert!(next != twin, "the dead one");
+    scene.wait_told(&["plugin over has lost the worker that stood by for it, which was killed by SIGKILL"]);
     scene.play_answered(3);
     let status = scene.plugins[0].status();
     assert_eq!((status.pid, status.deaths, status.counts.lost()), (first, 0, 0));

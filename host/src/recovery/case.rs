@@ -210,6 +210,7 @@ impl Case {
             What::Saved { incarnation, state, took } => self.saved(incarnation, state, took, now_ns),
             What::Given { number, result } => self.given(number, &result, spares, now_ns),
             What::Seen(mark) => self.seen(mark, spares, now_ns),
+            What::Fallen { incarnation, remains } => self.fallen(incarnation, remains),
             What::Warm { .. } => {}
         }
     }
@@ -218,8 +219,9 @@ impl Case {
         let Some(over) = self.playing.take_if(|playing| playing.incarnation == incarnation) else {
             // The end of one that is still being made is told by its errand, with what it was about to do.
             let is_made = |heir: &mut Heir| heir.incarnation == incarnation && heir.worker.is_some();
-            if self.heir.take_if(is_made).is_some() {
+            if let Some(heir) = self.heir.take_if(is_made) {
                 self.patient.care.known().twin = None;
+                self.look_into(incarnation, heir.worker);
                 let steps = self.succession.gone(incarnation, 0, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -275,6 +277,7 @@ impl Case {
         match result {
             Ok(prepared) if prepared.worker.is_gone() => {
                 self.heir = None;
+                self.look_into(incarnation, Some(prepared.worker));
                 let steps = self.succession.gone(incarnation, 0, now_ns);
                 self.carry_out(steps, spares, now_ns);
             }
@@ -319,10 +322,27 @@ impl Case {
             self.forget(|_| true);
         }
         let (when, is_known) = (Timestamp::now(), self.knows(&why));
-        let failed = FailedStart { incarnation, when, why, is_known, remains, state, done: None };
+        let failed =
+            FailedStart { incarnation, when, why, is_known, stood_by: false, remains, state, done: None };
         self.failed_starts.push(failed);
         let steps = self.succession.failed(incarnation, now_ns);
         self.carry_out(steps, spares, now_ns);
+    }
+
+    /// Has it found out how one ended that never played, unless the host has ended it.
+    fn look_into(&mut self, incarnation: u32, worker: Option<Arc<Worker>>) {
+        let worker = worker.filter(|worker| worker.because() != Some(Because::Unwanted));
+        let errand = worker.and_then(|worker| errand::look_into(self.notes.clone(), incarnation, worker));
+        self.errands.extend(errand);
+    }
+
+    fn fallen(&mut self, incarnation: u32, remains: Box<Remains>) {
+        let ended = remains.death.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string);
+        let why = Error::new(Kind::Plugin, ended);
+        let (when, is_known, remains) = (Timestamp::now(), self.knows(&why), Some(remains));
+        let (state, done) = (None, None);
+        let failed = FailedStart { incarnation, when, why, is_known, stood_by: true, remains, state, done };
+        self.failed_starts.push(failed);
     }
 
     fn caught_up(&mut self, incarnation: u32, result: Result<CaughtUp>, spares: &mut Spares, now_ns: u64) {
@@ -421,8 +441,10 @@ impl Case {
     fn look_at_worker(&mut self, now_ns: u64) {
         let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
         let progress = self.patient.stats.progress();
-        // Looked at first: the audio thread has let go of a liar already.
-        if progress.liar.load(Ordering::Relaxed) == playing.incarnation {
+        // Looked at first: the audio thread has let go of a liar already. Its twin may have lied since: then the line tells.
+        let is_cut = |line: &Line| line.cut && line.incarnation == playing.incarnation;
+        let is_liar = progress.liar.load(Ordering::Relaxed) == playing.incarnation;
+        if is_liar || self.returned.iter().any(is_cut) {
             playing.abandoned = true;
             let why = "it wrote a sequence that nobody had asked for";
             return playing.worker.abandon(Because::Hostile(why.into()));

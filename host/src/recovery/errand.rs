@@ -178,6 +178,15 @@ fn give_all(worker: &Worker, now: &Parameters) -> Result<CaughtUp> {
     Ok(CaughtUp { version: now.version, refused })
 }
 
+/// Waits until all is known of the end of one that stood by.
+pub(super) fn look_into(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Option<JoinHandle<()>> {
+    #[cfg(test)]
+    if simulation::time::is_on() {
+        return None;
+    }
+    run(notes, move |_| What::Fallen { incarnation, remains: Box::new(Remains::of(&worker)) })
+}
+
 /// Asks the plugin for its state.
 pub(super) fn save(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> Option<JoinHandle<()>> {
     #[cfg(test)]

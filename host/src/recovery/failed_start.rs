@@ -1,4 +1,4 @@
-//! A replacement that failed or died while it was started: told to the user in one line, and kept for the plugin's
+//! A replacement that failed or died before it played, while it was started or stood by: told to the user in one line, and kept for the plugin's
 //! author in a report without blocks.
 
 use super::Patient;
@@ -22,7 +22,7 @@ pub(super) struct Remains {
     title: String,
     python_version: String,
     /// How it ended, if it did.
-    death: Option<Arc<Death>>,
+    pub(super) death: Option<Arc<Death>>,
 }
 
 impl Remains {
@@ -52,6 +52,8 @@ pub(super) struct FailedStart {
     pub(super) why: Error,
     /// The same that was told the last time: not with its traceback again.
     pub(super) is_known: bool,
+    /// It was ready, and died waiting for its turn.
+    pub(super) stood_by: bool,
     pub(super) remains: Option<Box<Remains>>,
     /// The state that it failed to restore.
     pub(super) state: Option<Arc<[u8]>>,
@@ -72,7 +74,11 @@ impl FailedStart {
         let detail = failed.why.take_detail().unwrap_or_default();
         let said = failed.why.to_string();
         let (why, remedy) = said.split_once('\n').map_or((said.as_str(), ""), |(why, rest)| (why, rest));
-        let ended = format!("could not be started again: {why}");
+        let ended = if failed.stood_by {
+            format!("has lost the worker that stood by for it, which {why}")
+        } else {
+            format!("could not be started again: {why}")
+        };
         let done = failed.done.take().unwrap_or_else(|| "it plays on, and is tried again later".to_owned());
         let news = News {
             plugin: Arc::clone(&patient.name),

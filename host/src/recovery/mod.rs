@@ -35,6 +35,7 @@ use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
 use errand::{CaughtUp, Mark, NotPrepared, Prepared};
+use failed_start::Remains;
 use joint::Joint;
 use obituary::Rest;
 use spares::Spares;
@@ -149,6 +150,11 @@ enum What {
     Given {
         number: u64,
         result: Result<()>,
+    },
+    /// A worker that was ready, and did not play, has ended by itself: all that is known of it.
+    Fallen {
+        incarnation: u32,
+        remains: Box<Remains>,
     },
     /// The plugin's file is like this now.
     Seen(Mark),

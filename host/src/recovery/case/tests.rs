@@ -123,6 +123,16 @@ fn the_last_blocks_are_kept_of_a_worker_that_the_audio_thread_let_go_of_before_i
 }
 
 #[test]
+fn a_liar_is_given_up_also_when_its_twin_has_lied_before_anybody_looked() {
+    let mut scene = Scene::new(Standby::None);
+    scene.case.patient.stats.progress().liar.store(2, Ordering::Relaxed);
+    let line = Line { cut: true, ..scene.line.take().unwrap() };
+    scene.relief.give_back(line).unwrap();
+    scene.look(S);
+    assert!(scene.first.is_gone());
+}
+
+#[test]
 fn a_twin_that_does_not_take_the_parameters_as_they_are_now_makes_room_for_another() {
     let mut scene = Scene::new(Standby::Twin);
     scene.look(0);
