@@ -25,7 +25,7 @@ const CHUNK_FRAMES: usize = 2048;
 /// would be a system call.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How far the file of a source has been played. Written by the audio thread, but for `read`.
+/// How far the file of a source has been played. Written by the audio thread, but for `read` and `failed`.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// The whole file is in the ring.
@@ -34,12 +34,18 @@ pub struct Progress {
     end: AtomicU64,
     played: AtomicU64,
     underrun: AtomicU64,
+    failed: OnceLock<String>,
 }
 
 impl Progress {
     /// Frames of the whole file, once all of it has been played.
     pub fn end(&self) -> Option<u64> {
         Some(self.end.load(Ordering::Acquire)).filter(|frames| *frames > 0)
+    }
+
+    /// Why the file could not be read to its end, if so: it has ended there then.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     /// Frames of silence put in because the file was not read in time.
@@ -82,6 +88,9 @@ pub fn play(
     while ring.slots() > ring.buffer().capacity() / 2 && file.fill(&mut ring)? {}
     let work = move || {
         let result = file.read_all(&mut ring, &stopped);
+        if let Err(error) = &result {
+            let _ = read.failed.set(error.to_string());
+        }
         read.read.store(true, Ordering::Release);
         result
     };

@@ -153,13 +153,16 @@ impl Pipeline {
         &mut self.plugins
     }
 
-    /// Whether the source has ended and all of it has reached the sink.
+    /// Whether the source has ended and all of it has reached the sink, and has left it, if that is a device.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let end = self.progress.as_ref().and_then(|progress| progress.end());
         let played = self.frames.load(Ordering::Relaxed);
         let recorded = self.recorders.iter().all(|(_, r)| r.recording().is_done());
-        let latency = u64::from(self.plan.chain_frames) + u64::from(self.added_frames());
+        let outputs = self.ports.iter().filter(|port| !port.is_input());
+        let in_devices: u32 = outputs.map(|port| port.added().device_frames).sum();
+        let latency =
+            [self.plan.chain_frames, self.added_frames(), in_devices].map(u64::from).iter().sum::<u64>();
         end.is_some_and(|end| played >= end + latency) && recorded
     }
 
@@ -181,7 +184,9 @@ impl Pipeline {
     pub fn news(&mut self) -> Vec<(Level, String)> {
         let of_plugins = self.plugins.iter_mut().filter_map(Plugin::news);
         let mut news: Vec<_> = of_plugins.map(|line| (Level::Warning, line)).collect();
-        for why in self.recorders.iter().filter_map(|(_, recorder)| recorder.recording().failure()) {
+        let read = self.progress.iter().filter_map(|progress| progress.failure());
+        let written = self.recorders.iter().filter_map(|(_, recorder)| recorder.recording().failure());
+        for why in read.chain(written) {
             if !self.told.iter().any(|told| told == why) {
                 self.told.push(why.to_owned());
                 news.push((Level::Error, format!("{}: {why}", self.name)));
