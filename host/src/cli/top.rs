@@ -35,12 +35,15 @@ pub(super) fn top(args: &TopArgs, out: &mut Out) -> Result<ExitCode> {
             out.text(&text(&look)?);
             return Ok(ExitCode::SUCCESS);
         }
-        let height = size().map_or(usize::MAX, |(_, height)| height.into());
+        let (width, height) =
+            size().map_or((usize::MAX, usize::MAX), |(width, height)| (width.into(), height.into()));
+        // One that is just loading its plugins will tell soon.
+        let text = text(&look).unwrap_or_else(|why| format!("{why}\n"));
         out.data(WIPE);
-        out.text(&cut(&text(&look)?, height));
+        out.text(&cut(&text, width, height));
         std::thread::sleep(EVERY);
     }
-    out.text(&format!("{} has ended\n", run_of(&page)));
+    out.text(&format!("{} has ended, or tells nothing any more\n", run_of(&page)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,7 +51,7 @@ pub(super) fn top(args: &TopArgs, out: &mut Out) -> Result<ExitCode> {
 fn status(look: &Look) -> Result<&str> {
     if look.status.is_empty() {
         let error = Error::new(Kind::Control, "the run has told nothing yet, or more than fits a page");
-        return Err(error.remedy("ask it: nda ctl status"));
+        return Err(error.remedy("wait until its plugins are loaded, or ask it: nda ctl status"));
     }
     Ok(&look.status)
 }
@@ -62,14 +65,24 @@ fn text(look: &Look) -> Result<String> {
     Ok(format!("nothing new for {silent}: the run hangs, or is stopped; this is how it was\n{told}"))
 }
 
-/// As many lines as there are rows, one of them for the cursor.
-fn cut(text: &str, height: usize) -> String {
-    let (all, room) = (text.lines().count(), height.saturating_sub(1).max(2));
-    if all <= room {
+/// As many lines as there are rows for, one of them for the cursor; long lines take several.
+fn cut(text: &str, width: usize, height: usize) -> String {
+    let rows = |line: &str| line.chars().count().div_ceil(width.max(1)).max(1);
+    let room = height.saturating_sub(1).max(2);
+    if text.lines().map(rows).sum::<usize>() <= room {
         return text.to_owned();
     }
-    let kept: String = text.lines().take(room - 1).flat_map(|line| [line, "\n"]).collect();
-    format!("{kept}and {}: nda top --once\n", words::plural((all - room + 1) as u64, "more line"))
+    let mut taken = 0;
+    let fits = |line: &&str| {
+        taken += rows(line);
+        taken < room
+    };
+    let kept: Vec<_> = text.lines().take_while(fits).collect();
+    let more = words::plural((text.lines().count() - kept.len()) as u64, "more line");
+    kept.into_iter()
+        .chain([format!("and {more}: nda top --once").as_str()])
+        .flat_map(|line| [line, "\n"])
+        .collect()
 }
 
 /// The run's name and process, from its page's.
@@ -98,15 +111,16 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_screen_is_counted() {
-        assert_eq!(cut("a\nb\nc\n", 4), "a\nb\nc\n");
-        assert_eq!(cut("a\nb\nc\nd\n", 4), "a\nb\nand 2 more lines: nda top --once\n");
-        assert_eq!(cut("a\nb\nc\n", 0), "a\nand 2 more lines: nda top --once\n");
+        assert_eq!(cut("a\nb\nc\n", 80, 4), "a\nb\nc\n");
+        assert_eq!(cut("a\nb\nc\nd\n", 80, 4), "a\nb\nand 2 more lines: nda top --once\n");
+        assert_eq!(cut("a\nb\nc\n", 80, 0), "a\nand 2 more lines: nda top --once\n");
+        assert_eq!(cut("long\nb\nc\n", 2, 4), "long\nand 2 more lines: nda top --once\n");
     }
 
     #[test]
     fn an_empty_page_is_told_with_what_to_do() {
         let error = text(&Look { status: String::new(), ..look(0) }).unwrap_err();
-        assert!(error.to_string().contains("ask it: nda ctl status"), "{error}");
+        assert!(error.to_string().contains("or ask it: nda ctl status"), "{error}");
     }
 
     #[test]

@@ -11,14 +11,16 @@
 //! first zero byte: none at all if it is too long. Both numbers have 64 bits in the machine's own order. Who reads the
 //! same even count before and after has read a whole status.
 //!
+//! Its run holds an exclusive `flock` on it: whoever gets one has a page whose run is over.
+//!
 //! It is written with system calls, not through a mapping: where the memory is full, or a program of the same user's has
 //! cut the page short, a call fails, while a store would end the run.
 
 use super::place::{Found, named, plain};
 use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
-use rustix::io::Errno;
-use rustix::process::{Pid, getuid, test_kill_process};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::getuid;
 use shared_memory::ShmemConf;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -63,20 +65,14 @@ impl Page {
         let name = plain(&config.file_stem().unwrap_or_default().to_string_lossy());
         let id = format!("{BEFORE}{name}-{}{BEHIND}", std::process::id());
         let path = Path::new(FOLDER).join(&id);
-        // What has our number in its name was somebody's who is no more.
-        let _ = fs::remove_file(&path);
-        let refused = |why: Box<dyn std::error::Error + Send + Sync>| {
-            Error::new(Kind::System, format!("the status page {} can't be made", path.display())).source(why)
-        };
-        let mut segment =
-            ShmemConf::new().os_id(format!("/{id}")).size(SIZE).create().map_err(|e| refused(e.into()))?;
-        let file = OpenOptions::new().write(true).open(&path).map_err(|e| refused(e.into()))?;
-        // It is this page's to take away, and nothing looks through a mapping here.
-        segment.set_owner(false);
-        let mut page = Self { file, path: path.clone(), sequence: 0 };
-        page.write(b"").map_err(|e| refused(e.into()))?;
-        page.file.write_all_at(&MAGIC, 0).map_err(|e| refused(e.into()))?;
-        Ok(page)
+        let made = made(&id, &path).and_then(|file| {
+            let mut page = Self { file, path: path.clone(), sequence: 0 };
+            page.write(b"")?;
+            page.file.write_all_at(&MAGIC, 0)?;
+            Ok(page)
+        });
+        let what = || format!("the status page {} can't be made", path.display());
+        made.map_err(|why| Error::new(Kind::System, what()).source(why))
     }
 
     /// Where it is.
@@ -104,6 +100,33 @@ impl Page {
         self.sequence += 1;
         self.file.write_all_at(&self.sequence.to_ne_bytes(), SEQUENCE)
     }
+}
+
+/// Makes the segment and locks it; nothing looks through a mapping here.
+fn made(id: &str, path: &Path) -> io::Result<File> {
+    for _ in 0..LOOKS {
+        // What has our number in its name was somebody's who is no more.
+        let _ = fs::remove_file(path);
+        let mut segment =
+            ShmemConf::new().os_id(format!("/{id}")).size(SIZE).create().map_err(io::Error::other)?;
+        // It is the page's to take away.
+        segment.set_owner(false);
+        let file = OpenOptions::new().write(true).open(path)?;
+        // Before that, whoever looks for runs may take it for a dead one's.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            std::thread::sleep(AGAIN);
+        } else if fs::metadata(path)
+            .is_ok_and(|found| file.metadata().is_ok_and(|own| own.ino() == found.ino()))
+        {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other("it is taken away again and again"))
+}
+
+/// Whether the run of a page is over: nobody holds it any more.
+fn is_over(page: &File) -> bool {
+    flock(page, FlockOperation::NonBlockingLockShared).is_ok()
 }
 
 impl Drop for Page {
@@ -135,9 +158,7 @@ fn is_own(page: &Path) -> bool {
 }
 
 fn clear_if_dead(run: &Found) -> bool {
-    let pid = i32::try_from(run.pid).ok().and_then(Pid::from_raw);
-    let is_dead = pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH));
-    is_dead && fs::remove_file(&run.path).is_ok()
+    File::open(&run.path).is_ok_and(|page| is_over(&page)) && fs::remove_file(&run.path).is_ok()
 }
 
 /// Looks at a page; `None` if the run has ended.
@@ -151,6 +172,9 @@ pub fn look(page: &Path) -> Result<Option<Look>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(refused("can't be looked at").source(error)),
     };
+    if is_over(&file) {
+        return Ok(None);
+    }
     if word(&file, 0).map(u64::to_ne_bytes).ok() != Some(MAGIC) {
         return Err(refused("is no status page, or one of another version"));
     }
@@ -221,9 +245,10 @@ mod tests {
 
     #[test]
     fn the_page_of_a_killed_run_is_taken_away() {
-        // Above the highest number that a process can have.
-        let path = Path::new(FOLDER).join("nda-killed-4194399.status");
+        // Under the number of a process that lives: it is another one's now.
+        let path = Path::new(FOLDER).join(format!("nda-killed-{}.status", std::process::id()));
         fs::write(&path, "").unwrap();
+        assert!(look(&path).unwrap().is_none());
         drop(find());
         assert!(!path.exists());
     }

@@ -256,6 +256,11 @@ impl Lane {
         muted.into_iter().chain(bypassed).collect()
     }
 
+    /// How it was when it was [looked at](Lane::look) last.
+    pub(super) fn status_as_looked(&self) -> LaneStatus {
+        self.status_of(self.status.clone())
+    }
+
     /// How it is, or was when it played; the peaks are those since it was looked at the time before last.
     pub(super) fn status(&mut self) -> LaneStatus {
         let status = match &mut self.state {
@@ -267,6 +272,10 @@ impl Lane {
             }
             _ => self.status.clone(),
         };
+        self.status_of(status)
+    }
+
+    fn status_of(&self, status: Option<PipelineStatus>) -> LaneStatus {
         LaneStatus {
             name: self.name().to_owned(),
             state: self.state(),

@@ -196,7 +196,8 @@ impl Run<'_> {
             self.tend_reload();
             self.tend_lanes();
             if Instant::now() >= tell_at {
-                tell_at += TELL;
+                // What was not told while all stood still is not caught up with.
+                tell_at = (tell_at + TELL).max(Instant::now());
                 let statuses: Vec<_> = self.lanes.iter_mut().filter_map(Lane::look).cloned().collect();
                 self.told.observer.status(self.began.elapsed(), &statuses);
                 self.show_status();
@@ -257,8 +258,8 @@ impl Run<'_> {
 
     fn close(mut self, ended_by: EndedBy) -> RunReport {
         let seconds = self.began.elapsed().as_secs_f64();
-        // Nobody waits for anything any more.
-        (self.asked, self.waiters) = (None, Vec::new());
+        // Nobody waits for anything any more, nor looks.
+        (self.asked, self.waiters, self.page) = (None, Vec::new(), None);
         self.lanes.iter_mut().for_each(Lane::halt);
         self.take_news(Duration::ZERO);
         for lane in &mut self.lanes {

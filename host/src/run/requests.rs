@@ -6,7 +6,7 @@
 use super::Run;
 use super::job::Job;
 use super::lane::Lane;
-use super::status::RunStatus;
+use super::status::{LaneStatus, RunStatus};
 use crate::control::{Asked, CLIENTS, Done, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
@@ -80,24 +80,26 @@ impl Run<'_> {
 
     fn tell_status(&mut self) -> Result<Done> {
         let untold = |e| Error::new(Kind::System, "the status can't be told in JSON").source(e);
-        let status = serde_json::to_value(self.status()).map_err(untold)?;
+        let pipelines = self.lanes.iter_mut().map(Lane::status).collect();
+        let status = serde_json::to_value(self.status_of(pipelines)).map_err(untold)?;
         Ok(Done { status: Some(status), ..Done::default() })
     }
 
-    fn status(&mut self) -> RunStatus {
+    fn status_of(&self, pipelines: Vec<LaneStatus>) -> RunStatus {
         RunStatus {
             config: self.file.as_ref().map(|file| file.display().to_string()),
             pid: std::process::id(),
             seconds: self.began.elapsed().as_secs_f64(),
             real_time: self.real_time.clone(),
-            pipelines: self.lanes.iter_mut().map(Lane::status).collect(),
+            pipelines,
         }
     }
 
-    /// Puts the status where whoever wants to can look at it. What fails once is not tried again.
+    /// Puts what was just looked at where whoever wants to can look at it too. What fails once is not tried again.
     pub(super) fn show_status(&mut self) {
         let Some(mut page) = self.page.take() else { return };
-        let status = serde_json::to_vec(&self.status()).map_err(std::io::Error::from);
+        let pipelines = self.lanes.iter().map(Lane::status_as_looked).collect();
+        let status = serde_json::to_vec(&self.status_of(pipelines)).map_err(std::io::Error::from);
         match status.and_then(|status| page.write(&status)) {
             Ok(()) => self.page = Some(page),
             Err(why) => {
