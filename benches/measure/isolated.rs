@@ -10,9 +10,11 @@ use super::plugins::Plugins;
 use crate::Outcome;
 use crate::report::model::{Memory, Mode, Variant, Waiting};
 use host::Format;
+use host::block::Block;
 use host::chain::Chain;
 use host::plugin::spec::{DEADLINE_MAX, Mode as SpecMode, PluginSpec, Spin, Standby};
 use host::plugin::{Place, Plugin};
+use host::processor::Processor;
 use host::supervisor::Supervisor;
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
@@ -45,13 +47,16 @@ impl Pipeline {
     /// Of the plugins.
     pub fn start(supervisor: &Supervisor, plugins: &Plugins, variant: &Variant) -> Outcome<Self> {
         let format = Format::new(variant.channels, variant.block_frames, RATE)?;
-        let (mut controls, mut chain) = (Vec::new(), Vec::<Box<dyn host::processor::Processor>>::new());
+        let (mut controls, mut chain) = (Vec::new(), Vec::<Box<dyn Processor>>::new());
         for _ in 0..variant.chain {
             let spec = asked(plugins.spec(&variant.plugin), variant);
             let place = Place { format, kind: None, burst: 1 };
             let (plugin, remote) = Plugin::load_as(supervisor, &variant.plugin, spec, place)?;
             controls.push(plugin);
             chain.push(Box::new(remote));
+            if variant.through_host {
+                chain.push(Box::new(Apart));
+            }
         }
         Ok(Self {
             chain: Chain::new(format, chain)?,
@@ -121,6 +126,17 @@ impl Pipeline {
         let rollup = std::fs::read_to_string(rollup).ok()?;
         Some(Memory { resident_bytes: bytes(&rollup, "Rss:")?, proportional_bytes: bytes(&rollup, "Pss:")? })
     }
+}
+
+/// Keeps two plugins apart, which else hand blocks on to each other without the host.
+struct Apart;
+
+impl Processor for Apart {
+    fn name(&self) -> &str {
+        "apart"
+    }
+
+    fn process(&mut self, _block: &mut Block<'_>, _turn: &host::processor::Turn) {}
 }
 
 /// Blocks that the host gave up; a block that several plugins lost counts for each.

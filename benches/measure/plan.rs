@@ -3,6 +3,7 @@
 //! Not every combination: each circumstance is varied from a base, passthrough with a block of 2 x 512 in one worker,
 //! waited for within the block, parked, on one processor. The quick set answers the table of targets.
 
+use super::isolated::RATE;
 use super::plugins::{COLLECTOR, IN_PLACE_GAIN, KINDS, SPINNING_THREAD};
 use crate::report::model::{Cores, Mode, Pace, Variant, Waiting, What};
 use std::collections::HashSet;
@@ -27,6 +28,8 @@ pub struct Entry {
     pub variant: Variant,
     /// How many blocks count.
     pub blocks: u32,
+    /// From the beginning of one to that of the next; 0 is one after the other.
+    pub every_ns: u64,
 }
 
 /// The sizes of blocks.
@@ -44,6 +47,8 @@ const BLOCKS: u32 = 10_000;
 const FEW_BLOCKS: u32 = 1000;
 /// Paced blocks of the quick look at the user's plugin, which is taken at every size.
 const FEWEST_BLOCKS: u32 = 200;
+/// The longest period of the quick set: 128 frames at 48 kHz.
+const QUICK_PERIOD_NS: u64 = 2_666_667;
 
 /// The variants to measure, none twice.
 #[must_use]
@@ -59,7 +64,11 @@ pub fn plan(wanted: &Wanted) -> Vec<Entry> {
         wanted.only.iter().all(|word| words.iter().any(|other| other == word))
     };
     let fresh = variants.into_iter().filter(|v| is_wanted(v) && seen.insert(v.clone()));
-    fresh.map(|variant| Entry { blocks: blocks(wanted, &variant), variant }).collect()
+    let entry = |variant| {
+        let (blocks, every_ns) = (blocks(wanted, &variant), every_ns(wanted, &variant));
+        Entry { variant, blocks, every_ns }
+    };
+    fresh.map(entry).collect()
 }
 
 fn blocks(wanted: &Wanted, variant: &Variant) -> u32 {
@@ -69,6 +78,21 @@ fn blocks(wanted: &Wanted, variant: &Variant) -> u32 {
         _ => FEW_BLOCKS,
     };
     wanted.blocks.unwrap_or(usual)
+}
+
+/// As a device's blocks come; more often where there is little time for large ones.
+fn every_ns(wanted: &Wanted, variant: &Variant) -> u64 {
+    match variant.pace {
+        Pace::BackToBack => 0,
+        Pace::Paced if wanted.quick => block_ns(variant).min(QUICK_PERIOD_NS),
+        Pace::Paced => block_ns(variant),
+    }
+}
+
+/// How long a block of this variant lasts.
+#[must_use]
+pub fn block_ns(variant: &Variant) -> u64 {
+    u64::from(variant.block_frames) * 1_000_000_000 / u64::from(RATE)
 }
 
 /// What a variant is picked by, and shown as: each of its circumstances in a word.
@@ -89,6 +113,7 @@ pub fn words(variant: &Variant) -> Vec<String> {
         format!("chain-{}", variant.chain),
         format!("pipelines-{}", variant.pipelines),
     ];
+    words.extend(variant.through_host.then(|| "through-host".to_owned()));
     words.extend(variant.awake.then(|| "awake".to_owned()));
     words.extend(variant.loaded.then(|| "loaded".to_owned()));
     words
@@ -108,6 +133,7 @@ fn base(what: What, plugin: &str) -> Variant {
         awake: false,
         loaded: false,
         chain: 1,
+        through_host: false,
         pipelines: 1,
     }
 }
@@ -131,6 +157,11 @@ fn pipelined(variant: Variant) -> Variant {
 
 fn paced(variants: impl IntoIterator<Item = Variant>) -> impl Iterator<Item = Variant> {
     variants.into_iter().flat_map(|variant| PACES.map(|pace| Variant { pace, ..variant.clone() }))
+}
+
+/// The plugin in its worker, its blocks one a period.
+fn paced_alone(plugin: &str) -> Variant {
+    Variant { pace: Pace::Paced, ..isolated(plugin) }
 }
 
 /// A plugin in the host's hands, and in its own process alone.
@@ -157,8 +188,8 @@ fn quick() -> Vec<Variant> {
     set.extend([pipelined(passthrough()), pipelined(spinning(passthrough()))]);
     set.extend(CHAINS.map(|chain| Variant { chain, ..passthrough() }));
     set.push(Variant { chain: 16, ..floor() });
-    set.extend(COLLECTOR.map(isolated));
-    set.push(isolated(SPINNING_THREAD));
+    // Back to back there is no slack in which objects could be collected, nor a turn for another thread.
+    set.extend([COLLECTOR.as_slice(), &[SPINNING_THREAD]].concat().into_iter().map(paced_alone));
     set.extend(CHANNELS.map(|channels| Variant { channels, ..passthrough() }));
     set
 }
@@ -186,6 +217,8 @@ fn full() -> Vec<Variant> {
         }
         set.extend(paced(CHAINS.map(|chain| Variant { chain, ..variant.clone() })));
     }
+    let through_host = |chain| Variant { chain, through_host: true, ..isolated("passthrough") };
+    set.extend(paced(CHAINS.into_iter().filter(|chain| *chain > 1).map(through_host)));
     let loaded = Variant { loaded: true, ..base(What::InProcess, "passthrough") };
     set.extend(paced([loaded.clone(), Variant { awake: true, loaded: false, ..loaded }]));
     set.extend(paced(PIPELINES.map(|pipelines| Variant { pipelines, ..isolated("passthrough") })));
@@ -248,7 +281,7 @@ mod tests {
         assert_has(&set, Variant { chain: 16, ..isolated("passthrough") });
         assert_has(&set, Variant { chain: 16, ..floor() });
         for plugin in ["containers", "containers_among_a_million", "spinning_thread"] {
-            assert_has(&set, isolated(plugin));
+            assert_has(&set, Variant { pace: Pace::Paced, ..isolated(plugin) });
         }
         for n in [1, 2, 4, 8] {
             assert_has(&set, Variant { chain: n, ..isolated("passthrough") });
@@ -282,6 +315,9 @@ mod tests {
                     assert_has(&set, Variant { chain, ..variant.clone() });
                 }
             }
+            for chain in [2, 4, 8, 16] {
+                assert_has(&set, Variant { pace, chain, through_host: true, ..isolated("passthrough") });
+            }
             for pipelines in 1..=4 {
                 assert_has(&set, Variant { pace, pipelines, ..isolated("passthrough") });
             }
@@ -303,6 +339,22 @@ mod tests {
         }
         let all = plan(&Wanted { blocks: Some(7), ..Wanted::default() });
         assert!(all.iter().all(|entry| entry.blocks == 7));
+    }
+
+    #[test]
+    fn paced_blocks_come_as_often_as_they_last_but_in_the_quick_set_once_in_128_frames_at_least() {
+        let periods = |quick| {
+            let set = plan(&Wanted { quick, plugin: Some("mine".into()), ..Wanted::default() });
+            BLOCKS_FRAMES.map(|block_frames| {
+                let paced = Variant { block_frames, pace: Pace::Paced, ..isolated("mine") };
+                set.iter().find(|entry| entry.variant == paced).map(|entry| entry.every_ns / 1000)
+            })
+        };
+        assert_eq!(periods(false), [1333, 2666, 5333, 10_666, 21_333].map(Some));
+        assert_eq!(periods(true), [1333, 2666, 2666, 2666, 2666].map(Some));
+        assert!(
+            plan(&Wanted::default()).iter().all(|it| (it.variant.pace == Pace::Paced) == (it.every_ns > 0))
+        );
     }
 
     #[test]

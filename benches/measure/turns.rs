@@ -6,10 +6,10 @@
 use super::bare::Bare;
 use super::batch::{Batch, Turn};
 use super::in_python::InPython;
-use super::isolated::{self, Pipeline};
+use super::isolated::Pipeline;
 use super::parts;
 use super::place::{Processors, Surroundings, bind_process, bind_thread};
-use super::plan::{Entry, words};
+use super::plan::{Entry, block_ns, words};
 use super::plugins::Plugins;
 use super::rank;
 use crate::Outcome;
@@ -23,8 +23,6 @@ pub const TURNS: u32 = 10;
 /// Blocks before those that count: enough for caches to be warm, where they can be.
 const WARM_UP: u32 = 20;
 const WARM_UP_PACED: u32 = 3;
-/// 128 frames at 48 kHz, for blocks of every size: then sizes can be compared, and large ones don't take for ever.
-pub const PERIOD_NS: u64 = 2_666_667;
 
 /// Everything that has its turns.
 pub struct Field<'a> {
@@ -235,7 +233,7 @@ impl Record {
         if batch.times_ns.is_empty() {
             return;
         }
-        let block_ns = u64::from(variant.block_frames) * 1_000_000_000 / u64::from(isolated::RATE);
+        let block_ns = block_ns(variant);
         let long = batch.times_ns.iter().filter(|ns| **ns > block_ns).count() as u64;
         // A block that took too long was given up before, mostly, and is not missed twice.
         self.missed += batch.lost.max(long);
@@ -247,10 +245,8 @@ impl Record {
 /// The part of an entry's blocks that this turn has.
 fn share(entry: &Entry, turn: u32) -> Turn {
     let blocks = entry.blocks / TURNS + u32::from(turn < entry.blocks % TURNS);
-    match entry.variant.pace {
-        Pace::BackToBack => Turn { blocks, warm_up: WARM_UP, every_ns: 0 },
-        Pace::Paced => Turn { blocks, warm_up: WARM_UP_PACED, every_ns: PERIOD_NS },
-    }
+    let warm_up = if entry.variant.pace == Pace::Paced { WARM_UP_PACED } else { WARM_UP };
+    Turn { blocks, warm_up, every_ns: entry.every_ns }
 }
 
 /// The variants that the same workers serve are one here.

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// The small set, in less than half a minute
     #[arg(long)]
     quick: bool,
-    /// So many blocks of each variant [default: 10000, paced and quick 1000]
+    /// So many blocks of each variant [default: 10000, paced and quick 1000, paced of PLUGIN with --quick 200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     blocks: Option<u32>,
     /// Write the run as JSON into this file; - is standard output
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// Only the variants with this word (and each further one): isolated, in-process, floor, passthrough, 2x512,
-    /// pipelined, spinning, two-core, paced, chain-4, pipelines-2, awake, loaded ...
+    /// pipelined, spinning, two-core, paced, chain-4, through-host, pipelines-2, awake, loaded ...
     #[arg(long, value_name = "WORD")]
     only: Vec<String>,
 }

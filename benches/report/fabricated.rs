@@ -18,6 +18,7 @@ pub(super) fn variant(what: What, plugin: &str) -> Variant {
         awake: false,
         loaded: false,
         chain: 1,
+        through_host: false,
         pipelines: 1,
     }
 }

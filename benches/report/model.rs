@@ -146,6 +146,9 @@ pub struct Variant {
     pub loaded: bool,
     /// Plugins in a row.
     pub chain: u32,
+    /// Each of them gives its block back to the host, which gives it to the next one.
+    #[serde(default)]
+    pub through_host: bool,
     /// Pipelines at once.
     pub pipelines: u32,
 }

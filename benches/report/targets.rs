@@ -91,6 +91,7 @@ fn alone<'a>(all: &'a [Series], plugin: &'a str) -> impl Iterator<Item = &'a Ser
 fn is_plain(it: &Variant, what: What, chain: u32) -> bool {
     it.what == what
         && (it.block_frames, it.channels, it.chain, it.pipelines, it.loaded) == (512, 2, chain, 1, false)
+        && !it.through_host
 }
 
 fn is_spinning(it: &Variant) -> bool {

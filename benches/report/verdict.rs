@@ -3,10 +3,12 @@
 //! For the end of `nda bench PLUGIN`. It goes by blocks that come one a period, as from a device, if such were
 //! measured, and by what 999 of 1000 blocks stay within. The host waits for a share of a block's duration
 //! ([`DEADLINE_DEFAULT`]); what fits into that adds no latency, what does not but still keeps up needs one block more.
+//! The time of a block that was given up says nothing about the plugin: those are counted.
 
 use super::doubts::BLOCKS_MIN;
 use super::model::{Cores, Mode, Pace, Run, Series, Variant, Waiting, What};
-use super::words::{percent, us, whole_us};
+use super::pairs;
+use super::words::{number, percent, us, whole_us};
 use host::plugin::spec::DEADLINE_DEFAULT;
 
 /// Frames a second that the durations of blocks are told for.
@@ -37,6 +39,7 @@ pub fn of(run: &Run, plugin: &str) -> Vec<String> {
             "  A size rests on only {least} blocks, of which p99.9 is the longest: measure more to be sure."
         )
     }));
+    lines.extend(isolation(&run.series, usual));
     lines.extend(largest_part(usual));
     lines
 }
@@ -75,22 +78,48 @@ fn at_size(all: &[Series], series: &Series) -> String {
             us(budget_ns),
             percent(p999 / block_ns),
         ),
-        _ if p999 <= block_ns => format!(
+        _ if series.missed * 1000 <= series.times.count => format!(
             "{block}: needs one block more (pipelined). Its {tail} is over the {} us that the host waits, but \
              within the block.{}",
             us(budget_ns),
             audio_thread(all, series),
         ),
-        _ if series.times.p50_ns as f64 <= block_ns => format!(
-            "{block}: does not fit. One block in 1000 takes longer than the block lasts ({tail}) and is late \
-             even with one block more, though the median is {} us.",
-            whole_us(series.times.p50_ns),
-        ),
         _ => format!(
-            "{block}: does not fit. Every other block takes longer than it lasts: the median is {} us.",
-            whole_us(series.times.p50_ns),
+            "{block}: does not fit. {} of {} blocks were not there by the end of the block, and would be late with \
+             one block more.{}",
+            series.missed,
+            series.times.count,
+            by_itself(all, series),
         ),
     }
+}
+
+/// What the plugin takes where nobody gives it up, if that was measured.
+fn by_itself(all: &[Series], series: &Series) -> String {
+    let found = pairs::in_one_process(all, &series.variant, What::InProcess);
+    found.map_or_else(String::new, |it| {
+        format!(
+            " In process it takes {} us (p50), {} at p99.9.",
+            whole_us(it.times.p50_ns),
+            whole_us(it.times.p999_ns)
+        )
+    })
+}
+
+/// What isolation costs, as ratios of medians: those say the same on a slower machine.
+fn isolation(all: &[Series], series: &Series) -> Option<String> {
+    let inside = pairs::in_one_process(all, &series.variant, What::InProcess)?;
+    let floor = pairs::floor_of(all, &series.variant).filter(|floor| floor.times.p50_ns > 0)?;
+    let cost_ns = series.times.p50_ns.saturating_sub(inside.times.p50_ns);
+    let whole = (inside.times.p50_ns > 0).then(|| series.times.p50_ns as f64 / inside.times.p50_ns as f64)?;
+    Some(format!(
+        "What isolation costs at {} frames: {} us a block (p50), {} x what two bare processes take to wake each other; \
+         the block takes {} x as long as in process.",
+        series.variant.block_frames,
+        whole_us(cost_ns),
+        number(cost_ns as f64 / floor.times.p50_ns as f64),
+        number(whole),
+    ))
 }
 
 /// What pipelined costs the audio thread, if it was measured.
@@ -146,23 +175,29 @@ mod tests {
     fn the_verdict_of_a_plugin_that_fits_only_large_blocks_reads_like_this() {
         let mut pipelined = paced(128, 1_000, 2_400);
         pipelined.variant.mode = Mode::Pipelined;
+        // Given up at 0.95 of the block, or returned at once where all slots are taken: short times of a slow plugin.
+        let mut given_up = paced(64, 900, 1_266_000);
+        given_up.missed = given_up.times.count;
+        let mut inside = paced(64, 2_000_000, 2_100_000);
+        inside.variant.what = What::InProcess;
+        let mut too_often = paced(128, 800_000, 2_533_000);
+        too_often.missed = 7;
         let mut all = run(vec![
-            paced(64, 1_400_000, 2_000_000),
-            paced(128, 800_000, 2_000_000),
+            given_up,
+            inside,
+            too_often,
             pipelined,
             paced(256, 900_000, 3_000_000),
             paced(512, 900_000, 1_066_667),
         ]);
-        all.series[1].times.p50_ns = 2_700_000;
-        all.series[0].times.p50_ns = 800_000;
-        all.series[1].times.p999_ns = 2_800_000;
-        all.series[4].parts = [("woken", 5_000), ("Python left", 15_000)]
+        all.series[4].missed = 1;
+        all.series[5].parts = [("woken", 5_000), ("Python left", 15_000)]
             .map(|(name, p50_ns)| Part { ends_with: name.into(), p50_ns, p99_ns: p50_ns })
             .into();
         let expected = "\
 echo on this machine at 48 kHz (parked, one core, paced):
-  64 frames (1.33 ms): does not fit. One block in 1000 takes longer than the block lasts (p99.9 of 2000 us) and is late even with one block more, though the median is 800 us.
-  128 frames (2.67 ms): does not fit. Every other block takes longer than it lasts: the median is 2700 us.
+  64 frames (1.33 ms): does not fit. 1000 of 1000 blocks were not there by the end of the block, and would be late with one block more. In process it takes 2000 us (p50), 2100 at p99.9.
+  128 frames (2.67 ms): does not fit. 7 of 1000 blocks were not there by the end of the block, and would be late with one block more.
   256 frames (5.33 ms): needs one block more (pipelined). Its p99.9 of 3000 us is over the 2667 us that the host waits, but within the block.
   512 frames (10.67 ms): fits same-block. Its p99.9 of 1067 us is 20 % of the 5333 us that the host waits, 10 % of the block.
 What takes the time at 512 frames: the plugin's own code, 15.0 us of 20.0 (75 %).";
@@ -175,6 +210,24 @@ What takes the time at 512 frames: the plugin's own code, 15.0 us of 20.0 (75 %)
         pipelined.variant.mode = Mode::Pipelined;
         let text = of(&run(vec![paced(256, 900_000, 3_000_000), pipelined]), "echo").join("\n");
         assert!(text.contains("The audio thread then spends 2.40 us on it (p99.9)."), "{text}");
+    }
+
+    #[test]
+    fn what_isolation_costs_is_told_in_ratios() {
+        let beside = |what, plugin: &str, p50_ns| {
+            let mut it = paced(512, p50_ns, p50_ns);
+            (it.variant.what, it.variant.plugin) = (what, plugin.to_owned());
+            it
+        };
+        let mut all = vec![paced(512, 9_000, 20_000), beside(What::InProcess, "echo", 3_000)];
+        assert_eq!(of(&run(all.clone()), "echo").len(), 2, "without a floor there is no ratio");
+        all.push(beside(What::Floor, "", 4_000));
+        let told = of(&run(all), "echo").remove(2);
+        assert_eq!(
+            told,
+            "What isolation costs at 512 frames: 6.00 us a block (p50), 1.50 x what two bare processes take to wake each \
+             other; the block takes 3.00 x as long as in process."
+        );
     }
 
     #[test]

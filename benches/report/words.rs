@@ -86,6 +86,9 @@ impl Variant {
         if self.mode == Mode::Pipelined && self.what == What::Isolated {
             text.push_str(", pipelined");
         }
+        if self.through_host {
+            text.push_str(", through the host");
+        }
         text
     }
 
