@@ -173,7 +173,7 @@ fn a_worker_that_was_stopped_for_a_while_is_nobodys_fault() {
     scene
         .play_until("all to be looked into", AMPLE_NS, |scene| scene.plugins[0].status().causes.total() >= 5);
     let causes = scene.plugins[0].status().causes;
-    let vague = causes.stopped + causes.unknown + causes.not_scheduled + causes.throttled;
+    let vague = causes.stopped + causes.unknown + causes.not_scheduled + causes.throttled + causes.host_late;
     assert_eq!(causes.total(), vague, "{causes}");
 }
 

@@ -66,7 +66,7 @@ fn a_plugin_that_hangs_is_replaced_and_the_report_names_the_line() {
         scene.rack.report_to(&reports);
         scene.play_answered(3);
         let first = scene.plugins[0].worker().pid();
-        scene.play_until_replaced(0, first, SHORT_NS);
+        scene.play_until_another(0, first, SHORT_NS);
         scene.play_answered(3);
         let found = scene.assert_in_place(0, &[-1.0, 1.0]);
         assert_eq!(found[found.len() - 3..], [-1.0; 3], "{how}");
@@ -98,7 +98,7 @@ fn nobody_is_called_hung_before_the_limit_that_was_set() {
         let mut scene = scene(PluginSpec { hang_after, ..same_block(&hangs(&folder, "while True: pass")) });
         scene.play_answered(3);
         let first = scene.plugins[0].worker().pid();
-        scene.play_until_replaced(0, first, SHORT_NS);
+        scene.play_until_another(0, first, SHORT_NS);
         let told = scene.wait_told(&["no answer for "]);
         assert!(milliseconds_told(&told) >= limit, "{told}");
     }
@@ -140,7 +140,7 @@ fn a_worker_that_a_signal_has_stopped_is_named_as_such_and_replaced() {
         scene.play_answered(3);
         let first = scene.plugins[0].worker().pid();
         signal(first, Signal::STOP);
-        scene.play_until_replaced(0, first, SHORT_NS);
+        scene.play_until_another(0, first, SHORT_NS);
         let told =
             scene.wait_told(&["plugin stopped was stopped by a signal (SIGSTOP?) and ended by the host"]);
         assert_eq!(told.matches("ended by the host").count(), 1, "{told}");
@@ -188,7 +188,7 @@ if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'woke
 return True";
     let file = processor(&folder, "blameless", &format!("{}{later}", tells("playing", 20)));
     let plugin =
-        |mode: &str| format!("{{ file = {file:?}, mode = {mode:?}, hang_ms = 60, standby = \"twin\" }}");
+        |mode: &str| format!("{{ file = {file:?}, mode = {mode:?}, hang_ms = 250, standby = \"twin\" }}");
     let text = format!(
         "[[pipeline]]\nblock = 256\nsource = {{ file = \"in.wav\", loop = true }}\nsink = \"virtual\"
          plugins = [{}, {}]",
@@ -198,7 +198,7 @@ return True";
     let running = run(&config(&folder, &text), &[]);
     wait_told(&folder, "playing");
     running.signal(Signal::STOP);
-    pass(Duration::from_secs(1));
+    pass(Duration::from_secs(2));
     running.signal(Signal::CONT);
     folder.write("woken", "");
     until("blocks after the pause", || folder.file("later").exists());

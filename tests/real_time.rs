@@ -285,7 +285,9 @@ fn taking_another_worker_costs_no_more_than_any_block() {
     for mode in [Mode::SameBlock, Mode::Pipelined] {
         for standby in [Standby::Twin, Standby::None] {
             let (supervisor, _events) = Supervisor::new().unwrap();
-            let spec = PluginSpec { mode: Some(mode), standby, ..example("simple_gain.py") };
+            // Who is killed here does not hang as well, however slow the machine.
+            let hang_after = Some(Duration::from_secs(30));
+            let spec = PluginSpec { mode: Some(mode), standby, hang_after, ..example("simple_gain.py") };
             let (mut plugins, processors) = loaded(&supervisor, vec![spec]);
             let chain = Chain::new(format(), processors).unwrap();
             let enough = Arc::new(AtomicBool::new(false));

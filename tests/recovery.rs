@@ -768,13 +768,6 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Plays until another worker than `old` is in its place, then only block by block as it answers: of those after `old` none
-/// ever owes so many that it could be taken for one that hangs, however slow the machine.
-fn play_until_another_answers(scene: &mut Scene, old: u32, budget_ns: u64) {
-    scene.play_until("another worker", budget_ns, |scene| pid(scene, 0) != old);
-    scene.play_answered(3);
-}
-
 /// A plugin that turns the audio over is killed, hangs and is replaced. The sine is the secret: dry samples of it
 /// would have another sign than its processed ones.
 #[test]
@@ -799,10 +792,10 @@ else:
             scene.play_answered(3);
             let first = pid(&scene, 0);
             kill(&scene.plugins[0]);
-            play_until_another_answers(&mut scene, first, AMPLE_NS);
+            scene.play_until_another(0, first, AMPLE_NS);
             let second = pid(&scene, 0);
             folder.write("hang", "");
-            play_until_another_answers(&mut scene, second, SHORT_NS);
+            scene.play_until_another(0, second, SHORT_NS);
             scene.wait_told(&["was killed by SIGKILL", "no answer for", "silence (fail-closed)"]);
             until("two reports", || scene.told().matches("; report: ").count() == 2);
             assert_eq!(scene.plugins[0].status().deaths, 2, "{standby:?}: {}", scene.told());

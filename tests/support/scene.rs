@@ -117,6 +117,13 @@ impl Scene {
         });
     }
 
+    /// Plays until another worker than `pid` is in its place, then only block by block as it answers: of those after
+    /// `pid` none is ever late or owes so many that it could be taken for one that hangs, however slow the machine.
+    pub fn play_until_another(&mut self, plugin: usize, pid: u32, budget_ns: u64) {
+        self.play_until("another worker", budget_ns, |scene| scene.plugins[plugin].status().pid != pid);
+        self.play_answered(3);
+    }
+
     /// All that has been told so far.
     pub fn told(&mut self) -> &str {
         for event in self.rack.events.try_iter() {
