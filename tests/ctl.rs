@@ -951,3 +951,21 @@ fn a_run_is_looked_at_without_being_asked_also_when_it_is_stopped_and_its_page_g
     scene.end();
     assert!(!page.exists());
 }
+
+#[test]
+fn a_file_that_cant_be_read_on_is_told_when_it_happens_and_the_other_pipeline_plays_on() {
+    let mut scene = Scene::new();
+    let other = "[[pipeline]]\nname = \"rx\"\nblock = 256\nsource = \"virtual\"\nsink = \"virtual\"\n";
+    scene.start(&(pipeline("tx", "", "") + other));
+    // It is opened again each time it has been played.
+    std::fs::remove_file(scene.file("in.wav")).unwrap();
+    let log = || std::fs::read_to_string(scene.file("nda.log")).unwrap_or_default();
+    until("a line about it", || log().lines().any(|line| line.contains("error") && line.contains("tx: ")));
+    until("its end", || scene.lane("tx")["state"] == "ended");
+    assert_eq!(scene.lane("rx")["state"], "playing");
+    let told = log().lines().find(|line| line.contains("tx: ")).unwrap().to_owned();
+    assert!(told.contains("in.wav"), "{told}");
+    let running = scene.running.take().unwrap();
+    running.signal(Signal::INT);
+    running.wait().ended_with(9);
+}
