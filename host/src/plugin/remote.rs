@@ -242,12 +242,6 @@ impl Remote {
         Loss::Forged
     }
 
-    /// An answer was there and then was not: no worker that is honest takes one away that nobody has taken.
-    fn tear(&mut self) -> Loss {
-        self.cut();
-        Loss::Torn
-    }
-
     // --- one block ---
 
     pub(super) fn run(&mut self, block: &mut Block<'_>, turn: &Turn, was_slow: bool) {
@@ -346,7 +340,7 @@ impl Remote {
             Look::NotYet => return Err(Loss::Late),
             Look::Forged => return Err(self.cut()),
         }
-        let Some(head) = line.end.head(asked.seq) else { return Err(self.tear()) };
+        let head = line.end.head(asked.seq).ok_or(Loss::Torn)?;
         if is_stale(asked, &head) {
             return Err(self.cut());
         }
@@ -359,15 +353,15 @@ impl Remote {
         }
         #[cfg(test)]
         simulation::meddle();
-        let Ok(taken) = line.end.take(asked.seq, block.samples_mut(), self.terms.scrub) else {
+        let taken = line.end.take(asked.seq, block.samples_mut(), self.terms.scrub).map_err(|_| {
             // What was copied is not audio; the dry block is still in its slot, which is ours.
             if self.terms.kind == PluginKind::Source {
                 block.samples_mut().fill(0.0);
             } else {
                 block.samples_mut().copy_from_slice(line.end.requested(asked.seq));
             }
-            return Err(self.tear());
-        };
+            Loss::Torn
+        })?;
         self.figures.stats.count_guarded(taken.non_finite, taken.too_loud);
         Ok(taken)
     }
