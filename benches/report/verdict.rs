@@ -220,7 +220,10 @@ What takes the time at 512 frames: the plugin's own code, 15.0 us of 20.0 (75 %)
             it
         };
         let mut all = vec![paced(512, 9_000, 20_000), beside(What::InProcess, "echo", 3_000)];
-        assert_eq!(of(&run(all.clone()), "echo").len(), 2, "without a floor there is no ratio");
+        assert!(
+            !of(&run(all.clone()), "echo").join("").contains("isolation costs"),
+            "without a floor there is no ratio"
+        );
         all.push(beside(What::Floor, "", 4_000));
         let told = of(&run(all), "echo").remove(2);
         assert_eq!(
@@ -259,6 +262,6 @@ What takes the time at 512 frames: the plugin's own code, 15.0 us of 20.0 (75 %)
     #[test]
     fn of_a_plugin_that_was_not_measured_nothing_is_said() {
         assert!(of(&whole(), "echo").is_empty());
-        assert_eq!(of(&whole(), "passthrough").len(), 1 + 5 + 1);
+        assert_eq!(of(&whole(), "passthrough").len(), 1 + 5 + 1 + 1);
     }
 }
