@@ -476,13 +476,13 @@ impl Path<'_> {
 }
 
 /// The boundaries to kill at: all of them; in a build without optimisation, whose turn is twenty times as long, so many
-/// and all around each change.
+/// and those around each change.
 fn swept(looks: &[Left]) -> impl Iterator<Item = usize> {
-    const UNOPTIMISED: usize = 32;
+    const UNOPTIMISED: usize = 12;
     let apart = if cfg!(debug_assertions) { looks.len() / UNOPTIMISED } else { 1 };
     let changes: Vec<usize> = (1..looks.len()).filter(|at| looks[*at] != looks[at - 1]).collect();
     (0..looks.len())
-        .filter(move |at| at.is_multiple_of(apart) || changes.iter().any(|change| at.abs_diff(*change) < 8))
+        .filter(move |at| at.is_multiple_of(apart) || changes.iter().any(|change| at.abs_diff(*change) < 4))
 }
 
 /// The first two cores there are for this test, the same twice if there is but one.
