@@ -1,6 +1,6 @@
 # `make run` and `make test` do everything on a fresh Debian or Ubuntu machine with Rust and Python 3.10+.
 # Both first install what is missing and say what they install (.ci/setup). Two tests are built in a way of their own:
-# the sweep as users get it, and the steps of the hand-off for loom, which tries every interleaving of them.
+# the sweep as users get it (with the packages that `build` has, so that nearly all is built once), and the steps of the hand-off for loom, which tries every interleaving of them.
 
 .PHONY: run test lint bench check-bench soak setup setup-bench setup-tests build clean
 
@@ -15,7 +15,7 @@ test: setup-tests
 	@echo "building; the first time takes some minutes"
 	@cargo build --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
 	@.ci/tests --workspace --exclude worker
-	cargo test --locked --release -p tests --test sweep
+	cargo test --locked --release -p host -p worker -p benches -p tests --test sweep
 	RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
 	.venv/bin/python -m pytest -q plugins_py/tests
 
