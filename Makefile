@@ -1,6 +1,7 @@
 # `make run` and `make test` do everything on a fresh Debian or Ubuntu machine with Rust and Python 3.10+.
 # Both first install what is missing and say what they install (.ci/setup). Two tests are built in a way of their own:
-# the sweep as users get it (with the packages that `build` has, so that nearly all is built once), and the steps of the hand-off for loom, which tries every interleaving of them.
+# the sweep as users get it (with the packages that `build` has, so that nearly all is built once), and the steps of the
+# hand-off for loom, which tries every interleaving of them.
 
 .PHONY: run test lint bench check-bench soak setup setup-bench setup-tests build clean
 

@@ -117,8 +117,8 @@ pub(super) struct CtlArgs {
 
 /// Look at a run, over and over, without asking it
 ///
-/// Shows what a run of yours tells ten times a second in a page of shared memory, also when it hangs or is stopped: then it
-/// says for how long nothing new has come. Ends with the run, or with Ctrl-C.
+/// Shows what a run of yours tells ten times a second in a page of shared memory, also when it hangs or is stopped: then
+/// it says for how long nothing new has come. Ends with the run, or with Ctrl-C.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nda top

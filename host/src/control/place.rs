@@ -1,8 +1,8 @@
 //! Where the sockets of runs are: a folder of the user's own, one socket a run, named after its configuration and
 //! process.
 //!
-//! For whoever opens one or looks for one; status pages have their names from here too. A socket whose run was killed is recognised by its refusing to be spoken to,
-//! and taken away. Nothing is said over a socket here.
+//! For whoever opens one or looks for one; status pages have their names from here too. A socket whose run was killed is
+//! recognised by its refusing to be spoken to, and taken away. Nothing is said over a socket here.
 
 use crate::error::{Error, Kind, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, statat};

@@ -441,7 +441,7 @@ impl Case {
     fn look_at_worker(&mut self, now_ns: u64) {
         let Some(playing) = self.playing.as_mut().filter(|playing| !playing.abandoned) else { return };
         let progress = self.patient.stats.progress();
-        // Looked at first: the audio thread has let go of a liar already. Its twin may have lied since: then the line tells.
+        // Looked at first: the audio thread has let go of a liar already. If its twin has lied since, its line tells.
         let is_cut = |line: &Line| line.cut && line.incarnation == playing.incarnation;
         let is_liar = progress.liar.load(Ordering::Relaxed) == playing.incarnation;
         if is_liar || self.returned.iter().any(is_cut) {

@@ -92,8 +92,8 @@ impl Default for Limits {
 ///
 /// Dropped, it asks all workers that are left to go, gives them two seconds, then kills them. None is left
 /// behind, not even as a zombie, unless the kernel itself can't end it. Processes that a plugin started end
-/// with it, also those in a session of their own, but for one that has cleared its environment too; and if the
-/// host is killed, a process of the supervisor's own sees to that.
+/// with it, also those in a session of their own, but for one that has left its group, cleared its environment and
+/// taken its mark off; and if the host is killed, a process of the supervisor's own sees to that.
 #[derive(Debug)]
 pub struct Supervisor {
     spawner: Spawner,

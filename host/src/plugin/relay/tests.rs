@@ -7,6 +7,7 @@ use crate::plugin::line::Line;
 use crate::plugin::remote::Terms;
 use crate::plugin::spec::Lost;
 use crate::telemetry::{PluginTimes, plugin_figures};
+use crate::until::until;
 use shared::layout::Layout;
 use shared::ring::{HostEnd, Notes, Stamps, WorkerEnd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,17 +134,12 @@ fn who_takes_its_answer_back_once_it_was_seen_has_the_next_one_not_blamed_for_ha
     let Scene { relay, workers, sleeper, .. } = &mut scene;
     thread::scope(|scope| {
         scope.spawn(|| {
-            let wait = |done: &dyn Fn() -> bool| {
-                while !done() {
-                    thread::yield_now();
-                }
-            };
             let [worker, behind] = workers.as_mut_slice() else { panic!("two") };
-            wait(&|| worker.is_requested());
+            until("the first one's order", || worker.is_requested());
             answer_if_asked(worker);
-            wait(&|| behind.is_requested());
+            until("the next one's order", || behind.is_requested());
             assert!(behind.begin(), "it has its input");
-            wait(&|| first.counts().good > seen);
+            until("the first one to be seen", || first.counts().good > seen);
             let stamps = Stamps { left_ns: clock(), ..Stamps::default() };
             // Its slot holds the sequence of eight blocks ago again.
             sleeper.answer(Status::Good, stamps, Notes::default());
@@ -167,23 +163,18 @@ fn who_takes_its_answer_back_before_the_next_one_has_it_has_lost_its_block_and_i
     let Scene { relay, workers, sleeper, .. } = &mut scene;
     thread::scope(|scope| {
         scope.spawn(|| {
-            let wait = |done: &dyn Fn() -> bool| {
-                while !done() {
-                    thread::yield_now();
-                }
-            };
             let now = || Stamps { left_ns: clock(), ..Stamps::default() };
             let [worker, behind] = workers.as_mut_slice() else { panic!("two") };
-            wait(&|| worker.is_requested());
+            until("the first one's order", || worker.is_requested());
             let output = worker.begin().then(|| worker.next_samples());
             output.expect("its block").fill(0.7);
             worker.answer(Status::Good, now(), Notes::default());
-            wait(&|| behind.is_requested() && first.counts().good == 9);
+            until("the first one to be seen", || behind.is_requested() && first.counts().good == 9);
             // Its slot holds the sequence of eight blocks ago again.
             sleeper.answer(Status::Good, now(), Notes::default());
             assert!(!behind.begin(), "there is nothing any more");
             behind.answer(Status::Starved, now(), Notes::default());
-            wait(&|| behind.is_requested());
+            until("the next one's order", || behind.is_requested());
             answer_if_asked(behind);
         });
         let seconds = Turn { waiting: relay.waits(), ..Turn::new(clock(), 2_000_000_000) };
@@ -207,13 +198,9 @@ fn who_takes_its_answer_back_and_leaves_the_next_one_waiting_has_lost_its_block_
     let Scene { relay, workers, sleeper, .. } = &mut scene;
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !workers[0].is_requested() {
-                thread::yield_now();
-            }
+            until("the first one's order", || workers[0].is_requested());
             answer_if_asked(&mut workers[0]);
-            while first.counts().good < 9 {
-                thread::yield_now();
-            }
+            until("the first one to be seen", || first.counts().good == 9);
             // As if it had not answered yet: the next one goes on waiting.
             sleeper.answer(Status::Good, Stamps { left_ns: clock(), ..Stamps::default() }, Notes::default());
         });
