@@ -48,9 +48,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often the thread looks at each plugin, and how often while one is away. A hang is counted from the first look
-/// at which an answer is owed.
-const LOOK: Duration = Duration::from_millis(5);
+/// at which an answer is owed, and found at the first one after its limit: both are on the way to its stacks.
+const LOOK: Duration = Duration::from_millis(3);
 const LOOK_CLOSELY: Duration = Duration::from_millis(2);
+/// The shortest rest, before the look at which a hang may be over its limit.
+const LOOK_AT_ONCE: Duration = Duration::from_micros(500);
 
 /// A plugin to be watched over, as it is when its first worker plays.
 #[derive(Debug)]
@@ -295,7 +297,7 @@ impl Watch {
             return LOOK_CLOSELY;
         }
         let rest = self.cases.values().map(Case::rest).min().unwrap_or(LOOK);
-        rest.clamp(LOOK_CLOSELY, LOOK)
+        rest.clamp(LOOK_AT_ONCE, LOOK)
     }
 
     fn obey(&mut self, order: Order) {
