@@ -747,9 +747,11 @@ fn a_worker_that_starts_processes_without_end_is_ended_with_all_of_them() {
 /// As a fork bomb does: whoever has started two others ends.
 #[test]
 fn processes_without_end_are_counted_also_when_their_parents_have_gone() {
-    match ended_for("starts many orphans") {
-        Because::Processes { count, limit: 64 } => assert!(count > 64, "{count}"),
-        other => panic!("{other:?}"),
+    for orphans in ["starts many orphans", "starts many orphans with no environment"] {
+        match ended_for(orphans) {
+            Because::Processes { count, limit: 64 } => assert!(count > 64, "{count}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

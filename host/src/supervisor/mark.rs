@@ -26,6 +26,11 @@ pub(super) fn of(token: &str) -> u64 {
     prefix(brood) * OF_A_BROOD + number.parse().unwrap_or(0) % OF_A_BROOD
 }
 
+/// Whether it is the mark of one of its workers.
+pub(super) fn is_of_brood(mark: u64, brood: &str) -> bool {
+    mark / OF_A_BROOD == prefix(brood)
+}
+
 /// Marks a process that has started nothing yet. Where that is refused, the token alone tells of its children.
 pub(super) fn put(pid: Pid, token: &str) {
     set(pid, Some(of(token)));
@@ -60,6 +65,8 @@ mod tests {
             let marks = [1, 2, 999_999].map(|n| of(&format!("{brood}-{n}")).to_string());
             assert!(marks.iter().all(|mark| mark.len() == 18 && mark.starts_with(&digits)), "{marks:?}");
             assert!(marks[0] != marks[1] && marks[1] != marks[2]);
+            assert!(is_of_brood(of(&format!("{brood}-7")), brood));
+            assert!(!is_of_brood(of("another-7"), brood) && !is_of_brood(u64::MAX, brood));
         }
         assert_ne!(prefix("7-12345"), prefix("8-12345"));
     }

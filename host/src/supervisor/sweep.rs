@@ -155,9 +155,8 @@ impl Sweep {
     fn has_mark(&mut self, pid: Pid) -> bool {
         self.text.clear();
         let mark = read_proc(pid, "limits", &mut self.text).and_then(|()| mark::read(&self.text));
-        // A zombie keeps it.
         mark.is_some_and(|mark| self.wanted[..self.in_round].iter().any(|wanted| wanted.mark == mark))
-            && stat(pid).is_some_and(|stat| !stat.condition.is_over())
+            && lives(pid)
     }
 }
 
@@ -168,21 +167,31 @@ fn others() -> Vec<Pid> {
     pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid()).collect()
 }
 
-/// How many processes carry each token of this brood, among the newest of all.
+/// How many processes carry the mark of each worker of this brood, or its token if they have changed that, among the
+/// newest of all.
 pub(super) fn census(brood: &str) -> Crowds {
-    let start = format!("{VARIABLE}={brood}-").into_bytes();
-    let (mut crowds, mut environment) = (Crowds::new(), Vec::new());
+    let (mut crowds, mut text) = (Crowds::new(), Vec::new());
     for pid in others().into_iter().rev().take(COUNTED) {
-        environment.clear();
-        if read_proc(pid, "environ", &mut environment).is_none() {
-            continue;
-        }
-        let mut entries = environment.split(|byte| *byte == 0);
-        if let Some(entry) = entries.find(|entry| entry.starts_with(&start)) {
-            *crowds.entry(entry[VARIABLE.len() + 1..].to_vec()).or_default() += 1;
+        if let Some(mark) = marked(pid, brood, &mut text).or_else(|| named(pid, brood, &mut text)) {
+            *crowds.entry(mark).or_default() += 1;
         }
     }
     crowds
+}
+
+fn marked(pid: Pid, brood: &str, text: &mut Vec<u8>) -> Option<u64> {
+    text.clear();
+    read_proc(pid, "limits", text)?;
+    let mark = mark::read(text).filter(|mark| mark::is_of_brood(*mark, brood))?;
+    lives(pid).then_some(mark)
+}
+
+fn named(pid: Pid, brood: &str, text: &mut Vec<u8>) -> Option<u64> {
+    text.clear();
+    read_proc(pid, "environ", text)?;
+    let start = format!("{VARIABLE}={brood}-");
+    let entry = text.split(|byte| *byte == 0).find(|entry| entry.starts_with(start.as_bytes()))?;
+    std::str::from_utf8(&entry[VARIABLE.len() + 1..]).ok().map(mark::of)
 }
 
 /// Kills the process's whole group at once, faster than it can multiply, if that can only be the worker's own
@@ -194,6 +203,11 @@ fn kill_session_group(pid: Pid) {
     {
         let _ = kill_process_group(group, Signal::KILL);
     }
+}
+
+/// A zombie keeps its mark.
+fn lives(pid: Pid) -> bool {
+    stat(pid).is_some_and(|stat| !stat.condition.is_over())
 }
 
 fn stat(pid: Pid) -> Option<Stat> {

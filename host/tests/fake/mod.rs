@@ -249,11 +249,14 @@ impl Player {
                 shell.args(["-c", many]);
                 std::thread::spawn(move || shell.spawn().unwrap().wait());
             }
-            ("starts many orphans", Ask::SetParameter { .. }) => {
+            ("starts many orphans" | "starts many orphans with no environment", Ask::SetParameter { .. }) => {
                 // Each in a process that ends at once, in a session of its own.
-                let many = "n=0; while [ $n -lt 100 ]; do n=$((n + 1)); setsid sh -c 'sleep 1000 &'; done";
+                let bare = if self.role.ends_with("environment") { "env -i" } else { "" };
+                let many = format!(
+                    "n=0; while [ $n -lt 100 ]; do n=$((n + 1)); {bare} setsid sh -c 'sleep 1000 &'; done"
+                );
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", many]);
+                shell.args(["-c", &many]);
                 std::thread::spawn(move || shell.spawn().unwrap().wait());
             }
             ("takes all cores", Ask::SetParameter { .. }) => {
