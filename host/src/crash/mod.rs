@@ -128,14 +128,14 @@ pub struct BlockStamps {
     pub seq: u64,
     /// The host handed it over.
     pub handed_ns: u64,
-    /// The worker woke up for it.
+    /// The worker saw it.
+    pub seen_ns: Option<u64>,
+    /// The worker's thread had the interpreter, which another thread may have kept until then.
     pub woken_ns: Option<u64>,
     /// The plugin's method was called.
     pub entered_ns: Option<u64>,
     /// The plugin's method came back.
     pub left_ns: Option<u64>,
-    /// The host saw the answer.
-    pub seen_ns: Option<u64>,
 }
 
 /// One of the last blocks.

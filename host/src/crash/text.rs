@@ -105,7 +105,7 @@ fn blocks(text: &mut String, r: &CrashReport) {
     let _ = writeln!(
         text,
         "  {:>10} {:<12} {:>9} {:>9} {:>9} {:>9}",
-        "block", "", "woken", "entered", "left", "seen"
+        "block", "", "seen", "woken", "entered", "left"
     );
     let skipped = r.last_blocks.len().saturating_sub(BLOCKS_SHOWN);
     for block in &r.last_blocks[skipped..] {
@@ -121,9 +121,9 @@ fn block_line(block: &LastBlock, stamps: Option<&BlockStamps>) -> String {
         Some((stamps, at)) => format!("{:.1}", (i128::from(at) - i128::from(stamps.handed_ns)) as f64 / 1e3),
         None => "-".to_owned(),
     };
-    let times = stamps.map_or([None; 4], |s| [s.woken_ns, s.entered_ns, s.left_ns, s.seen_ns]);
-    let [woken, entered, left, seen] = times.map(after);
-    format!("  {:>10} {became:<12} {woken:>9} {entered:>9} {left:>9} {seen:>9}", block.seq)
+    let times = stamps.map_or([None; 4], |s| [s.seen_ns, s.woken_ns, s.entered_ns, s.left_ns]);
+    let [seen, woken, entered, left] = times.map(after);
+    format!("  {:>10} {became:<12} {seen:>9} {woken:>9} {entered:>9} {left:>9}", block.seq)
 }
 
 /// The last lines of a text under a head, indented.

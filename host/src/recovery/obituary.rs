@@ -303,10 +303,10 @@ fn stamps(line: &Line, seq: u32) -> BlockStamps {
     BlockStamps {
         seq: seq.into(),
         handed_ns: line.end.published_ns(seq),
+        seen_ns: stamp(|s| s.seen_ns),
         woken_ns: stamp(|s| s.woken_ns),
         entered_ns: stamp(|s| s.entered_ns),
         left_ns: stamp(|s| s.left_ns),
-        seen_ns: None,
     }
 }
 
