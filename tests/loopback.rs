@@ -65,6 +65,27 @@ fn impulses_take_exactly_as_long_as_was_computed() {
 }
 
 #[test]
+fn a_pipeline_of_a_configuration_is_measured_with_its_own_clock_and_buffers() {
+    let folder = Folder::new();
+    for (clock, buffer) in [("sink", 512), ("source", 512), ("source", 128)] {
+        let device = format!("{{ device = \"virtual\", buffer = {buffer} }}");
+        let config = config(
+            &folder,
+            &format!(
+                "[[pipeline]]\nblock = 128\nclock = \"{clock}\"\nsource = {device}\nsink = {device}\n\
+                 plugins = [{{ file = {:?}, adapt = false }}]\n",
+                shipped("examples/passthrough.py")
+            ),
+        );
+        some_take(computed_frames, 0, || {
+            let pipeline = only(&nda(["latency", config.to_str().unwrap(), "--times", "5", "--json"]));
+            assert!(computed_frames(&pipeline) >= 2 * buffer, "{pipeline}");
+            pipeline
+        });
+    }
+}
+
+#[test]
 fn impulses_through_a_pipelined_plugin_that_delays_take_a_block_and_its_delay_longer() {
     let folder = Folder::new();
     delay(&folder);

@@ -48,14 +48,22 @@ pub(super) fn latency(args: &LatencyArgs, out: &mut Out) -> Result<ExitCode> {
 
 /// The pipelines of the configuration, or the one that was typed, between two joined devices.
 fn specs(args: &LatencyArgs) -> Result<Vec<PipelineSpec>> {
-    let device = |name: &Option<String>| {
+    let device = |name: &Option<String>, own_buffer: Option<u32>| {
         let spec = DeviceSpec::new(name.as_deref().unwrap_or(CABLE));
-        DeviceSpec { buffer_frames: args.buffer, ..spec }
+        DeviceSpec { buffer_frames: args.buffer.or(own_buffer), ..spec }
     };
-    let (source, sink) = (SourceSpec::Device(device(&args.input)), SinkSpec::Device(device(&args.output)));
+    let source = |own_buffer| SourceSpec::Device(device(&args.input, own_buffer));
+    let sink = |own_buffer| SinkSpec::Device(device(&args.output, own_buffer));
+    // Other devices stand for its own, with buffers as long as those have.
     let joined = |spec: PipelineSpec| PipelineSpec {
-        source: source.clone(),
-        sink: sink.clone(),
+        source: source(match &spec.source {
+            SourceSpec::Device(own) => own.buffer_frames,
+            _ => None,
+        }),
+        sink: sink(match &spec.sink {
+            SinkSpec::Device(own) => own.buffer_frames,
+            _ => None,
+        }),
         record: None,
         ..spec
     };
@@ -68,7 +76,7 @@ fn specs(args: &LatencyArgs) -> Result<Vec<PipelineSpec>> {
             rate: args.rate,
             block_frames: args.block,
             elements: args.plugins.elements(),
-            ..PipelineSpec::new(source.clone(), sink.clone())
+            ..PipelineSpec::new(source(None), sink(None))
         }]),
     }
 }
