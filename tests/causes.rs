@@ -2,6 +2,7 @@
 
 use host::plugin::cause::Causes;
 use host::plugin::spec::PluginSpec;
+use host::supervisor::Condition;
 use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
@@ -175,6 +176,24 @@ fn a_worker_that_was_stopped_for_a_while_is_nobodys_fault() {
     let causes = scene.plugins[0].status().causes;
     let vague = causes.stopped + causes.unknown + causes.not_scheduled + causes.throttled + causes.host_late;
     assert_eq!(causes.total(), vague, "{causes}");
+}
+
+#[test]
+fn a_worker_that_is_stopped_in_the_middle_of_a_block_is_told_from_one_that_waits() {
+    let (_folder, mut scene) = scene("if self.n == 4:\n    os.kill(os.getpid(), 19)\nreturn True", "");
+    scene.play_answered(3);
+    let pid = scene.plugins[0].worker().pid();
+    // It is looked at meanwhile, and not taken for one that hangs.
+    (0..100).for_each(|_| scene.play_within(20_000_000));
+    assert_eq!(scene.plugins[0].worker().condition(), Condition::Stopped);
+    signal(pid, Signal::CONT);
+    scene.play_until("all to be looked into", AMPLE_NS, |scene| scene.plugins[0].status().causes.stopped > 0);
+    let causes = scene.plugins[0].status().causes;
+    assert_eq!(
+        causes.waiting + causes.gil + causes.code + causes.collector + causes.page_faults,
+        0,
+        "{causes}"
+    );
 }
 
 #[test]

@@ -190,6 +190,14 @@ impl Cause {
         if throttled_ns >= took_ns.div_ceil(2).max(1) { Self::Throttled } else { self }
     }
 
+    /// The same, if the worker was seen to be stopped while this block was under way: then it did not wait for anything
+    /// else.
+    pub(crate) fn or_stopped(self, was_stopped: bool) -> Self {
+        let may_be =
+            matches!(self, Self::Waiting | Self::Gil | Self::PageFaults | Self::NotScheduled | Self::Unknown);
+        if was_stopped && may_be { Self::Stopped } else { self }
+    }
+
     /// As the cause of a block that waited for it: the collector's time is the other block's.
     fn of_another(self) -> Self {
         match self {
@@ -224,6 +232,9 @@ fn is_possible(miss: &Miss, stamps: &Stamps) -> bool {
     [miss.published_ns, seen_ns, woken_ns, entered_ns, left_ns, miss.now_ns].is_sorted()
 }
 
+/// The longest that a page is waited for, on a slow disk.
+const FAULT_MAX_NS: u64 = 20_000_000;
+
 /// What the time from handing over to leaving was used for. `None` if the notes can't be true.
 fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<Vec<(Cause, u64)>> {
     let [cpu_ns, delay_ns, collector_ns] =
@@ -239,7 +250,9 @@ fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<Vec<(Cause, u64
     let code_ns = cpu_ns.saturating_sub(collector_ns).min(rest_ns);
     // Whatever CPU time there was may have been spent here.
     let idle_ns = rest_ns.saturating_sub(cpu_ns);
-    let (faults_ns, waiting_ns) = if notes.major_faults > 0 { (idle_ns, 0) } else { (0, idle_ns) };
+    // With faults it may have waited for those, or for something else as well: what they can't have taken is not named.
+    let faults_ns = idle_ns.min(u64::from(notes.major_faults) * FAULT_MAX_NS);
+    let waiting_ns = if notes.major_faults > 0 { 0 } else { idle_ns };
     let collector = Cause::Collector { generation, us: notes.collector_us.into() };
     Some(vec![
         (Cause::NotScheduled, delay_ns),

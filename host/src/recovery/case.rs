@@ -67,6 +67,8 @@ pub(super) struct Case {
     returned: Vec<Line>,
     /// Why its late blocks were.
     attribution: Attribution,
+    /// When its worker was last seen to be stopped.
+    stopped_ns: u64,
     /// What its worker's cgroup has to do with it.
     throttling: Throttling,
     /// Blocks of which nobody knows why they were lost that have been counted.
@@ -160,6 +162,7 @@ impl Case {
             failed_starts: Vec::new(),
             returned: Vec::new(),
             attribution: Attribution::default(),
+            stopped_ns: 0,
             throttling: Throttling::default(),
             unexplained: 0,
             unanswered: BTreeMap::new(),
@@ -477,6 +480,9 @@ impl Case {
             if asked.wrapping_sub(answered) >= OWED_BLOCKS {
                 // One that is dying is noticed by this long before its memory is freed.
                 let _ = playing.worker.is_exiting();
+                if playing.worker.condition() == Condition::Stopped {
+                    self.stopped_ns = now_ns;
+                }
             }
             None
         };
