@@ -909,13 +909,15 @@ fn the_socket_of_a_killed_run_does_not_stay() {
     until("the warden to take it away", || !socket.exists());
     let (pid, _) = scene.running.take().unwrap().wait_alone();
     tests::leftovers::assert_no_worker_of(pid);
-    // Without plugins there is no warden: whoever looks next takes it away.
+    // Nor that of one that has no plugins, nor its page.
     scene.start(&pipeline("tx", "", ""));
     let socket = scene.file(&format!("nda/nda-{}.sock", scene.pid()));
+    let page = PathBuf::from(format!("/dev/shm/nda-nda-{}.status", scene.pid()));
+    assert!(socket.exists() && page.exists());
     scene.running.as_ref().unwrap().signal(Signal::KILL);
+    until("the warden to take them away", || !socket.exists() && !page.exists());
     let _ = scene.running.take().unwrap().wait_alone();
     scene.ask(&["status"]).refused(11, &["there is no run"]);
-    assert!(!socket.exists());
 }
 
 #[test]

@@ -32,7 +32,7 @@ use recordings::Recordings;
 use reload::Reload;
 use requests::Waiter;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -96,11 +96,11 @@ pub fn run_with(
 ) -> Result<RunReport> {
     let (supervisor, events) = Supervisor::new()?;
     supervisor.report_to(reports_of(config));
-    if let Some(socket) = reins.listener.as_ref().and_then(Listener::own_path) {
-        supervisor.leaves_behind(socket.to_owned());
-    }
-    if let Some(page) = &reins.page {
-        supervisor.leaves_behind(page.path().to_owned());
+    let socket = reins.listener.as_ref().and_then(Listener::own_path);
+    let files: Vec<_> =
+        socket.into_iter().chain(reins.page.as_ref().map(Page::path)).map(Path::to_owned).collect();
+    if !files.is_empty() {
+        supervisor.leaves_behind(files);
     }
     let mut told = Told::new(observer);
     let mut pipelines = Vec::new();

@@ -170,10 +170,10 @@ impl Supervisor {
         self.recovery.report_to(folder.into());
     }
 
-    /// Has this file taken away if this process is killed and can't do it itself. To be called before the first worker is
-    /// started; no other process may ever use the name.
-    pub(crate) fn leaves_behind(&self, file: PathBuf) {
-        self.spawner.command(Command::TakeAway(file));
+    /// Has these files taken away if this process is killed and can't do it itself. To be called once, before the first
+    /// worker is started; no other process may ever use the names.
+    pub(crate) fn leaves_behind(&self, files: Vec<PathBuf>) {
+        self.spawner.command(Command::TakeAway(files));
     }
 
     /// From now on something plays: whoever is started goes after that until it plays itself, where that can be undone.

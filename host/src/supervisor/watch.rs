@@ -11,6 +11,7 @@ use super::death::{Because, Ending, LastSaid};
 use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
+use super::mark;
 use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
 use super::pace::Pace;
 use super::patience::{Sleeper, put_off};
@@ -46,7 +47,7 @@ pub(super) enum Command {
     /// Start a worker.
     Launch(Launch),
     /// Have this file taken away if this process is killed; before the first worker.
-    TakeAway(PathBuf),
+    TakeAway(Vec<PathBuf>),
     /// Start no more, ask all workers to go, and end.
     Leave,
 }
@@ -74,6 +75,8 @@ pub(super) struct Watch {
     /// Begins the token of each of its workers.
     brood: String,
     launched: u64,
+    /// The warden was to be started.
+    is_appointed: bool,
     warden: Option<Warden>,
     /// Files that are the warden's to take away.
     files: Vec<PathBuf>,
@@ -113,6 +116,7 @@ impl Watch {
             workers: Vec::new(),
             brood,
             launched: 0,
+            is_appointed: false,
             warden: None,
             files: Vec::new(),
             pace: Pace::of_the_host(),
@@ -253,7 +257,10 @@ impl Watch {
                 // Dropped unanswered: whoever waits for it is told that there will be none.
                 Ok(Command::Launch(_)) if self.leaving.is_some() => {}
                 Ok(Command::Launch(launch)) => self.launch(launch),
-                Ok(Command::TakeAway(file)) => self.files.push(file),
+                Ok(Command::TakeAway(files)) => {
+                    self.files = files;
+                    self.appoint_warden();
+                }
                 Ok(Command::Leave) => self.leave(),
                 Err(TryRecvError::Disconnected) => return self.leave(),
                 Err(TryRecvError::Empty) => return,
@@ -261,9 +268,9 @@ impl Watch {
         }
     }
 
-    /// Before the first worker, so that none is ever without.
+    /// Before the first worker, so that none is ever without; or when the first file is there. Once.
     fn appoint_warden(&mut self) {
-        if self.launched > 0 {
+        if std::mem::replace(&mut self.is_appointed, true) {
             return;
         }
         match Warden::start(&self.brood, &self.files) {
@@ -447,7 +454,7 @@ impl Watched {
     }
 
     fn take_count(&mut self, crowds: &Crowds) {
-        let all = crowds.get(self.token.as_bytes()).copied().unwrap_or(0);
+        let all = crowds.get(&mark::of(&self.token)).copied().unwrap_or(0);
         self.counted = all.saturating_sub(1);
     }
 
