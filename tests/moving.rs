@@ -1,6 +1,7 @@
 //! A plugin that is late too often moves to pipelined by itself, and back when it has been fast for long: no frame
 //! is lost or heard at another place than the chain says, and no step is heard.
 
+use host::chain::Chain;
 use host::plugin::spec::{PluginSpec, Standby};
 use std::path::PathBuf;
 use tests::audio::largest_step;
@@ -8,6 +9,7 @@ use tests::chain::{AMPLE_NS, Rack, SHORT_NS, same_block};
 use tests::config::{config, run};
 use tests::plugins::processor;
 use tests::scene::{STEP, Scene, kill, tunable};
+use tests::until::until;
 use tests::wav::Wav;
 use tests::workspace::Folder;
 
@@ -92,6 +94,22 @@ fn a_plugin_that_is_in_time_again_when_it_moves_fades_from_one_mode_into_the_oth
     assert_eq!(found, [[-1.0; 10].to_vec(), vec![1.0; 5], vec![-1.0; 11]].concat());
     assert_eq!(scene.faded(), [16]);
     assert_smooth(&scene);
+}
+
+#[test]
+fn a_plugin_moves_also_where_a_device_asks_for_many_blocks_at_once() {
+    for burst in [4, 5, 8, 12] {
+        let folder = Folder::new();
+        folder.write("slow", "");
+        let rack = Rack::new(1, 128, 48_000);
+        let (mut plugin, remote) = rack.load_for_bursts("laggard", same_block(&slow_at_will(&folder)), burst);
+        let mut chain = Chain::new(rack.format, vec![Box::new(remote)]).unwrap();
+        until("it to move", || {
+            chain.process_within(&mut [0.5; BLOCK], SHORT_NS);
+            plugin.status().moves == 1
+        });
+        assert_eq!(chain.latency_frames(), burst * 128);
+    }
 }
 
 #[test]

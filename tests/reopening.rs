@@ -446,13 +446,16 @@ impl Processor for Dawdler {
 fn a_callback_that_takes_too_long_is_an_xrun_of_the_host_and_no_plugin_s() {
     let _alone = alone();
     let mut scene = Scene::open(|spec| spec, Some(Box::new(Dawdler(0))));
-    scene.until("late callbacks", |scene| scene.status().xruns.host_late > 3);
+    // The plugin's blocks are late too, as they are given to it when their time is over.
+    let blamed_on_host = |scene: &mut Scene| scene.status().plugins[0].causes.host_late;
+    scene.until("late callbacks", |scene| scene.status().xruns.host_late > 3 && blamed_on_host(scene) > 3);
     // The last block has been counted everywhere.
     scene.pipeline.halt();
     let status = scene.status();
     assert!(status.xruns.host_late <= status.frames / u64::from(BLOCK), "{:?}", status.xruns);
-    let counts = status.plugins[0].counts;
-    assert_eq!(status.xruns.plugin_late, counts.late + counts.behind);
+    let (counts, causes) = (status.plugins[0].counts, status.plugins[0].causes);
+    let late = counts.late + counts.behind;
+    assert!(status.xruns.plugin_late + causes.host_late <= late, "{:?} {counts:?} {causes:?}", status.xruns);
 }
 
 /// Plays into a cable as long as it may: it waits in its callback for whoever has the lock.

@@ -5,7 +5,7 @@ use crate::until::until;
 use crate::workspace::python;
 use host::Format;
 use host::plugin::spec::{Mode, PluginSpec};
-use host::plugin::{Plugin, Remote};
+use host::plugin::{Place, Plugin, Remote};
 use host::supervisor::{Event, Supervisor};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
@@ -50,6 +50,17 @@ impl Rack {
     pub fn load(&self, spec: PluginSpec) -> (Plugin, Remote) {
         let spec = PluginSpec { python: Some(python()), ..spec };
         Plugin::load(&self.supervisor, spec, self.format).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The same, for a device that asks for so many blocks at once.
+    ///
+    /// # Panics
+    /// If it does not load.
+    #[must_use]
+    pub fn load_for_bursts(&self, name: &str, spec: PluginSpec, burst: u32) -> (Plugin, Remote) {
+        let spec = PluginSpec { python: Some(python()), ..spec };
+        let place = Place { format: self.format, kind: None, burst };
+        Plugin::load_as(&self.supervisor, name, spec, place).unwrap_or_else(|e| panic!("{e}"))
     }
 }
 

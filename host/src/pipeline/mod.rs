@@ -259,7 +259,8 @@ impl Pipeline {
             self.ports.iter().map(Port::counts).fold(Counts::default(), |a, b| a + b);
         let plugin_late = self.plugins.iter().map(|plugin| {
             let counts = plugin.stats().counts();
-            counts.late + counts.behind
+            // Those that were given to it too late are the host's, and are counted there.
+            (counts.late + counts.behind).saturating_sub(plugin.causes().host_late)
         });
         Xruns { device, host_late, plugin_late: plugin_late.sum() }
     }

@@ -27,6 +27,7 @@ use crate::report::PluginStatus;
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, Counts, GuardNews, Passage, PluginStats};
 use care::Care;
+use cause::Causes;
 use conceal::Plan;
 use line::Line;
 use remote::Terms;
@@ -34,7 +35,7 @@ use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::{Configured, Loaded, PluginKind};
 use shared::ring::HostEnd;
-use spec::{Guard, Lost, Mode, PluginSpec, Standby};
+use spec::{DEADLINE_MAX, Guard, Lost, Mode, PluginSpec, Standby};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use uncached::Uncached;
@@ -156,13 +157,13 @@ impl Plugin {
         let closed = spec.fail_closed || loaded.fail_closed;
         let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
         let mode = spec.mode.unwrap_or(default);
-        let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, place), Ok)?;
+        let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, spec.adapt, place), Ok)?;
         let (mut end, mut configured) = worker.configure(format, slots, &spec.set)?;
         check_parameters(name, &spec, &configured)?;
         let own = own_format(name, loaded.kind, place, &configured)?;
         let format = own.unwrap_or(format);
         if let Some(own) = own {
-            let slots = slots_for(name, loaded.kind, mode, place.with(own))?;
+            let slots = slots_for(name, loaded.kind, mode, spec.adapt, place.with(own))?;
             // It has its parameters, and may take them only before it is initialised.
             (end, configured) = worker.configure(own, slots, &[])?;
         }
@@ -199,7 +200,7 @@ impl Plugin {
             kind: self.loaded.kind,
             mode: self.mode,
             burst: place.burst,
-            deadline: self.spec.deadline,
+            deadline: self.spec.deadline.min(DEADLINE_MAX),
             scrub: self.spec.scrub(),
             spin: self.spec.spin,
             adapt,
@@ -336,6 +337,11 @@ impl Plugin {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.stats.counts()
+    }
+
+    /// Why blocks were late, as far as that has been looked into.
+    pub(crate) fn causes(&self) -> Causes {
+        self.care.known().causes
     }
 
     /// What has happened to its blocks that the user has not been told yet, a line each.
@@ -499,13 +505,14 @@ fn own_format(name: &str, kind: PluginKind, place: Place, says: &Configured) -> 
 }
 
 /// Slots enough for a burst and for some blocks more that a slow worker may fall behind.
-fn slots_for(name: &str, kind: PluginKind, mode: Mode, place: Place) -> Result<u32> {
-    if mode == Mode::SameBlock {
+fn slots_for(name: &str, kind: PluginKind, mode: Mode, adapt: bool, place: Place) -> Result<u32> {
+    if mode == Mode::SameBlock && !adapt {
         return Ok(SLOTS);
     }
     let wanted = place.burst.saturating_add(SPARE_SLOTS).checked_next_power_of_two().unwrap_or(u32::MAX);
-    if kind == PluginKind::Sink {
-        // It has nothing to give back: what does not fit is not handed over, and counted.
+    // A sink has nothing to give back: what does not fit is not handed over, and counted. Who could move to pipelined,
+    // stays where that does not fit.
+    if kind == PluginKind::Sink || mode == Mode::SameBlock {
         return Ok(wanted.clamp(SLOTS, SLOTS_MAX));
     }
     if wanted > SLOTS_MAX {
