@@ -153,6 +153,7 @@ fn asked(spec: PluginSpec, variant: &Variant) -> PluginSpec {
     let spin = match variant.waiting {
         Waiting::Parked => Spin::Off,
         Waiting::Spinning => Spin::For(SPIN_NS),
+        Waiting::Adaptive => Spin::Auto,
     };
     PluginSpec {
         mode: Some(mode),

@@ -217,6 +217,8 @@ fn full() -> Vec<Variant> {
         }
         set.extend(paced(CHAINS.map(|chain| Variant { chain, ..variant.clone() })));
     }
+    let adaptive = |cores| Variant { waiting: Waiting::Adaptive, cores, ..isolated("passthrough") };
+    set.extend(paced([Cores::One, Cores::Two, Cores::Any].map(adaptive)));
     let through_host = |chain| Variant { chain, through_host: true, ..isolated("passthrough") };
     set.extend(paced(CHAINS.into_iter().filter(|chain| *chain > 1).map(through_host)));
     let loaded = Variant { loaded: true, ..base(What::InProcess, "passthrough") };
@@ -310,6 +312,8 @@ mod tests {
                     assert_has(&set, Variant { cores, awake: true, ..variant.clone() });
                     assert_has(&set, Variant { cores, loaded: true, ..variant.clone() });
                 }
+                let as_it_comes = Variant { waiting: Waiting::Adaptive, ..isolated("passthrough") };
+                assert_has(&set, Variant { pace, cores: Cores::Any, ..as_it_comes });
                 assert_has(&set, Variant { cores: Cores::Any, ..variant.clone() });
                 for chain in [1, 2, 4, 8, 16] {
                     assert_has(&set, Variant { chain, ..variant.clone() });

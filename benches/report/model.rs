@@ -96,6 +96,8 @@ pub enum Waiting {
     Parked,
     /// It looks again and again, then sleeps.
     Spinning,
+    /// It looks as long as that was seen to pay, then sleeps: what a plugin gets if nobody says otherwise.
+    Adaptive,
 }
 
 /// Which processors take part.

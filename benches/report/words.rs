@@ -106,7 +106,11 @@ impl Variant {
         if self.what.is_in_one_process() {
             parts.push("one process".to_owned());
         } else {
-            let waiting = if self.waiting == Waiting::Parked { "parked" } else { "spinning" };
+            let waiting = match self.waiting {
+                Waiting::Parked => "parked",
+                Waiting::Spinning => "spinning",
+                Waiting::Adaptive => "spinning as it pays",
+            };
             let cores = match self.cores {
                 Cores::One => "one core",
                 Cores::Two => "two cores",

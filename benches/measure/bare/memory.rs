@@ -14,7 +14,7 @@ use rustix::thread::futex::{self, Flags};
 use shared::clock::{now_ns, timespec};
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Bells of a piece of memory: more than the longest chain has hand-overs.
 pub const BELLS: usize = 32;
@@ -31,9 +31,9 @@ pub struct Memory {
     pub block: Block,
 }
 
-/// Samples, kept two to a word.
+/// Samples. Whoever touches them has heard a bell for that, and rings one afterwards: no two sides do at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Block(&'static [AtomicU64]);
+pub struct Block(&'static [AtomicU32]);
 
 /// A number that counts up, on a cache line of its own.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Bell {
 }
 
 fn bytes(samples: usize) -> usize {
-    size_of::<[Bell; BELLS]>() + samples.div_ceil(2) * size_of::<AtomicU64>()
+    size_of::<[Bell; BELLS]>() + samples * size_of::<AtomicU32>()
 }
 
 /// A memory file for a block of so many samples, to be mapped by all sides.
@@ -80,36 +80,44 @@ pub fn map(fd: impl AsFd, samples: usize) -> Result<Memory> {
 }
 
 impl Block {
-    /// The block at this place, which has to be aligned to 8 bytes, long enough, mapped for good, and touched by
+    /// The block at this place, which has to be aligned to 4 bytes, long enough, mapped for good, and touched by
     /// nobody but through this.
     pub(super) fn at(place: NonNull<u8>, samples: usize) -> Self {
-        assert!(place.cast::<AtomicU64>().is_aligned());
+        assert!(place.cast::<AtomicU32>().is_aligned());
         // SAFETY: both callers map a block of this length at this place for as long as the process lives; atomics may
         // be shared with other processes.
-        Self(unsafe { std::slice::from_raw_parts(place.as_ptr().cast(), samples.div_ceil(2)) })
+        Self(unsafe { std::slice::from_raw_parts(place.as_ptr().cast(), samples) })
+    }
+
+    fn place(self) -> *mut f32 {
+        self.0.as_ptr().cast::<f32>().cast_mut()
     }
 
     /// Puts the samples in.
     pub fn store(self, samples: &[f32]) {
-        for (word, pair) in self.0.iter().zip(samples.as_chunks::<2>().0) {
-            let [low, high] = pair.map(|sample| u64::from(sample.to_bits()));
-            word.store(high << 32 | low, Ordering::Relaxed);
-        }
+        assert_eq!(samples.len(), self.0.len());
+        // SAFETY: as many as the block has room for, which is mapped for good; it is this side's turn with it.
+        unsafe { std::ptr::copy_nonoverlapping(samples.as_ptr(), self.place(), samples.len()) }
     }
 
     /// Takes the samples out.
     pub fn load(self, samples: &mut [f32]) {
-        for (word, pair) in self.0.iter().zip(samples.as_chunks_mut::<2>().0) {
-            let word = word.load(Ordering::Relaxed);
-            #[allow(clippy::cast_possible_truncation)] // the two halves of a word
-            let halves = [word as u32, (word >> 32) as u32];
-            *pair = halves.map(f32::from_bits);
-        }
+        assert_eq!(samples.len(), self.0.len());
+        // SAFETY: as many as the block has, which is mapped for good; it is this side's turn with it.
+        unsafe { std::ptr::copy_nonoverlapping(self.place(), samples.as_mut_ptr(), samples.len()) }
     }
 
     /// Reads and writes every sample where it is.
     pub fn touch(self) {
-        self.0.iter().for_each(|word| word.store(word.load(Ordering::Relaxed), Ordering::Relaxed));
+        let as_it_is = std::hint::black_box(1.0);
+        for i in 0..self.0.len() {
+            // SAFETY: within the block.
+            let sample = unsafe { self.place().add(i) };
+            // SAFETY: mapped for good, any bits are a sample; it is this side's turn with it.
+            let value = unsafe { sample.read() };
+            // SAFETY: the same.
+            unsafe { sample.write(value * as_it_is) }
+        }
     }
 }
 
