@@ -254,10 +254,11 @@ fn the_last_worker_of_a_row_that_wakes_the_host_for_nothing_is_named_and_replace
 #[test]
 fn samples_that_are_no_audio_are_replaced_one_by_one_counted_and_told_once() {
     for (wrong, words, most) in [
-        ("float('nan')", "samples that are not finite (NaN or infinite)", 0.0),
-        ("float('-inf')", "samples that are not finite (NaN or infinite)", 0.0),
+        // Between two good samples of a slow sine a line is as good as the sine.
+        ("float('nan')", "samples that are not finite (NaN or infinite)", None),
+        ("float('-inf')", "samples that are not finite (NaN or infinite)", None),
         // +40 dB: what is too loud comes at the loudest that is allowed, +12 dB.
-        ("100", "samples that are far above full scale", 3.982),
+        ("100", "samples that are far above full scale", Some(3.982)),
     ] {
         let folder = Folder::new();
         // Only its fourth and sixth block, and only three samples of them.
@@ -270,7 +271,7 @@ fn samples_that_are_no_audio_are_replaced_one_by_one_counted_and_told_once() {
         let sine = tests::audio::slow_sine(scene.heard.len(), tests::scene::STEP);
         for (at, heard) in scene.heard.iter().enumerate() {
             let is_wrong = [3, 5].contains(&(at / 512)) && (10..13).contains(&(at % 512));
-            let expected = if is_wrong { most } else { -sine[at] };
+            let expected = most.filter(|_| is_wrong).unwrap_or(-sine[at]);
             assert!((heard - expected).abs() < 1e-3, "{wrong}: frame {at}: {heard} for {expected}");
         }
         let news = scene.plugins[0].news().expect("news");

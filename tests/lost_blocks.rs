@@ -181,6 +181,53 @@ fn a_pipelined_plugin_that_is_late_keeps_its_place() {
     assert_eq!(plugin.status().counts.late, 1);
 }
 
+/// Turns the audio over; its fourth block ends with samples that are not finite, its fifth begins with some, and its
+/// eighth has no others.
+fn unfit(folder: &Folder) -> std::path::PathBuf {
+    let body = "
+buffer.data *= -1
+if self.n == 4:
+    buffer.data[0, 300:] = float('nan')
+elif self.n == 5:
+    buffer.data[0, :200] = float('inf')
+elif self.n == 8:
+    buffer.data[:] = float('nan')
+return True";
+    processor(folder, "unfit", body)
+}
+
+#[test]
+fn samples_that_are_not_finite_are_replaced_without_a_step_also_where_blocks_meet() {
+    let sine = slow_sine(BLOCK * BLOCKS, STEP);
+    for behind in [None, Some("examples/passthrough.py")] {
+        let folder = Folder::new();
+        let rack = Rack::new(1, 512, 48_000);
+        let files = [Some(unfit(&folder)), behind.map(shipped)];
+        let specs: Vec<_> = files.into_iter().flatten().map(|file| same_block(&file)).collect();
+        let (mut plugins, mut chain) = chain_of(&rack, specs);
+        let heard = play(&mut chain, &sine, |_| None);
+        let what = format!("{behind:?} behind it");
+        assert_smooth(&heard, &what);
+        let counts = plugins[0].status().counts;
+        let guarded = (counts.non_finite_blocks, counts.non_finite_samples);
+        assert_eq!((counts.good, guarded), (BLOCKS as u64, (3, 212 + 200 + 512)), "{what}");
+        // Good samples are heard as they are, but for the ramps.
+        let is_good = |at: &usize| {
+            let (block, frame) = (at / BLOCK, at % BLOCK);
+            match block {
+                3 => frame < 300,
+                4 => frame >= 200,
+                7 => false,
+                8 => frame >= RAMP,
+                _ => true,
+            }
+        };
+        for at in (0..heard.len()).filter(is_good) {
+            assert!((heard[at] + sine[at]).abs() < 1e-6, "{what}: block {} frame {}", at / BLOCK, at % BLOCK);
+        }
+    }
+}
+
 /// The secret is positive; whatever a plugin makes of it is not.
 fn secret() -> Vec<f32> {
     vec![0.25; BLOCK]

@@ -255,7 +255,7 @@ fn a_plugin_that_prints_by_the_megabyte_loses_no_block() {
 }
 
 #[test]
-fn samples_that_are_not_finite_become_silence_and_are_counted() {
+fn samples_that_are_not_finite_become_a_line_between_their_neighbours_and_are_counted() {
     let folder = Folder::new();
     let (path, wav) = noise_file(&folder, 1_024);
     let body = "
@@ -272,9 +272,16 @@ return True";
     assert_eq!(plugin["counts"]["non_finite_samples"], 12);
     let mut expected = wav;
     for block in 0..4 {
-        expected.channels[0][block * 256 + 3] = 0.0;
-        expected.channels[1][block * 256 + 5] = 0.0;
-        expected.channels[1][block * 256 + 6] = 0.0;
+        let mut line = |channel: usize, from: usize, to: usize| {
+            let samples = &mut expected.channels[channel][block * 256..][from - 1..=to];
+            let (before, after) = (samples[0], samples[to - from + 1]);
+            for (i, sample) in samples.iter_mut().enumerate() {
+                let way = i as f32 / (to - from + 1) as f32;
+                *sample = before * (1.0 - way) + after * way;
+            }
+        };
+        line(0, 3, 4);
+        line(1, 5, 7);
     }
     assert_eq!(Wav::read(&folder.file("out.wav")), expected);
 }

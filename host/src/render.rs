@@ -22,7 +22,7 @@ use shared::clock::now_ns;
 use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
-use shared::ring::{HostEnd, Scrub, Status, Taken, Waited};
+use shared::ring::{HostEnd, Scrub, Scrubbed, Status, Taken, Waited};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -300,7 +300,9 @@ impl Flight {
         }
         self.plugin.time(head.stamps);
         let taken = answer(&self.end, self.oldest, block.samples_mut(), self.plugin.spec().scrub())?;
-        self.plugin.stats().count_guarded(taken.non_finite, taken.too_loud);
+        let Scrubbed { non_finite, too_loud, is_open_before, is_open_after } = taken.scrubbed;
+        self.plugin.stats().count_guarded(non_finite, too_loud);
+        self.concealer.mend(is_open_before, is_open_after);
         Ok(())
     }
 }

@@ -296,7 +296,7 @@ impl GuardNews {
         let first = |told: bool, samples: u64, what: &str| {
             (!told && samples > 0).then(|| format!("plugin {plugin} returned samples that are {what}"))
         };
-        let non_finite = "not finite (NaN or infinite); they are silenced";
+        let non_finite = "not finite (NaN or infinite); they are replaced";
         let too_loud = "far above full scale; they are limited";
         let lines = [
             first(self.non_finite, counts.non_finite_samples, non_finite),

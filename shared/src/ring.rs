@@ -51,7 +51,8 @@ impl Status {
 /// What happens to samples that nobody should hear when they are taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scrub {
-    /// Those that are not finite become 0.0, those above the ceiling come down to it; both are counted.
+    /// Those that are not finite become a line between their neighbours, those above the ceiling come down to it; both are
+    /// counted.
     Guard {
         /// Largest magnitude that passes, of the samples' own scale (1.0 is full scale). One that is not finite
         /// lets all finite samples pass.
@@ -112,15 +113,26 @@ impl Notes {
     }
 }
 
+/// What was found in a block's samples, and mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scrubbed {
+    /// Samples that were not finite and were replaced.
+    pub non_finite: u32,
+    /// Samples that were above the ceiling and were brought down to it.
+    pub too_loud: u32,
+    /// Of some channel the first sample was replaced: nothing leads to it from the block before.
+    pub is_open_before: bool,
+    /// The last one.
+    pub is_open_after: bool,
+}
+
 /// An answer that has been taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     /// What the worker says of the block.
     pub status: Status,
-    /// Samples that were not finite and were replaced.
-    pub non_finite: u32,
-    /// Samples that were above the ceiling and were brought down to it.
-    pub too_loud: u32,
+    /// What was done to its samples.
+    pub scrubbed: Scrubbed,
     /// When the worker did what.
     pub stamps: Stamps,
     /// What it cost the worker.

@@ -85,7 +85,7 @@ fn options() -> [Arg; 6] {
         option("set", "KEY=VALUE", "A parameter of the --plugin before it").value_parser(parameter),
         option("python", "PATH", "The interpreter of the --plugin before it, with numpy [default: .venv beside the plugin, $VIRTUAL_ENV, python3]")
             .value_parser(PathBufValueParser::new().map(Word::Python)),
-        option("guard", "on|off", "Whether samples that are not finite become silence [default: on]")
+        option("guard", "on|off", "Whether samples that are no audio are replaced [default: on]")
             .value_parser(guard),
         option("gc", "host|python|off", "When Python's collector runs: between two blocks, when Python likes, never [default: host]")
             .value_parser(gc),

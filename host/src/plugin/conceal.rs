@@ -46,6 +46,9 @@ pub(crate) struct Concealer {
     held: Hold,
     joint: Joint,
     good: bool,
+    /// What the present block holds does not follow from the one before, or the next one won't follow from it.
+    is_open_before: bool,
+    is_open_after: bool,
     /// The user wants the dry signal heard, of which too little is there.
     is_waiting: bool,
 }
@@ -63,6 +66,8 @@ impl Concealer {
             held: Hold::new(format, keeps(Lost::Hold, format.samples())),
             joint: Joint::new(format),
             good: true,
+            is_open_before: false,
+            is_open_after: false,
             is_waiting: false,
         }
     }
@@ -103,6 +108,13 @@ impl Concealer {
         self.joint.broken = true;
     }
 
+    /// Samples of the present block have been replaced, and with them its beginning or its end: if it passes, it is joined
+    /// to the block before it, or the next one to it.
+    pub(crate) fn mend(&mut self, is_open_before: bool, is_open_after: bool) {
+        self.is_open_before |= is_open_before;
+        self.is_open_after |= is_open_after;
+    }
+
     /// How many frames before the present block it may need of the input, if the block is lost. Who bypasses it can wait
     /// until there are enough.
     pub(crate) fn history_frames(&self) -> usize {
@@ -117,7 +129,8 @@ impl Concealer {
 
     /// Whether a good block would pass as it is: no ramp is under way, and none begins.
     pub(crate) fn is_settled(&self) -> bool {
-        self.good && (!self.plan.ramp || self.joint.is_over())
+        let is_open = self.is_open_before || self.is_open_after;
+        self.good && !is_open && (!self.plan.ramp || self.joint.is_over())
     }
 
     /// This block was heard as it is, before the next one; it was good. What has broken the joint since is still to be
@@ -135,15 +148,19 @@ impl Concealer {
 
     /// The block holds the processor's result.
     pub(crate) fn pass(&mut self, block: &mut Block<'_>) {
+        let is_open_before = std::mem::take(&mut self.is_open_before);
+        let is_open_after = std::mem::take(&mut self.is_open_after);
         self.held.keep(block);
         if self.plan.ramp {
-            self.joint.join(block, !self.good);
+            self.joint.join(block, !self.good || is_open_before);
+            self.joint.broken = is_open_after;
         }
         self.good = true;
     }
 
     /// The block holds the dry input and there is no result: puts in what the policy says.
     pub(crate) fn replace(&mut self, block: &mut Block<'_>) {
+        (self.is_open_before, self.is_open_after) = (false, false);
         // A held block ends elsewhere than it began: each repetition is a joint of its own.
         let repeats = self.plan.lost == Lost::Hold && self.held.is_sounding();
         match self.plan.lost {

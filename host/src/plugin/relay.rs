@@ -23,7 +23,7 @@ use crate::recovery::simulation::time as simulation;
 use crate::telemetry::Loss;
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{EdgeInput, Look, Status, Taken, Wait, Waited};
+use shared::ring::{EdgeInput, Look, Scrubbed, Status, Taken, Wait, Waited};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -452,8 +452,11 @@ impl Relay {
         let input_ns = self.input_ns(at, span, now_ns);
         let patience_ns = self.deadline_ns(at, turn).saturating_sub(input_ns);
         let input = if at > span.first { self.stages[at - 1].asked } else { None };
+        let Some(asked) = self.stages[at].asked else { return Ok(()) };
+        if at > span.first && head.guarded > 0 {
+            self.mend(at - 1, span.last);
+        }
         let stage = &mut self.stages[at];
-        let Some(asked) = stage.asked else { return Ok(()) };
         let took_ns = head.stamps.left_ns.saturating_sub(input_ns);
         if at == span.last {
             stage.remote.take_last(asked, input_ns, block)?;
@@ -497,11 +500,23 @@ impl Relay {
 
     /// The worker after this stage says that it had to replace samples of its answer: they are counted by us.
     fn count_guarded(&mut self, at: usize) {
-        let Stage { remote, asked, .. } = &mut self.stages[at];
-        let (Some(line), Some(asked)) = (&remote.line, asked) else { return };
-        if let Ok(taken) = line.end.take(asked.seq, &mut self.scratch, remote.terms.scrub) {
-            remote.figures.stats.count_guarded(taken.non_finite, taken.too_loud);
+        if let Some(Scrubbed { non_finite, too_loud, .. }) = self.scrubbed(at) {
+            self.stages[at].remote.figures.stats.count_guarded(non_finite, too_loud);
         }
+    }
+
+    /// And what became of those is heard from the last one: if they were at an end of the block, it is joined there.
+    fn mend(&mut self, at: usize, last: usize) {
+        if let Some(Scrubbed { is_open_before, is_open_after, .. }) = self.scrubbed(at) {
+            self.stages[last].remote.concealer.mend(is_open_before, is_open_after);
+        }
+    }
+
+    fn scrubbed(&mut self, at: usize) -> Option<Scrubbed> {
+        let Stage { remote, asked, .. } = &self.stages[at];
+        let (line, asked) = (remote.line.as_ref()?, (*asked)?);
+        let taken = line.end.take(asked.seq, &mut self.scratch, remote.terms.scrub).ok()?;
+        Some(taken.scrubbed)
     }
 
     /// This stage has heard the answer of the one before it, not what was put in its place.

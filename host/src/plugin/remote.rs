@@ -19,7 +19,7 @@ use crate::recovery::simulation::time as simulation;
 use crate::telemetry::{Figures, Loss, Passage, PluginStats};
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Status, Taken};
+use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Scrubbed, Status, Taken};
 use shared::spin::Spinner;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -308,9 +308,9 @@ impl Remote {
         }
     }
 
-    /// Waits for the answer until the deadline, or until there will be none.
-    fn wait(&mut self, asked: Asked, deadline_ns: u64) {
-        let Some(line) = &self.line else { return };
+    /// Waits for the answer until the deadline, or until there will be none; the time then.
+    fn wait(&mut self, asked: Asked, deadline_ns: u64) -> u64 {
+        let Some(line) = &self.line else { return asked.at_ns };
         let until_ns = deadline_ns;
         #[cfg(test)]
         let deadline_ns =
@@ -324,15 +324,18 @@ impl Remote {
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         self.figures.stats.note_wait(asked_ns, wait.overslept_ns);
         self.spinner.learn(spin_ns, to_ns - from_ns);
+        to_ns
     }
 
-    /// Puts the result into the block if it is there and good.
-    fn take(&mut self, asked: Asked, block: &mut Block<'_>) -> Result<Taken, Loss> {
-        self.take_since(asked.at_ns, asked, block)
-    }
-
-    /// The same, if the worker could begin then.
-    fn take_since(&mut self, input_ns: u64, asked: Asked, block: &mut Block<'_>) -> Result<Taken, Loss> {
+    /// Puts the result into the block if it is there and good. The worker could begin at `input_ns`, and we looked at
+    /// `noticed_ns`.
+    fn take(
+        &mut self,
+        asked: Asked,
+        input_ns: u64,
+        noticed_ns: u64,
+        block: &mut Block<'_>,
+    ) -> Result<Taken, Loss> {
         let Some(line) = self.line.as_ref().filter(|line| !line.cut) else { return Err(Loss::Gone) };
         match line.end.look(asked.seq) {
             Look::Answered => {}
@@ -344,7 +347,7 @@ impl Remote {
         if is_stale(asked, &head) {
             return Err(self.cut());
         }
-        time(&mut self.figures, Asked { at_ns: input_ns, ..asked }, &head, now_ns());
+        time(&mut self.figures, Asked { at_ns: input_ns, ..asked }, &head, noticed_ns);
         if head.status != Status::Good {
             return Err(Loss::Failed);
         }
@@ -362,7 +365,9 @@ impl Remote {
             }
             Loss::Torn
         })?;
-        self.figures.stats.count_guarded(taken.non_finite, taken.too_loud);
+        let Scrubbed { non_finite, too_loud, is_open_before, is_open_after } = taken.scrubbed;
+        self.figures.stats.count_guarded(non_finite, too_loud);
+        self.concealer.mend(is_open_before, is_open_after);
         Ok(taken)
     }
 
@@ -387,14 +392,15 @@ impl Remote {
         let asked = self.ask(block);
         let other = self.due_if_pipelined();
         self.keep_for_later(asked);
+        let mut noticed_ns = 0;
         let result = asked.and_then(|asked| {
-            self.wait(asked, deadline_ns);
-            self.take(asked, block)
+            noticed_ns = self.wait(asked, deadline_ns);
+            self.take(asked, asked.at_ns, noticed_ns, block)
         });
         if let (Ok(asked), Err(Loss::Late)) = (asked, &result) {
             self.note_missed(asked, turn, deadline_ns);
         }
-        let round_trip_ns = asked.ok().filter(|_| result.is_ok()).map(|asked| now_ns() - asked.at_ns);
+        let round_trip_ns = asked.ok().filter(|_| result.is_ok()).map(|asked| noticed_ns - asked.at_ns);
         let patience_ns = asked.map_or(0, |asked| deadline_ns.saturating_sub(asked.at_ns));
         let other_is_there = result.is_ok() && other.is_some_and(|other| self.copy_other(other));
         self.settle(result.map(|_| ()), block);
@@ -420,7 +426,7 @@ impl Remote {
             }
             return self.concealer.bypass(block);
         }
-        let result = due.and_then(|due| self.take(due, block));
+        let result = due.and_then(|due| self.take(due, due.at_ns, now_ns(), block));
         if let (Ok(due), Err(Loss::Late)) = (due, &result) {
             self.note_missed(due, turn, turn.start_ns);
         }
@@ -534,7 +540,7 @@ impl Remote {
         input_ns: u64,
         block: &mut Block<'_>,
     ) -> Result<(), Loss> {
-        self.take_since(input_ns, asked, block)?;
+        self.take(asked, input_ns, now_ns(), block)?;
         self.settle(Ok(()), block);
         Ok(())
     }

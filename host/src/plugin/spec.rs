@@ -35,8 +35,8 @@ pub enum Lost {
 /// What the host does to a plugin's samples at the boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Guard {
-    /// Non-finite samples are replaced by silence, those far above full scale are limited, both are counted; joints
-    /// are ramped.
+    /// Non-finite samples are replaced by a line between their neighbours, those far above full scale are limited, both
+    /// are counted; joints are ramped.
     #[default]
     On,
     /// The bits pass unchanged: for plugins whose output isn't audio.

@@ -391,8 +391,8 @@ impl HostEnd {
         if !slot::is_still(self.reply.slot(index), seq) {
             return Err(Torn);
         }
-        let (non_finite, too_loud) = scrub(out, rule);
-        Ok(Taken { non_finite, too_loud, ..head })
+        let scrubbed = scrub(out, self.layout.format().block_frames(), rule);
+        Ok(Taken { scrubbed, ..head })
     }
 
     /// What the worker says of an answered block, without its samples.

@@ -3,7 +3,7 @@
 //! Each step is that of the protocol alone, over the words of a slot; where the samples lie and how they are copied is
 //! for [`super::host`] and [`super::worker`]. So a model checker tries every interleaving of the very steps that are run.
 
-use super::{FROM_PEER, Look, Notes, Order, Refused, Stamps, Status, Taken};
+use super::{FROM_PEER, Look, Notes, Order, Refused, Scrubbed, Stamps, Status, Taken};
 use crate::layout::SlotHead;
 use crate::sync::{Ordering, fence};
 
@@ -149,8 +149,7 @@ pub(crate) fn head(reply: &SlotHead) -> Taken {
         reply.stamps.each_ref().map(|stamp| stamp.load(Ordering::Relaxed));
     Taken {
         status: Status::from_word(reply.status.load(Ordering::Relaxed)),
-        non_finite: 0,
-        too_loud: 0,
+        scrubbed: Scrubbed::default(),
         stamps: Stamps { seen_ns, woken_ns, entered_ns, left_ns },
         notes: Notes::load(&reply.notes),
         from_peer: reply.from.load(Ordering::Relaxed) == FROM_PEER,

@@ -144,15 +144,44 @@ fn samples_that_are_not_finite_are_replaced_and_counted_or_pass_bit_by_bit() {
     // No ceiling, no limit but the largest number.
     for ceiling in [f32::MAX, f32::INFINITY, f32::NAN] {
         let taken = host.take(seq, &mut out, Scrub::Guard { ceiling }).unwrap();
-        assert_eq!((taken.non_finite, taken.too_loud), (4 + 4 + 3, 0));
+        assert_eq!((taken.scrubbed.non_finite, taken.scrubbed.too_loud), (4 + 4 + 3, 0));
         assert!(out.iter().all(|s| s.is_finite()));
         assert_eq!((out[4], out[6]), (f32::MAX, 1e-40));
         assert_eq!(out[5].to_bits(), (-0.0f32).to_bits());
     }
 
     let taken = host.take(seq, &mut out, Scrub::Nothing).unwrap();
-    assert_eq!((taken.non_finite, taken.too_loud), (0, 0));
+    assert_eq!((taken.scrubbed.non_finite, taken.scrubbed.too_loud), (0, 0));
     assert!((0..17).all(|i| out[i].to_bits() == odd[i % 7].to_bits()));
+}
+
+#[test]
+fn in_place_of_samples_that_are_not_finite_there_is_a_line_without_a_step_and_the_ends_are_held() {
+    const NAN: f32 = f32::NAN;
+    let layout = Layout::new(Format::new(2, 16, 48_000).unwrap(), 2).unwrap();
+    let (mut host, handles) = HostEnd::create(layout).unwrap();
+    let mut worker = WorkerEnd::map(&handles, layout).unwrap();
+    // Both channels, each of two halves.
+    let mut scrubbed = |samples: [[[f32; 8]; 2]; 2]| {
+        let seq = host.publish(|block| block.copy_from_slice(samples.as_flattened().as_flattened())).unwrap();
+        worker.begin();
+        worker.answer(Status::Good, Stamps::default(), Notes::default());
+        let mut out = [9.0; 32];
+        let taken = host.take(seq, &mut out, GUARD).unwrap().scrubbed;
+        (out, (taken.non_finite, taken.is_open_before, taken.is_open_after))
+    };
+    let half = [0.5; 8];
+    let whole = [half, half];
+    let (out, found) = scrubbed([[[1.0, NAN, NAN, NAN, -1.0, NAN, 0.0, 1.0], half], whole]);
+    assert_eq!(out[..8], [1.0, 0.5, 0.0, -0.5, -1.0, -0.5, 0.0, 1.0]);
+    assert_eq!((&out[8..], found), (&[0.5; 24][..], (4, false, false)));
+    let (out, found) = scrubbed([whole, [[NAN, NAN, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], half]]);
+    assert_eq!(out[16..24], [3.0, 3.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "not from the other channel");
+    assert_eq!(found, (2, true, false));
+    let (out, found) = scrubbed([[half, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, NAN, NAN]], whole]);
+    assert_eq!((&out[13..16], found), (&[6.0; 3][..], (2, false, true)));
+    let (out, found) = scrubbed([[[NAN; 8]; 2], whole]);
+    assert_eq!((&out[..16], found), (&[0.0; 16][..], (16, true, true)));
 }
 
 #[test]
@@ -168,8 +197,8 @@ fn samples_above_the_ceiling_come_down_to_it_and_are_counted() {
 
     let mut out = [9.0; 16];
     let taken = host.take(seq, &mut out, Scrub::Guard { ceiling: 4.0 }).unwrap();
-    assert_eq!((taken.non_finite, taken.too_loud), (1, 4));
-    assert_eq!(out[..9], [4.0, -4.0, 4.0, -4.0, 4.0, -4.0, 0.5, -1e-40, 0.0]);
+    assert_eq!((taken.scrubbed.non_finite, taken.scrubbed.too_loud), (1, 4));
+    assert_eq!(out[..9], [4.0, -4.0, 4.0, -4.0, 4.0, -4.0, 0.5, -1e-40, -5e-41]);
     assert_eq!(out[9..], [0.0; 7]);
 }
 

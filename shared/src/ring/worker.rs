@@ -10,7 +10,7 @@ use super::copy::{copy_untrusted, scrub};
 use super::host::core;
 use super::order::{self, EdgeInput, Supply, Upstream};
 use super::slot::{self, Answer};
-use super::{Notes, Stamps, Status};
+use super::{Notes, Scrubbed, Stamps, Status};
 use crate::clock;
 use crate::collected::Collected;
 use crate::control::Handles;
@@ -281,10 +281,11 @@ impl WorkerEnd {
     /// Copies the answer of the worker before; whether it was that one's all the time.
     fn copy_answer(&mut self, input: EdgeInput) -> bool {
         let Some(edge) = self.edge.take() else { return false };
+        let frames = self.layout.format().block_frames();
         let out = self.next_samples();
         copy_untrusted(edge.answers.samples(edge.layout.index(input.seq)), out);
         let is_whole = order::is_whole(edge.slot(input.seq), edge.slot(input.seq.wrapping_sub(1)), input.seq);
-        let (non_finite, too_loud) = scrub(out, input.scrub);
+        let Scrubbed { non_finite, too_loud, .. } = scrub(out, frames, input.scrub);
         self.taken = FromEdge { is_from_peer: true, guarded: non_finite + too_loud };
         self.edge = Some(edge);
         is_whole

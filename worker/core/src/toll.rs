@@ -81,8 +81,8 @@ impl Toll {
         self.awake_ns = Some(self.before.at_ns);
     }
 
-    /// To be called when the thread is about to sleep until a block comes.
-    pub fn rest(&mut self) {
+    /// To be called when the thread is about to sleep until a block comes. The time.
+    pub fn rest(&mut self) -> u64 {
         let now_ns = clock::now_ns();
         self.others_ns += self.awake_ns.map_or(0, |awake_ns| now_ns.saturating_sub(awake_ns));
         if self.others_ns > self.block_ns / RENEW {
@@ -91,6 +91,7 @@ impl Toll {
             self.read_faults();
         }
         self.awake_ns = None;
+        now_ns
     }
 
     /// What the block cost the thread that returned from it just now; nothing if it was quick.
@@ -255,7 +256,7 @@ mod tests {
     fn a_thread_that_computes_is_told_from_one_that_sleeps() {
         let mut toll = Toll::new(BLOCK_NS);
         toll.begin();
-        toll.rest();
+        let _ = toll.rest();
         let computed = block(&mut toll, || spin(20_000_000));
         assert!(computed.cpu_us >= 15_000, "{computed:?}");
         let slept = block(&mut toll, || thread::sleep(PAUSE));
@@ -275,10 +276,10 @@ mod tests {
         };
         for rests in [false, true] {
             toll.begin();
-            toll.rest();
+            let _ = toll.rest();
             quick(&mut toll, 20_000_000);
             if rests {
-                toll.rest();
+                let _ = toll.rest();
             }
             let slept = block(&mut toll, || thread::sleep(PAUSE));
             assert!(slept.cpu_us < 5_000, "{slept:?}");
@@ -288,11 +289,11 @@ mod tests {
         // Many that were really quick, and what they took does not hide what the slow one did.
         toll.begin();
         for _ in 0..100 {
-            toll.rest();
+            let _ = toll.rest();
             thread::sleep(Duration::from_micros(100));
             quick(&mut toll, 1000);
         }
-        toll.rest();
+        let _ = toll.rest();
         let computed = block(&mut toll, || spin(20_000_000));
         assert!(computed.cpu_us >= 15_000, "{computed:?}");
     }
@@ -302,12 +303,12 @@ mod tests {
         let mut toll = Toll::new(3_600_000_000_000);
         toll.begin();
         let at_ns = (toll.before.at_ns, toll.faults.at_ns);
-        (0..1000).for_each(|_| toll.rest());
+        (0..1000).for_each(|_| _ = toll.rest());
         assert_eq!((toll.before.at_ns, toll.faults.at_ns), at_ns);
         toll.block_ns = 0;
         toll.awake_ns = Some(at_ns.0);
         spin(1);
-        toll.rest();
+        let _ = toll.rest();
         assert!(toll.before.at_ns > at_ns.0 && toll.faults.at_ns > at_ns.1);
     }
 
@@ -371,7 +372,7 @@ mod tests {
         let Some(byte) = on_disk() else { return };
         let mut toll = Toll::new(BLOCK_NS);
         toll.begin();
-        toll.rest();
+        let _ = toll.rest();
         let fresh = block(&mut toll, || {
             std::hint::black_box(vec![1_u8; 1 << 20]);
             thread::sleep(PAUSE);

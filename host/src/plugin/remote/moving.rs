@@ -58,9 +58,14 @@ impl Remote {
 
     /// Waits for the answer to the present block beside the earlier one's, and puts it there; false if it isn't good.
     pub(super) fn wait_for_other(&mut self, asked: Asked, deadline_ns: u64) -> bool {
-        self.wait(asked, deadline_ns);
+        let noticed_ns = self.wait(asked, deadline_ns);
         let mut other = std::mem::take(&mut self.other);
-        let taken = self.take(asked, &mut Block::new(&mut other, self.format.block_frames()));
+        let taken = self.take(
+            asked,
+            asked.at_ns,
+            noticed_ns,
+            &mut Block::new(&mut other, self.format.block_frames()),
+        );
         self.other = other;
         taken.is_ok()
     }

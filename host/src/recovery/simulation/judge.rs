@@ -217,11 +217,15 @@ impl Judge {
         self.joined(&expected, None, begins, heard)
     }
 
-    /// What is heard of an answer.
+    /// What is heard of an answer. Of the samples that are not finite each has two neighbours that are.
     pub(super) fn guarded(&self, truth: &Truth) -> Vec<f32> {
         let ceiling = self.deal.ceiling;
-        let guard = |sample: &f32| if sample.is_finite() { sample.clamp(-ceiling, ceiling) } else { 0.0 };
-        truth.samples.iter().map(guard).collect()
+        let limited = |i: usize| truth.samples[i].clamp(-ceiling, ceiling);
+        let guard = |i: usize| {
+            let is_finite = truth.samples[i].is_finite();
+            if is_finite { limited(i) } else { 0.5 * limited(i - 1) + 0.5 * limited(i + 1) }
+        };
+        (0..truth.samples.len()).map(guard).collect()
     }
 
     /// The block that was judged last was lost, but the plugin behind it had taken the answer: that was heard.

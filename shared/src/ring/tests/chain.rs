@@ -202,8 +202,8 @@ fn samples_of_the_worker_before_that_nobody_should_hear_are_replaced_and_counted
     work(&mut second, |s| s);
     let mut out = [f32::NAN; FRAMES];
     let taken = second_host.take(seq, &mut out, GUARD).unwrap();
-    assert_eq!((taken.from_peer, taken.guarded, taken.non_finite), (true, 3, 0));
-    assert_eq!(out[..4], [0.0, 0.0, -100_000.0, 1.0]);
+    assert_eq!((taken.from_peer, taken.guarded, taken.scrubbed.non_finite), (true, 3, 0));
+    assert_eq!(out[..4], [-100_000.0, -100_000.0, -100_000.0, 1.0]);
 }
 
 #[test]
