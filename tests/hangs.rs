@@ -85,6 +85,25 @@ fn a_plugin_that_hangs_is_replaced_and_the_report_names_the_line() {
     }
 }
 
+#[test]
+fn the_report_of_a_hang_has_the_stacks_of_the_plugins_other_threads_too() {
+    let folder = Folder::new();
+    let beside = "threading.Thread(target=lambda: threading.Event().wait(), daemon=True).start()";
+    let how = format!("import threading\n        {beside}\n        while True: pass");
+    let file = hangs(&folder, &how);
+    let spec = PluginSpec { restart: false, ..same_block(&file) };
+    let mut scene = scene(PluginSpec { hang_after: Some(Duration::from_millis(100)), ..spec });
+    let reports = folder.file("reports");
+    scene.rack.report_to(&reports);
+    scene.play_answered(3);
+    scene.play_until("it to be found out", SHORT_NS, |scene| scene.plugins[0].is_dead());
+    let (_, stacks) = the_report(&mut scene, &reports);
+    for (line, function) in [(beside, "<lambda>"), ("while True: pass", "process_audio")] {
+        let named = format!("line {} in {function}", line_of(&file, line));
+        assert!(stacks.contains(&named), "{named} is not in {stacks}");
+    }
+}
+
 fn milliseconds_told(told: &str) -> u64 {
     let (_, rest) = told.split_once("no answer for ").expect("a hang");
     rest.split_once(" ms").expect("in milliseconds").0.parse().expect("a number")

@@ -2,14 +2,19 @@
 
 use host::Format;
 use host::crash::{self, CrashReport, LastBlock};
+use host::plugin::spec::PluginSpec;
 use host::telemetry::{Counts, Percentiles};
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tests::audio::slow_sine;
+use tests::chain::{AMPLE_NS, Rack, same_block};
 use tests::nda::{Done, Running, command};
 use tests::plugins::{processor, processor_with, sink, source, tells, wait_told};
+use tests::scene::{STEP, Scene};
 use tests::until::{DEADLINE, process_ends};
+use tests::wav::Wav;
 use tests::workspace::{Folder, python};
 
 const FRAMES: usize = 64;
@@ -107,6 +112,35 @@ fn a_plugin_that_crashes_again_is_told_with_the_signal_and_the_stack() {
     let done = replayed(&folder, &report(&processor(&folder, "made", body)), &[]);
     done.ended_with(9).and_said("Segmentation fault").and_said("in process_audio");
     said(&done, "block 4: ");
+    said(&done, "the plugin crashed again: SIGSEGV");
+}
+
+#[test]
+fn a_death_while_playing_leaves_a_report_whose_blocks_are_replayed_as_they_were() {
+    let folder = Folder::new();
+    let body = "
+buffer.data *= -0.5
+if self.n == 6:
+    print('not feeling well', file=sys.stderr, flush=True)
+    os.kill(os.getpid(), 11)
+return True";
+    let spec = PluginSpec { restart: false, ..same_block(&processor(&folder, "mortal", body)) };
+    let mut scene = Scene::new(Rack::new(1, 512, 48_000), vec![spec]);
+    scene.rack.report_to(&folder.file("reports"));
+    scene.play_answered(5);
+    // Its blocks are read when the audio thread has let go of them.
+    scene.play_until("a report", AMPLE_NS, |_| folder.file("reports").exists());
+    scene.wait_told(&["plugin mortal was killed by SIGSEGV", "report: "]);
+    let report = std::fs::read_dir(folder.file("reports")).unwrap().next().expect("a report").unwrap().path();
+    let wav = |name: &str| Wav::read(&report.join(name)).channels[0].clone();
+    let sine = slow_sine(6 * 512, STEP);
+    assert_eq!(wav("in.wav"), sine);
+    assert_eq!(wav("out.wav")[..5 * 512], sine[..5 * 512].iter().map(|s| s * -0.5).collect::<Vec<_>>());
+    let text = std::fs::read_to_string(report.join("report.txt")).unwrap();
+    assert!(text.contains("not feeling well") && text.contains("6 no answer"), "{text}");
+    let done = Running::start(replay(&folder, [report])).wait();
+    said(done.ended_with(9), "block 5: good, as in the report, ");
+    assert_eq!(done.stdout.matches("as in the report").count(), 5, "{done}");
     said(&done, "the plugin crashed again: SIGSEGV");
 }
 
