@@ -283,28 +283,32 @@ impl PluginStats {
     }
 }
 
-/// Tells once that a plugin returned samples which were not fit to be played.
+/// Tells once that a plugin returned samples which were not fit to be played, or changed them meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct GuardNews {
     non_finite: bool,
     too_loud: bool,
+    torn: bool,
 }
 
 impl GuardNews {
     /// The lines to tell, each the first time there is one.
     pub(crate) fn lines(&mut self, plugin: &str, counts: &Counts) -> Vec<String> {
-        let first = |told: bool, samples: u64, what: &str| {
-            (!told && samples > 0).then(|| format!("plugin {plugin} returned samples that are {what}"))
+        let first = |told: &mut bool, count: u64, what: &str| {
+            let is_news = count > 0 && !std::mem::replace(told, *told || count > 0);
+            is_news.then(|| format!("plugin {plugin} {what}"))
         };
-        let non_finite = "not finite (NaN or infinite); they are replaced";
-        let too_loud = "far above full scale; they are limited";
-        let lines = [
-            first(self.non_finite, counts.non_finite_samples, non_finite),
-            first(self.too_loud, counts.too_loud_samples, too_loud),
-        ];
-        self.non_finite |= lines[0].is_some();
-        self.too_loud |= lines[1].is_some();
-        lines.into_iter().flatten().collect()
+        let non_finite = "returned samples that are not finite (NaN or infinite); they are replaced";
+        let too_loud = "returned samples that are far above full scale; they are limited";
+        let torn = "changed an answer while it was taken; the block is lost";
+        [
+            first(&mut self.non_finite, counts.non_finite_samples, non_finite),
+            first(&mut self.too_loud, counts.too_loud_samples, too_loud),
+            first(&mut self.torn, counts.torn, torn),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 
@@ -449,4 +453,25 @@ pub(crate) fn plugin_figures() -> (Figures, PluginTimes, rtrb::Consumer<Miss>) {
     let [round_trip, plugin, interpreter] = std::array::from_fn(|_| histogram());
     let times = PluginTimes { timings, kept: Vec::new(), round_trip, plugin, interpreter };
     (Figures { stats: Arc::default(), timings: TimingWriter(writer), misses }, times, missed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_fit_to_be_played_is_told_the_first_time_and_not_again() {
+        let (mut news, mut counts) = (GuardNews::default(), Counts::default());
+        assert!(news.lines("echo", &counts).is_empty());
+        counts.torn = 1;
+        let told = news.lines("echo", &counts);
+        assert_eq!(told, ["plugin echo changed an answer while it was taken; the block is lost"]);
+        (counts.torn, counts.non_finite_samples, counts.too_loud_samples) = (2, 3, 4);
+        let told = news.lines("echo", &counts);
+        assert!(
+            told.len() == 2 && told[0].contains("not finite") && told[1].contains("far above"),
+            "{told:?}"
+        );
+        assert!(news.lines("echo", &counts).is_empty());
+    }
 }
