@@ -2,10 +2,12 @@
 //!
 //! A block is handed from the audio thread to a worker and back. On one core that is a switch of threads; on two it
 //! wakes a sleeping core each way, which takes longer. So a pipeline's threads and workers share a core, and pipelines
-//! keep out of each other's way: what a plugin does wrong, with all that it starts, happens on its own pipeline's core. Which core is decided by a pure function; the rest asks the kernel.
+//! keep out of each other's way: what a plugin does wrong, with all that it starts, happens on its own pipeline's core.
+//! Which core is decided by a pure function; the rest asks the kernel.
 //!
-//! But for one case: where the audio thread may be a real-time one and the workers not, a worker on a busy core waits
-//! behind other programs while the audio goes on; it is better off if the kernel may move it.
+//! But for one case: where the audio thread may be a real-time one and the workers not, a worker waits behind other
+//! programs while the audio goes on, on whichever core: as many blocks are lost either way (README, "Real-time rights"),
+//! so that it is left to the kernel, which may find a core that is idle.
 
 use crate::error::{Error, Kind, Result};
 use rustix::process::{Pid, getpid};
