@@ -22,6 +22,9 @@
 //! A worker answers one block after the other. A block that waited behind one which was late itself waited for what that
 //! one did: [`Attribution`] remembers those of the last blocks.
 //!
+//! Of a block during which the worker was seen to be stopped, by a signal, no time without work is called anything else; what
+//! waited behind it is unknown.
+//!
 //! A block that could not be handed over, as too many had not been answered, has no time of its own: it was lost for what
 //! the oldest of those was late for.
 //!
@@ -97,7 +100,7 @@ pub(crate) enum Cause {
     Unknown,
 }
 
-/// Late blocks whose time is remembered for those behind them: more than a worker has under way at once.
+/// Late blocks whose time is remembered for those behind them: as many as a worker has under way at most.
 const SPANS: usize = 64;
 
 /// Finds out why blocks were late, one plugin's in the order in which they were answered.
@@ -106,6 +109,8 @@ pub(crate) struct Attribution {
     /// Whose the spans are.
     incarnation: u32,
     spans: VecDeque<Span>,
+    /// When the worker was last seen to be stopped.
+    stopped_ns: u64,
 }
 
 /// What a worker did when a later block may have waited for it.
@@ -118,6 +123,11 @@ struct Span {
 }
 
 impl Attribution {
+    /// The worker has been seen to be stopped.
+    pub(crate) fn see_stopped(&mut self, now_ns: u64) {
+        self.stopped_ns = now_ns;
+    }
+
     /// Why this block was late.
     pub(crate) fn attribute(&mut self, miss: &Miss) -> Cause {
         let Some(stamps) = miss.stamps else { return Cause::Dead };
@@ -128,6 +138,9 @@ impl Attribution {
             (self.incarnation, self.spans) = (miss.incarnation, VecDeque::new());
         }
         let cause = self.judge(miss, &stamps);
+        if (miss.published_ns..stamps.left_ns).contains(&self.stopped_ns) {
+            return cause.of_a_stopped();
+        }
         self.remember(miss, &stamps);
         cause
     }
@@ -190,12 +203,14 @@ impl Cause {
         if throttled_ns >= took_ns.div_ceil(2).max(1) { Self::Throttled } else { self }
     }
 
-    /// The same, if the worker was seen to be stopped while this block was under way: then it did not wait for anything
-    /// else.
-    pub(crate) fn or_stopped(self, was_stopped: bool) -> Self {
-        let may_be =
-            matches!(self, Self::Waiting | Self::Gil | Self::PageFaults | Self::NotScheduled | Self::Unknown);
-        if was_stopped && may_be { Self::Stopped } else { self }
+    /// The same, if the worker was seen to be stopped while this block was under way.
+    fn of_a_stopped(self) -> Self {
+        match self {
+            Self::Waiting | Self::Gil | Self::PageFaults | Self::NotScheduled | Self::Unknown => {
+                Self::Stopped
+            }
+            other => other,
+        }
     }
 
     /// As the cause of a block that waited for it: the collector's time is the other block's.
@@ -433,6 +448,9 @@ mod tests {
             ([20, 25, 30, 10_000], cpu(20), Cause::Waiting),
             ([20, 25, 30, 10_000], Notes { major_faults: 3, ..cpu(20) }, Cause::PageFaults),
             ([20, 25, 30, 10_000], Notes { major_faults: 3, ..cpu(9900) }, Cause::Code),
+            ([20, 25, 30, 50_000], Notes { major_faults: 3, ..cpu(20) }, Cause::PageFaults),
+            // Longer than one page can have taken.
+            ([20, 25, 30, 50_000], Notes { major_faults: 1, ..cpu(20) }, Cause::Unknown),
             ([20, 25, 30, 10_000], Notes { delay_us: 9500, ..cpu(400) }, Cause::NotScheduled),
             ([9500, 9505, 9510, 10_000], Notes { delay_us: 9400, ..cpu(400) }, Cause::NotScheduled),
             ([20, 9500, 9505, 10_000], cpu(480), Cause::Gil),
@@ -444,6 +462,19 @@ mod tests {
         for (stamps, notes, cause) in table {
             assert_eq!(attribute(&miss(*stamps, *notes)), *cause, "{stamps:?} {notes:?}");
         }
+    }
+
+    #[test]
+    fn while_it_was_stopped_it_waited_for_nothing_else_and_what_came_behind_is_unknown() {
+        let (waits, computes) = (miss([20, 25, 30, 10_000], cpu(20)), miss([20, 25, 30, 10_000], cpu(9900)));
+        let mut attribution = Attribution::default();
+        attribution.see_stopped(T + 5 * MS);
+        assert_eq!(attribution.attribute(&waits), Cause::Stopped);
+        let behind = Miss { published_ns: T + 6 * MS, ..miss([10_001, 10_002, 10_003, 10_004], cpu(1)) };
+        assert_eq!(attribution.attribute(&behind), Cause::Unknown);
+        assert_eq!(attribution.attribute(&computes), Cause::Code);
+        attribution.see_stopped(T + 10 * MS);
+        assert_eq!(attribution.attribute(&waits), Cause::Waiting, "after it had left");
     }
 
     #[test]

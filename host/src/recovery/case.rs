@@ -67,8 +67,6 @@ pub(super) struct Case {
     returned: Vec<Line>,
     /// Why its late blocks were.
     attribution: Attribution,
-    /// When its worker was last seen to be stopped.
-    stopped_ns: u64,
     /// What its worker's cgroup has to do with it.
     throttling: Throttling,
     /// Blocks of which nobody knows why they were lost that have been counted.
@@ -162,7 +160,6 @@ impl Case {
             failed_starts: Vec::new(),
             returned: Vec::new(),
             attribution: Attribution::default(),
-            stopped_ns: 0,
             throttling: Throttling::default(),
             unexplained: 0,
             unanswered: BTreeMap::new(),
@@ -190,9 +187,10 @@ impl Case {
         is_recent && !self.is_over && !self.succession.is_given_up()
     }
 
-    /// How long it need not be looked at.
-    pub(super) fn rest(&self) -> Duration {
-        Duration::from_nanos(self.hang.left_ns())
+    /// How long it takes at least until its worker can be called hung; `None` if it can't, or not before it is asked again.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        let plays = self.playing.as_ref().is_some_and(|playing| !playing.abandoned);
+        Some(Duration::from_nanos(self.hang.left_ns())).filter(|left| plays && !left.is_zero())
     }
 
     #[cfg(test)]
@@ -481,7 +479,7 @@ impl Case {
                 // One that is dying is noticed by this long before its memory is freed.
                 let _ = playing.worker.is_exiting();
                 if playing.worker.condition() == Condition::Stopped {
-                    self.stopped_ns = now_ns;
+                    self.attribution.see_stopped(now_ns);
                 }
             }
             None

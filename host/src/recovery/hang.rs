@@ -71,7 +71,7 @@ impl HangWatch {
     /// Looks at the audio thread's counts; says whether the worker hangs.
     ///
     /// `asked` counts every block it should have processed, also those not handed over because all slots were
-    /// taken (there are fewer slots than blocks in the limit). `answered` counts every answer seen, in time or
+    /// taken (there may be fewer slots than blocks in the limit). `answered` counts every answer seen, in time or
     /// not, good or failed. Both run freely and may wrap.
     pub(crate) fn look(&mut self, now_ns: u64, asked: u64, answered: u64) -> Option<Hung> {
         let look = Look { now_ns, asked, answered };

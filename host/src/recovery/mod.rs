@@ -296,7 +296,7 @@ impl Watch {
         if self.cases.values().any(|case| case.is_awaited(now_ns)) {
             return LOOK_CLOSELY;
         }
-        let rest = self.cases.values().map(Case::rest).min().unwrap_or(LOOK);
+        let rest = self.cases.values().filter_map(Case::rest).min().unwrap_or(LOOK);
         rest.clamp(LOOK_AT_ONCE, LOOK)
     }
 

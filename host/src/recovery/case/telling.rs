@@ -39,9 +39,7 @@ impl Case {
         while let Ok(miss) = self.patient.misses.pop() {
             let left_ns = miss.stamps.map_or(0, |stamps| stamps.left_ns);
             let throttled_ns = self.throttling.within_ns(miss.published_ns, left_ns);
-            let was_stopped = (miss.published_ns..left_ns).contains(&self.stopped_ns);
-            match self.attribution.attribute(&miss).or_throttled(&miss, throttled_ns).or_stopped(was_stopped)
-            {
+            match self.attribution.attribute(&miss).or_throttled(&miss, throttled_ns) {
                 Cause::Dead => {
                     *self.unanswered.entry(miss.incarnation).or_default() += u64::from(miss.blocks)
                 }

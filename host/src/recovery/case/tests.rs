@@ -115,8 +115,10 @@ fn the_last_blocks_are_kept_of_a_worker_that_the_audio_thread_let_go_of_before_i
     scene.case.patient.stats.progress().liar.store(1, Ordering::Relaxed);
     let line = scene.line.take().unwrap();
     scene.relief.give_back(line).unwrap();
+    assert!(scene.case.rest().is_some());
     scene.look(S);
     assert!(scene.first.is_gone(), "a liar is given up");
+    assert_eq!(scene.case.rest(), None, "and is not waited for any more");
     scene.first.run_hooks();
     scene.hear_ends(S);
     assert!(scene.case.obituaries[0].line.is_some());
