@@ -135,17 +135,18 @@ impl<P: Plugin> Server<'_, P> {
         end.tell_collected(self.collections.all());
         let hands_on = end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
         self.tell();
-        self.collect(hands_on, done.left_ns);
+        self.collect(hands_on);
     }
 
     /// Has the collector run in the slack after a block, if it is time. Where the block goes on to the next worker,
     /// which may wait for this processor, little of the slack is its.
-    fn collect(&mut self, hands_on: bool, now_ns: u64) {
+    fn collect(&mut self, hands_on: bool) {
         let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
-        let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(now_ns) };
+        // Whoever was woken by the answer may have had the processor since.
+        let began_ns = clock::now_ns();
+        let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(began_ns) };
         let left_ns = if hands_on { left_ns / SHARED_SLACK } else { left_ns };
         let Some(due) = schedule.next(left_ns, || self.plugin.made()) else { return };
-        let began_ns = clock::now_ns();
         self.collections.schedule(true);
         let found = self.plugin.sweep(due.sweep);
         self.collections.schedule(false);
@@ -186,7 +187,7 @@ impl<P: Plugin> Server<'_, P> {
             times.push(u32::try_from(took_ns).unwrap_or(u32::MAX));
             self.rhythm.hear(began_ns);
             self.tell();
-            self.collect(false, done.left_ns);
+            self.collect(false);
         }
         Ok(times)
     }
