@@ -75,9 +75,11 @@ impl PipelineStatus {
 pub struct Xruns {
     /// A device said that it ran dry or over.
     pub device: u64,
-    /// A callback of the host's took longer than its frames last, or began more than two periods after the one before.
+    /// A callback of the host's took longer than its frames last, or began more than two periods after the one before; or,
+    /// if those are more, blocks that were late as the host gave them to a plugin too late.
     pub host_late: u64,
-    /// A plugin did not have its block in time, or was too far behind to be given it.
+    /// A plugin did not have its block in time, or was too far behind to be given it, by whatever else: as far as that
+    /// has been looked into.
     pub plugin_late: u64,
 }
 

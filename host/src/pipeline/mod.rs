@@ -257,12 +257,11 @@ impl Pipeline {
     fn xruns(&self) -> Xruns {
         let Counts { device, host_late } =
             self.ports.iter().map(Port::counts).fold(Counts::default(), |a, b| a + b);
-        let plugin_late = self.plugins.iter().map(|plugin| {
-            let counts = plugin.stats().counts();
-            // Those that were given to it too late are the host's, and are counted there.
-            (counts.late + counts.behind).saturating_sub(plugin.causes().host_late)
-        });
-        Xruns { device, host_late, plugin_late: plugin_late.sum() }
+        // As far as they have been looked into, so that none is told of one and then of the other.
+        let causes = self.plugins.iter().map(Plugin::causes);
+        let (all, by_host) =
+            causes.fold((0, 0), |(all, by_host), it| (all + it.total(), by_host + it.host_late));
+        Xruns { device, host_late: host_late.max(by_host), plugin_late: all - by_host }
     }
 
     /// Stops the devices: nothing is processed from now on, and [`Pipeline::status`] is final.
