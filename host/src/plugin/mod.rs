@@ -157,13 +157,15 @@ impl Plugin {
         let closed = spec.fail_closed || loaded.fail_closed;
         let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
         let mode = spec.mode.unwrap_or(default);
-        let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, spec.adapt, place), Ok)?;
+        // What is not audio can't be joined where it would move.
+        let may_move = spec.adapt && spec.guard == Guard::On && loaded.kind != PluginKind::Sink;
+        let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, may_move, place), Ok)?;
         let (mut end, mut configured) = worker.configure(format, slots, &spec.set)?;
         check_parameters(name, &spec, &configured)?;
         let own = own_format(name, loaded.kind, place, &configured)?;
         let format = own.unwrap_or(format);
         if let Some(own) = own {
-            let slots = slots_for(name, loaded.kind, mode, spec.adapt, place.with(own))?;
+            let slots = slots_for(name, loaded.kind, mode, may_move, place.with(own))?;
             // It has its parameters, and may take them only before it is initialised.
             (end, configured) = worker.configure(own, slots, &[])?;
         }
@@ -505,8 +507,8 @@ fn own_format(name: &str, kind: PluginKind, place: Place, says: &Configured) -> 
 }
 
 /// Slots enough for a burst and for some blocks more that a slow worker may fall behind.
-fn slots_for(name: &str, kind: PluginKind, mode: Mode, adapt: bool, place: Place) -> Result<u32> {
-    if mode == Mode::SameBlock && !adapt {
+fn slots_for(name: &str, kind: PluginKind, mode: Mode, may_move: bool, place: Place) -> Result<u32> {
+    if mode == Mode::SameBlock && !may_move {
         return Ok(SLOTS);
     }
     let wanted = place.burst.saturating_add(SPARE_SLOTS).checked_next_power_of_two().unwrap_or(u32::MAX);

@@ -453,8 +453,11 @@ impl Relay {
         let patience_ns = self.deadline_ns(at, turn).saturating_sub(input_ns);
         let input = if at > span.first { self.stages[at - 1].asked } else { None };
         let Some(asked) = self.stages[at].asked else { return Ok(()) };
-        if at > span.first && head.guarded > 0 {
-            self.mend(at - 1, span.last);
+        let is_guarded = at > span.first && head.guarded > 0;
+        let scrubbed = if is_guarded { self.scrubbed(at - 1) } else { None };
+        if let Some(scrubbed) = scrubbed {
+            // What became of those samples is heard from the last one: if they were at an end of the block, it is joined there.
+            self.stages[span.last].remote.mend(scrubbed);
         }
         let stage = &mut self.stages[at];
         let took_ns = head.stamps.left_ns.saturating_sub(input_ns);
@@ -475,17 +478,24 @@ impl Relay {
         }
         stage.remote.adapt_to(stage.was_slow, Some(took_ns), patience_ns);
         if at > span.first {
-            self.settle_input(at, span, head, block);
+            self.settle_input(at, span, head, scrubbed, block);
         }
         Ok(())
     }
 
     /// What the answer of a stage tells of the stage before.
-    fn settle_input(&mut self, at: usize, span: Span, head: &Taken, block: &mut Block<'_>) {
-        if head.guarded > 0 {
-            self.count_guarded(at - 1);
-        } else if head.from_peer {
-            self.stages[at - 1].remote.figures.stats.count_guarded(0, 0);
+    fn settle_input(
+        &mut self,
+        at: usize,
+        span: Span,
+        head: &Taken,
+        scrubbed: Option<Scrubbed>,
+        block: &mut Block<'_>,
+    ) {
+        // The worker says that it had to replace samples of the answer before: they are counted by us.
+        if head.from_peer || scrubbed.is_some() {
+            let Scrubbed { non_finite, too_loud, .. } = scrubbed.unwrap_or_default();
+            self.stages[at - 1].remote.figures.stats.count_guarded(non_finite, too_loud);
         }
         if span.supplied == Some(at) && head.from_peer {
             // It has taken the late block of the one before after all: what was put in its place was not heard.
@@ -498,20 +508,14 @@ impl Relay {
         }
     }
 
-    /// The worker after this stage says that it had to replace samples of its answer: they are counted by us.
+    /// Counts what had to be replaced in the answer of this stage.
     fn count_guarded(&mut self, at: usize) {
         if let Some(Scrubbed { non_finite, too_loud, .. }) = self.scrubbed(at) {
             self.stages[at].remote.figures.stats.count_guarded(non_finite, too_loud);
         }
     }
 
-    /// And what became of those is heard from the last one: if they were at an end of the block, it is joined there.
-    fn mend(&mut self, at: usize, last: usize) {
-        if let Some(Scrubbed { is_open_before, is_open_after, .. }) = self.scrubbed(at) {
-            self.stages[last].remote.concealer.mend(is_open_before, is_open_after);
-        }
-    }
-
+    /// What has to be replaced in the answer of this stage.
     fn scrubbed(&mut self, at: usize) -> Option<Scrubbed> {
         let Stage { remote, asked, .. } = &self.stages[at];
         let (line, asked) = (remote.line.as_ref()?, (*asked)?);

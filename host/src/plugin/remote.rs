@@ -365,10 +365,17 @@ impl Remote {
             }
             Loss::Torn
         })?;
-        let Scrubbed { non_finite, too_loud, is_open_before, is_open_after } = taken.scrubbed;
-        self.figures.stats.count_guarded(non_finite, too_loud);
-        self.concealer.mend(is_open_before, is_open_after);
+        self.figures.stats.count_guarded(taken.scrubbed.non_finite, taken.scrubbed.too_loud);
+        self.mend(taken.scrubbed);
         Ok(taken)
+    }
+
+    /// Samples of the present block were replaced, its own or those that it was made of.
+    pub(super) fn mend(&mut self, scrubbed: Scrubbed) {
+        // A sink gives nothing back that could be joined.
+        if self.terms.kind != PluginKind::Sink {
+            self.concealer.mend(scrubbed.is_open_before, scrubbed.is_open_after);
+        }
     }
 
     fn settle(&mut self, result: Result<(), Loss>, block: &mut Block<'_>) {

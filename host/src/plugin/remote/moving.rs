@@ -52,8 +52,11 @@ impl Remote {
     pub(super) fn copy_other(&mut self, asked: Asked) -> bool {
         let Some(line) = self.line.as_ref().filter(|line| !line.cut) else { return false };
         let head = line.end.head(asked.seq);
-        head.is_some_and(|head| head.status == Status::Good && !is_stale(asked, &head))
-            && line.end.take(asked.seq, &mut self.other, self.terms.scrub).is_ok()
+        let is_good = head.is_some_and(|head| head.status == Status::Good && !is_stale(asked, &head));
+        let taken =
+            is_good.then(|| line.end.take(asked.seq, &mut self.other, self.terms.scrub).ok()).flatten();
+        // The present block ends with what this one does.
+        taken.inspect(|taken| self.concealer.mend(false, taken.scrubbed.is_open_after)).is_some()
     }
 
     /// Waits for the answer to the present block beside the earlier one's, and puts it there; false if it isn't good.
