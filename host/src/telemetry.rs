@@ -295,7 +295,7 @@ impl GuardNews {
     /// The lines to tell, each the first time there is one.
     pub(crate) fn lines(&mut self, plugin: &str, counts: &Counts) -> Vec<String> {
         let first = |told: &mut bool, count: u64, what: &str| {
-            let is_news = count > 0 && !std::mem::replace(told, *told || count > 0);
+            let is_news = count > 0 && !std::mem::replace(told, true);
             is_news.then(|| format!("plugin {plugin} {what}"))
         };
         let non_finite = "returned samples that are not finite (NaN or infinite); they are replaced";

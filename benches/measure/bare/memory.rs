@@ -3,7 +3,7 @@
 //! What any hand-off through shared memory costs, before there is a ring, a sequence, a check or a Python. Each side
 //! trusts the others completely, which nothing else in this project does.
 
-// Memory is mapped here; what is handed out holds nothing but atomics.
+// Memory is mapped here. Its samples are touched by plain accesses, each side in its turn: see `Block`.
 #![allow(unsafe_code)]
 
 use crate::measure::isolated::SPIN_NS;
@@ -81,7 +81,7 @@ pub fn map(fd: impl AsFd, samples: usize) -> Result<Memory> {
 
 impl Block {
     /// The block at this place, which has to be aligned to 4 bytes, long enough, mapped for good, and touched by
-    /// nobody but through this.
+    /// nobody but through this: and by no two sides at once, who wait for a bell before and ring one after it.
     pub(super) fn at(place: NonNull<u8>, samples: usize) -> Self {
         assert!(place.cast::<AtomicU32>().is_aligned());
         // SAFETY: both callers map a block of this length at this place for as long as the process lives; atomics may

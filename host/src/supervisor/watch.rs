@@ -46,7 +46,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) enum Command {
     /// Start a worker.
     Launch(Launch),
-    /// Have this file taken away if this process is killed; before the first worker.
+    /// Have these files taken away if this process is killed; before the first worker.
     TakeAway(Vec<PathBuf>),
     /// Start no more, ask all workers to go, and end.
     Leave,
@@ -215,7 +215,7 @@ impl Watch {
         }
     }
 
-    /// Processes whose parents have ended are found by their token alone.
+    /// Processes whose parents have ended are found by what they carry alone.
     fn look_at_crowd(&mut self, now: Instant) {
         let is_due = now.saturating_duration_since(self.looked) >= TICK;
         if !is_due || !self.workers.iter().any(Watched::is_measured) {
@@ -344,7 +344,7 @@ struct Watched {
     executed: bool,
     stacks: Stacks,
     gauge: Option<Gauge>,
-    /// How many processes were found by its token, if they were counted since the last sample.
+    /// How many processes were found by its mark or token, if they were counted since the last sample.
     counted: usize,
     bounds: Bounds,
     sampled: Instant,
