@@ -16,7 +16,7 @@ test: setup-tests
 	@echo "building; the first time takes some minutes"
 	@cargo build --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
 	@.ci/tests --workspace --exclude worker
-	cargo test --locked --release -p host -p worker -p benches -p tests --test sweep
+	cargo test --locked --release -p worker -p benches -p tests --test sweep
 	RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
 	.venv/bin/python -m pytest -q plugins_py/tests
 
