@@ -470,7 +470,12 @@ mod tests {
         let mut attribution = Attribution::default();
         attribution.see_stopped(T + 5 * MS);
         assert_eq!(attribution.attribute(&waits), Cause::Stopped);
-        let behind = Miss { published_ns: T + 6 * MS, ..miss([10_001, 10_002, 10_003, 10_004], cpu(1)) };
+        let behind = Miss {
+            turn_start_ns: T + 6 * MS,
+            published_ns: T + 6 * MS,
+            deadline_ns: T + 8 * MS,
+            ..miss([10_001, 10_002, 10_003, 10_004], cpu(1))
+        };
         assert_eq!(attribution.attribute(&behind), Cause::Unknown);
         assert_eq!(attribution.attribute(&computes), Cause::Code);
         attribution.see_stopped(T + 10 * MS);
