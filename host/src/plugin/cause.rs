@@ -22,8 +22,8 @@
 //! A worker answers one block after the other. A block that waited behind one which was late itself waited for what that
 //! one did: [`Attribution`] remembers those of the last blocks.
 //!
-//! Of a block during which the worker was seen to be stopped, by a signal, no time without work is called anything else; what
-//! waited behind it is unknown.
+//! Of a block during which the worker was seen to be stopped, by a signal, no time without work is called anything else;
+//! what waited behind it is unknown.
 //!
 //! A block that could not be handed over, as too many had not been answered, has no time of its own: it was lost for what
 //! the oldest of those was late for.

@@ -456,7 +456,8 @@ impl Relay {
         let is_guarded = at > span.first && head.guarded > 0;
         let scrubbed = if is_guarded { self.scrubbed(at - 1) } else { None };
         if let Some(scrubbed) = scrubbed {
-            // What became of those samples is heard from the last one: if they were at an end of the block, it is joined there.
+            // What became of those samples is heard from the last one: if they were at an end of the block, it is joined
+            // there.
             self.stages[span.last].remote.mend(scrubbed);
         }
         let stage = &mut self.stages[at];

@@ -187,7 +187,8 @@ impl Case {
         is_recent && !self.is_over && !self.succession.is_given_up()
     }
 
-    /// How long it takes at least until its worker can be called hung; `None` if it can't, or not before it is asked again.
+    /// How long it takes at least until its worker can be called hung; `None` if it can't, or not before it is asked
+    /// again.
     pub(super) fn rest(&self) -> Option<Duration> {
         let plays = self.playing.as_ref().is_some_and(|playing| !playing.abandoned);
         Some(Duration::from_nanos(self.hang.left_ns())).filter(|left| plays && !left.is_zero())
