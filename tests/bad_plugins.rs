@@ -1,13 +1,19 @@
 //! Plugins that are wrong in every way there is: refused in words before they start, survived while they run.
 
+use host::audio_file::Bits;
+use host::crash;
+use host::plugin::spec::PluginSpec;
+use host::render::RenderSpec;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::nda::{Done, Render};
 use tests::plugins::{module, processor, processor_with};
 use tests::wav::Wav;
-use tests::workspace::Folder;
+use tests::workspace::{Folder, python};
 
 /// Frames of a joint between dry and processed audio.
 const RAMP: usize = 96;
@@ -411,6 +417,46 @@ fn a_plugin_that_dies_in_a_render_lets_the_others_stop_in_order() {
     let done = render.run();
     done.refused(6, &["quitter", "exit code 3"]);
     assert_left_in_order(&folder);
+}
+
+#[test]
+fn a_plugin_that_dies_in_a_render_leaves_a_report_with_the_blocks_that_it_had() {
+    let (folder, wav) = folder_with_noise();
+    let body = "if self.n == 4:\n    os.kill(os.getpid(), 11)\nbuffer.data *= 0.5\nreturn True";
+    let dies = processor(&folder, "mortal", body);
+    let done = Render::new(&folder, folder.file("in.wav")).plugin(dies).block(512).run();
+    done.refused(6, &["mortal", "killed by SIGSEGV", "; report: "]);
+    let [report] = &crash::list(&folder.file("reports"))[..] else { panic!("not one report: {done}") };
+    let heard = |name| Wav::read(&report.path.join(name)).channels;
+    assert_eq!(heard("in.wav")[1][..4 * 512], wav.channels[1][..4 * 512]);
+    assert_eq!(heard("out.wav")[1][..3 * 512], wav.map(|s| s * 0.5).channels[1][..3 * 512]);
+    let kept = |name| std::fs::read_to_string(report.path.join(name)).expect(name);
+    assert!(kept("traceback.txt").contains("in process_audio"), "{}", kept("traceback.txt"));
+}
+
+#[test]
+fn a_plugin_that_hangs_in_a_render_is_ended_and_leaves_a_report_with_its_stack() {
+    let (folder, _) = folder_with_noise();
+    let hangs = processor(&folder, "stuck", "while self.n == 4:\n    pass\nreturn True");
+    let hang_after = Some(Duration::from_millis(100));
+    let plugin = PluginSpec { hang_after, python: Some(python()), ..PluginSpec::new(hangs) };
+    let spec = RenderSpec {
+        input: folder.file("in.wav"),
+        output: folder.file("out.wav"),
+        elements: vec![plugin.into()],
+        block_frames: 512,
+        bits: Bits::F32,
+        reports: Some(folder.file("reports")),
+    };
+    let failed = host::render::render(&spec, &AtomicBool::new(false), &mut |_, _| {}, &mut |_| {});
+    let told = failed.expect_err("it never answers").to_string();
+    assert!(
+        told.contains("stuck") && told.contains("hung and was ended by the host: no answer for"),
+        "{told}"
+    );
+    let [report] = &crash::list(&folder.file("reports"))[..] else { panic!("not one report: {told}") };
+    let stacks = std::fs::read_to_string(report.path.join("traceback.txt")).expect("stacks");
+    assert!(stacks.contains("in process_audio"), "{stacks}");
 }
 
 #[test]

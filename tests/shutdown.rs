@@ -154,7 +154,8 @@ fn a_render_without_plugins_tells_its_progress_and_can_be_interrupted() {
     let folder = Folder::new();
     let (input, wav) = long_file(&folder);
     let output = folder.file("out.wav");
-    let spec = RenderSpec { input, output, elements: Vec::new(), block_frames: 16, bits: Bits::F32 };
+    let (elements, bits, reports) = (Vec::new(), Bits::F32, None);
+    let spec = RenderSpec { input, output, elements, block_frames: 16, bits, reports };
     let stop = AtomicBool::new(false);
     let mut told = Vec::new();
     let mut progress = |done, _| {

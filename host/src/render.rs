@@ -3,32 +3,35 @@
 //! One thread reads, hands blocks from worker to worker and writes; each worker has several blocks in flight,
 //! so that it never waits for the hand-off. Every block is waited for, so the result doesn't depend on time: a
 //! block that a plugin fails is replaced by its policy, a plugin that dies or hangs ends the render with an
-//! error and an output that is valid up to there. It does not take the plugins' latency away.
+//! error, a crash report and an output that is valid up to there. It does not take the plugins' latency away.
 
 use crate::audio_file::{AudioReader, Bits, WavWriter};
 use crate::block::Block;
 use crate::builtin::{Gain, Meter};
 use crate::config::ElementSpec;
+use crate::crash::{self, CrashReport};
 use crate::edge::ChannelMap;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::plugin::conceal::Concealer;
+use crate::plugin::worker::Worker;
 use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
-use crate::report::RenderReport;
-use crate::supervisor::{Event, Supervisor};
+use crate::report::{RenderReport, shown};
+use crate::supervisor::{Because, Death, Event, Supervisor};
 use crate::telemetry::Loss;
 use shared::clock::now_ns;
 use shared::format::Format;
 use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Scrub, Scrubbed, Status, Taken, Waited};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// How long one block of one plugin may take before the render is given up.
+/// How long one block of one plugin may take, if its own limit is no other, before the render is given up.
 const BLOCK_LIMIT: Duration = Duration::from_secs(30);
 /// How long to wait at once, so that an interruption is noticed.
 const WAIT_NS: u64 = 50_000_000;
@@ -52,6 +55,8 @@ pub struct RenderSpec {
     pub block_frames: u32,
     /// Sample format of the output.
     pub bits: Bits,
+    /// Where the report of a plugin goes that dies; `None` writes none.
+    pub reports: Option<PathBuf>,
 }
 
 /// Renders. `progress` is told frames done and frames in all, if known, many times a second; `stop` ends it early.
@@ -88,7 +93,7 @@ pub fn render(
         Err(error) => return Err(give_up(stages, &mut lines, error)),
     };
     let began = Instant::now();
-    let mut line = Line::new(reader, writer, stages, format);
+    let mut line = Line::new(reader, writer, stages, format, spec.reports.clone());
     let done = line.run(stop, progress, &mut |line| lines.add(line), &events);
     line.finish(done, spec, start_seconds, began, (lines, &events))
 }
@@ -293,6 +298,12 @@ impl Flight {
         self.count -= 1;
     }
 
+    fn report(&self, death: &Death, done: String) -> CrashReport {
+        let subject = self.plugin.subject(self.end.layout().format());
+        let report = subject.death(&self.plugin.worker(), death, Some(&self.end), done);
+        CrashReport { good_blocks: report.counts.good, ..report }
+    }
+
     fn result(&mut self, block: &mut Block<'_>) -> std::result::Result<(), Loss> {
         let head = self.end.head(self.oldest).ok_or(Loss::Torn)?;
         if head.status != Status::Good {
@@ -328,10 +339,17 @@ struct Line {
     map: ChannelMap,
     interleaved: Vec<f32>,
     planar: Vec<f32>,
+    reports: Option<PathBuf>,
 }
 
 impl Line {
-    fn new(reader: AudioReader, writer: WavWriter, stages: Vec<Stage>, format: Format) -> Self {
+    fn new(
+        reader: AudioReader,
+        writer: WavWriter,
+        stages: Vec<Stage>,
+        format: Format,
+        reports: Option<PathBuf>,
+    ) -> Self {
         let samples = vec![0.0; format.samples()];
         Self {
             reader,
@@ -344,6 +362,7 @@ impl Line {
             map: ChannelMap::new(format.channels(), format.channels()),
             interleaved: samples.clone(),
             planar: samples,
+            reports,
         }
     }
 
@@ -505,16 +524,17 @@ impl Line {
         });
         let Some(flight) = flight else { return Ok(()) };
         let gone = flight.plugin.worker().gone();
-        let began = Instant::now();
+        let (began, limit) = (Instant::now(), flight.plugin.spec().hang_after.unwrap_or(BLOCK_LIMIT));
         while flight.end.wait(flight.oldest, now_ns() + WAIT_NS, &gone) != Waited::Answered {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            if gone.load(Ordering::Relaxed) {
-                return Err(died(&flight.plugin, events, event));
+            if began.elapsed() > limit {
+                let for_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                flight.plugin.worker().abandon(Because::Hung { for_ms, stopped: false });
             }
-            if began.elapsed() > BLOCK_LIMIT {
-                return Err(hung(&flight.plugin));
+            if gone.load(Ordering::Relaxed) {
+                return Err(died(flight, self.reports.as_deref(), events, event));
             }
         }
         Ok(())
@@ -564,28 +584,44 @@ impl Line {
     }
 }
 
-/// The supervisor says how the worker died, a moment after it has let us know that it did.
-fn died(plugin: &Plugin, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) -> Error {
+/// What is told of a plugin that has ended, with its report.
+fn died(
+    flight: &Flight,
+    reports: Option<&Path>,
+    events: &Receiver<Event>,
+    event: &mut dyn FnMut(&str),
+) -> Error {
+    let plugin = &flight.plugin;
+    let Some(death) = death(&plugin.worker(), events, event) else {
+        return failed(plugin, Kind::Worker, "its worker ended");
+    };
+    let done = "the render was given up".to_owned();
+    let report = |folder| crash::write(folder, &flight.report(&death, done));
+    let kept = match reports.map(report) {
+        Some(Ok(path)) => format!("; report: {}", shown(&path)),
+        Some(Err(why)) => format!("; no report: {why}"),
+        None => String::new(),
+    };
+    failed(plugin, death.kind(), &format!("{death}{kept}"))
+}
+
+/// The supervisor says how a worker ended, a moment after it has let us know that it did.
+fn death(worker: &Worker, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) -> Option<Arc<Death>> {
     // It may have been told already.
-    let mut how = plugin.worker().death();
+    let mut how = worker.death();
     events.try_iter().for_each(|e| event(&e.to_string()));
     while how.is_none()
         && let Ok(e) = events.recv_timeout(Duration::from_secs(1))
     {
         event(&e.to_string());
-        how = plugin.worker().death();
+        how = worker.death();
     }
-    let kind = how.as_ref().map_or(Kind::Worker, |how| how.kind());
-    let how = how.map_or_else(|| "its worker ended".to_owned(), |how| how.to_string());
-    let what = format!("plugin {} ({}): {how}", plugin.name(), plugin.spec().file.display());
-    Error::new(kind, what).remedy("the output holds what had been processed; run the plugin's self-test")
+    how
 }
 
-fn hung(plugin: &Plugin) -> Error {
-    let seconds = BLOCK_LIMIT.as_secs();
-    let what = format!("plugin {} has not answered a block for {seconds} s", plugin.name());
-    Error::new(Kind::Plugin, what)
-        .remedy("the output holds what had been processed; look for an endless loop")
+fn failed(plugin: &Plugin, kind: Kind, how: &str) -> Error {
+    let what = format!("plugin {} ({}): {how}", plugin.name(), plugin.spec().file.display());
+    Error::new(kind, what).remedy("the output holds what had been processed; run the plugin's self-test")
 }
 
 #[cfg(test)]

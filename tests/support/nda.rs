@@ -302,11 +302,13 @@ impl Render {
         self.option("--block", frames.to_string())
     }
 
-    /// The command.
+    /// The command. Crash reports go into a folder `reports` beside the input.
     #[must_use]
     pub fn command(&self) -> Command {
         let ends = [OsStr::new("render"), self.input.as_os_str(), self.output.as_os_str()];
-        command(ends.into_iter().chain(self.options.iter().map(OsString::as_os_str)))
+        let mut command = command(ends.into_iter().chain(self.options.iter().map(OsString::as_os_str)));
+        command.env("NDA_REPORTS", self.input.with_file_name("reports"));
+        command
     }
 
     /// Runs it.

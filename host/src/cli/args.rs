@@ -8,6 +8,7 @@ use super::plugin_args::PluginArgs;
 use crate::audio_file::Bits;
 use crate::config::BLOCK_DEFAULT;
 use crate::control::Request;
+use crate::crash;
 use crate::faults::{EACH_DEFAULT, FaultsSpec, Kind};
 use crate::level::Level;
 use crate::plugin::spec::Standby;
@@ -341,6 +342,7 @@ impl RenderArgs {
             elements: self.plugins.elements(),
             block_frames: self.block,
             bits: self.bits,
+            reports: Some(crash::default_dir()),
         }
     }
 
@@ -483,6 +485,7 @@ mod tests {
             elements: vec![ElementSpec::from(PluginSpec::new("a.py").set("x", "1"))],
             block_frames: 512,
             bits: Bits::I24,
+            reports: Some(crash::default_dir()),
         };
         assert_eq!(args.spec(), spec);
     }

@@ -5,6 +5,7 @@
 //! When the worker dies, the supervisor's recovery brings up another one and gives both halves to it.
 
 pub(crate) mod adapt;
+pub(crate) mod autopsy;
 pub(crate) mod care;
 pub mod cause;
 pub mod collector;
@@ -26,6 +27,7 @@ use crate::recovery::{Patient, Ward};
 use crate::report::PluginStatus;
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, Counts, GuardNews, Passage, PluginStats};
+use autopsy::Subject;
 use care::Care;
 use cause::Causes;
 use conceal::Plan;
@@ -217,6 +219,20 @@ impl Plugin {
     fn nature(&self) -> Nature {
         let (kind, latency_frames, is_closed) = (self.loaded.kind, self.own_latency_frames, self.closed);
         Nature { kind, latency_frames, is_closed }
+    }
+
+    /// Of whom a report would be, for whoever drives the ring himself.
+    pub(crate) fn subject(&self, format: Format) -> Subject<'_> {
+        Subject {
+            name: &self.name,
+            spec: &self.spec,
+            nature: self.nature(),
+            mode: self.mode,
+            format,
+            care: &self.care,
+            stats: &self.stats,
+            incarnation: FIRST,
+        }
     }
 
     /// What happens to its lost blocks, if its output comes this late.

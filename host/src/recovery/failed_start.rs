@@ -3,11 +3,11 @@
 
 use super::Patient;
 use super::news::{News, Telling};
-use super::obituary::{log_lines, report_of};
 use crate::crash::{CrashReport, Timestamp};
 use crate::error::Error;
+use crate::plugin::autopsy::{exit_code, log_lines, signal};
 use crate::plugin::worker::Worker;
-use crate::supervisor::{Death, Ending, Teller};
+use crate::supervisor::{Death, Teller};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +92,6 @@ impl FailedStart {
 
     fn report(self, patient: &Patient, ended: String, done: String, detail: String) -> CrashReport {
         let death = self.remains.as_ref().and_then(|remains| remains.death.as_deref());
-        let ending = death.map(|death| death.ending);
         let stacks = death.map_or("", Death::traceback);
         CrashReport {
             title: self.remains.as_ref().map(|remains| remains.title.clone()),
@@ -100,13 +99,13 @@ impl FailedStart {
             pid: self.remains.as_ref().map(|remains| remains.pid),
             when: self.when,
             ended,
-            exit_code: if let Some(Ending::Code(code)) = ending { Some(code) } else { None },
-            signal: if let Some(Ending::Signal(signal)) = ending { Some(signal) } else { None },
+            exit_code: death.and_then(exit_code),
+            signal: death.and_then(signal),
             because: death.and_then(|death| Some(death.because.as_ref()?.to_string())),
             log: death.map(log_lines).unwrap_or_default(),
             traceback: if stacks.is_empty() { detail } else { stacks.to_owned() },
             state: self.state.as_deref().filter(|_| !patient.nature.is_closed).map(<[u8]>::to_vec),
-            ..report_of(patient, self.incarnation, done)
+            ..patient.subject(self.incarnation).report(done)
         }
     }
 }

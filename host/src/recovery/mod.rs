@@ -24,6 +24,7 @@ mod turn;
 
 use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
+use crate::plugin::autopsy::Subject;
 use crate::plugin::care::Care;
 use crate::plugin::cause::Miss;
 use crate::plugin::edge::Edge;
@@ -71,6 +72,22 @@ pub(crate) struct Patient {
     pub(crate) stats: Arc<PluginStats>,
     pub(crate) depot: Depot,
     pub(crate) misses: rtrb::Consumer<Miss>,
+}
+
+impl Patient {
+    /// Of whom a report would be.
+    fn subject(&self, incarnation: u32) -> Subject<'_> {
+        Subject {
+            name: &self.name,
+            spec: &self.spec,
+            nature: self.nature,
+            mode: self.mode,
+            format: self.place.format,
+            care: &self.care,
+            stats: &self.stats,
+            incarnation,
+        }
+    }
 }
 
 /// A plugin under watch; dropped, it is watched over no more, and no worker takes the place of another from then on.

@@ -7,16 +7,13 @@
 use super::Patient;
 use super::absence::Return;
 use super::news::{News, Telling};
-use crate::crash::{BlockStamps, CrashReport, LastBlock, LogLine, Timestamp};
+use crate::crash::{CrashReport, Timestamp};
 use crate::error::plain;
 use crate::level::Level;
 use crate::plugin::cause::Cause;
 use crate::plugin::line::Line;
-use crate::plugin::spec::Mode;
 use crate::plugin::worker::Worker;
-use crate::supervisor::{Because, Death, Ending, Event, Teller};
-use shared::message::{LogSource, PluginKind};
-use shared::ring::{Look, Scrub, Status, Taken};
+use crate::supervisor::{Because, Death, Event, Teller};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -135,26 +132,13 @@ impl Obituary {
     }
 
     fn report(self, patient: &Patient, death: &Death, done: String) -> CrashReport {
-        let loaded = self.worker.loaded();
-        let (last_blocks, stamps) =
-            self.line.as_ref().map_or_else(Default::default, |line| last_blocks(line, patient));
+        let end = self.line.as_ref().map(|line| &line.end);
+        let state = self.state.as_deref().filter(|_| !patient.nature.is_closed);
         CrashReport {
-            title: Some(format!("{} {}", loaded.name, loaded.version)),
-            python: self.worker.python().to_owned(),
-            python_version: Some(self.worker.hello().python.clone()),
-            pid: Some(self.worker.pid()),
             when: self.when,
-            ended: death.to_string(),
-            exit_code: if let Ending::Code(code) = death.ending { Some(code) } else { None },
-            signal: if let Ending::Signal(signal) = death.ending { Some(signal) } else { None },
-            because: death.because.as_ref().map(ToString::to_string),
             good_blocks: self.good_blocks,
-            log: log_lines(death),
-            traceback: death.traceback().to_owned(),
-            stamps,
-            last_blocks,
-            state: self.state.as_deref().filter(|_| !patient.nature.is_closed).map(<[u8]>::to_vec),
-            ..report_of(patient, self.incarnation, done)
+            state: state.map(<[u8]>::to_vec),
+            ..patient.subject(self.incarnation).death(&self.worker, death, end, done)
         }
     }
 }
@@ -199,60 +183,6 @@ impl Late {
     }
 }
 
-/// What is known of a plugin whichever of its workers a report is about.
-pub(super) fn report_of(patient: &Patient, incarnation: u32, done: String) -> CrashReport {
-    let known = patient.care.known();
-    // Its key is nobody's, not even on the user's own disk.
-    let parameters = known.parameters.list.iter();
-    let value = |value: &String| if patient.nature.is_closed { String::new() } else { value.clone() };
-    let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
-    // As it is now: it may have been moved by itself.
-    let is_pipelined = patient.mode == Mode::Pipelined || patient.stats.added_frames() > 0;
-    CrashReport {
-        plugin: patient.name.to_string(),
-        title: None,
-        file: patient.spec.file.clone(),
-        loaded: None,
-        python: known.worker.python().to_owned(),
-        python_version: None,
-        pid: None,
-        kind: patient.nature.kind.to_string(),
-        format: patient.place.format,
-        mode: if is_pipelined { "pipelined" } else { "same-block" }.into(),
-        when: Timestamp::now(),
-        ended: String::new(),
-        exit_code: None,
-        signal: None,
-        because: None,
-        done,
-        good_blocks: 0,
-        counts: patient.stats.counts(),
-        incarnation,
-        parameters,
-        log: Vec::new(),
-        traceback: String::new(),
-        plugin_time: known.times.plugin(),
-        round_trip: known.times.round_trip(),
-        stamps: Vec::new(),
-        misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
-        last_blocks: Vec::new(),
-        state: None,
-    }
-}
-
-/// What was told of it while it lived.
-pub(super) fn log_lines(death: &Death) -> Vec<LogLine> {
-    let line = |(source, text): &(LogSource, String)| {
-        let source = match source {
-            LogSource::Stdout => "stdout",
-            LogSource::Stderr => "stderr",
-            LogSource::Worker => "worker",
-        };
-        LogLine { source: source.into(), text: text.clone() }
-    };
-    death.log.iter().map(line).collect()
-}
-
 fn nothing_done() -> String {
     "nothing has taken its place yet".to_owned()
 }
@@ -272,44 +202,6 @@ fn place(stderr: &str, file: &Path) -> Option<String> {
     })
 }
 
-/// The blocks whose slots have not been used again, oldest first. Nobody writes the requests any more; the answers
-/// are read as distrustfully as ever.
-///
-/// Of a plugin that fails closed what it got is a secret.
-fn last_blocks(line: &Line, patient: &Patient) -> (Vec<LastBlock>, Vec<BlockStamps>) {
-    let block = |seq| last_block(line, patient.nature.kind, patient.nature.is_closed, seq);
-    // One that came from the worker before and was not kept can't be given again.
-    let kept = line.end.kept().filter(|seq| line.end.has_samples(*seq));
-    kept.map(|seq| (block(seq), stamps(line, seq))).unzip()
-}
-
-fn last_block(line: &Line, kind: PluginKind, is_closed: bool, seq: u32) -> LastBlock {
-    let answered = line.end.look(seq) == Look::Answered;
-    let mut samples = vec![0.0; line.end.layout().format().samples()];
-    // The slot of a block that it failed may still hold what it got.
-    let tells_nothing = |taken: Taken| !is_closed || taken.status == Status::Good;
-    let taken = answered && line.end.take(seq, &mut samples, Scrub::Nothing).is_ok_and(tells_nothing);
-    LastBlock {
-        seq: seq.into(),
-        input: (kind != PluginKind::Source && !is_closed).then(|| line.end.requested(seq).to_vec()),
-        output: (taken && kind != PluginKind::Sink).then_some(samples),
-        answered,
-    }
-}
-
-fn stamps(line: &Line, seq: u32) -> BlockStamps {
-    let head = line.end.head(seq);
-    let stamp = |get: fn(&shared::ring::Stamps) -> u64| head.as_ref().map(|head| get(&head.stamps));
-    BlockStamps {
-        seq: seq.into(),
-        handed_ns: line.end.published_ns(seq),
-        seen_ns: stamp(|s| s.seen_ns),
-        woken_ns: stamp(|s| s.woken_ns),
-        entered_ns: stamp(|s| s.entered_ns),
-        left_ns: stamp(|s| s.left_ns),
-    }
-}
-
 /// What was done, in words, when another worker plays.
 pub(super) fn replaced(by: &str, back: Return, policy: &str) -> String {
     let Return { after_ns, replaced } = back;
@@ -326,31 +218,6 @@ pub(super) fn span(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::format::Format;
-    use shared::layout::Layout;
-    use shared::ring::{HostEnd, Notes, Stamps, WorkerEnd};
-    use std::sync::atomic::AtomicBool;
-
-    #[test]
-    fn of_a_plugin_that_fails_closed_nothing_is_kept_of_what_it_got() {
-        let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 4).unwrap();
-        let (mut end, handles) = HostEnd::create(layout).unwrap();
-        let mut worker = WorkerEnd::map(&handles, layout).unwrap();
-        for status in [Status::Good, Status::Failed] {
-            end.publish(|samples| samples.fill(0.25)).unwrap();
-            // As a plugin that raises at once leaves it.
-            worker.begin();
-            worker.answer(status, Stamps::default(), Notes::default());
-        }
-        let line = Line::new(end, Arc::new(AtomicBool::new(true)), 1);
-        let kept = |is_closed, seq| {
-            let block = last_block(&line, PluginKind::Processor, is_closed, seq);
-            (block.input.is_some(), block.output.is_some())
-        };
-        assert_eq!([kept(true, 1), kept(true, 2)], [(false, true), (false, false)]);
-        assert_eq!([kept(false, 1), kept(false, 2)], [(true, true), (true, true)]);
-    }
-
     #[test]
     fn what_took_its_place_is_told_with_how_long_that_took() {
         let back = Return { after_ns: 4_400_000, replaced: 1 };
