@@ -51,10 +51,22 @@ fn swept_seq(layout: Layout) -> u32 {
 
 const STAMPS_BEFORE: Stamps = Stamps { seen_ns: 10, woken_ns: 11, entered_ns: 12, left_ns: 13 };
 const STAMPS: Stamps = Stamps { seen_ns: 20, woken_ns: 21, entered_ns: 22, left_ns: 23 };
-const NOTES_BEFORE: Notes =
-    Notes { cpu_us: 31, delay_us: 32, collector_us: 33, collector_generation: 1, major_faults: 35 };
-const NOTES: Notes =
-    Notes { cpu_us: 41, delay_us: 42, collector_us: 43, collector_generation: 2, major_faults: 45 };
+const NOTES_BEFORE: Notes = Notes {
+    cpu_us: 31,
+    delay_us: 32,
+    collector_us: 33,
+    collector_generation: 1,
+    major_faults: 35,
+    slept: false,
+};
+const NOTES: Notes = Notes {
+    cpu_us: 41,
+    delay_us: 42,
+    collector_us: 43,
+    collector_generation: 2,
+    major_faults: 45,
+    slept: true,
+};
 /// How long a thread that nobody frees waits: far longer than anything takes.
 const WATCHDOG_NS: u64 = 60_000_000_000;
 /// Far more instructions than any turn has.

@@ -90,11 +90,14 @@ pub struct Notes {
     pub collector_generation: u8,
     /// Page faults of its main thread that had to wait for a disk; more than fit are told as the most.
     pub major_faults: u16,
+    /// Its main thread gave its processor up to wait for something; false also where that is not known for sure.
+    pub slept: bool,
 }
 
 impl Notes {
     fn store(self, words: &[AtomicU32; 4]) {
-        let packed = u32::from(self.major_faults) << 16 | u32::from(self.collector_generation);
+        let [low, high] = self.major_faults.to_le_bytes();
+        let packed = u32::from_le_bytes([self.collector_generation, self.slept.into(), low, high]);
         let values = [self.cpu_us, self.delay_us, self.collector_us, packed];
         words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
     }
@@ -102,13 +105,14 @@ impl Notes {
     /// Any words make notes; the generation is held to what there is.
     fn load(words: &[AtomicU32; 4]) -> Self {
         let [cpu_us, delay_us, collector_us, packed] = words.each_ref().map(|w| w.load(Ordering::Relaxed));
-        let [generation, _, low, high] = packed.to_le_bytes();
+        let [generation, slept, low, high] = packed.to_le_bytes();
         Self {
             cpu_us,
             delay_us,
             collector_us,
             collector_generation: generation.min(2),
             major_faults: u16::from_le_bytes([low, high]),
+            slept: slept != 0,
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Slept<T> {
     pub(crate) outcome: Result<T, Unready>,
     /// For how long the machine let it sleep on after its deadline. What is computed after that is not in it.
     pub(crate) overslept_ns: u64,
+    /// How often it gave its processor up at most.
+    pub(crate) times: u32,
 }
 
 /// What a sleeper may be woken by.
@@ -86,7 +88,7 @@ pub(crate) fn park<T>(
     deadline_ns: u64,
     mut ready: impl FnMut() -> Option<T>,
 ) -> Slept<T> {
-    let mut overslept_ns = 0;
+    let mut slept = Slept { outcome: Err(Unready::Flooded), overslept_ns: 0, times: 0 };
     for _ in 0..WAKES_MAX {
         // SYNC: bell; with Release in `ring` and `hand_on`: whoever sees the bell sees what it rang for.
         let look = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
@@ -104,20 +106,21 @@ pub(crate) fn park<T>(
                 None => futex::wait(first, deadline_ns),
             };
         if sleeps {
-            overslept_ns = clock::now_ns().saturating_sub(deadline_ns);
+            slept.times += 1;
+            slept.overslept_ns = clock::now_ns().saturating_sub(deadline_ns);
         }
         own.parked.store(0, Ordering::Relaxed);
         if by_deadline && look(bells.first) != first.value {
-            return Slept { outcome: Err(Unready::Unwoken), overslept_ns };
+            return Slept { outcome: Err(Unready::Unwoken), ..slept };
         }
         if let Some(done) = done.or_else(&mut ready) {
-            return Slept { outcome: Ok(done), overslept_ns };
+            return Slept { outcome: Ok(done), ..slept };
         }
         if clock::now_ns() >= deadline_ns {
-            return Slept { outcome: Err(Unready::TimeOver), overslept_ns };
+            return Slept { outcome: Err(Unready::TimeOver), ..slept };
         }
     }
-    Slept { outcome: Err(Unready::Flooded), overslept_ns }
+    slept
 }
 
 /// Rings `own` bell; a system call only if the peer says that it sleeps.

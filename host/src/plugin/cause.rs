@@ -13,6 +13,9 @@
 //! | seen | woken | waiting for the GIL |
 //! | entered | left | the plugin's call: the collector, by the CPU time Python code, else page faults if any had to wait for a disk, else waiting |
 //!
+//! Only who has given up its processor has waited, for the GIL or for anything else: time without work that the kernel
+//! says nothing of may be time that a hypervisor took away.
+//!
 //! The CPU time has in it what the kernel did for the code: memory that is touched for the first time, say.
 //!
 //! Of a worker that was not let run it is told apart whether its cgroup was throttled, where the kernel says so
@@ -260,14 +263,15 @@ fn parts(stamps: &Stamps, notes: &Notes, took_ns: u64) -> Option<Vec<(Cause, u64
     if !is_possible {
         return None;
     }
-    let gil_ns = (stamps.woken_ns - stamps.seen_ns).saturating_sub(delay_ns);
+    let asleep = |ns: u64| if notes.slept { ns } else { 0 };
+    let gil_ns = asleep((stamps.woken_ns - stamps.seen_ns).saturating_sub(delay_ns));
     let rest_ns = inside_ns.saturating_sub(collector_ns).saturating_sub(delay_ns);
     let code_ns = cpu_ns.saturating_sub(collector_ns).min(rest_ns);
     // Whatever CPU time there was may have been spent here.
     let idle_ns = rest_ns.saturating_sub(cpu_ns);
     // With faults it may have waited for those, or for something else as well: what they can't have taken is not named.
     let faults_ns = idle_ns.min(u64::from(notes.major_faults) * FAULT_MAX_NS);
-    let waiting_ns = if notes.major_faults > 0 { 0 } else { idle_ns };
+    let waiting_ns = if notes.major_faults > 0 { 0 } else { asleep(idle_ns) };
     let collector = Cause::Collector { generation, us: notes.collector_us.into() };
     Some(vec![
         (Cause::NotScheduled, delay_ns),
@@ -436,8 +440,9 @@ mod tests {
         }
     }
 
+    /// Of one that computed for so long, and slept as well.
     fn cpu(us: u64) -> Notes {
-        Notes { cpu_us: u32::try_from(us).unwrap(), ..Notes::default() }
+        Notes { cpu_us: u32::try_from(us).unwrap(), slept: true, ..Notes::default() }
     }
 
     #[test]
@@ -454,6 +459,10 @@ mod tests {
             ([20, 25, 30, 10_000], Notes { delay_us: 9500, ..cpu(400) }, Cause::NotScheduled),
             ([9500, 9505, 9510, 10_000], Notes { delay_us: 9400, ..cpu(400) }, Cause::NotScheduled),
             ([20, 9500, 9505, 10_000], cpu(480), Cause::Gil),
+            // It never slept: neither the plugin nor another thread kept it.
+            ([20, 25, 30, 10_000], Notes { slept: false, ..cpu(20) }, Cause::Unknown),
+            ([20, 9500, 9505, 10_000], Notes { slept: false, ..cpu(480) }, Cause::Unknown),
+            ([20, 25, 30, 10_000], Notes { slept: false, ..cpu(9900) }, Cause::Code),
             ([20, 25, 30, 10_000], collecting(9000), Cause::Collector { generation: 2, us: 9000 }),
             ([20, 25, 30, 10_000], collecting(1000), Cause::Code),
             // It took long to wake up and nothing says why.
@@ -692,6 +701,7 @@ mod tests {
                 collector_us,
                 collector_generation,
                 major_faults,
+                slept: major_faults % 2 == 0,
             })
     }
 
@@ -738,7 +748,7 @@ mod tests {
             stamps.sort_unstable();
             let [cpu, delay, collector] = notes.map(u64::from);
             let [cpu_us, delay_us, collector_us] = notes;
-            let notes = Notes { cpu_us, delay_us, collector_us, ..Notes::default() };
+            let notes = Notes { cpu_us, delay_us, collector_us, slept: true, ..Notes::default() };
             let [seen, woken, entered, left] = stamps;
             let inside = left - entered;
             let most = match attribute(&miss(stamps, notes)) {

@@ -212,6 +212,7 @@ fn stamps_and_notes_of_a_block_arrive_with_it() {
         collector_us: u32::MAX,
         collector_generation: 2,
         major_faults: u16::MAX - 1,
+        slept: true,
     };
     let seq = publish(&mut host, 1.0).unwrap();
     worker.begin();

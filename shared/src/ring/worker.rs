@@ -45,6 +45,7 @@ pub struct WorkerEnd {
     pub(super) next: u32,
     edge: Option<Edge>,
     spinner: Spinner,
+    sleeps: u32,
     taken: FromEdge,
 }
 
@@ -123,7 +124,7 @@ impl WorkerEnd {
         let reply = Arc::new(OwnSegment::map(&handles.reply, layout)?);
         let request = Arc::new(PeerSegment::map(&handles.request, layout)?);
         let (edge, spinner, taken) = (None, Spinner::default(), FromEdge::default());
-        Ok(Self { reply, request, layout, next: 1, edge, spinner, taken })
+        Ok(Self { reply, request, layout, next: 1, edge, spinner, sleeps: 0, taken })
     }
 
     /// Takes the memory that another worker writes its answers to, in a ring of `layout`: blocks may be ordered from
@@ -221,6 +222,7 @@ impl WorkerEnd {
     pub fn wait(&mut self, deadline_ns: u64, interrupt: &AtomicBool) -> Wake {
         let interrupted = || interrupt.load(Ordering::Acquire);
         let ready = || (self.is_requested() || interrupted()).then_some(());
+        let mut sleeps = 0;
         if ready().is_none() {
             let header = self.request.header();
             let rule = Spin::from_word(header.spin.load(Ordering::Relaxed));
@@ -230,18 +232,25 @@ impl WorkerEnd {
             if wait::spin(budget_ns, deadline_ns, ready).is_none() {
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
                 let bells = Bells { first: &header.bell, second };
-                let _ = wait::park(self.reply.header(), bells, deadline_ns, ready);
+                sleeps = wait::park(self.reply.header(), bells, deadline_ns, ready).times;
             }
             if budget_ns > 0 {
                 spinner.learn(budget_ns, clock::now_ns() - from_ns);
             }
             self.spinner = spinner;
         }
+        self.sleeps = sleeps;
         match (interrupted(), self.is_requested()) {
             (true, _) => Wake::Interrupted,
             (_, true) => Wake::Block,
             _ => Wake::Deadline,
         }
+    }
+
+    /// How often the last [`WorkerEnd::wait`] gave the processor up, at most.
+    #[must_use]
+    pub fn sleeps(&self) -> u32 {
+        self.sleeps
     }
 
     /// When the block that is next was there to be taken, in [`clock::now_ns`]; if it comes from another worker, by

@@ -105,13 +105,17 @@ impl<P: Plugin> Server<'_, P> {
                 let now_ns = if end.is_requested() { clock::now_ns() } else { toll.rest() };
                 let wake = end.wait(now_ns + every_ns, flag);
                 let seen_ns = clock::now_ns();
+                toll.rise(end.sleeps());
                 collections.see(seen_ns);
                 (wake, seen_ns)
             };
             match self.plugin.released(wait) {
                 (Wake::Block, seen_ns) => self.block(seen_ns),
                 (Wake::Interrupted, _) => return,
-                (Wake::Deadline, _) => self.tell(),
+                (Wake::Deadline, _) => {
+                    self.tell();
+                    self.toll.begin();
+                }
             }
         }
         self.plugin.released(|| self.inbox.wait());

@@ -2,7 +2,7 @@
 //!
 //! [`Toll`] reads the counters that the kernel keeps of the main thread. That takes system calls, of a microsecond
 //! together and several when the caches are cold, at a moment when the host may be about to run on the same core.
-//! So most sleeps and all quick blocks go without: what quick blocks took at most is known by the clock, and is
+//! So most waits and all quick blocks go without: what quick blocks took at most is known by the clock, and is
 //! subtracted. What can't be said for sure is left out: a number is what the block cost at least.
 //!
 //! [`Collections`] counts what Python's collector takes, in whichever thread it runs.
@@ -18,10 +18,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A block is slow if its answer takes longer than this part of its duration.
 const SLOW: u64 = 8;
-/// The counters are read again after quick blocks have taken this part of a block's duration together, the one
-/// of faults after this part has passed.
+/// The counters are read again after quick blocks have taken this part of a block's duration together, those
+/// of waits after this part has passed.
 const RENEW: u64 = 16;
-const RENEW_FAULTS: u64 = 4;
+const RENEW_WAITS: u64 = 4;
 
 /// The kernel's counters of one thread.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,12 +31,17 @@ struct Reading {
     delay_ns: u64,
 }
 
-/// The kernel's counter of page faults that had to wait for a disk.
+/// The kernel's counters of what a thread had to wait for.
 #[derive(Debug, Clone, Copy, Default)]
-struct Faults {
+struct Waits {
     at_ns: u64,
-    count: u64,
-    /// The thread has done nothing since, but sleep.
+    /// Page faults that had to wait for a disk.
+    faults: u64,
+    /// Times that it gave its processor up by itself.
+    sleeps: u64,
+    /// Of those at most so many, since, were to wait for a block.
+    between: u64,
+    /// The thread has done nothing since, but wait for a block.
     is_fresh: bool,
 }
 
@@ -58,7 +63,7 @@ pub struct Toll {
     schedule: Option<File>,
     block_ns: u64,
     before: Reading,
-    faults: Faults,
+    waits: Waits,
     /// What quick blocks took since the reading, at most.
     others_ns: u64,
     /// Since when the thread has been awake; `None` while it sleeps.
@@ -75,7 +80,7 @@ impl Toll {
 
     /// To be called when the thread has done something other than a block.
     pub fn begin(&mut self) {
-        self.read_faults();
+        self.read_waits();
         self.before = self.read();
         self.others_ns = 0;
         self.awake_ns = Some(self.before.at_ns);
@@ -87,33 +92,39 @@ impl Toll {
         self.others_ns += self.awake_ns.map_or(0, |awake_ns| now_ns.saturating_sub(awake_ns));
         if self.others_ns > self.block_ns / RENEW {
             self.begin();
-        } else if now_ns.saturating_sub(self.faults.at_ns) > self.block_ns / RENEW_FAULTS {
-            self.read_faults();
+        } else if now_ns.saturating_sub(self.waits.at_ns) > self.block_ns / RENEW_WAITS {
+            self.read_waits();
         }
         self.awake_ns = None;
         now_ns
     }
 
+    /// The thread has slept for so many times at most since it was about to.
+    pub fn rise(&mut self, sleeps: u32) {
+        self.waits.between += u64::from(sleeps);
+    }
+
     /// What the block cost the thread that returned from it just now; nothing if it was quick.
     pub fn notes(&mut self, block: Passage) -> Notes {
         if block.left_ns.saturating_sub(block.published_ns) <= self.block_ns / SLOW {
-            self.faults.is_fresh = false;
+            self.waits.is_fresh = false;
             self.awake_ns.get_or_insert(block.published_ns);
             return Notes::default();
         }
         let before_ns = self.awake_ns.map_or(0, |awake_ns| block.seen_ns.saturating_sub(awake_ns));
         let others_ns = self.others_ns + before_ns;
-        let (before, faults) = (self.before, self.faults);
+        let (before, waits) = (self.before, self.waits);
         self.begin();
         let most_ns = self.before.at_ns.saturating_sub(block.published_ns);
         let us = |before: u64, after: u64| {
             micros(after.saturating_sub(before).saturating_sub(others_ns).min(most_ns))
         };
-        let faults = if faults.is_fresh { self.faults.count.saturating_sub(faults.count) } else { 0 };
+        let (faults, sleeps) = if waits.is_fresh { self.waits.since(waits) } else { (0, 0) };
         Notes {
             cpu_us: us(before.cpu_ns, self.before.cpu_ns),
             delay_us: us(before.delay_ns, self.before.delay_ns),
             major_faults: u16::try_from(faults).unwrap_or(u16::MAX),
+            slept: sleeps > 0,
             ..Notes::default()
         }
     }
@@ -127,9 +138,25 @@ impl Toll {
         }
     }
 
-    fn read_faults(&mut self) {
-        let count = getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.major_page_faults());
-        self.faults = Faults { at_ns: clock::now_ns(), count: count.unsigned_abs(), is_fresh: true };
+    fn read_waits(&mut self) {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD);
+        let (faults, sleeps) =
+            usage.map_or((0, 0), |it| (it.major_page_faults(), it.voluntary_context_switches()));
+        self.waits = Waits {
+            at_ns: clock::now_ns(),
+            faults: faults.unsigned_abs(),
+            sleeps: sleeps.unsigned_abs(),
+            between: 0,
+            is_fresh: true,
+        };
+    }
+}
+
+impl Waits {
+    /// Faults since then, and sleeps other than those between blocks.
+    fn since(&self, then: Self) -> (u64, u64) {
+        let faults = self.faults.saturating_sub(then.faults);
+        (faults, self.sleeps.saturating_sub(then.sleeps).saturating_sub(then.between))
     }
 }
 
@@ -258,9 +285,28 @@ mod tests {
         toll.begin();
         let _ = toll.rest();
         let computed = block(&mut toll, || spin(20_000_000));
-        assert!(computed.cpu_us >= 15_000, "{computed:?}");
+        assert!(computed.cpu_us >= 15_000 && !computed.slept, "{computed:?}");
         let slept = block(&mut toll, || thread::sleep(PAUSE));
-        assert!(slept.cpu_us < 5_000, "{slept:?}");
+        assert!(slept.cpu_us < 5_000 && slept.slept, "{slept:?}");
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "sleeping is what is measured")]
+    fn sleep_between_blocks_is_not_told_as_that_of_a_block() {
+        let mut toll = Toll::new(BLOCK_NS);
+        for (told, sleeps) in [(1, 1), (2, 2), (1, 2)] {
+            toll.begin();
+            let _ = toll.rest();
+            (0..sleeps).for_each(|_| thread::sleep(Duration::from_millis(1)));
+            toll.rise(told);
+            let computed = block(&mut toll, || spin(20_000_000));
+            assert_eq!(computed.slept, told < sleeps, "{computed:?}");
+        }
+        // After a quick block nobody can say.
+        let _ = toll.rest();
+        let now = clock::now_ns();
+        let _ = toll.notes(Passage { published_ns: now, seen_ns: now, left_ns: now });
+        assert!(!block(&mut toll, || thread::sleep(PAUSE)).slept);
     }
 
     #[test]
@@ -302,14 +348,14 @@ mod tests {
     fn a_thread_that_rests_often_reads_the_counters_only_now_and_then() {
         let mut toll = Toll::new(3_600_000_000_000);
         toll.begin();
-        let at_ns = (toll.before.at_ns, toll.faults.at_ns);
+        let at_ns = (toll.before.at_ns, toll.waits.at_ns);
         (0..1000).for_each(|_| _ = toll.rest());
-        assert_eq!((toll.before.at_ns, toll.faults.at_ns), at_ns);
+        assert_eq!((toll.before.at_ns, toll.waits.at_ns), at_ns);
         toll.block_ns = 0;
         toll.awake_ns = Some(at_ns.0);
         spin(1);
         let _ = toll.rest();
-        assert!(toll.before.at_ns > at_ns.0 && toll.faults.at_ns > at_ns.1);
+        assert!(toll.before.at_ns > at_ns.0 && toll.waits.at_ns > at_ns.1);
     }
 
     /// Two threads that both want the one processor they may run on.
