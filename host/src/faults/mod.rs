@@ -153,10 +153,9 @@ impl Harness<'_> {
             Ok(rig.idle(neighbour.blocks))
         });
         let control = control.transpose()?;
-        let unheard = rig.unheard();
-        rig.close();
+        let past = rig.close();
         let leaks = before.grown(&self.mark, &mut names);
-        Ok(Some(FaultRow::new(kind, &outcomes, &neighbour, control.as_ref(), leaks, unheard)))
+        Ok(Some(FaultRow::new(kind, &outcomes, &neighbour, control.as_ref(), leaks, past)))
     }
 }
 

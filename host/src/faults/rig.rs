@@ -7,7 +7,7 @@ use super::heard::Judge;
 use super::kinds::{Injection, Kind};
 use super::leftovers::{self, Names, Process};
 use super::probe::{Listener, Probe};
-use super::tally::{Tally, ToGood};
+use super::tally::{Played, Tally, ToGood};
 use super::{BLOCK_FRAMES, CHANNELS, FAULTY, FaultsSpec, MEMORY_MAX, RATE};
 use crate::audio_file::{Bits, WavWriter};
 use crate::config::{ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
@@ -87,6 +87,8 @@ struct Post {
     listener: Listener,
     judge: Judge,
     tally: Tally,
+    played: Played,
+    fail_closed: bool,
     folder: TempDir,
 }
 
@@ -111,15 +113,17 @@ impl Post {
         let listener = probe.listener;
         pipeline.plugins_mut().iter().for_each(|plugin| listener.follow(plugin.stats()));
         pipeline.play()?;
-        Ok(Self { pipeline, listener, judge, tally: Tally::default(), folder })
+        let (tally, played, fail_closed) = (Tally::default(), Played::default(), wish.fail_closed);
+        Ok(Self { pipeline, listener, judge, tally, played, fail_closed, folder })
     }
 
     /// Hears what has been played.
     fn listen(&mut self) {
         while let Some((passage, dry, heard)) = self.listener.next() {
             let sound = self.judge.sound(dry, heard);
-            let plain = self.judge.leaked(sound, dry, heard);
-            self.tally.count(sound, plain, passage);
+            let plain = if self.fail_closed { self.judge.leaked(sound, dry, heard) } else { 0 };
+            self.played.count(sound, plain, passage.held_ns);
+            self.tally.count(sound, passage);
         }
     }
 
@@ -157,8 +161,26 @@ impl Post {
         raised.map_err(|e| no_room().source(e))
     }
 
-    fn close(self) {
+    /// Ends it, and hears the rest.
+    fn close(mut self) -> Past {
+        self.pipeline.halt();
+        self.listen();
         self.pipeline.close();
+        Past { played: self.played, unheard: self.listener.missed() }
+    }
+}
+
+/// What is left of pipelines that were closed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Past {
+    pub(super) played: Played,
+    /// Blocks that came too fast to be listened to.
+    pub(super) unheard: u64,
+}
+
+impl Past {
+    fn and(self, other: Self) -> Self {
+        Self { played: self.played.and(other.played), unheard: self.unheard + other.unheard }
     }
 }
 
@@ -199,6 +221,7 @@ pub(super) struct Rig {
     patience: Duration,
     neighbour: Post,
     patient: Option<Post>,
+    past: Past,
     lines: VecDeque<String>,
     events: Receiver<Event>,
     reports: TempDir,
@@ -223,8 +246,19 @@ impl Rig {
         let healthy = Wish { standby: Standby::None, ..wish.clone() };
         let neighbour = Post::open(&supervisor, "neighbour", &healthy, &mut random)?;
         let patience = spec.patience;
-        let lines = VecDeque::new();
-        Ok(Self { wish, random, patience, neighbour, patient: None, lines, events, reports, supervisor })
+        let (past, lines) = (Past::default(), VecDeque::new());
+        Ok(Self {
+            wish,
+            random,
+            patience,
+            neighbour,
+            patient: None,
+            past,
+            lines,
+            events,
+            reports,
+            supervisor,
+        })
     }
 
     /// Has the plugin under test play, with this policy, unless it does so already.
@@ -241,7 +275,7 @@ impl Rig {
     /// Closes the pipeline under test: the next fault gets one without a history of deaths.
     fn let_go(&mut self) {
         if let Some(patient) = self.patient.take() {
-            patient.close();
+            self.past = self.past.and(patient.close());
         }
         self.listen();
     }
@@ -293,11 +327,6 @@ impl Rig {
     pub(super) fn neighbour(&mut self) -> Tally {
         self.listen();
         self.neighbour.tally
-    }
-
-    /// Blocks of either that came too fast to be listened to.
-    pub(super) fn unheard(&self) -> u64 {
-        self.neighbour.listener.missed() + self.patient.as_ref().map_or(0, |post| post.listener.missed())
     }
 
     /// Waits until it plays well, and until nobody is starting any more.
@@ -473,10 +502,10 @@ impl Rig {
         self.until(self.patience, |rig| rig.good_in_a_row() >= GOOD_AGAIN)
     }
 
-    /// Ends both pipelines.
-    pub(super) fn close(mut self) {
+    /// Ends both pipelines; what was played, from the first block of either to the last.
+    pub(super) fn close(mut self) -> Past {
         self.let_go();
-        self.neighbour.close();
+        self.past.and(self.neighbour.close())
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::kinds::Kind;
 use super::leftovers::Leftovers;
+use super::rig::Past;
 use super::tally::{Tally, ToGood};
 use super::{BLOCK_FRAMES, Judged, RATE};
 use crate::plugin::spec::{DEADLINE_DEFAULT, Standby};
@@ -81,7 +82,7 @@ pub struct FaultRow {
     pub with_stack: u32,
     /// From the fault to the end of the worker, in milliseconds, of those that died.
     pub to_end_ms: Option<Spread>,
-    /// Longest time that the audio thread was held in the plugin's place in the chain, in milliseconds: what it
+    /// Longest time that an audio thread was held in the plugin's place in the chain, in milliseconds: what it
     /// computed, and what it slept because it had asked to.
     pub held_max_ms: f64,
     /// How late the machine's timer woke either audio thread for a block, at most: it may be as late at a deadline, and
@@ -99,7 +100,8 @@ pub struct FaultRow {
     pub neighbour_lost: u64,
     /// How many it lost in as many blocks without faults, if that was looked at.
     pub control_lost: Option<u64>,
-    /// Blocks of either pipeline that were neither the plugin's nor what replaces them: torn, stale or noise.
+    /// Blocks of either pipeline, from the first to the last, that were neither the plugin's nor what replaces them: torn,
+    /// stale or noise.
     pub wrong_blocks: u64,
     /// Samples that told what a plugin was given that fails closed.
     pub plain_samples: u64,
@@ -118,7 +120,7 @@ impl FaultRow {
         neighbour: &Tally,
         control: Option<&Tally>,
         leaks: Leftovers,
-        unheard_blocks: u64,
+        past: Past,
     ) -> Self {
         let count = |wanted: &dyn Fn(&Judged) -> bool| {
             u32::try_from(outcomes.iter().filter(|outcome| wanted(outcome)).count()).unwrap_or(u32::MAX)
@@ -130,7 +132,6 @@ impl FaultRow {
         let longest =
             |ns: &dyn Fn(&Tally) -> u64| tallies().map(|tally| ns(tally) as f64 / 1e6).fold(0.0, f64::max);
         let to_end = outcomes.iter().filter_map(|(_, outcome)| outcome.gone_ns);
-        let closed = outcomes.iter().filter(|(fail_closed, _)| *fail_closed);
         Self {
             kind,
             injected: count(&|(_, outcome)| outcome.injected),
@@ -145,7 +146,7 @@ impl FaultRow {
             reported: count(&|(_, outcome)| outcome.report.is_some()),
             with_stack: count(&|(_, outcome)| outcome.report.is_some_and(|report| report.has_stack)),
             to_end_ms: Spread::of(to_end.map(|ns| ns as f64 / 1e6).collect()),
-            held_max_ms: longest(&|tally| tally.held_max_ns),
+            held_max_ms: past.played.held_max_ns as f64 / 1e6,
             overslept_max_ms: longest(&|tally| tally.overslept_max_ns)
                 .max(neighbour.overslept_max_ns as f64 / 1e6),
             control_held_max_ms: control.map(|control| control.held_max_ns as f64 / 1e6),
@@ -153,9 +154,9 @@ impl FaultRow {
             neighbour_blocks: neighbour.blocks,
             neighbour_lost: neighbour.replaced,
             control_lost: control.map(|control| control.replaced),
-            wrong_blocks: tallies().map(|tally| tally.wrong).sum::<u64>() + neighbour.wrong,
-            plain_samples: closed.map(|(_, outcome)| outcome.tally.plain).sum(),
-            unheard_blocks,
+            wrong_blocks: past.played.wrong,
+            plain_samples: past.played.plain,
+            unheard_blocks: past.unheard,
             leaks,
             notes: outcomes.iter().flat_map(|(_, outcome)| outcome.notes.clone()).take(NOTES).collect(),
         }
@@ -329,10 +330,11 @@ pub(super) fn standby_name(standby: Standby) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::super::rig::{Outcome, Report};
+    use super::super::tally::Played;
     use super::*;
 
     fn row(kind: Kind) -> FaultRow {
-        let tally = Tally { blocks: 100, replaced: 3, held_max_ns: 1_300_000, ..Tally::default() };
+        let tally = Tally { blocks: 100, replaced: 3, ..Tally::default() };
         let to_good = Some(ToGood { ns: 8_000_000, blocks: 3 });
         let report = Some(Report { has_stack: true });
         let (gone_ns, notes) = (Some(255_000_000), Vec::new());
@@ -346,10 +348,11 @@ mod tests {
             report,
             notes,
         };
-        let leaky = Outcome { untried: true, tally: Tally { plain: 5, ..tally }, ..outcome.clone() };
+        let untried = Outcome { untried: true, ..outcome.clone() };
         let neighbour = Tally { blocks: 500, ..Tally::default() };
-        let outcomes = [(false, leaky), (true, outcome)];
-        FaultRow::new(kind, &outcomes, &neighbour, Some(&neighbour), Leftovers::default(), 0)
+        let outcomes = [(false, untried), (true, outcome)];
+        let past = Past { played: Played { held_max_ns: 1_300_000, ..Played::default() }, ..Past::default() };
+        FaultRow::new(kind, &outcomes, &neighbour, Some(&neighbour), Leftovers::default(), past)
     }
 
     fn table(rows: Vec<FaultRow>) -> FaultTable {

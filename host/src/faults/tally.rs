@@ -1,4 +1,4 @@
-//! What was heard of one pipeline since somebody began to count.
+//! What was heard of one pipeline since somebody began to count, and what must never be heard of it at any time.
 //!
 //! For the pipelines under test. Pure: it gets what each block was and when it came.
 
@@ -18,9 +18,6 @@ pub(super) struct Tally {
     pub(super) blocks: u64,
     /// Blocks that were not what the plugin makes.
     pub(super) replaced: u64,
-    pub(super) wrong: u64,
-    /// Samples that tell the plugin's input.
-    pub(super) plain: u64,
     pub(super) held_max_ns: u64,
     pub(super) computed_max_ns: u64,
     pub(super) overslept_max_ns: u64,
@@ -31,15 +28,38 @@ pub(super) struct Tally {
     pub(super) good_at_ns: Option<u64>,
 }
 
+/// What pipelines played from their first block to their last, also before a fault, between two, and while a standby
+/// gets ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Played {
+    pub(super) wrong: u64,
+    /// Samples that tell what a plugin was given that fails closed.
+    pub(super) plain: u64,
+    pub(super) held_max_ns: u64,
+}
+
+impl Played {
+    pub(super) fn count(&mut self, sound: Sound, plain: u64, held_ns: u64) {
+        let block = Self { wrong: u64::from(sound == Sound::Wrong), plain, held_max_ns: held_ns };
+        *self = self.and(block);
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            wrong: self.wrong + other.wrong,
+            plain: self.plain + other.plain,
+            held_max_ns: self.held_max_ns.max(other.held_max_ns),
+        }
+    }
+}
+
 impl Tally {
-    pub(super) fn count(&mut self, sound: Sound, plain: u64, passage: Passage) {
+    pub(super) fn count(&mut self, sound: Sound, passage: Passage) {
         let Passage { entered_ns, at_ns, held_ns, computed_ns, overslept_ns } = passage;
         self.blocks += 1;
         self.held_max_ns = self.held_max_ns.max(held_ns);
         self.computed_max_ns = self.computed_max_ns.max(computed_ns);
         self.overslept_max_ns = self.overslept_max_ns.max(overslept_ns);
-        self.wrong += u64::from(sound == Sound::Wrong);
-        self.plain += plain;
         if sound == Sound::Good {
             self.good_in_a_row += 1;
             if self.bad_from_ns.is_some() {
@@ -80,7 +100,7 @@ mod tests {
             let at_ns = 1000 * (n as u64 + 1);
             let entered_ns = at_ns - 100;
             let passage = Passage { entered_ns, at_ns, held_ns: 100, computed_ns: 30, overslept_ns: 0 };
-            tally.count(*sound, 0, passage);
+            tally.count(*sound, passage);
         }
         tally
     }
@@ -89,9 +109,20 @@ mod tests {
     fn the_first_good_block_after_the_first_bad_one_ends_the_time() {
         use Sound::{Dry, Good, Silence, Wrong};
         let tally = heard(&[Good, Good, Dry, Silence, Good, Wrong, Good, Good]);
-        assert_eq!((tally.blocks, tally.replaced, tally.wrong, tally.good_in_a_row), (8, 3, 1, 2));
+        assert_eq!((tally.blocks, tally.replaced, tally.good_in_a_row), (8, 3, 2));
         assert_eq!(tally.recovery(None), Some(ToGood { ns: 5000 - 2900, blocks: 2 }));
         assert_eq!(tally.recovery(Some(2000)), Some(ToGood { ns: 3000, blocks: 2 }));
+    }
+
+    #[test]
+    fn what_is_wrong_or_plain_is_counted_whenever_it_was_played() {
+        let mut played = Played::default();
+        played.count(Sound::Wrong, 3, 20);
+        played.count(Sound::Good, 0, 50);
+        let mut another = Played::default();
+        another.count(Sound::Dry, 4, 10);
+        another.count(Sound::Wrong, 0, 60);
+        assert_eq!(played.and(another), Played { wrong: 2, plain: 7, held_max_ns: 60 });
     }
 
     #[test]
