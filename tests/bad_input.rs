@@ -242,9 +242,9 @@ fn the_default_device_is_refused_where_there_is_no_sound_card_and_the_fallback_p
     let done = run(&config(&folder, text), &["--log", log.to_str().unwrap()]).wait();
     done.ended_with(0);
     let told = done.json()["events"].to_string();
-    assert!(told.contains("using the virtual device instead"), "{told}");
+    assert!(told.contains("the virtual device plays until it is there"), "{told}");
     let log = std::fs::read_to_string(log).unwrap();
-    assert!(log.contains("warning using the virtual device instead"), "{log}");
+    assert!(log.contains("warning the virtual device plays until it is there: no sound card"), "{log}");
     assert_eq!(Wav::read(&folder.file("out.wav")), wav);
 }
 

@@ -105,6 +105,51 @@ mod two_devices {
 }
 
 /// A sine that an input device hears, through the real edge of a pipeline, to an output device of another clock.
+mod the_end {
+    use super::*;
+    use host::audio_file::{Bits, WavWriter};
+    use host::backend::virtual_device::VirtualHost;
+    use host::backend::{Capture, StreamFormat};
+    use host::config::DeviceSpec;
+    use host::pipeline::Around;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// A device takes a few frames at a time, so that most of a block is still on its way when it has been processed.
+    #[test]
+    fn a_file_is_heard_to_its_last_frame_before_its_pipeline_has_ended() {
+        const RATE: u32 = 16_000;
+        let folder = Folder::new();
+        // The end lies in the middle of a block.
+        let mut file = WavWriter::create(&folder.file("in.wav"), 1, RATE, Bits::F32).unwrap();
+        file.write(&[0.5; 4800]).unwrap();
+        file.finalize().unwrap();
+        let (host, simulation) = VirtualHost::simulated();
+        let sink = DeviceSpec { buffer_frames: Some(16), ..DeviceSpec::new("virtual:end") };
+        let spec = PipelineSpec::new(SourceSpec::file(folder.file("in.wav")), SinkSpec::Device(sink));
+        let spec = PipelineSpec { block_frames: 256, ..spec };
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
+        let want = StreamFormat { rate: RATE, channels: 1, buffer_frames: Some(16) };
+        let listener = host.clone().cable("end").input_device(want).unwrap();
+        let listen = move |capture: &Capture<'_>| hears.lock().unwrap().extend_from_slice(capture.samples);
+        let listener = listener.open_input(listen, |_| ()).unwrap();
+        let (supervisor, _) = Supervisor::new().unwrap();
+        let around = Around { virtual_host: Some(host), ..Around::default() };
+        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| {}).unwrap();
+        listener.play().unwrap();
+        pipeline.play().unwrap();
+        until("it has ended", || {
+            simulation.run(Duration::from_millis(1));
+            pipeline.has_ended()
+        });
+        pipeline.halt();
+        simulation.run(Duration::from_millis(10));
+        let sound = heard.lock().unwrap().iter().filter(|sample| **sample == 0.5).count();
+        assert_eq!(sound, 4800);
+    }
+}
+
 mod two_clocks {
     use host::Format;
     use host::backend::virtual_device::{Simulation, VirtualHost};

@@ -173,6 +173,35 @@ fn a_server_that_is_started_again_at_a_lower_rate_has_its_program_opened_anew_an
     assert_eq!(times_begun(running), 2);
 }
 
+#[test]
+fn a_server_whose_periods_become_longer_while_it_runs_has_its_program_opened_anew() {
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD / 2), Folder::new());
+    let running = nda(&jack, &folder, 2, BOTH);
+    is_heard(&jack, 2, running.pid());
+    jack.set_period(4 * PERIOD);
+    until("it is opened anew", || has_said(&folder, "its buffer has 4096 frames now"));
+    is_heard(&jack, 2, running.pid());
+    // Shorter ones fit.
+    jack.set_period(PERIOD);
+    is_heard(&jack, 2, running.pid());
+    assert_eq!(times_begun(running), 2);
+}
+
+#[test]
+fn a_server_that_is_started_after_its_program_has_it_as_if_it_had_been_there() {
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    jack.kill();
+    let end = format!("{{ device = \"jack:default\", buffer = {PERIOD}, fallback = \"virtual\" }}");
+    // It plays meanwhile: its plugin gets blocks.
+    let running = nda(&jack, &folder, 2, &format!("source = {end}\nsink = {end}"));
+    assert!(has_said(&folder, "the virtual device plays until it is there: JACK: no server is running"));
+    jack.start_again();
+    // No sample is converted: the server has one clock for both, which was known before it was there.
+    is_heard(&jack, 2, running.pid());
+    assert!(has_said(&folder, "s after the start"));
+    assert_eq!(times_begun(running), 1);
+}
+
 /// Nothing in it is made for so many frames at a time.
 #[test]
 fn a_pipeline_without_a_second_device_or_a_pipelined_plugin_takes_a_server_with_longer_periods_as_it_is() {

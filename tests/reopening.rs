@@ -7,7 +7,7 @@
 use host::backend::virtual_device::{Played, Presence, VirtualHost};
 use host::backend::{Device, Playback, Stream, StreamFormat};
 use host::block::Block;
-use host::config::{Clock, ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
+use host::config::{Clock, DeviceSpec, ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use host::level::Level;
 use host::pipeline::{Around, Pipeline};
 use host::plugin::spec::PluginSpec;
@@ -95,6 +95,15 @@ struct Scene {
 
 impl Scene {
     fn open(spec: impl FnOnce(PipelineSpec) -> PipelineSpec, before: Option<Box<dyn Processor>>) -> Self {
+        Self::open_where(|_| (), spec, before)
+    }
+
+    /// The same, where something has happened to the devices before.
+    fn open_where(
+        happened: impl FnOnce(&VirtualHost),
+        spec: impl FnOnce(PipelineSpec) -> PipelineSpec,
+        before: Option<Box<dyn Processor>>,
+    ) -> Self {
         let folder = Folder::new();
         let file = tests::plugins::processor(&folder, "passes", "return True");
         let plugin = PluginSpec { python: Some(python()), adapt: false, ..PluginSpec::new(file) };
@@ -114,6 +123,7 @@ impl Scene {
         let base = base.then(ElementSpec::Plugin { name: "passes".into(), spec: plugin });
         let spec = spec(base);
         let (virtual_host, played) = VirtualHost::capturing();
+        happened(&virtual_host);
         let (supervisor, _) = Supervisor::new().unwrap();
         let witness = Witness::default();
         let around = Around {
@@ -218,6 +228,92 @@ fn a_pipeline_whose_device_is_pulled_out_goes_on_with_its_worker_and_fades_in_wh
     assert_fades_in(&scene.heard());
     // Each clock ran the chain in its turn: the device, the virtual one, the device.
     assert_eq!(scene.witness.threads().len(), 3);
+}
+
+/// A device that may be missing when its pipeline begins.
+fn awaited(name: &str) -> DeviceSpec {
+    DeviceSpec { fallback_virtual: true, ..DeviceSpec::new(name) }
+}
+
+#[test]
+fn a_pipeline_whose_device_is_missing_at_the_start_plays_on_the_virtual_clock_until_it_is_there() {
+    let _alone = alone();
+    let mut scene = Scene::open_where(
+        |host| host.outputs().pull_out(),
+        |spec| PipelineSpec { sink: SinkSpec::Device(awaited("virtual")), ..spec },
+        Some(Box::new(Generator { counts: None })),
+    );
+    scene.wait_frames(100);
+    let before = scene.status();
+    let (device, plugin) = (&before.devices[0], &before.plugins[0]);
+    assert!(device.lost_s.is_some() && device.losses == 0 && device.paces, "{device:?}");
+    assert!(before.clock.contains("until virtual is there"), "{}", before.clock);
+    assert!(plugin.counts.good > 0, "{plugin:?}");
+    assert!(scene.heard().is_empty());
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    assert!(scene.has_told("the output device virtual is there, "), "{:?}", scene.told);
+    assert_eq!(scene.told.len(), 1, "why it is not there was told before: {:?}", scene.told);
+    scene.wait_frames(50);
+    let after = scene.status();
+    assert_eq!((after.plugins[0].pid, after.devices[0].losses), (plugin.pid, 0));
+    assert_fades_in(&scene.heard());
+    // From now on it is a device like any other.
+    scene.host.outputs().pull_out();
+    scene.wait_lost(0);
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    assert!(scene.has_told("the output device virtual is back after"), "{:?}", scene.told);
+    assert_eq!(scene.status().devices[0].losses, 1);
+}
+
+#[test]
+fn a_microphone_that_is_missing_at_the_start_is_silence_beside_an_output_and_a_clock_where_it_paces() {
+    let _alone = alone();
+    for clock in [Clock::Sink, Clock::Source] {
+        let source = SourceSpec::Device(awaited("virtual"));
+        let mut scene = Scene::open_where(
+            |host| host.inputs().pull_out(),
+            |spec| PipelineSpec { source, clock, ..spec },
+            Some(Box::new(Generator { counts: None })),
+        );
+        // Whatever the microphone brings, all of the chain is run.
+        scene.until("sound", |scene| scene.heard().last() == Some(&LEVEL));
+        let at = usize::from(clock == Clock::Sink);
+        let device = scene.status().devices[at].clone();
+        assert!(device.lost_s.is_some() && device.direction == "input", "{device:?}");
+        scene.host.inputs().put_back();
+        scene.wait_back(at);
+        assert!(scene.has_told("the input device virtual is there, "), "{:?}", scene.told);
+        scene.heard();
+        scene.wait_frames(50);
+        assert_eq!(scene.heard().last(), Some(&LEVEL));
+        // Where it paces, its own clock took over from the virtual one.
+        assert_eq!(scene.witness.threads().len(), if clock == Clock::Sink { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn a_device_that_is_missing_at_the_start_ends_it_where_nothing_may_take_its_place() {
+    let _alone = alone();
+    let host = VirtualHost::new();
+    host.outputs().pull_out();
+    let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+    let (supervisor, _) = Supervisor::new().unwrap();
+    let around = Around { virtual_host: Some(host), ..Around::default() };
+    let refused = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| {}).unwrap_err();
+    assert_eq!(refused.kind(), host::error::Kind::Absent, "{refused}");
+}
+
+#[test]
+fn what_a_device_refuses_is_no_reason_to_wait_for_it() {
+    let _alone = alone();
+    // More channels than there are.
+    let device = DeviceSpec { map: Some(vec![1, 7]), ..awaited("virtual") };
+    let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::Device(device));
+    let (supervisor, _) = Supervisor::new().unwrap();
+    let refused = Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).unwrap_err();
+    assert_eq!(refused.kind(), host::error::Kind::Config, "{refused}");
 }
 
 #[test]

@@ -19,8 +19,10 @@ pub enum Kind {
     Plugin,
     /// The Python interpreter is missing, too old or lacks numpy: choose or mend it.
     Interpreter,
-    /// A device is missing or refuses the format: choose another.
+    /// A device refuses the format, or can't be meant: choose another.
     Device,
+    /// A device or its audio system is not there, in use, or does not answer: connect it, or try again later.
+    Absent,
     /// A worker process died or fell silent outside the plugin's own code.
     Worker,
     /// There is no run to be steered, or it does not answer: start one, or name another.
@@ -40,7 +42,7 @@ impl Kind {
             Kind::Output => 5,
             Kind::Plugin => 6,
             Kind::Interpreter => 7,
-            Kind::Device => 8,
+            Kind::Device | Kind::Absent => 8,
             Kind::Worker => 10,
             Kind::Control => 11,
         }

@@ -92,11 +92,11 @@ pub struct DeviceStatus {
     pub direction: &'static str,
     /// Whether the pipeline runs on its clock. If such a device is lost, the virtual clock goes on in its place.
     pub paces: bool,
-    /// For how long it has been lost, in seconds; `None` if it is open.
+    /// For how long it has been lost, or not been there since the start, in seconds; `None` if it is open.
     pub lost_s: Option<f64>,
-    /// In how many seconds it is tried again, if it is lost; 0 while it is being tried.
+    /// In how many seconds it is tried again, if it is not open; 0 while it is being tried.
     pub next_try_s: Option<f64>,
-    /// Why it was lost or can't be opened again, in words.
+    /// Why it was lost or can't be opened, in words.
     pub why: Option<String>,
     /// How often it was lost.
     pub losses: u64,

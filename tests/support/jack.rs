@@ -57,6 +57,17 @@ impl Jack {
         self.start_again();
     }
 
+    /// Has its periods be of so many frames while it runs.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn set_period(&mut self, period: u32) {
+        self.period = period;
+        let mut set = self.command(built("jack-client"));
+        set.args(["period".to_owned(), period.to_string()]);
+        Program::start(set, &self.folder.file("period.log")).succeeds(DEADLINE);
+    }
+
     /// Kills the server.
     pub fn kill(&mut self) {
         self.server.take().into_iter().for_each(Program::kill);

@@ -67,7 +67,7 @@ impl Drop for Turn {
 
 pub(super) fn silent(whom: &str, limit: Duration) -> Error {
     let what = format!("{whom} did not answer within {} s", limit.as_secs());
-    Error::new(Kind::Device, what).remedy("restart it, or use device = \"virtual\"")
+    Error::new(Kind::Absent, what).remedy("restart it, or use device = \"virtual\"")
 }
 
 /// Runs `work`, which asks an audio system, on a thread of its own.
@@ -101,7 +101,7 @@ mod tests {
     fn a_system_that_does_not_answer_keeps_one_thread_and_no_other_system_waiting() {
         let (release, held) = mpsc::channel::<()>();
         let never = ask("deaf", SHORT, move || held.recv());
-        assert_eq!(never.unwrap_err().kind(), Kind::Device);
+        assert_eq!(never.unwrap_err().kind(), Kind::Absent);
         for _ in 0..3 {
             let refused = ask("deaf", SHORT, || unreachable!("the first question is still there"));
             assert!(refused.unwrap_err().to_string().contains("deaf did not answer"));

@@ -107,7 +107,7 @@ pub(super) fn known(id: &str, name: &str, direction: Direction) -> Result<cpal::
         None => System::all().into_iter().find_map(|system| known_of(system, id, name, direction).ok()?),
     };
     found.map(|one| one.device).ok_or_else(|| {
-        Error::new(Kind::Device, format!("the {direction} device {name} ({id}) is not there"))
+        Error::new(Kind::Absent, format!("the {direction} device {name} ({id}) is not there"))
             .remedy("connect it again; to use another device, start the pipeline again")
     })
 }
@@ -135,7 +135,7 @@ fn pick_known(
 pub(super) fn default_of(system: System, direction: Direction) -> Result<cpal::Device> {
     let device = system.ask(move |host| Ok(direction.default_device(&host)))?;
     device.map_err(|e| absent(system, e))?.ok_or_else(|| {
-        Error::new(Kind::Device, format!("{} has no default {direction} device", system.name()))
+        Error::new(Kind::Absent, format!("{} has no default {direction} device", system.name()))
             .remedy("name another one: `nda devices` lists them")
     })
 }
@@ -172,7 +172,7 @@ fn of_system(system: System, direction: Direction) -> Result<Vec<Candidate>> {
 fn absent(system: System, error: cpal::Error) -> Error {
     let name = system.name();
     match error.kind() {
-        ErrorKind::HostUnavailable => Error::new(Kind::Device, format!("{name}: {error}"))
+        ErrorKind::HostUnavailable => Error::new(Kind::Absent, format!("{name}: {error}"))
             .remedy("start the server, or choose a device of another audio system: `nda devices` lists them"),
         _ => Error::new(Kind::Device, format!("{name} can't be asked for its devices")).source(error),
     }
@@ -203,7 +203,7 @@ pub(super) fn pick(mut all: Vec<Candidate>, name: &str, direction: Direction) ->
     let found = Some(places(&exact)).filter(|found| found.len() == 1).unwrap_or_else(|| places(&partly));
     match found[..] {
         [place] => Ok(all.swap_remove(place)),
-        [] => Err(Error::new(Kind::Device, format!("no {direction} device has \"{name}\" in its name"))
+        [] => Err(Error::new(Kind::Absent, format!("no {direction} device has \"{name}\" in its name"))
             .detail(listed(all.iter()))
             .remedy("name one of these, or use device = \"virtual\"")),
         _ => Err(Error::new(
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_devices_there_are() {
         let error = name_of("theremin").unwrap_err();
-        assert_eq!(error.kind(), Kind::Device);
+        assert_eq!(error.kind(), Kind::Absent);
         let text = error.to_string();
         assert!(text.contains("no output device has \"theremin\""), "{text}");
         assert!(shelf().iter().all(|device| text.contains(&device.name)), "{text}");
@@ -284,7 +284,7 @@ mod tests {
             assert!(known(id, name).is_none(), "{id}");
         }
         let error = super::known("no such id", "Scarlett", Direction::Output).unwrap_err();
-        assert!(error.kind() == Kind::Device && error.to_string().contains("is not there"), "{error}");
+        assert!(error.kind() == Kind::Absent && error.to_string().contains("is not there"), "{error}");
     }
 
     #[test]

@@ -97,19 +97,20 @@ fn settle(
 }
 
 fn no_card(direction: Direction) -> Error {
-    Error::new(Kind::Device, format!("no sound card was found, so there is no default {direction} device"))
+    Error::new(Kind::Absent, format!("no sound card was found, so there is no default {direction} device"))
         .remedy("use device = \"virtual\", or connect a sound card and look at `nda devices`")
 }
 
 fn refused(name: &str, direction: Direction, is_default: bool, error: cpal::Error) -> Error {
-    let what = |text: &str| Error::new(Kind::Device, format!("the {direction} device {name} {text}"));
+    let of_kind = |kind, text: &str| Error::new(kind, format!("the {direction} device {name} {text}"));
+    let (what, absent) = (|text: &str| of_kind(Kind::Device, text), |text: &str| of_kind(Kind::Absent, text));
     let refusal = match error.kind() {
         // A machine without a card still has a default device, which fails like this.
         ErrorKind::DeviceNotAvailable if is_default => no_card(direction),
         ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable | ErrorKind::StreamInvalidated => {
-            what("is not there").remedy("look at `nda devices`")
+            absent("is not there").remedy("look at `nda devices`")
         }
-        ErrorKind::DeviceBusy => what("is in use").remedy("end the program that uses it, or choose another"),
+        ErrorKind::DeviceBusy => absent("is in use").remedy("end the program that uses it, or choose another"),
         ErrorKind::PermissionDenied => {
             what("may not be used").remedy("join the group that may, often `audio`")
         }
@@ -265,7 +266,7 @@ mod tests {
     fn opening_an_unknown_device_lists_the_virtual_one_too() {
         let which = DeviceChoice::from("no such device");
         let error = open_output(&which, STEREO, |_| (), |_| ()).unwrap_err();
-        assert_eq!(error.kind(), Kind::Device);
+        assert_eq!(error.kind(), Kind::Absent);
         assert!(error.to_string().contains("\n    virtual"), "{error}");
     }
 
@@ -276,7 +277,7 @@ mod tests {
             return;
         }
         let error = open_output(&DeviceChoice::Default, STEREO, |_| (), |_| ()).unwrap_err();
-        assert_eq!(error.kind(), Kind::Device);
+        assert_eq!(error.kind(), Kind::Absent);
         let text = error.to_string();
         assert!(text.contains("no sound card was found") && text.contains("device = \"virtual\""), "{text}");
     }

@@ -7,9 +7,17 @@ use super::asking::{CLOSE_LIMIT, CONTROL_LIMIT, OPEN_LIMIT, silent, spawn};
 use super::system::CpalResult;
 use crate::error::{Error, Kind, Result};
 use cpal::traits::StreamTrait;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+
+/// How often a device is asked how many frames it takes at a time.
+const ASK_BUFFER_EVERY: Duration = Duration::from_secs(1);
+
+/// An order, and where to the answer goes.
+type Asked = (Order, Sender<CpalResult<()>>);
+type Inbox = Receiver<Asked>;
 
 /// The devices that did not open or play in time, each with what its thread has for as long as that lasts.
 static HANGING: Mutex<Vec<(String, Weak<()>)>> = Mutex::new(Vec::new());
@@ -20,14 +28,29 @@ pub(super) enum Order {
     Pause,
 }
 
+/// How many frames the device takes or brings at a time, as the thread has asked last: some may be set to another number
+/// while they play.
+#[derive(Debug, Default)]
+struct Buffer(AtomicU32);
+
+impl Buffer {
+    fn ask(&self, stream: &cpal::Stream) {
+        self.0.store(stream.buffer_size().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn frames(&self) -> Option<u32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|frames| *frames > 0)
+    }
+}
+
 /// The thread that opens, keeps and drops a stream of cpal's, and how to reach it.
 #[derive(Debug)]
 pub(super) struct Keeper {
     /// None once it is to end.
-    orders: Option<Sender<(Order, Sender<CpalResult<()>>)>>,
+    orders: Option<Sender<Asked>>,
     /// Disconnected once it has.
     ended: Receiver<()>,
-    pub(super) buffer_frames: Option<u32>,
+    buffer: Arc<Buffer>,
     /// Which one, in words.
     device: String,
     thread: Weak<()>,
@@ -53,27 +76,35 @@ impl Keeper {
         }
         let runs = Arc::new(());
         let thread = Arc::downgrade(&runs);
-        let (orders, inbox) = mpsc::channel::<(Order, Sender<CpalResult<()>>)>();
+        let (orders, inbox): (_, Inbox) = mpsc::channel();
         let (answer, opened) = mpsc::channel();
         let (end, ended) = mpsc::channel();
+        let buffer = Arc::new(Buffer::default());
+        let asked = Arc::clone(&buffer);
         spawn(move || {
             // Moved in, to be dropped last: that tells that it hangs no longer, and the owner.
             let _end = (runs, end);
             match open() {
                 Ok(stream) => {
+                    asked.ask(&stream);
                     // If the owner has given up, the orders end at once.
-                    let _ = answer.send(Ok(stream.buffer_size().ok()));
+                    let _ = answer.send(Ok(()));
                     drop(answer);
-                    inbox.iter().for_each(|(order, reply)| obey(&stream, order, &reply));
+                    keep(&stream, &inbox, &asked);
                 }
                 Err(error) => drop(answer.send(Err(error))),
             }
         })?;
-        let buffer_frames = opened.recv_timeout(limit).map_err(|_| {
+        opened.recv_timeout(limit).map_err(|_| {
             leave_hanging(&device, &thread);
             silent(&device, limit)
         })??;
-        Ok(Self { orders: Some(orders), ended, buffer_frames, device, thread })
+        Ok(Self { orders: Some(orders), ended, buffer, device, thread })
+    }
+
+    /// Frames that the device takes or brings at a time, a second ago at most; `None` if it does not say.
+    pub(super) fn buffer_frames(&self) -> Option<u32> {
+        self.buffer.frames()
     }
 
     pub(super) fn order(&self, order: Order) -> Result<()> {
@@ -112,7 +143,7 @@ fn hangs(device: &str) -> bool {
 }
 
 fn still_hanging(device: &str) -> Error {
-    Error::new(Kind::Device, format!("{device} still hangs since it was tried before"))
+    Error::new(Kind::Absent, format!("{device} still hangs since it was tried before"))
         .remedy("connect it again or restart its audio system, or use device = \"virtual\"")
 }
 
@@ -121,6 +152,17 @@ impl Drop for Keeper {
         self.orders = None;
         // A device that hangs is left to its thread: better a thread too many than an owner that hangs with it.
         let _: std::result::Result<(), RecvTimeoutError> = self.ended.recv_timeout(CLOSE_LIMIT);
+    }
+}
+
+/// Does what the owner asks for, until there is none.
+fn keep(stream: &cpal::Stream, inbox: &Inbox, buffer: &Buffer) {
+    loop {
+        match inbox.recv_timeout(ASK_BUFFER_EVERY) {
+            Ok((order, reply)) => obey(stream, order, &reply),
+            Err(RecvTimeoutError::Timeout) => buffer.ask(stream),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 

@@ -32,4 +32,4 @@ pub use listing::{ConfigInfo, DeviceInfo, DirectionInfo, devices};
 pub use samples::{Capture, MOST_FRAMES, Playback};
 pub use span::Span;
 pub use stream::Stream;
-pub(crate) use system::names_a_system;
+pub(crate) use system::{names_a_system, share_a_clock};

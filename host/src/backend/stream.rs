@@ -54,7 +54,7 @@ impl Stream {
     /// Frames that the device takes or brings at a time, as far as it knows; callbacks may still vary.
     #[must_use]
     pub fn buffer_frames(&self) -> Option<u32> {
-        self.keeper.buffer_frames
+        self.keeper.buffer_frames()
     }
 
     /// How often frames were lost because a callback came or ended too late.

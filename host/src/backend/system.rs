@@ -25,6 +25,13 @@ pub(crate) fn names_a_system(device: &str) -> bool {
     named_in_front(device).is_some()
 }
 
+/// Whether both are devices of one audio system, by the names in front of theirs, that has one clock for all.
+pub(crate) fn share_a_clock(one: &str, other: &str) -> bool {
+    let system = |device| Some(System::in_front_of(device).ok()??.0);
+    let (one, other) = (system(one), system(other));
+    one == other && one.is_some_and(System::has_one_clock)
+}
+
 /// The audio system that stands before a device's name, be it built in or not, and the rest of the name.
 fn named_in_front(device: &str) -> Option<(&'static str, &str)> {
     let (prefix, rest) = device.split_once(':')?;
@@ -169,6 +176,10 @@ mod tests {
         assert_eq!(System::in_front_of("Focusrite: Scarlett"), Ok(None));
         assert_eq!(System::in_front_of("Scarlett"), Ok(None));
         assert!(["ALSA: hw:0,3", " jack:x", "PipeWire :"].into_iter().all(names_a_system));
+        assert!(
+            share_a_clock("jack:default", "JACK:system") && !share_a_clock("jack:default", "alsa:default")
+        );
+        assert!(!share_a_clock("alsa:hw:0", "alsa:hw:0") && !share_a_clock("default", "default"));
         assert!(!["Focusrite: Scarlett", "Scarlett", "alsa"].into_iter().any(names_a_system));
         for name in NAMES {
             let built_in = System::all().into_iter().any(|system| system.is(name));

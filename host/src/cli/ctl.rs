@@ -145,6 +145,7 @@ struct Pipeline {
 struct Device {
     name: String,
     lost_s: Option<f64>,
+    losses: u64,
     why: Option<String>,
 }
 
@@ -193,7 +194,8 @@ fn pipeline_lines(status: &Pipeline, name: &str) -> Vec<String> {
         lines.push(format!("  {}", troubles.join(", ")));
     }
     lines.extend(status.devices.iter().flat_map(|device| {
-        let lost = device.lost_s.map(|seconds| format!("  device {} lost for {seconds:.0} s", device.name));
+        let (name, lost) = (&device.name, words::lost(device.losses));
+        let lost = device.lost_s.map(|seconds| format!("  device {name} {lost} for {seconds:.0} s"));
         lost.map_or_else(Vec::new, |lost| with_reason(lost, device.why.as_deref()))
     }));
     lines.extend(status.plugins.iter().map(|plugin| plugin_line(plugin, name)));
@@ -254,7 +256,8 @@ mod tests {
         pipeline.capture =
             Some(CaptureStatus { level_frames: 912, target_frames: 900, correction_ppm: 12.0, gaps: 1 });
         let device = &mut pipeline.devices[0];
-        (device.lost_s, device.why) = (Some(12.3), Some("it is gone\n  try: plug it in".into()));
+        (device.losses, device.lost_s, device.why) =
+            (1, Some(12.3), Some("it is gone\n  try: plug it in".into()));
         let lane = |name: &str, state, status| LaneStatus {
             name: name.into(),
             state,

@@ -51,19 +51,22 @@ mod tests {
 
     /// Every kind there is: the match has no wildcard, so that a new kind does not compile without its row.
     fn kinds() -> Vec<Kind> {
-        use Kind::{Config, Control, Device, Input, Interpreter, Output, Plugin, System, Worker};
-        let all = [Config, Input, Output, Plugin, Interpreter, Device, Worker, Control, System];
+        use Kind::{Absent, Config, Control, Device, Input, Interpreter, Output, Plugin, System, Worker};
+        let all = [Config, Input, Output, Plugin, Interpreter, Device, Absent, Worker, Control, System];
         for kind in all {
             match kind {
-                Config | Input | Output | Plugin | Interpreter | Device | Worker | Control | System => {}
+                Config | Input | Output | Plugin | Interpreter | Device | Absent | Worker | Control
+                | System => {}
             }
         }
         all.to_vec()
     }
 
     #[test]
-    fn every_kind_of_error_has_a_row_of_its_own() {
-        let mut codes: Vec<u8> = kinds().into_iter().map(Kind::exit_code).collect();
+    fn every_kind_of_error_has_a_row_of_its_own_but_that_an_absent_device_is_one_too() {
+        let own = kinds().into_iter().filter(|kind| *kind != Kind::Absent);
+        assert_eq!(Kind::Absent.exit_code(), Kind::Device.exit_code());
+        let mut codes: Vec<u8> = own.map(Kind::exit_code).collect();
         codes.extend([0, 2, LOSSES, INTERRUPTED]);
         codes.sort_unstable();
         let rows: Vec<u8> = EXIT_CODES.iter().map(|(code, _)| *code).collect();
@@ -78,7 +81,7 @@ mod tests {
             Kind::Output => "output",
             Kind::Plugin => "plugin's own code",
             Kind::Interpreter => "interpreter",
-            Kind::Device => "device",
+            Kind::Device | Kind::Absent => "device",
             Kind::Worker => "worker",
             Kind::Control => "run to be steered",
             Kind::System => "system",

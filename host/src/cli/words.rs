@@ -158,19 +158,24 @@ pub(super) fn lost_frames(by: &Xruns, underrun: u64, overrun: u64) -> Vec<String
 /// That a device is away, or was: `output device HDA lost for 12 s (next try in 4 s)`.
 fn losses_of(device: &DeviceStatus) -> Option<String> {
     let DeviceStatus { name, direction, losses, .. } = device;
-    let times = match losses {
-        0 => return None,
-        1 => "once".to_owned(),
-        n => format!("{n} times"),
-    };
     let Some(lost_s) = device.lost_s else {
-        return Some(format!("{direction} device {name} was lost {times}"));
+        return match losses {
+            0 => None,
+            1 => Some(format!("{direction} device {name} was lost once")),
+            n => Some(format!("{direction} device {name} was lost {n} times")),
+        };
     };
+    let lost = lost(*losses);
     let next = match device.next_try_s {
         Some(next) if next > 0.0 => format!("next try in {next:.1} s"),
         _ => "being tried".to_owned(),
     };
-    Some(format!("{direction} device {name} lost for {lost_s:.0} s ({next})"))
+    Some(format!("{direction} device {name} {lost} for {lost_s:.0} s ({next})"))
+}
+
+/// What a device is that is away: one that has never been there was not lost.
+pub(super) fn lost(losses: u64) -> &'static str {
+    if losses == 0 { "missing" } else { "lost" }
 }
 
 /// Those of devices and host by whose doing they were, and with them the plugins', which have lines of their own.
@@ -253,6 +258,9 @@ mod tests {
         *device = DeviceStatus { name: "HDA".into(), losses: 1, ..fabricated::device() };
         (device.lost_s, device.next_try_s) = (Some(12.3), Some(4.04));
         assert_eq!(troubles(&pipeline), "output device HDA lost for 12 s (next try in 4.0 s)");
+        pipeline.devices[0].losses = 0;
+        assert_eq!(troubles(&pipeline), "output device HDA missing for 12 s (next try in 4.0 s)");
+        pipeline.devices[0].losses = 1;
         pipeline.devices[0].next_try_s = Some(0.0);
         assert_eq!(troubles(&pipeline), "output device HDA lost for 12 s (being tried)");
         pipeline.devices[0].lost_s = None;

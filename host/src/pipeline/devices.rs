@@ -1,10 +1,10 @@
-//! The devices of a pipeline: found, tried and asked for their buffers before anything else is started.
+//! The devices of a pipeline: found, tried and asked for their buffers before anything else is started, or else waited
+//! for while the virtual device stands in.
 //!
 //! For opening a pipeline, and for opening a device of it again. The buffer has to be known first, because it decides
 //! how many blocks one callback runs in a row, and so how far behind a pipelined plugin is. It opens no stream that is
 //! kept.
 
-use super::streams::Terms;
 use crate::backend::virtual_device::VirtualHost;
 use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
 use crate::config::{Clock, DeviceName, DeviceSpec, ElementSpec, PipelineSpec, SinkSpec, SourceSpec};
@@ -20,7 +20,10 @@ const UNTOLD_BUFFER_FRAMES: u32 = 2048;
 /// A device that has been found to open, and the frames that one callback brings or takes.
 #[derive(Debug)]
 pub(super) struct Settled {
+    /// It, or the virtual device in its place.
     pub(super) found: Found,
+    /// Why it is not there yet.
+    pub(super) missing: Option<Error>,
     /// The pipeline's frames that one callback brings or takes, at most.
     pub(super) buffer_frames: u32,
     /// How to find it again.
@@ -109,9 +112,7 @@ impl Devices {
     /// Whether input and output can drift apart.
     pub(super) fn clocks(&self) -> Clocks {
         match (&self.input, &self.output) {
-            (Some(input), Some(output)) if !input.found.device.shares_clock_with(&output.found.device) => {
-                Clocks::Two
-            }
+            (Some(input), Some(output)) if !input.shares_clock_with(output) => Clocks::Two,
             _ => Clocks::One,
         }
     }
@@ -120,6 +121,26 @@ impl Devices {
     pub(super) fn burst(&self, format: Format) -> u32 {
         let output = self.output.as_ref().filter(|_| !self.are_paced_by_source());
         output.or(self.input.as_ref()).map_or(1, |settled| burst(settled.buffer_frames, format))
+    }
+}
+
+impl Settled {
+    /// As it is called: by its name, or by what was asked for.
+    pub(super) fn name(&self) -> String {
+        match self.missing {
+            None => self.found.device.name().to_owned(),
+            Some(_) => self.want.name(),
+        }
+    }
+
+    /// What stands in for a device says nothing of that one's clock.
+    fn shares_clock_with(&self, other: &Self) -> bool {
+        if self.missing.is_none() && other.missing.is_none() {
+            return self.found.device.shares_clock_with(&other.found.device);
+        }
+        let (one, two) = (&self.want.spec, &other.want.spec);
+        let are_virtual = one.name.is_virtual() && two.name.is_virtual();
+        (are_virtual && one.ppm == two.ppm) || backend::share_a_clock(&self.want.name(), &other.want.name())
     }
 }
 
@@ -153,13 +174,15 @@ fn burst(buffer_frames: u32, format: Format) -> u32 {
 /// stream knows its buffer.
 fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -> Result<Settled> {
     let tried = want.find(format).and_then(|Found { device, .. }| -> Result<Stream> {
-        want.keep_to(&device);
+        want.keep_to(device.known());
         if want.is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }
     });
     match tried {
-        Err(why) if want.spec.fallback_virtual => {
-            note(Level::Warning, format!("using the virtual device instead: {why}"));
-            settle(Want { spec: DeviceSpec::new("virtual"), known: None, ..want }, format, note)
+        Err(why) if want.spec.fallback_virtual && why.kind() == Kind::Absent => {
+            note(Level::Warning, format!("the virtual device plays until it is there: {why}"));
+            let found = stand_in(format, want.is_input)?;
+            let buffer_frames = want.spec.buffer_frames.unwrap_or(block_frames(format));
+            Ok(Settled { found, buffer_frames, missing: Some(why), want })
         }
         Err(why) => Err(why),
         Ok(tried) => {
@@ -171,7 +194,8 @@ fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -
                 let rates = format!("{rate} Hz and is converted: the pipeline has {} Hz", format.rate());
                 note(Level::Info, format!("{name} runs at {rates}"));
             }
-            Ok(Settled { buffer_frames: want.frames(&found.side, buffer, format), found, want })
+            let buffer_frames = want.frames(&found.side, buffer, format);
+            Ok(Settled { found, buffer_frames, missing: None, want })
         }
     }
 }
@@ -190,8 +214,13 @@ impl Want {
     }
 
     /// From now on it is this device, if the user means one and not whichever is the default.
-    fn keep_to(&mut self, device: &Device) {
-        self.known = self.choice().filter(|choice| !choice.is_default()).and_then(|_| device.known());
+    pub(super) fn keep_to(&mut self, known: Option<DeviceChoice>) {
+        self.known = self.choice().filter(|choice| !choice.is_default()).and(known);
+    }
+
+    /// As the user calls it.
+    pub(super) fn name(&self) -> String {
+        self.spec.name.to_string()
     }
 
     /// What is asked for, if it is not a virtual device.
@@ -283,9 +312,9 @@ fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Dev
 }
 
 /// A virtual device that paces a pipeline while its own is away, block by block.
-pub(super) fn stand_in(terms: &Terms, is_input: bool) -> Result<Found> {
+pub(super) fn stand_in(format: Format, is_input: bool) -> Result<Found> {
     let (spec, quality) = (DeviceSpec::new("virtual"), Quality::default());
-    Want { spec, is_input, quality, virtual_host: None, known: None, planned_frames: None }.find(terms.format)
+    Want { spec, is_input, quality, virtual_host: None, known: None, planned_frames: None }.find(format)
 }
 
 #[cfg(test)]
@@ -371,7 +400,7 @@ mod tests {
         // Which one is the default is for the system to say.
         for name in ["default", "alsa:default"] {
             let mut default = Want { spec: DeviceSpec::new(name), known: None, ..want.clone() };
-            default.keep_to(&found.device);
+            default.keep_to(found.device.known());
             assert_eq!(default.known, None, "{name}");
         }
         // The name still fits a device, but not the one that was meant.

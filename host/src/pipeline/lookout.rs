@@ -104,6 +104,12 @@ impl Lookout {
         self.failed(now);
     }
 
+    /// The device is not there in the beginning.
+    pub(super) fn missing(&mut self, now: Instant) {
+        self.state = State::Lost { since: now, next: None };
+        self.failed(now);
+    }
+
     /// Whether it is to be tried again now; then it is, until [`Lookout::failed`] or [`Lookout::plays`].
     pub(super) fn is_to_be_tried(&mut self, now: Instant) -> bool {
         match &mut self.state {
@@ -249,6 +255,15 @@ mod tests {
         assert_eq!((lookout.lost_since(), lookout.losses()), (Some(start), 1));
         let expected = [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000];
         assert_eq!(waits(&mut lookout, start, 8), expected);
+    }
+
+    #[test]
+    fn a_device_that_is_missing_in_the_beginning_is_tried_as_one_that_was_lost_and_was_not_lost() {
+        let start = Instant::now();
+        let mut lookout = Lookout::new();
+        lookout.missing(start);
+        assert_eq!((lookout.lost_since(), lookout.losses()), (Some(start), 0));
+        assert_eq!(waits(&mut lookout, start, 3), [250, 500, 1_000]);
     }
 
     #[test]

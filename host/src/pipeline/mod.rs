@@ -160,9 +160,8 @@ impl Pipeline {
         let played = self.frames.load(Ordering::Relaxed);
         let recorded = self.recorders.iter().all(|(_, r)| r.recording().is_done());
         let outputs = self.ports.iter().filter(|port| !port.is_input());
-        let in_devices: u32 = outputs.map(|port| port.added().device_frames).sum();
-        let latency =
-            [self.plan.chain_frames, self.added_frames(), in_devices].map(u64::from).iter().sum::<u64>();
+        let rest: u64 = outputs.map(Port::rest_frames).sum();
+        let latency = u64::from(self.plan.chain_frames) + u64::from(self.added_frames()) + rest;
         end.is_some_and(|end| played >= end + latency) && recorded
     }
 

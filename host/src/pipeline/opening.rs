@@ -286,9 +286,7 @@ impl<'a> Opening<'a> {
     }
 
     fn words(&self) -> Words {
-        let device = |settled: &Option<Settled>| {
-            settled.as_ref().map_or_else(String::new, |s| s.found.device.name().to_owned())
-        };
+        let device = |settled: &Option<Settled>| settled.as_ref().map_or_else(String::new, Settled::name);
         let source = match &self.spec.source {
             SourceSpec::File(file) => shown(&file.file),
             SourceSpec::Device(_) => device(&self.devices.input),
@@ -325,8 +323,14 @@ fn open_ports(devices: Devices, engine: Engine, between: Between, terms: &Terms)
         (None, None, _) => {}
     }
     let open = |(settled, end): (Settled, End)| {
-        let playing = end.open(settled.found, terms, false)?;
-        Ok(Port::new(end, settled.want, terms.clone(), playing))
+        let Settled { found, missing, want, .. } = settled;
+        match missing {
+            None => {
+                let playing = end.open(found, terms, false)?;
+                Ok(Port::new(end, want, terms.clone(), playing))
+            }
+            Some(why) => Port::missing(end, want, terms.clone(), found, &why),
+        }
     };
     ends.into_iter().map(open).collect()
 }

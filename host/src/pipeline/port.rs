@@ -1,4 +1,5 @@
-//! A device that a pipeline plays to or records from, for as long as the pipeline lasts: lost, waited for, opened again.
+//! A device that a pipeline plays to or records from, for as long as the pipeline lasts: lost, waited for, opened again;
+//! or not there in the beginning, and waited for likewise.
 //!
 //! For the thread that watches, which looks here often and never waits: all that a device could hold up is done on
 //! threads of their own. While the device that paces the pipeline is lost, a stream of the virtual device is its clock,
@@ -6,7 +7,7 @@
 //! [`lookout`](super::lookout).
 
 use super::attempt::{Attempt, Outcome};
-use super::devices::{self, Want};
+use super::devices::{self, Found, Want};
 use super::latency::Added;
 use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
@@ -47,7 +48,9 @@ pub(super) struct Port {
     name: String,
     /// What the device adds to the latency; while it is lost, what it did.
     added: Added,
-    /// Why it was lost, or why it can't be opened again.
+    /// It has been there.
+    was_there: bool,
+    /// Why it was lost, or why it can't be opened.
     why: Option<String>,
     told: Vec<String>,
     outgrown: Option<Outgrown>,
@@ -67,17 +70,38 @@ impl Port {
     /// With a stream that is open and paused, and whose turn it is.
     pub(super) fn new(end: End, want: Want, terms: Terms, playing: Playing) -> Self {
         end.give_to(&playing);
-        let added = added(&end, &want, &terms, &playing);
+        let mut port = Self::waiting(end, want, terms);
+        port.know(&playing);
+        port.playing = Some(playing);
+        port
+    }
+
+    /// Of a device that is not there yet, with what stands in for it, paused.
+    pub(super) fn missing(end: End, want: Want, terms: Terms, stand_in: Found, why: &Error) -> Result<Self> {
+        let mut port = Self::waiting(end, want, terms);
+        if port.end.is_stood_in_for() {
+            let playing = port.end.open(stand_in, &port.terms, false)?;
+            port.end.give_to(&playing);
+            port.stand_in = Some(playing);
+        }
+        port.why = Some(why.to_string());
+        // That has been told.
+        port.told.push(port.not_open(why));
+        Ok(port)
+    }
+
+    fn waiting(end: End, want: Want, terms: Terms) -> Self {
         Self {
             end,
-            added,
+            name: want.name(),
             want,
             terms,
-            name: playing.name.clone(),
-            playing: Some(playing),
+            playing: None,
             stand_in: None,
             attempt: None,
             lookout: Lookout::new(),
+            added: Added::default(),
+            was_there: false,
             why: None,
             told: Vec::new(),
             outgrown: None,
@@ -86,9 +110,21 @@ impl Port {
         }
     }
 
+    /// Takes note of what the device is like that is there now.
+    fn know(&mut self, playing: &Playing) {
+        self.added = added(&self.end, &self.want, &self.terms, playing);
+        self.want.keep_to(playing.known.clone());
+        self.name.clone_from(&playing.name);
+        self.was_there = true;
+    }
+
     pub(super) fn play(&mut self) -> Result<()> {
-        self.lookout.plays(Instant::now());
-        self.playing.as_ref().map_or(Ok(()), |playing| playing.stream.play())
+        let now = Instant::now();
+        match self.playing {
+            Some(_) => self.lookout.plays(now),
+            None => self.lookout.missing(now),
+        }
+        [&self.playing, &self.stand_in].into_iter().flatten().try_for_each(|playing| playing.stream.play())
     }
 
     /// Whether the pipeline runs on its clock.
@@ -105,6 +141,15 @@ impl Port {
         self.added
     }
 
+    /// Frames that may be on their way through it when the last of them have been processed: what is left of the block,
+    /// what its conversion holds, and two of its buffers, as many devices have.
+    pub(super) fn rest_frames(&self) -> u64 {
+        let Added { device_frames, conversion_frames, .. } = self.added;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
+        let converted = conversion_frames.ceil() as u64;
+        self.terms.format.block_frames() as u64 - 1 + converted + 2 * u64::from(device_frames)
+    }
+
     /// Looks how the device is doing and does what is to be done about it; what is to be told, a line each.
     pub(super) fn tend(&mut self, now: Instant, news: &mut Vec<News>) {
         if self.is_halted {
@@ -113,6 +158,7 @@ impl Port {
         if let Some(why) = self.loss(now, news) {
             self.lose(why, now, news);
         }
+        self.look_at_buffer(news);
         match self.attempt.take().map(|attempt| attempt.look(now)) {
             Some(Outcome::Going(attempt)) => self.attempt = Some(attempt),
             Some(Outcome::Open(playing)) => self.take(*playing, now, news),
@@ -123,6 +169,24 @@ impl Port {
             }
             None if self.lookout.is_to_be_tried(now) => self.try_again(now, news),
             None => {}
+        }
+    }
+
+    /// A server may be told to take more or less at a time while it plays.
+    fn look_at_buffer(&mut self, news: &mut Vec<News>) {
+        let Some(playing) = &self.playing else { return };
+        let buffer = playing.stream.buffer_frames();
+        if buffer == self.added.buffer_frames || self.outgrown.is_some() {
+            return;
+        }
+        let fits = self.want.check_buffer(&playing.side, buffer, self.terms.format);
+        self.added = added(&self.end, &self.want, &self.terms, playing);
+        match (fits, buffer) {
+            (Err(error), _) => self.outgrow(&error),
+            (Ok(()), Some(frames)) => {
+                news.push((Level::Info, format!("{} takes {frames} frames at a time now", self.words())));
+            }
+            (Ok(()), None) => {}
         }
     }
 
@@ -172,7 +236,7 @@ impl Port {
         if !self.end.is_stood_in_for() || self.stand_in.is_some() {
             return;
         }
-        let opened = devices::stand_in(&self.terms, self.end.is_input())
+        let opened = devices::stand_in(self.terms.format, self.end.is_input())
             .and_then(|device| self.end.open(device, &self.terms, false))
             .and_then(|playing| playing.stream.play().map(|()| playing));
         match opened {
@@ -180,7 +244,10 @@ impl Port {
                 self.end.give_to(&playing);
                 self.stand_in = Some(playing);
             }
-            Err(error) => self.tell(&format!("there is no virtual clock for {}", self.words()), &error, news),
+            Err(error) => {
+                let why = first_line(&error.to_string()).to_owned();
+                self.tell(format!("there is no virtual clock for {}: {why}", self.words()), news);
+            }
         }
     }
 
@@ -193,29 +260,34 @@ impl Port {
         }
     }
 
-    /// The device is back.
+    /// The device is back, or there at last.
     fn take(&mut self, playing: Playing, now: Instant, news: &mut Vec<News>) {
         self.end.give_to(&playing);
         let lost_for =
             self.lookout.lost_since().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        self.added = added(&self.end, &self.want, &self.terms, &playing);
-        let was = std::mem::replace(&mut self.name, playing.name.clone());
+        let was = self.was_there.then(|| self.name.clone());
+        self.know(&playing);
         self.playing = Some(playing);
         self.lookout.plays(now);
         (self.why, self.outgrown) = (None, None);
         self.told.clear();
         if let Some(stand_in) = self.stand_in.take() {
-            self.past.host_late += stand_in.pulse.late();
+            self.past = self.past.and(&stand_in);
             stand_in.let_go();
         }
-        news.push((Level::Info, is_back(&self.words(), &was, &self.name, lost_for)));
+        news.push((Level::Info, is_back(&self.words(), was.as_deref(), &self.name, lost_for)));
     }
 
     fn fail(&mut self, error: &Error, now: Instant, news: &mut Vec<News>) {
         self.lookout.failed(now);
         self.why = Some(error.to_string());
         self.outgrown = None;
-        self.tell(&format!("{} can't be opened again yet", self.words()), error, news);
+        self.tell(self.not_open(error), news);
+    }
+
+    fn not_open(&self, error: &Error) -> String {
+        let again = if self.was_there { "again " } else { "" };
+        format!("{} can't be opened {again}yet: {}", self.words(), first_line(&error.to_string()))
     }
 
     fn outgrow(&mut self, error: &Error) {
@@ -229,8 +301,7 @@ impl Port {
     }
 
     /// Tells a reason, unless it was told of this loss already.
-    fn tell(&mut self, what: &str, error: &Error, news: &mut Vec<News>) {
-        let line = format!("{what}: {}", first_line(&error.to_string()));
+    fn tell(&mut self, line: String, news: &mut Vec<News>) {
         if self.told.len() < REASONS && !self.told.contains(&line) {
             news.push((Level::Warning, line.clone()));
             self.told.push(line);
@@ -247,7 +318,10 @@ impl Port {
         let playing = self.playing.as_ref().or(self.stand_in.as_ref());
         let buffer = playing.and_then(|playing| playing.stream.buffer_frames());
         let name = match (playing, self.lookout.lost_since()) {
-            (Some(stand_in), Some(_)) => format!("{} (while {} is gone)", stand_in.name, self.name),
+            (Some(stand_in), Some(_)) if self.was_there => {
+                format!("{} (while {} is gone)", stand_in.name, self.name)
+            }
+            (Some(stand_in), Some(_)) => format!("{} (until {} is there)", stand_in.name, self.name),
             _ => self.name.clone(),
         };
         let rate = playing.map_or(self.terms.format.rate(), |playing| playing.stream.rate());
@@ -323,13 +397,15 @@ fn added(end: &End, want: &Want, terms: &Terms, playing: &Playing) -> Added {
     Added { buffer_frames, device_frames, conversion_frames }
 }
 
-/// That a device is back. The default one may be another one now; then both are told.
-fn is_back(words: &str, was: &str, is: &str, lost_for: Duration) -> String {
+/// That a device is back, or there for the first time. The default one may be another one now; then both are told.
+fn is_back(words: &str, was: Option<&str>, is: &str, lost_for: Duration) -> String {
     let seconds = lost_for.as_secs_f64();
-    if was == is {
-        format!("{words} is back after {seconds:.1} s")
-    } else {
-        format!("{words} is the default now, in place of {was}, which was gone for {seconds:.1} s")
+    match was {
+        None => format!("{words} is there, {seconds:.1} s after the start"),
+        Some(was) if was == is => format!("{words} is back after {seconds:.1} s"),
+        Some(was) => {
+            format!("{words} is the default now, in place of {was}, which was gone for {seconds:.1} s")
+        }
     }
 }
 
@@ -391,9 +467,10 @@ mod tests {
     #[test]
     fn a_default_device_that_is_another_one_now_is_told_with_both_names() {
         let told = |was| is_back("the output device Speakers", was, "Speakers", Duration::from_millis(1500));
-        assert_eq!(told("Speakers"), "the output device Speakers is back after 1.5 s");
+        assert_eq!(told(None), "the output device Speakers is there, 1.5 s after the start");
+        assert_eq!(told(Some("Speakers")), "the output device Speakers is back after 1.5 s");
         let moved =
             "the output device Speakers is the default now, in place of Headset, which was gone for 1.5 s";
-        assert_eq!(told("Headset"), moved);
+        assert_eq!(told(Some("Headset")), moved);
     }
 }

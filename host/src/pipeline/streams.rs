@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::fade::Fade;
 use super::lookout::Signs;
 use super::pulse::Pulse;
-use crate::backend::{Stream, StreamEvent};
+use crate::backend::{DeviceChoice, Stream, StreamEvent};
 use crate::edge::{FrameWriter, Side};
 use crate::error::Result;
 use crate::realtime::priority::Rank;
@@ -77,7 +77,7 @@ impl End {
         let tell = tell(sender, Arc::clone(&told));
         let (is_like, holds_frames) = (found.side.clone(), found.holds_frames(self.is_input()));
         let Found { device, side } = found;
-        let name = device.name().to_owned();
+        let (name, known) = (device.name().to_owned(), device.known());
         let (stream, turn) = match self {
             Self::Output(engine) | Self::Behind(engine) => {
                 let claim = engine.claim();
@@ -98,7 +98,7 @@ impl End {
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };
-        Ok(Playing { stream, name, side: is_like, holds_frames, pulse, events, told, turn })
+        Ok(Playing { stream, name, known, side: is_like, holds_frames, pulse, events, told, turn })
     }
 
     /// From now on this stream is the one that is heard, or listened to.
@@ -145,6 +145,8 @@ pub(super) struct Playing {
     pub(super) stream: Stream,
     /// Its device's name.
     pub(super) name: String,
+    /// How to find this device again, and no other.
+    pub(super) known: Option<DeviceChoice>,
     /// What the device is like, seen from the pipeline.
     pub(super) side: Side,
     /// Whether frames lie in the device.

@@ -17,6 +17,8 @@ const LINES: usize = 10;
 #[derive(Debug)]
 pub(super) struct Anew {
     outgrown: Outgrown,
+    /// As it was asked for.
+    spec: PipelineSpec,
     /// The wait before the next try.
     wait: Duration,
     /// None while one is under way.
@@ -25,9 +27,14 @@ pub(super) struct Anew {
 }
 
 impl Anew {
-    /// For this device.
-    pub(super) fn new(outgrown: Outgrown) -> Self {
-        Self { outgrown, wait: SHORTEST, next: None, told: Vec::new() }
+    /// For this device of a pipeline as it is asked for now.
+    pub(super) fn new(outgrown: Outgrown, spec: PipelineSpec) -> Self {
+        Self { outgrown, spec, wait: SHORTEST, next: None, told: Vec::new() }
+    }
+
+    /// Whether it is still asked for as it was. What is asked for since is opened as anything is.
+    pub(super) fn is_of(&self, spec: &PipelineSpec) -> bool {
+        self.spec == *spec
     }
 
     /// As it is to be opened: the device has been there, so that nothing takes its place for good if it is away again.
@@ -66,7 +73,8 @@ mod tests {
     use crate::config::DeviceSpec;
 
     fn anew(is_input: bool) -> Anew {
-        Anew::new(Outgrown { is_input, words: "the output device radio".into() })
+        let spec = PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("radio"));
+        Anew::new(Outgrown { is_input, words: "the output device radio".into() }, spec)
     }
 
     #[test]

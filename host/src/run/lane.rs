@@ -346,7 +346,7 @@ impl Lane {
             let line =
                 format!("{}: it is opened anew to have the device back: {}", self.name(), outgrown.words);
             told.line(Level::Warning, line);
-            (self.is_to_begin_anew, self.anew) = (true, Some(Anew::new(outgrown)));
+            (self.is_to_begin_anew, self.anew) = (true, Some(Anew::new(outgrown, self.spec.clone())));
         }
         let is_idle = matches!(self.state, State::Idle);
         if let Some(anew) = self.anew.as_mut().filter(|_| is_idle)
@@ -376,6 +376,7 @@ impl Lane {
         }
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
         let (mut written, lines) = recordings.spare(&spec);
+        self.anew = self.anew.take().filter(|anew| anew.is_of(&spec));
         self.anew.iter().for_each(|anew| anew.insist(&mut written));
         for line in lines {
             self.tell(Level::Info, format!("{}: {line}", self.name()), told);
@@ -668,7 +669,7 @@ mod tests {
         let mut told = Told::new(&mut silent);
         let mut lane = Lane::new(PipelineSpec::new(SourceSpec::plugin("a.py"), SinkSpec::device("virtual")));
         let outgrown = crate::pipeline::Outgrown { is_input: false, words: String::new() };
-        lane.anew = Some(Anew::new(outgrown));
+        lane.anew = Some(Anew::new(outgrown, lane.spec.clone()));
         lane.failed(Error::new(Kind::Device, "it is away"), &mut told);
         assert_eq!(lane.state(), "failed");
         // As a client has it stopped.

@@ -1,7 +1,8 @@
 //! A JACK client for the tests: `jack-client wait`, until the server of the environment answers;
 //! `jack-client pass PLAY.wav HEARD.wav INTO FROM`, which plays a file into the ports whose names begin with INTO
-//! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more; or
-//! `jack-client join FROM INTO`, a cable from the ones to the others until it is ended.
+//! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more;
+//! `jack-client join FROM INTO`, a cable from the ones to the others until it is ended; or `jack-client period FRAMES`,
+//! which has the server's periods be so long from now on.
 //!
 //! A process of its own, as libjack takes the server's name from the environment. All of the audio is in memory,
 //! so that nothing but the server decides what is lost.
@@ -24,8 +25,13 @@ fn main() -> ExitCode {
             pass(&Wav::read(Path::new(play)), into, from).write(Path::new(heard));
         }
         ["join", from, into] => join(from, into),
+        ["period", frames] => {
+            open().set_buffer_size(frames.parse().expect("a number")).expect("the server takes it");
+        }
         _ => {
-            eprintln!("jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | join FROM INTO");
+            eprintln!(
+                "jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | join FROM INTO | period FRAMES"
+            );
             return ExitCode::FAILURE;
         }
     }
