@@ -121,7 +121,7 @@ mod the_end {
         const RATE: u32 = 16_000;
         let folder = Folder::new();
         // The end lies in the middle of a block.
-        let mut file = WavWriter::create(&folder.file("in.wav"), 1, RATE, Bits::F32).unwrap();
+        let mut file = WavWriter::create(folder.file("in.wav"), 1, RATE, Bits::F32).unwrap();
         file.write(&[0.5; 4800]).unwrap();
         file.finalize().unwrap();
         let (host, simulation) = VirtualHost::simulated();

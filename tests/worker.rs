@@ -526,6 +526,13 @@ fn state_goes_out_and_comes_back_if_the_plugin_keeps_any() {
     assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"first", 5));
     assert_eq!(worker.ask(restore(b"ond", false)), Ok(Answer::Done));
     assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"second!", 7));
+    // One that stands by takes one too; who has played is not thrown back in the middle.
+    let (mut end, _) = worker.configure(format(2, 64), &[]).unwrap();
+    worker.start().unwrap();
+    assert_eq!(worker.ask(restore(b"third", false)), Ok(Answer::Done));
+    good(&mut end, ramp);
+    assert_eq!(worker.ask(restore(b"fourth", false)), Ok(Answer::Played));
+    assert_eq!(worker.ask(Ask::SaveState { from: 0 }), part(b"third!", 6));
     ends_well(worker);
 
     let mut worker = WorkerProcess::spawn();

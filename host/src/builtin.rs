@@ -3,7 +3,7 @@
 //! All three are steered and read from other threads through a handle, without a lock.
 
 use crate::block::Block;
-use crate::processor::{Processor, Turn};
+use crate::processor::{Processor, Seals, Turn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -73,6 +73,11 @@ impl GainHandle {
 impl Processor for Gain {
     fn name(&self) -> &str {
         "gain"
+    }
+
+    /// What it makes quieter must not be heard without it.
+    fn seals(&self) -> Seals {
+        Seals { no_bypass: true, ..Seals::default() }
     }
 
     fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {

@@ -249,6 +249,13 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_block_of_a_section_is_not_heard_without_the_gain_in_it() {
+        let gain: [Box<dyn Processor>; 1] = [Box::new(crate::builtin::Gain::new(-30.0))];
+        let plan = terms_of(Format::new(1, 64, 48_000).unwrap(), 1, &gain).plan;
+        assert_eq!((plan.lost, plan.closed, plan.ramp), (Lost::Mute, false, true));
+    }
+
+    #[test]
     fn a_lost_block_of_a_section_is_the_dry_signal_where_nobody_minds() {
         let plan = plan_around(Seals::default());
         assert_eq!((plan.lost, plan.closed, plan.ramp), (Lost::Bypass, false, true));

@@ -95,7 +95,7 @@ pub enum Ask {
         from: u64,
     },
     /// Put this part of a state to those before; `load_state` is called with the whole of it when there is no
-    /// more. Answered by [`Answer::Done`].
+    /// more. Answered by [`Answer::Done`]; by [`Answer::Played`], and not called, if it has been given blocks by then.
     LoadState {
         /// The next bytes of what `save_state` gave, at most [`STATE_PART`].
         part: Vec<u8>,
@@ -157,6 +157,8 @@ pub enum Answer {
     Configured(Configured),
     /// Done; nothing to add.
     Done,
+    /// It has been given blocks, and is not thrown back to an older state in the middle of them.
+    Played,
     /// Whether the plugin accepted a parameter.
     Set {
         /// False if `set_parameter` returned false.

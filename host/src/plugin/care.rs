@@ -48,8 +48,17 @@ pub(crate) struct Parameters {
     pub(crate) list: Vec<(String, String)>,
     /// Counts the changes.
     pub(crate) version: u64,
-    /// Those that no worker has been asked to take yet, with what was accepted before.
-    presumed: Vec<(String, Option<String>)>,
+    presumed: Vec<Presumed>,
+}
+
+/// A parameter that no worker has been asked to take yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Presumed {
+    key: String,
+    /// What was accepted before.
+    before: Option<String>,
+    /// Since which version it is there.
+    version: u64,
 }
 
 impl Parameters {
@@ -59,7 +68,7 @@ impl Parameters {
 
     /// It was accepted.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
-        self.presumed.retain(|(known, _)| known != key);
+        self.presumed.retain(|presumed| presumed.key != key);
         self.put(key, value);
     }
 
@@ -67,14 +76,17 @@ impl Parameters {
     pub(crate) fn presume(&mut self, key: &str, value: &str) {
         if !self.is_presumed(key) {
             let before = self.list.iter().rev().find(|(known, _)| known == key);
-            self.presumed.push((key.to_owned(), before.map(|(_, value)| value.clone())));
+            let before = before.map(|(_, value)| value.clone());
+            self.presumed.push(Presumed { key: key.to_owned(), before, version: 0 });
         }
         self.put(key, value);
+        let version = self.version;
+        self.presumed.iter_mut().filter(|presumed| presumed.key == key).for_each(|it| it.version = version);
     }
 
     /// Whether nobody has accepted it yet.
     pub(crate) fn is_presumed(&self, key: &str) -> bool {
-        self.presumed.iter().any(|(known, _)| known == key)
+        self.presumed.iter().any(|presumed| presumed.key == key)
     }
 
     /// A worker has taken all of them.
@@ -82,10 +94,11 @@ impl Parameters {
         self.presumed.clear();
     }
 
-    /// Those of these that were presumed are again what was accepted before: a worker did not take them.
-    pub(crate) fn take_back(&mut self, refused: impl Fn(&str) -> bool) -> Vec<String> {
-        let taken: Vec<_> = self.presumed.extract_if(.., |(key, _)| refused(key)).collect();
-        for (key, before) in &taken {
+    /// Those that were presumed and are refused, by name and the version since which they are there, are again what was
+    /// accepted before: a worker did not take them.
+    pub(crate) fn take_back(&mut self, refused: impl Fn(&str, u64) -> bool) -> Vec<String> {
+        let taken: Vec<_> = self.presumed.extract_if(.., |it| refused(&it.key, it.version)).collect();
+        for Presumed { key, before, .. } in &taken {
             match before {
                 Some(value) => self.put(key, value),
                 None => {
@@ -94,7 +107,7 @@ impl Parameters {
                 }
             }
         }
-        taken.into_iter().map(|(key, _)| key).collect()
+        taken.into_iter().map(|presumed| presumed.key).collect()
     }
 
     fn put(&mut self, key: &str, value: &str) {
@@ -217,13 +230,14 @@ mod tests {
         parameters.presume("c", "1");
         parameters.set("c", "2");
         let version = parameters.version;
-        assert_eq!(parameters.take_back(|_| true), ["a", "b"]);
+        assert_eq!(parameters.take_back(|_, since| since < 2), [""; 0]);
+        assert_eq!(parameters.take_back(|_, since| since <= version), ["a", "b"]);
         let list: Vec<_> = parameters.list.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(list.join(" "), "a=1 c=2");
         assert!(parameters.version > version, "whoever has the others is given these");
         parameters.presume("a", "4");
         parameters.confirm();
-        assert_eq!(parameters.take_back(|_| true), [""; 0]);
+        assert_eq!(parameters.take_back(|_, _| true), [""; 0]);
     }
 
     /// The next question to set a parameter: its number and the value.

@@ -377,12 +377,13 @@ impl Worker {
         }
     }
 
-    /// Gives the plugin a state that it saved before, in parts: nobody else may restore meanwhile.
+    /// Gives the plugin a state that it saved before, in parts: nobody else may restore meanwhile. Whether it has it: one
+    /// that has been given blocks by then plays on as it is.
     ///
     /// # Errors
     /// [`Kind::Plugin`] if it raises, hangs or crashes; [`Kind::Config`] if the state is longer than
     /// [`STATE_MAX`].
-    pub fn load_state(&self, state: Vec<u8>) -> Result<()> {
+    pub fn load_state(&self, state: Vec<u8>) -> Result<bool> {
         let (doing, stage) = ("still restoring its state", "restoring its state");
         if state.len() > STATE_MAX {
             let what = format!("a state of {} bytes: at most {STATE_MAX} can be restored", state.len());
@@ -392,11 +393,12 @@ impl Worker {
         loop {
             let (part, after) = rest.split_at(rest.len().min(STATE_PART));
             let body = Ask::LoadState { part: part.to_vec(), more: !after.is_empty() };
-            self.asker.done(body, self.asker.limits.other, doing, stage)?;
-            if after.is_empty() {
-                return Ok(());
+            match self.asker.ask(body, self.asker.limits.other, doing, stage)? {
+                Answer::Done if after.is_empty() => return Ok(true),
+                Answer::Done => rest = after,
+                Answer::Played => return Ok(false),
+                other => return Err(self.asker.wrong(&other, stage)),
             }
-            rest = after;
         }
     }
 
@@ -547,6 +549,7 @@ impl Asker {
             Answer::Loaded(_) => "loaded",
             Answer::Configured(_) => "configured",
             Answer::Done => "done",
+            Answer::Played => "played",
             Answer::Set { .. } => "set",
             Answer::Value(_) => "a value",
             Answer::State(_) => "a state",

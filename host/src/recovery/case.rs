@@ -43,6 +43,8 @@ const UNFIT_NS: u64 = 250_000_000;
 const OWED_BLOCKS: u64 = 3;
 /// How often the file of a plugin that was given up is looked at.
 const FILE_NS: u64 = 1_000_000_000;
+/// How often it is looked whether one that stands by has been stopped.
+const TWIN_NS: u64 = 1_000_000_000;
 /// How long the return of a plugin is looked for closely.
 const AWAITED_NS: u64 = 15_000_000_000;
 
@@ -76,7 +78,10 @@ pub(super) struct Case {
     /// Why those of the last incarnations that ended were not.
     ends: VecDeque<(u32, Cause)>,
     saving: Saving,
+    /// A state has been taken for the reason of a failed start since a worker took over.
+    blames_state: bool,
     file: FileMark,
+    twin_due_ns: u64,
     told: Told,
     errands: Vec<JoinHandle<()>>,
     tellings: Vec<Telling>,
@@ -105,6 +110,8 @@ struct Playing {
 #[derive(Debug)]
 struct Heir {
     incarnation: u32,
+    /// Of the parameters that it was given last.
+    version: u64,
     was: &'static str,
     snapshot: Option<Snapshot>,
     prepared: Option<Box<Prepared>>,
@@ -117,6 +124,8 @@ struct Heir {
 struct FileMark {
     /// Not known until somebody has come back from a look at it.
     mark: Option<Mark>,
+    /// When it was loaded the time before.
+    before: Option<Mark>,
     is_looked_at: bool,
     due_ns: u64,
 }
@@ -127,6 +136,8 @@ struct Failed {
     remains: Option<Box<Remains>>,
     /// The state that it was given.
     state: Option<Arc<[u8]>>,
+    /// That is taken for the reason, and not what it was set to.
+    blames_state: bool,
 }
 
 impl Case {
@@ -165,7 +176,9 @@ impl Case {
             unanswered: BTreeMap::new(),
             ends: VecDeque::new(),
             saving: Saving::from(now_ns),
-            file: FileMark { mark: None, is_looked_at: false, due_ns: now_ns },
+            file: FileMark { mark: None, before: None, is_looked_at: false, due_ns: now_ns },
+            twin_due_ns: now_ns,
+            blames_state: false,
             told: Told::default(),
             errands: Vec::new(),
             tellings: Vec::new(),
@@ -223,6 +236,7 @@ impl Case {
             let is_made = |heir: &mut Heir| heir.incarnation == incarnation && heir.worker.is_some();
             if let Some(heir) = self.heir.take_if(is_made) {
                 self.patient.care.known().twin = None;
+                self.returned.retain(|line| line.incarnation != incarnation);
                 self.look_into(incarnation, heir.worker);
                 let steps = self.succession.gone(incarnation, 0, now_ns);
                 self.carry_out(steps, spares, now_ns);
@@ -292,7 +306,7 @@ impl Case {
                 heir.prepared = Some(prepared);
                 let mut known = self.patient.care.known();
                 if known.parameters.version == version {
-                    known.parameters.take_back(|key| keys.iter().any(|refused| refused == key));
+                    known.parameters.take_back(|key, _| keys.iter().any(|refused| refused == key));
                 }
                 drop(known);
                 if !refused.is_empty() {
@@ -309,19 +323,20 @@ impl Case {
                     self.snapshots.failed(snapshot.number);
                 }
                 let state = snapshot.map(|snapshot| snapshot.bytes);
-                self.not_prepared(incarnation, Failed { why, remains, state }, spares, now_ns);
+                // The first time it is the state that is at fault. If it fails without as well, it was not.
+                let blames_state = state.is_some() && !std::mem::replace(&mut self.blames_state, true);
+                let failed = Failed { why, remains, state, blames_state };
+                self.not_prepared(incarnation, failed, spares, now_ns);
             }
         }
     }
 
     fn not_prepared(&mut self, incarnation: u32, failed: Failed, spares: &mut Spares, now_ns: u64) {
-        if self.heir.take_if(|heir| heir.incarnation == incarnation).is_none() {
-            return;
-        }
-        let Failed { why, remains, state } = failed;
-        if remains.is_some() {
-            // It was loaded: what nobody has accepted may be the reason.
-            self.forget(|_| true);
+        let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) else { return };
+        let Failed { why, remains, state, blames_state } = failed;
+        if remains.is_some() && !blames_state {
+            // It was loaded: what it was given and nobody has accepted may be the reason.
+            self.forget(|_, version| version <= heir.version);
         }
         let (when, is_known) = (Timestamp::now(), self.knows(&why));
         let failed =
@@ -351,7 +366,7 @@ impl Case {
         match result {
             Ok(CaughtUp { version, refused }) if self.succession.expects(incarnation) => {
                 if self.patient.care.known().parameters.version == version {
-                    self.forget(|key| refused.iter().any(|refused| refused == key));
+                    self.forget(|key, _| refused.iter().any(|refused| refused == key));
                 }
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
@@ -360,13 +375,14 @@ impl Case {
             Err(why) => {
                 let worker = self.heir.as_ref().and_then(|heir| heir.worker.as_deref());
                 let remains = worker.map(|worker| Box::new(Remains::so_far(worker)));
-                self.not_prepared(incarnation, Failed { why, remains, state: None }, spares, now_ns);
+                let failed = Failed { why, remains, state: None, blames_state: false };
+                self.not_prepared(incarnation, failed, spares, now_ns);
             }
         }
     }
 
     /// Parameters that were set while nobody played, and that the one who came does not take.
-    fn forget(&mut self, refused: impl Fn(&str) -> bool) {
+    fn forget(&mut self, refused: impl Fn(&str, u64) -> bool) {
         let keys = self.patient.care.known().parameters.take_back(refused);
         if !keys.is_empty() {
             let (name, keys) = (&self.patient.name, keys.join("`, `"));
@@ -390,6 +406,7 @@ impl Case {
         } else {
             let now = known.parameters.clone();
             drop(known);
+            self.heir.iter_mut().for_each(|heir| heir.version = now.version);
             let errand = errand::catch_up(self.notes.clone(), incarnation, worker, now);
             if errand.is_none() {
                 self.notes.send(What::CaughtUp { incarnation, result: Err(no_thread()) });
@@ -416,6 +433,7 @@ impl Case {
         self.collect_lines();
         self.look_at_misses(now_ns);
         self.look_at_worker(now_ns);
+        self.look_at_twin(now_ns);
         self.look_at_file(now_ns);
         let steps = self.succession.tick(self.good_blocks(), now_ns);
         self.carry_out(steps, spares, now_ns);
@@ -432,11 +450,33 @@ impl Case {
         self.patient.depot.refill();
         while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
+            let is_alive = self.is_alive(line.incarnation);
             match self.obituaries.iter_mut().find(of) {
                 Some(obituary) => obituary.line = Some(line),
-                // The audio thread may let go of it before anybody has told of its end.
-                None => self.returned.push(line),
+                // The audio thread may let go of it before anybody has told of its end. That of one that stood by, and has
+                // ended, is nobody's.
+                None if is_alive => self.returned.push(line),
+                None => {}
             }
+        }
+    }
+
+    /// Whether it plays or is to, as far as is known.
+    fn is_alive(&self, incarnation: u32) -> bool {
+        let playing = self.playing.as_ref().map(|playing| playing.incarnation);
+        let heir = self.heir.as_ref().map(|heir| heir.incarnation);
+        [playing, heir].contains(&Some(incarnation))
+    }
+
+    /// One that stands by owes nothing, so that nobody would miss it until it is needed.
+    fn look_at_twin(&mut self, now_ns: u64) {
+        if now_ns < self.twin_due_ns {
+            return;
+        }
+        self.twin_due_ns = now_ns.saturating_add(TWIN_NS);
+        let twin = self.heir.as_ref().and_then(|heir| heir.worker.as_ref());
+        if let Some(twin) = twin.filter(|twin| twin.condition() == Condition::Stopped) {
+            twin.abandon(Because::Late("it was to stand by".into()));
         }
     }
 
@@ -462,7 +502,8 @@ impl Case {
             Some(Change::GoesOn) => playing.worker.go_on(),
             None => {}
         }
-        self.hang.save(self.saving.of == Some(playing.incarnation));
+        let is_at_its_state = [self.saving.of, self.saving.to].contains(&Some(playing.incarnation));
+        self.hang.save(is_at_its_state);
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
@@ -508,8 +549,14 @@ impl Case {
 
     fn seen(&mut self, mark: Mark, spares: &mut Spares, now_ns: u64) {
         self.file.is_looked_at = false;
+        let before = self.file.before.filter(|_| self.file.mark.is_none());
         let known = *self.file.mark.get_or_insert(mark);
-        if self.succession.waits_for_file() && mark.is_some() && mark != known {
+        if before.is_some_and(|before| mark.is_some() && mark != before) && !self.succession.waits_for_file()
+        {
+            // What was there died of itself: the deaths are no longer its.
+            let steps = self.succession.file_changed(now_ns);
+            self.carry_out(steps, spares, now_ns);
+        } else if self.succession.waits_for_file() && mark.is_some() && mark != known {
             self.file.mark = Some(mark);
             self.tell(format!("the file of plugin {} has changed: it is started again", self.patient.name));
             let steps = self.succession.file_changed(now_ns);
@@ -563,7 +610,7 @@ impl Case {
             _ => "a new worker",
         };
         // As it is before it is read: who changes it while it is, has changed it.
-        self.file.mark = None;
+        self.file.before = self.file.mark.take().or(self.file.before);
         self.send_to_file();
         let snapshot = self.snapshots.latest();
         let job = Replacement {
@@ -579,7 +626,9 @@ impl Case {
             stands_by: self.absence.is_none(),
         };
         self.patient.care.known().quarantined = false;
-        self.heir = Some(Heir { incarnation, was, snapshot, prepared: None, worker: None, counts: None });
+        let version = job.parameters.version;
+        self.heir =
+            Some(Heir { incarnation, version, was, snapshot, prepared: None, worker: None, counts: None });
         let errand = errand::prepare(self.spawner.clone(), self.notes.clone(), job);
         if errand.is_none() {
             let why = NotPrepared { why: no_thread(), restoring: false, remains: None };
@@ -599,6 +648,7 @@ impl Case {
         let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) else { return };
         let (Some(worker), Some(counts)) = (heir.worker, heir.counts) else { return };
         self.snapshots.restored(heir.snapshot.as_ref().map(|snapshot| snapshot.number));
+        self.blames_state = false;
         let mut known = self.patient.care.known();
         known.worker = Arc::clone(&worker);
         known.twin = None;

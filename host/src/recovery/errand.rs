@@ -124,9 +124,11 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
     job.nature.agree(name, Nature { kind: loaded.kind, latency_frames: delays, is_closed }).map_err(early)?;
     check_format(name, job.nature.kind, job.format, &configured).map_err(early)?;
     job.nature.keeps(name, &configured.refused).map_err(early)?;
-    let restored =
-        job.snapshot.as_ref().map_or(Ok(()), |snapshot| restore(worker, snapshot, || job.parameters.clone()));
-    restored.and_then(|()| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
+    let restored = job
+        .snapshot
+        .as_ref()
+        .map_or(Ok(true), |snapshot| restore(worker, snapshot, || job.parameters.clone()));
+    restored.and_then(|_| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
     end.let_worker_spin(job.spec.spin);
     let counts = end.worker_counts();
     Ok((Line::new(end, worker.gone(), job.incarnation), counts, configured.refused))
@@ -223,19 +225,22 @@ pub(super) fn give(
 }
 
 /// What it says of a state how a worker took it: nothing, if the host has ended that meanwhile as nobody needs it.
-pub(super) fn said_of_state(worker: &Worker, result: Result<()>) -> Result<()> {
-    if worker.because() == Some(Because::Unwanted) { Ok(()) } else { result }
+pub(super) fn said_of_state(worker: &Worker, result: Result<bool>) -> Result<bool> {
+    if worker.because() == Some(Because::Unwanted) { Ok(true) } else { result }
 }
 
 /// Gives a worker a state, and then what was set since that was saved, which it would undo. Until nothing was set
-/// meanwhile: whoever sets a parameter gives it to a twin as well, and an older value must not come after it.
-fn restore(worker: &Worker, snapshot: &Snapshot, now: impl Fn() -> Parameters) -> Result<()> {
-    worker.load_state(snapshot.bytes.to_vec())?;
+/// meanwhile: whoever sets a parameter gives it to a twin as well, and an older value must not come after it. Whether it
+/// has it: a twin that has taken over meanwhile plays on as it is.
+fn restore(worker: &Worker, snapshot: &Snapshot, now: impl Fn() -> Parameters) -> Result<bool> {
+    if !worker.load_state(snapshot.bytes.to_vec())? {
+        return Ok(false);
+    }
     let mut given = snapshot.version;
     loop {
         let now = now();
         if now.version == given {
-            return Ok(());
+            return Ok(true);
         }
         now.list.iter().try_for_each(|(key, value)| worker.set_parameter(key, value).map(|_| ()))?;
         given = now.version;

@@ -165,10 +165,10 @@ enum What {
         state: Result<Option<Vec<u8>>>,
         took: Duration,
     },
-    /// A twin was given the state of this number.
+    /// A twin was given the state of this number: whether it took it.
     Given {
         number: u64,
-        result: Result<()>,
+        result: Result<bool>,
     },
     /// A worker that was ready, and did not play, has ended by itself: all that is known of it.
     Fallen {

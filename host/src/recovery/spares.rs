@@ -53,7 +53,8 @@ impl Spares {
     /// Takes the one there is.
     pub(super) fn take(&mut self, python: &Path) -> Option<Spare> {
         let spare = self.kept.get_mut(python)?.spare.take()?;
-        (!spare.is_dead()).then_some(*spare)
+        // One that a signal has stopped would be waited for; it ends here.
+        (!spare.is_dead() && !spare.is_stopped()).then_some(*spare)
     }
 
     /// One has been made, or not.

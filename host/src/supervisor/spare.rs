@@ -2,7 +2,7 @@
 //!
 //! For whoever replaces workers. It knows neither for how long it is worth keeping one nor whom it may serve.
 
-use super::Limits;
+use super::{Condition, Limits};
 use crate::error::Result;
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::{Held, Origin, Worker, plugin_file};
@@ -60,6 +60,12 @@ impl Spare {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.held.process.pid()
+    }
+
+    /// Whether a signal has stopped its process. Asks the kernel.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.held.process.condition() == Condition::Stopped
     }
 
     /// Whether it is known to have ended.

@@ -186,6 +186,12 @@ impl WorkerEnd {
         collected.store(&self.reply.header().collected);
     }
 
+    /// Whether it has answered a block.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.next != 1
+    }
+
     /// The slot of the block that comes next.
     #[must_use]
     pub fn next_index(&self) -> usize {

@@ -276,7 +276,7 @@ impl<P: Plugin> Server<'_, P> {
             Ask::SaveState { from } => Ok(Answer::State(Some(self.state.fetch(from).ok_or(Nonsense)?))),
             Ask::LoadState { part, more } => {
                 self.loaded()?;
-                self.load_state(&part, more).map(|()| Answer::Done)
+                self.load_state(&part, more)
             }
             Ask::Drive { blocks, .. } if blocks > DRIVE_MAX => return Err(Nonsense),
             Ask::Drive { blocks, every_ns } => self.drive(blocks, every_ns).map(Answer::Driven),
@@ -289,10 +289,11 @@ impl<P: Plugin> Server<'_, P> {
         if matches!(self.phase, Phase::Fresh) { Err(Nonsense) } else { Ok(self.plugin) }
     }
 
-    fn load_state(&mut self, part: &[u8], more: bool) -> Result<(), Failure> {
-        match self.state.arrive(part, more)? {
-            Some(state) => self.plugin.load_state(&state),
-            None => Ok(()),
+    fn load_state(&mut self, part: &[u8], more: bool) -> Result<Answer, Failure> {
+        let Some(state) = self.state.arrive(part, more)? else { return Ok(Answer::Done) };
+        match &self.phase {
+            Phase::Running(end) if end.has_answered() => Ok(Answer::Played),
+            _ => self.plugin.load_state(&state).map(|()| Answer::Done),
         }
     }
 

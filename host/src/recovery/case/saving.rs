@@ -18,8 +18,9 @@ const SAVE_SHARE: u32 = 200;
 pub(super) struct Saving {
     /// The incarnation that has been asked for its state and has not answered.
     pub(super) of: Option<u32>,
-    /// A twin is being given one. The plugin that plays has no part in that.
-    pub(super) is_giving: bool,
+    /// The incarnation that is being given one, as a twin; it may have taken over since. Whoever plays otherwise has no part
+    /// in that.
+    pub(super) to: Option<u32>,
     /// Of the parameters, when it was asked for.
     pub(super) version: u64,
     pub(super) due_ns: u64,
@@ -29,7 +30,7 @@ pub(super) struct Saving {
 impl Saving {
     /// The first one is due then.
     pub(super) fn from(due_ns: u64) -> Self {
-        Self { of: None, is_giving: false, version: 0, due_ns, failed: false }
+        Self { of: None, to: None, version: 0, due_ns, failed: false }
     }
 }
 
@@ -66,22 +67,28 @@ impl Case {
 
     /// Keeps a twin as the one that plays is. From now on this is the state that it has.
     pub(super) fn give(&mut self, snapshot: Snapshot) {
-        let Some(heir) = self.heir.as_mut().filter(|_| !self.saving.is_giving) else { return };
+        let Some(heir) = self.heir.as_mut().filter(|_| self.saving.to.is_none()) else { return };
         let Some(twin) = self.patient.care.known().twin.clone() else { return };
         if heir.snapshot.as_ref().is_none_or(|has| has.number != snapshot.number) {
             let errand =
                 errand::give(self.notes.clone(), twin, snapshot.clone(), Arc::clone(&self.patient.care));
             if errand.is_some() {
                 heir.snapshot = Some(snapshot);
-                self.saving.is_giving = true;
+                self.saving.to = Some(heir.incarnation);
             }
             self.errands.extend(errand);
         }
     }
 
-    pub(super) fn given(&mut self, number: u64, result: &Result<()>, spares: &mut Spares, now_ns: u64) {
-        self.saving.is_giving = false;
-        if result.is_err() {
+    pub(super) fn given(&mut self, number: u64, result: &Result<bool>, spares: &mut Spares, now_ns: u64) {
+        let to = self.saving.to.take();
+        if matches!(result, Ok(false)) {
+            // It has taken over in the meantime, and plays on with what it had.
+            if let Some(playing) = self.playing.as_mut().filter(|playing| Some(playing.incarnation) == to) {
+                playing.snapshot = None;
+                self.snapshots.restored(None);
+            }
+        } else if result.is_err() {
             self.snapshots.failed(number);
             self.disown(number, spares, now_ns);
         } else if let Some(snapshot) = self.snapshots.latest() {

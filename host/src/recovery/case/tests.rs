@@ -169,7 +169,7 @@ fn that_a_twin_was_ended_while_it_was_given_a_state_is_no_fault_of_the_state() {
     (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
     let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::ZERO };
     scene.case.hear(saved, &mut scene.spares, S);
-    assert!(scene.case.saving.is_giving, "the twin is being given it");
+    assert!(scene.case.saving.to.is_some(), "the twin is being given it");
     scene.case.carry_out(vec![Step::End(2)], &mut scene.spares, S);
     twin.end();
     let given = scene.orders.iter().find_map(|order| match order {
@@ -178,6 +178,73 @@ fn that_a_twin_was_ended_while_it_was_given_a_state_is_no_fault_of_the_state() {
     });
     scene.case.hear(given.unwrap(), &mut scene.spares, S);
     assert!(scene.case.snapshots.latest().is_some());
+}
+
+#[test]
+fn a_twin_that_takes_over_before_it_has_a_state_plays_on_with_what_it_had_and_the_state_is_kept() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let _twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::ZERO };
+    scene.case.hear(saved, &mut scene.spares, S);
+    scene.first.end();
+    scene.hear_ends(S);
+    assert_eq!(scene.case.succession.playing(), Some(2));
+    scene.case.hear(What::Given { number: 1, result: Ok(false) }, &mut scene.spares, S);
+    assert!(scene.case.playing.as_ref().unwrap().snapshot.is_none());
+    // Its death so soon says nothing of a state that it did not have.
+    assert_eq!(scene.case.snapshots.died(0), None);
+    assert!(scene.case.snapshots.latest().is_some());
+}
+
+#[test]
+fn a_twin_that_takes_over_while_it_is_given_a_state_has_the_time_that_takes() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(S - 1);
+    let twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::from_secs(1) };
+    scene.case.hear(saved, &mut scene.spares, S);
+    scene.first.end();
+    scene.hear_ends(S);
+    scene.figures.stats.progress().incarnation.store(2, Ordering::Relaxed);
+    let first = std::mem::replace(&mut scene.first, twin);
+    assert_eq!(given_up_after(&mut scene), Some(1_020_000_000));
+    drop(first);
+}
+
+#[test]
+fn the_line_of_a_twin_that_died_while_it_stood_by_is_not_kept_whoever_hears_of_it_first() {
+    for comes_first in [true, false] {
+        let mut scene = Scene::new(Standby::Twin);
+        scene.look(0);
+        let twin = scene.prepare_second(0);
+        twin.end();
+        scene.relief.discard_dead();
+        if comes_first {
+            scene.case.collect_lines();
+            assert_eq!(scene.case.returned.len(), 1, "it may be about to play");
+        }
+        scene.case.hear(What::Gone { incarnation: 2 }, &mut scene.spares, S);
+        scene.case.collect_lines();
+        assert_eq!((scene.case.returned.len(), scene.case.heir.is_none()), (0, true));
+    }
+}
+
+#[test]
+fn a_twin_that_a_signal_has_stopped_is_replaced_before_it_is_needed() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let twin = scene.prepare_second(0);
+    scene.look(S);
+    twin.say('T');
+    scene.look(2 * S - 1);
+    assert!(!twin.is_gone(), "it is not asked about all the time");
+    scene.look(2 * S);
+    assert!(twin.is_gone());
+    let because = scene.case.heir.as_ref().unwrap().worker.as_ref().unwrap().because();
+    assert!(because.unwrap().to_string().contains("stopped by a signal"));
 }
 
 /// The worker that plays owes more blocks with every tick; when it is given up, if within two seconds.
@@ -198,7 +265,7 @@ fn a_plugin_that_hangs_while_its_twin_is_given_a_state_is_given_up_at_its_limit(
     (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
     let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::from_secs(1) };
     scene.case.hear(saved, &mut scene.spares, S);
-    assert!(scene.case.saving.is_giving, "and it never says that it has it");
+    assert!(scene.case.saving.to.is_some(), "and it never says that it has it");
     assert_eq!(given_up_after(&mut scene), Some(260_000_000));
 }
 
@@ -227,8 +294,8 @@ fn a_state_saved_while_a_twin_is_given_an_older_one_is_given_to_it_after_that() 
     }
     let has = |scene: &Scene| scene.case.heir.as_ref().unwrap().snapshot.as_ref().unwrap().number;
     assert_eq!(has(&scene), 1);
-    scene.case.hear(What::Given { number: 1, result: Ok(()) }, &mut scene.spares, S);
-    assert!(has(&scene) == 2 && scene.case.saving.is_giving);
+    scene.case.hear(What::Given { number: 1, result: Ok(true) }, &mut scene.spares, S);
+    assert!(has(&scene) == 2 && scene.case.saving.to.is_some());
 }
 
 #[test]
@@ -400,6 +467,78 @@ fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_b
     scene.case.hear(what, &mut scene.spares, S);
     assert_eq!(care.known().parameters.list, [("gain".to_owned(), "1".to_owned())]);
     assert!(care.known().parameters.version > version, "it is given the one before");
+}
+
+/// The next one has loaded the plugin and failed then.
+fn fails(scene: &mut Scene, restoring: bool, now_ns: u64) {
+    let remains = Some(Box::new(Remains::so_far(&scene.stage.puppet().worker())));
+    let why = NotPrepared { why: Error::new(Kind::Plugin, "it raised"), restoring, remains };
+    let incarnation = scene.case.heir.as_ref().unwrap().incarnation;
+    scene.case.hear(What::Prepared { incarnation, result: Err(why) }, &mut scene.spares, now_ns);
+}
+
+#[test]
+fn a_parameter_that_a_failed_successor_was_not_given_is_kept_and_one_that_it_was_given_is_not() {
+    for is_given in [true, false] {
+        let mut scene = Scene::new(Standby::None);
+        scene.look(S);
+        if is_given {
+            scene.case.patient.care.known().parameters.presume("gain", "2");
+        }
+        scene.first.end();
+        scene.hear_ends(S);
+        let care = Arc::clone(&scene.case.patient.care);
+        assert!(care.set_parameter("tone", "5", true).unwrap(), "nobody plays who could refuse it");
+        fails(&mut scene, false, S);
+        let list: Vec<_> = care.known().parameters.list.iter().map(|(key, _)| key.clone()).collect();
+        assert_eq!(list, ["tone"]);
+        let told = scene.stage.told().iter().any(|line| line.contains("does not take `gain`"));
+        assert_eq!(told, is_given);
+    }
+}
+
+#[test]
+fn a_failed_start_is_the_states_fault_at_first_and_the_parameters_when_it_fails_again() {
+    let mut scene = Scene::new(Standby::None);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    for state in [7, 8] {
+        let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![state])), took: Duration::ZERO };
+        scene.case.hear(saved, &mut scene.spares, S);
+    }
+    scene.case.patient.care.known().parameters.presume("gain", "2");
+    scene.first.end();
+    scene.hear_ends(S);
+    let kept = |scene: &Scene| scene.case.patient.care.known().parameters.list.len();
+    fails(&mut scene, true, S);
+    assert_eq!(kept(&scene), 1);
+    scene.look(2 * S);
+    fails(&mut scene, true, 2 * S);
+    assert_eq!(kept(&scene), 0);
+}
+
+#[test]
+fn deaths_of_a_file_that_was_changed_before_it_was_loaded_again_are_forgotten() {
+    for changes in [true, false] {
+        let mut scene = Scene::new(Standby::None);
+        let seen = |scene: &mut Scene, seconds: u64| {
+            let mark = Some((std::time::UNIX_EPOCH, seconds));
+            scene.case.hear(What::Seen(mark), &mut scene.spares, S);
+        };
+        seen(&mut scene, 1);
+        scene.first.end();
+        scene.hear_ends(S);
+        seen(&mut scene, 1);
+        for n in 1..=3u64 {
+            fails(&mut scene, false, n * S);
+            scene.look(n * S + S / 2);
+            seen(&mut scene, if changes { n + 1 } else { 1 });
+            if scene.case.succession.is_given_up() {
+                assert!(!changes && n >= 2);
+                break;
+            }
+        }
+        assert_eq!(scene.case.succession.is_given_up(), !changes);
+    }
 }
 
 #[test]

@@ -493,7 +493,7 @@ impl World {
                 notes.send(What::Saved { incarnation, state, took: Duration::from_millis(1) });
             }
             Happening::Given { notes, twin, number } => {
-                let result = if twin.is_gone() { Err(failed()) } else { Ok(()) };
+                let result = if twin.is_gone() { Err(failed()) } else { Ok(true) };
                 notes.send(What::Given { number, result: said_of_state(&twin, result) });
             }
             Happening::Seen { notes, mark } => notes.send(What::Seen(mark)),
