@@ -174,9 +174,10 @@ def behind(self):
 #[test]
 fn a_worker_that_changes_its_mind_about_its_answers_has_the_next_one_in_the_row_neither_blamed_nor_stopped() {
     let flips = [0, 1, 2, 3, 4, 77].map(|status| format!("for at in slots: reply[at + 1] = {status}"));
-    // Or as if it had never answered.
-    let takes_back = "for at in slots: reply[at] = (int(request[at]) - 1) % (1 << 32)".to_owned();
-    for deed in flips.iter().chain([&takes_back]) {
+    // Or to an answer that nobody could have given, or as if it had never answered: a ring has eight slots.
+    let takes_back =
+        [1, 8].map(|by| format!("for at in slots: reply[at] = (int(request[at]) - {by}) % (1 << 32)"));
+    for deed in flips.iter().chain(&takes_back) {
         let folder = Folder::new();
         let wicked = same_block(&wicked_behind_its_answers(&folder, deed));
         let next = same_block(&tunable(&folder, "next", "", "")).set("gain", "-0.5");

@@ -340,7 +340,7 @@ def lie(self):
             if reply[slot] != request[slot]:
                 now = __import__('time').monotonic_ns()
                 reply[slot + 8], reply[slot + 9] = now & 0xffffffff, now >> 32
-                reply[slot + 1] = 1
+                reply[slot + 1], reply[slot + 14] = 1, FROM
                 reply[slot] = request[slot]
 
 def set_parameter(self, key, value):
@@ -355,7 +355,7 @@ fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_ot
     let gate = Gate::new(&folder);
     let first = "if getattr(self, 'kind', '') == 'late':\n    os.read(self.gate, 1)";
     let first = same_block(&adder(&folder, "first", -2, first)).set("gate", gate.path());
-    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head) + MEMORY;
+    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head).replace("FROM", "0") + MEMORY;
     let liar = same_block(&processor_with(&folder, "liar", "buffer.data += 0.125\nreturn True", &methods));
     let last = same_block(&adder(&folder, "last", -4, ""));
     let mut row = Row::joined(vec![first, PluginSpec { restart: false, ..liar }, last]);
@@ -377,4 +377,32 @@ fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_ot
     assert!(death.to_string().contains("nobody had asked for"), "{death}");
     assert_eq!(row.plugins[2].status().counts.lost(), 0);
     row.assert_called_once_a_block(1);
+}
+
+#[test]
+fn a_worker_that_says_it_has_what_the_one_before_never_gave_is_told_from_neither_and_both_play_on_apart() {
+    let words = |bytes: usize| (bytes / 4).to_string();
+    let (header, head) = (words(size_of::<Header>()), words(size_of::<SlotHead>()));
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let first = "if getattr(self, 'kind', '') == 'late':\n    os.read(self.gate, 1)";
+    let first = same_block(&adder(&folder, "first", -2, first)).set("gate", gate.path());
+    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head).replace("FROM", "1") + MEMORY;
+    let liar = same_block(&processor_with(&folder, "liar", "buffer.data += 0.125\nreturn True", &methods));
+    let mut row = Row::joined(vec![first, liar, same_block(&adder(&folder, "last", -4, ""))]);
+    (0..8).for_each(|_| assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + MIDDLE + LAST));
+    row.plugins[1].set_parameter("kind", "lie").unwrap();
+    row.plugins[0].set_parameter("kind", "late").unwrap();
+    assert_eq!(row.last(0.5, LATE_NS), 0.5 + LAST);
+    gate.open();
+    row.plugins[0].set_parameter("kind", "").unwrap();
+    let direct = |row: &mut Row| row.plugins[1].status().counts.direct;
+    let before = direct(&mut row);
+    (0..20).for_each(|_| drop(row.pass(0.5, AMPLE_NS)));
+    assert_eq!(direct(&mut row), before, "the host stands between them");
+    for plugin in &mut row.plugins[..2] {
+        let status = plugin.status();
+        assert_eq!((status.counts.forged, status.deaths), (0, 0), "{status:?}");
+    }
+    assert_eq!(row.plugins[2].status().counts.lost(), 0);
 }

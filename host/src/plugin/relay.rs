@@ -8,7 +8,9 @@
 //! What is wrong in the middle is repaired within the block. A stage that is late or gone is given up at its own
 //! deadline: what its policy says is put together here and supplied to the next stage, whose worker takes it instead.
 //! A stage that fails has nothing to hand on: those after it say so without calling their plugins, and are asked
-//! again. A stage whose worker claims to have been given what nobody had yet is a liar and cut off.
+//! again. A stage whose worker has answered what nobody had given it yet is a liar and cut off. Where it says that it had
+//! that from the one before, which has nothing any more, one of both lies and nobody can tell which: neither is blamed, and
+//! from then on the host stands between them.
 //!
 //! What passes by unheard is looked up when it is needed: inputs and outputs of the last blocks still lie in the rings.
 
@@ -358,13 +360,13 @@ impl Relay {
             Look::NotYet if self.stages[at].is_over() => Standing::Lost(Loss::Gone),
             Look::NotYet => {
                 let has_spoken = |i: &usize| self.stages[*i].look() != Look::NotYet;
-                let is_starved =
-                    |i: &usize| self.stages[*i].head().is_some_and(|head| head.status == Status::Starved);
+                let is_excused = |head: Taken| head.status == Status::Starved || head.from_peer;
+                let is_excused = |i: &usize| self.stages[*i].head().is_some_and(is_excused);
                 // Who stands behind one that has been cut off may have believed it; and who has found nothing to work
                 // on may have seen a word that was taken back: it is asked again.
                 let mut others = (at + 1..=span.last).take_while(|i| !self.stages[*i].is_cut());
                 // Between the two looks this one may have answered, and all after it.
-                if let Some(liar) = others.find(|i| has_spoken(i) && !is_starved(i))
+                if let Some(liar) = others.find(|i| has_spoken(i) && !is_excused(i))
                     && !has_spoken(&at)
                 {
                     self.stages[liar].remote.cut();
@@ -389,6 +391,10 @@ impl Relay {
             // Either from the one before, or from us, if we have given it something: nothing else can be.
             let is_possible =
                 if head.from_peer { had_input } else { is_supplied || head.status != Status::Good };
+            if !is_possible && head.from_peer {
+                self.edges[at - 1].part(self.stages[at].incarnation());
+                return Standing::Lost(Loss::Late);
+            }
             if !is_possible {
                 return Standing::Lost(self.stages[at].remote.cut());
             }

@@ -102,6 +102,8 @@ struct Playing {
     floods: Floods,
     /// The state that it was given.
     snapshot: Option<Snapshot>,
+    /// The one behind it can wake whoever waits for it.
+    hands_on: bool,
     /// The host has ended it; its end is on its way.
     abandoned: bool,
 }
@@ -154,6 +156,7 @@ impl Case {
             good_before: 0,
             floods: Floods::from(0),
             snapshot: None,
+            hands_on: false,
             abandoned: false,
         };
         let told = notes.clone();
@@ -508,8 +511,9 @@ impl Case {
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);
         let why = if playing.floods.look(self.patient.stats.counts().flooded, now_ns) {
-            let what = "it woke the audio thread again and again for nothing, or kept wakes from it";
-            Some(Because::Hostile(what.into()))
+            let who = if playing.hands_on { "it, or the plugin behind it," } else { "it" };
+            let what = "woke the audio thread again and again for nothing, or kept wakes from it";
+            Some(Because::Hostile(format!("{who} {what}")))
         } else if unfit >= UNFIT_BLOCKS && u64::from(unfit) * block_ns >= UNFIT_NS {
             let what = format!("{unfit} blocks in a row were not finite or far above full scale");
             Some(Because::Faulty(what))
@@ -664,6 +668,7 @@ impl Case {
             good_before: counts.good,
             floods: Floods::from(counts.flooded),
             snapshot: heir.snapshot,
+            hands_on: false,
             abandoned: false,
         });
         let (limit_ns, limit_blocks) = hang::limits(self.patient.spec.hang_after, self.patient.place.format);
@@ -723,6 +728,16 @@ impl Case {
     }
 
     // --- in short ---
+
+    /// The one that plays hands its answers to the next plugin's, or is about to.
+    pub(super) fn hands_on(&mut self) {
+        self.playing.iter_mut().for_each(|playing| playing.hands_on = true);
+    }
+
+    /// Whether the one that plays has just been ended for spoilt waits.
+    pub(super) fn is_ended_for_floods(&self) -> bool {
+        self.playing.as_ref().is_some_and(|playing| playing.abandoned && playing.floods.are_too_many())
+    }
 
     /// The worker that plays, unless its end is on its way.
     pub(super) fn playing(&self) -> Option<Player> {

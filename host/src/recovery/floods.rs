@@ -31,6 +31,11 @@ impl Floods {
         self.counted = counted;
         self.at_ns.retain(|at_ns| now_ns.saturating_sub(*at_ns) < WITHIN_NS);
         (0..new).for_each(|_| self.at_ns.push_back(now_ns));
+        self.are_too_many()
+    }
+
+    /// Whether there were too many when it was looked last.
+    pub(super) fn are_too_many(&self) -> bool {
         self.at_ns.len() >= FLOODS
     }
 }

@@ -34,10 +34,23 @@ impl Joint {
         Arc::strong_count(&self.edge) > 1
     }
 
+    /// The first of both.
+    pub(super) fn up(&self) -> u64 {
+        self.up
+    }
+
+    /// The first has been ended for what the second may have done, which can wake whoever waits for the first: they are
+    /// not joined again.
+    pub(super) fn part(&self, playing: impl Fn(u64) -> Option<Player>) {
+        if let Some((down, _)) = playing(self.down) {
+            self.edge.part(down);
+        }
+    }
+
     /// Has those joined who play now, if they are not the ones that were.
     pub(super) fn look(&mut self, playing: impl Fn(u64) -> Option<Player>) -> Option<JoinHandle<()>> {
         let ((up, first), (down, second)) = (playing(self.up)?, playing(self.down)?);
-        if self.tried == (up, down) {
+        if self.tried == (up, down) || self.edge.is_parted(down) {
             return None;
         }
         self.tried = (up, down);

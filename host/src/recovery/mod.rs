@@ -367,10 +367,23 @@ impl Watch {
         if !self.is_leaving {
             self.spares.look(now_ns());
             self.joints.retain(Joint::is_wanted);
-            let playing = |id: u64| self.cases.get(&id).and_then(Case::playing);
-            self.errands.extend(self.joints.iter_mut().filter_map(|joint| joint.look(playing)));
+            self.look_at_joints();
         }
         self.errands.retain(|errand| !errand.is_finished());
+    }
+
+    fn look_at_joints(&mut self) {
+        let Self { joints, cases, errands, .. } = self;
+        for joint in joints {
+            let playing = |id: u64| cases.get(&id).and_then(Case::playing);
+            if cases.get(&joint.up()).is_some_and(Case::is_ended_for_floods) {
+                joint.part(playing);
+            }
+            if let Some(errand) = joint.look(playing) {
+                errands.push(errand);
+                cases.get_mut(&joint.up()).into_iter().for_each(Case::hands_on);
+            }
+        }
     }
 
     /// Every worker has been, or is being, asked to go: nobody is waited for long.
