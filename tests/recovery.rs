@@ -2,13 +2,14 @@
 //! often that is tried.
 
 use host::plugin::spec::{Lost, PluginSpec, Standby};
+use rustix::process::Signal;
 use std::fs;
 use std::time::{Duration, Instant};
 use tests::audio::largest_step;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block};
 use tests::gate::Gate;
 use tests::plugins::{processor, processor_with, sink, source};
-use tests::scene::{STEP, Scene, kill, tunable, wait_for_twin};
+use tests::scene::{STEP, Scene, kill, signal, tunable, wait_for_twin};
 use tests::until::until;
 use tests::workspace::Folder;
 
@@ -89,19 +90,19 @@ fn an_armed_twin_takes_over_at_the_next_block() {
     }
 }
 
-/// Whether another worker of this one's host has numpy and waits for what comes.
-fn is_spare_warm(worker: u32) -> bool {
+/// Another worker of this one's host that has numpy and waits for what comes.
+fn warm_spare(worker: u32) -> Option<u32> {
     let token = |pid: u32| -> Option<String> {
         let all = fs::read(format!("/proc/{pid}/environ")).ok()?;
         let mut all = all.split(|byte| *byte == 0).map(String::from_utf8_lossy);
         all.find_map(|entry| entry.strip_prefix("NDA_WORKER=").map(ToOwned::to_owned))
     };
     let host_of = |pid: u32| token(pid).and_then(|token| Some(token.rsplit_once('-')?.0.to_owned()));
-    let Some(host) = host_of(worker) else { return false };
+    let host = host_of(worker)?;
     let pids = fs::read_dir("/proc").expect("processes").flatten();
     let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let text = |pid: u32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    pids.any(|pid| {
+    pids.find(|&pid| {
         let is_its = pid != worker && host_of(pid).as_ref() == Some(&host);
         is_its && text(pid, "maps").contains("_multiarray_umath") && text(pid, "stat").contains(") S ")
     })
@@ -117,7 +118,7 @@ fn a_spare_takes_over_if_there_is_one_and_a_new_worker_if_there_is_none() {
     for deaths in 1..=3 {
         // Long enough for a death not to be an early one.
         scene.play_answered(101);
-        until("a spare to be warm", || is_spare_warm(pid(&scene, 0)));
+        until("a spare to be warm", || warm_spare(pid(&scene, 0)).is_some());
         scene.settle(&folder);
         replace(&mut scene, 0);
         scene.wait_told(&["took over"]);
@@ -127,6 +128,25 @@ fn a_spare_takes_over_if_there_is_one_and_a_new_worker_if_there_is_none() {
         }
     }
     panic!("no spare took over: {}", scene.told());
+}
+
+#[test]
+fn a_spare_that_a_signal_has_stopped_is_not_waited_for() {
+    let folder = Folder::new();
+    let file = tunable(&folder, "over", "", "");
+    let mut scene = Scene::new(rack(), vec![same_block(&file)]);
+    scene.play_answered(101);
+    let mut spare = None;
+    until("a spare to be warm", || {
+        spare = warm_spare(pid(&scene, 0));
+        spare.is_some()
+    });
+    scene.settle(&folder);
+    signal(spare.expect("it was waited for"), Signal::STOP);
+    replace(&mut scene, 0);
+    let told = scene.wait_told(&["a new worker took over"]);
+    assert!(!told.contains("could not be started again"), "{told}");
+    tests::leftovers::assert_all_end(&[spare.expect("it was waited for")]);
 }
 
 #[test]
