@@ -22,6 +22,7 @@ use host::plugin::Plugin;
 use host::plugin::spec::{Lost, Mode, PluginSpec, Standby};
 use host::processor::Processor;
 use host::supervisor::Supervisor;
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::thread::futex::{self, Timespec};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Cmp, SeccompCondition as Is,
@@ -196,6 +197,36 @@ fn a_same_block_plugin_costs_a_wake_and_a_bounded_wait() {
     let chain = Chain::new(format(), processors).unwrap();
     confined(Wait::Bounded, run(chain, 2000, Duration::ZERO));
     assert_eq!(plugins[0].status().counts.good, 2000);
+}
+
+/// Memory that the calling thread was the first to touch, in pages.
+fn pages_touched() -> i64 {
+    getrusage(UsageWho::RUSAGE_THREAD).unwrap().minor_page_faults()
+}
+
+#[test]
+fn blocks_touch_no_memory_for_the_first_time_once_some_have_been_played() {
+    // One that is late now and then has its dry signal kept for as long as it takes.
+    for mode in [Mode::SameBlock, Mode::Pipelined] {
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let spec = PluginSpec { mode: Some(mode), ..example("simple_gain.py") };
+        let (_plugins, processors) = loaded(&supervisor, vec![spec]);
+        let chain = Chain::new(format(), processors).unwrap();
+        let touched = std::thread::spawn(move || {
+            let mut samples = vec![0.25; format().samples()];
+            let mut chain = chain;
+            let mut play =
+                |blocks: u32| (0..blocks).for_each(|_| chain.process_within(&mut samples, 1_000_000_000));
+            play(100);
+            let before = pages_touched();
+            play(4000);
+            pages_touched() - before
+        });
+        // A queue that is there only when it is written to has a new page every 73 blocks. The kernel itself moves a page
+        // now and then.
+        let touched = touched.join().unwrap();
+        assert!(touched < 10, "{mode:?}: {touched} pages");
+    }
 }
 
 #[test]

@@ -10,8 +10,9 @@ use crate::block::Block;
 use crate::edge::{ChannelMap, PushConverter, Quality};
 use crate::error::{Error, Kind, Result};
 use crate::processor::{Processor, Turn};
+use crate::queue::queue;
 use crate::telemetry::PluginStats;
-use rtrb::{Consumer, Producer, RingBuffer};
+use rtrb::{Consumer, Producer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -79,7 +80,7 @@ pub fn play(
     rate: u32,
     channels: usize,
 ) -> Result<(Player, PlayerThread, Arc<Progress>)> {
-    let (mut ring, frames) = RingBuffer::new(rate as usize * RING_SECONDS * channels);
+    let (mut ring, frames) = queue(rate as usize * RING_SECONDS * channels, 0.0);
     let progress = Arc::new(Progress::default());
     let stop = Arc::new(AtomicBool::new(false));
     let (read, stopped) = (Arc::clone(&progress), Arc::clone(&stop));
@@ -345,7 +346,7 @@ pub fn record(
     channels: usize,
     until: Until,
 ) -> Result<(Recorder, RecorderThread)> {
-    let (frames, ring) = RingBuffer::new(rate as usize * RING_SECONDS * channels);
+    let (frames, ring) = queue(rate as usize * RING_SECONDS * channels, 0.0);
     let recording = Arc::new(Recording::default());
     let stop = Arc::new(AtomicBool::new(false));
     let (state, stopped) = (Arc::clone(&recording), Arc::clone(&stop));

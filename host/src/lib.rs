@@ -59,6 +59,7 @@ pub mod loopback;
 pub mod pipeline;
 pub mod plugin;
 pub mod processor;
+mod queue;
 mod random;
 pub mod realtime;
 mod recovery;

@@ -4,6 +4,7 @@
 //! are lost, blocks are not. Histograms are kept by the reader, never on the audio thread.
 
 use crate::plugin::cause::Miss;
+use crate::queue::queue;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use shared::ring::Stamps;
@@ -313,7 +314,7 @@ impl GuardNews {
 }
 
 /// When one block was where, in [`shared::clock::now_ns`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Passage {
     /// The host began to hand it over.
     pub asked_ns: u64,
@@ -446,8 +447,8 @@ impl Figures {
 
 /// A place for one plugin's figures: what the audio thread writes, and the readers of timings and of late blocks.
 pub(crate) fn plugin_figures() -> (Figures, PluginTimes, rtrb::Consumer<Miss>) {
-    let (writer, timings) = rtrb::RingBuffer::new(TIMINGS);
-    let (misses, missed) = rtrb::RingBuffer::new(MISSES);
+    let (writer, timings) = queue(TIMINGS, Passage::default());
+    let (misses, missed) = queue(MISSES, Miss::default());
     // Up to a minute with three digits: the bounds are constants that the histogram accepts.
     let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!());
     let [round_trip, plugin, interpreter] = std::array::from_fn(|_| histogram());

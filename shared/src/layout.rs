@@ -10,26 +10,28 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// How many slots a ring may have; a power of two, so that a free-running sequence can wrap.
 pub const SLOTS_MAX: u32 = 64;
 
-/// Head of a segment. Each segment's words are written by its owner alone.
+/// Head of a segment. Each segment's words are written by its owner alone. Those that it writes with each block have a
+/// cache line of their own: the others, which the peer reads with each block, stay with the peer meanwhile.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Header {
     /// Counts how often it was rung: the futex word that the peer parks on.
     pub bell: AtomicU32,
+    /// In a worker's segment: the same for the next worker of a chain.
+    pub next_bell: AtomicU32,
+    rest_of_line: [AtomicU32; 14],
     /// [`PARKED`] while the owner of this segment sleeps on the peer's bell.
     pub parked: AtomicU32,
+    /// Processor that the owner ran on when it published last, plus one; only compared.
+    pub core: AtomicU32,
     /// In the worker's segment: blocks that the plugin got in a buffer made for them, because the slot's own would
     /// not do. For statistics only: a worker may write anything here.
     pub uncached: AtomicU64,
-    /// In a worker's segment: the same for the next worker of a chain.
-    pub next_bell: AtomicU32,
-    /// Processor that the owner ran on when it published last, plus one; only compared.
-    pub core: AtomicU32,
+    /// In the worker's segment: [`crate::collected::Collected`]. For statistics only, too.
+    pub collected: [AtomicU64; 3],
     /// In the host's segment: how long the worker looks for a block before it sleeps, a word of
     /// [`crate::spin::Spin`].
     pub spin: AtomicU32,
-    /// In the worker's segment: [`crate::collected::Collected`]. For statistics only, too.
-    pub collected: [AtomicU64; 3],
 }
 
 /// [`Header::parked`] of a sleeper. Any other value means awake.
@@ -58,7 +60,7 @@ pub struct SlotHead {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() == 64 && size_of::<SlotHead>() == 64);
+const _: () = assert!(size_of::<Header>() == 128 && size_of::<SlotHead>() == 64);
 
 /// The offsets of a segment, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,4 +38,4 @@ mod sync;
 mod wait;
 
 /// Version of everything in this crate that both processes must agree on. The worker says it first.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;

@@ -14,6 +14,7 @@
 
 #[cfg(not(loom))]
 mod copy;
+mod fetch;
 #[cfg(not(loom))]
 mod host;
 pub(crate) mod order;

@@ -131,7 +131,10 @@ impl PeerSegment {
     /// Of the operating system: no memory, no descriptors.
     pub fn create(layout: Layout) -> Result<(Self, OwnedFd)> {
         let fd = memfd(c"nda-reply", layout)?;
-        Ok((Self::map(&fd, layout)?, fd))
+        // Nobody writes here but the peer. But whoever waits on a word of a mapping that it may not write has the kernel
+        // look that up under a lock of its whole address space, which another thread may have for long.
+        let mapping = Mapping::new(&fd, layout, ProtFlags::READ | ProtFlags::WRITE)?;
+        Ok((Self(mapping), fd))
     }
 
     /// Maps a segment that the other side writes.

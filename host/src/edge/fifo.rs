@@ -4,7 +4,8 @@
 //! the pipeline's channels on both sides. Neither end waits for the other; what is lost or missing is counted. The
 //! writer's callbacks tell their times, so that the reader knows how full the queue would be if frames came one by one.
 
-use rtrb::{Consumer, Producer, RingBuffer};
+use crate::queue::queue;
+use rtrb::{Consumer, Producer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -68,7 +69,7 @@ pub fn frame_fifo(
     let channels = channels.max(1);
     let capacity = capacity_frames.max(prefill_frames).max(1);
     // A whole number of frames, so that no frame is ever split where the ring wraps.
-    let (mut writer, reader) = RingBuffer::new(capacity * channels);
+    let (mut writer, reader) = queue(capacity * channels, 0.0);
     if let Ok(silence) = writer.write_chunk(prefill_frames * channels) {
         silence.commit_all();
     }

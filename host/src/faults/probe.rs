@@ -6,8 +6,9 @@
 
 use crate::block::Block;
 use crate::processor::{Processor, Turn};
+use crate::queue::queue;
 use crate::telemetry::PluginStats;
-use rtrb::{Consumer, Producer, RingBuffer};
+use rtrb::{Consumer, Producer};
 use rustix::time::{ClockId, clock_gettime};
 use shared::clock::now_ns;
 use shared::format::Format;
@@ -22,8 +23,7 @@ const BLOCKS: usize = 8192;
 const QUIETEST: f32 = 0.05;
 const LOUDEST: f32 = 0.5;
 
-/// One block as it went in and as it came out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Passage {
     /// When it went in and when it came out, in [`now_ns`].
     pub(super) entered_ns: u64,
@@ -50,13 +50,9 @@ impl Probe {
     /// For blocks of this format; the noise follows from the seed.
     pub(super) fn new(format: Format, seed: u64) -> Self {
         // Both ends run in one callback: one block is under way at most.
-        let (dry, dry_there) = RingBuffer::new(2 * format.samples());
-        let (mut samples, mut heard) = RingBuffer::new(BLOCKS * 2 * format.samples());
-        // Its pages are there from the start: no fault on the audio thread, no growth that looks like a leak.
-        let mut filling = vec![0.0; BLOCKS * 2 * format.samples()];
-        let _ = samples.push_entire_slice(&filling);
-        let _ = heard.pop_entire_slice(&mut filling);
-        let (passages, passed) = RingBuffer::new(BLOCKS);
+        let (dry, dry_there) = queue(2 * format.samples(), 0.0);
+        let (samples, heard) = queue(BLOCKS * 2 * format.samples(), 0.0);
+        let (passages, passed) = queue(BLOCKS, Passage::default());
         let shared = Arc::new(Shared::default());
         let clock = Clock::new(format);
         let watch = Watch::default();

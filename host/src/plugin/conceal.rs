@@ -17,6 +17,7 @@
 
 use super::spec::Lost;
 use crate::block::Block;
+use crate::queue::silence;
 use shared::format::Format;
 
 /// Length of a ramp.
@@ -221,7 +222,7 @@ impl Delay {
     fn new(format: Format, frames: usize, most: usize) -> Self {
         let kept = if most == 0 { 0 } else { most + format.block_frames() };
         let (frames, block_frames) = (frames.min(most), format.block_frames());
-        Self { frames, block_frames, kept, lines: vec![0.0; format.channels() * kept], at: 0, heard: kept }
+        Self { frames, block_frames, kept, lines: silence(format.channels() * kept), at: 0, heard: kept }
     }
 
     fn feed(&mut self, dry: &Block<'_>) {

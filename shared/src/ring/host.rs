@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::copy::{copy_untrusted, scrub};
+use super::fetch;
 use super::order::{self, EdgeInput, Order};
 use super::slot::{self, Published};
 use super::{Look, Refused, Scrub, Taken, Torn, Wait, Waited};
@@ -225,7 +226,7 @@ impl HostEnd {
     }
 
     fn order(&mut self, order: Order) -> u32 {
-        self.request.header().core.store(core(), Ordering::Relaxed);
+        store_if_new(&self.request.header().core, core());
         let request = |seq| self.request.slot(self.layout.index(seq));
         self.published.ask(order, clock::now_ns(), request)
     }
@@ -308,7 +309,25 @@ impl HostEnd {
             let bells = Bells::one(&self.reply.header().bell);
             waited(wait::park(self.request.header(), bells, deadline_ns, over), over)
         };
-        wait::spin(spin_ns, deadline_ns, over).map_or_else(parked, awake)
+        if spin_ns > 0 {
+            self.fetch_to_publish();
+        }
+        let Some(over) = wait::spin(spin_ns, deadline_ns, over) else { return parked() };
+        self.fetch_answer(seq);
+        awake(over)
+    }
+
+    /// Asks for the memory of the block that is published next, which lies in the worker's cache since it was there the
+    /// last time.
+    fn fetch_to_publish(&self) {
+        let index = self.layout.index(self.published.next);
+        fetch::to_write(self.request.samples(index), self.layout.format().samples());
+    }
+
+    /// Asks for the samples of an answer, which lie in the worker's cache.
+    fn fetch_answer(&self, seq: u32) {
+        let index = self.layout.index(seq);
+        fetch::to_read(self.reply.samples(index), self.layout.format().samples());
     }
 
     /// As [`HostEnd::wait`], for a chain of workers of which this is the last, or the last that lives and `hands_on` to
@@ -421,6 +440,13 @@ fn waited(slept: Slept<Waited>, over: impl FnOnce() -> Option<Waited>) -> Wait {
 /// Without a sleep.
 fn awake(waited: Waited) -> Wait {
     Wait { waited, overslept_ns: 0 }
+}
+
+/// Leaves a word that the other side's processor has read where it is, if nothing is new.
+pub(super) fn store_if_new(word: &AtomicU32, value: u32) {
+    if word.load(Ordering::Relaxed) != value {
+        word.store(value, Ordering::Relaxed);
+    }
 }
 
 /// The processor that this thread runs on, plus one, so that nobody is on 0.

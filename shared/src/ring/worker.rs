@@ -7,7 +7,8 @@
 #![allow(unsafe_code)]
 
 use super::copy::{copy_untrusted, scrub};
-use super::host::core;
+use super::fetch;
+use super::host::{core, store_if_new};
 use super::order::{self, EdgeInput, Supply, Upstream};
 use super::slot::{self, Answer};
 use super::{Notes, Scrubbed, Stamps, Status};
@@ -235,7 +236,12 @@ impl WorkerEnd {
             let mut spinner = self.spinner;
             let budget_ns = spinner.budget_ns(rule, rule != Spin::Off && self.shares_core());
             let from_ns = if budget_ns > 0 { clock::now_ns() } else { 0 };
-            if wait::spin(budget_ns, deadline_ns, ready).is_none() {
+            if budget_ns > 0 {
+                fetch::to_write(self.reply.samples(self.next_index()), self.layout.format().samples());
+            }
+            if wait::spin(budget_ns, deadline_ns, ready).is_some() {
+                self.fetch_input();
+            } else {
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
                 let bells = Bells { first: &header.bell, second };
                 sleeps = wait::park(self.reply.header(), bells, deadline_ns, ready).times;
@@ -250,6 +256,18 @@ impl WorkerEnd {
             (true, _) => Wake::Interrupted,
             (_, true) => Wake::Block,
             _ => Wake::Deadline,
+        }
+    }
+
+    /// Asks for the samples of the next block, which is there: the processor that wrote them has them.
+    fn fetch_input(&self) {
+        let samples = self.layout.format().samples();
+        match self.supply() {
+            Supply::Host => fetch::to_read(self.request.samples(self.next_index()), samples),
+            Supply::Peer(input) => self.edge.iter().for_each(|edge| {
+                fetch::to_read(edge.answers.samples(edge.layout.index(input.seq)), samples);
+            }),
+            Supply::Nothing | Supply::NotYet => {}
         }
     }
 
@@ -323,7 +341,7 @@ impl WorkerEnd {
     /// next worker. Whether it is the latter: that one may be waiting for this processor.
     pub fn answer(&mut self, status: Status, stamps: Stamps, notes: Notes) -> bool {
         let (header, index) = (self.reply.header(), self.next_index());
-        header.core.store(core(), Ordering::Relaxed);
+        store_if_new(&header.core, core());
         let FromEdge { is_from_peer: from_peer, guarded } = self.taken;
         let answer = Answer { status, stamps, notes, from_peer, guarded };
         let hands_on = slot::answer(self.request.slot(index), self.reply.slot(index), self.next, answer);

@@ -56,6 +56,7 @@ pub fn serve_looking_around(
         state,
         toll,
         collections,
+        ended: 0,
         rhythm,
         schedule,
     };
@@ -78,6 +79,8 @@ struct Server<'a, P> {
     state: State,
     toll: Toll,
     collections: Arc<Collections>,
+    /// How many of them have been told of.
+    ended: u64,
     rhythm: Rhythm,
     /// When the collector runs, if that is ours to decide.
     schedule: Option<Schedule>,
@@ -136,8 +139,15 @@ impl<P: Plugin> Server<'_, P> {
         let stamps = Stamps { seen_ns, woken_ns, entered_ns: done.entered_ns, left_ns: done.left_ns };
         let passage = Passage { left_ns: done.left_ns, ..passage };
         self.rhythm.hear(passage.published_ns);
-        end.tell_collected(self.collections.all());
-        let hands_on = end.answer(done.status, stamps, self.collections.note(self.toll.notes(passage)));
+        let mut notes = self.toll.notes(passage);
+        // Seldom, and never for nothing: it is another processor that reads this.
+        let ended = self.collections.ended();
+        if ended != self.ended {
+            self.ended = ended;
+            end.tell_collected(self.collections.all());
+            notes = self.collections.note(notes);
+        }
+        let hands_on = end.answer(done.status, stamps, notes);
         self.tell();
         self.collect(hands_on);
     }
@@ -147,10 +157,10 @@ impl<P: Plugin> Server<'_, P> {
     fn collect(&mut self, hands_on: bool) {
         let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
         // Whoever was woken by the answer may have had the processor since.
-        let began_ns = clock::now_ns();
-        let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(began_ns) };
+        let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(clock::now_ns()) };
         let left_ns = if hands_on { left_ns / SHARED_SLACK } else { left_ns };
         let Some(due) = schedule.next(left_ns, || self.plugin.made()) else { return };
+        let began_ns = clock::now_ns();
         self.collections.schedule(true);
         let found = self.plugin.sweep(due.sweep);
         self.collections.schedule(false);

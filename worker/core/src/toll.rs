@@ -14,6 +14,7 @@ use shared::collected::Collected;
 use shared::ring::Notes;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A block is slow if its answer takes longer than this part of its duration.
@@ -175,10 +176,17 @@ fn micros(ns: u64) -> u32 {
 /// What the collector took, since a block was seen and altogether. One collection runs at a time; any thread may
 /// run it.
 #[derive(Debug, Default)]
-pub struct Collections(Mutex<Counted>);
+pub struct Collections {
+    /// When the last block was seen.
+    seen_ns: AtomicU64,
+    /// How many have ended: nothing else is asked for as long as that is as it was.
+    ended: AtomicU64,
+    counted: Mutex<Counted>,
+}
 
 #[derive(Debug, Default)]
 struct Counted {
+    /// The block that time and generation are of.
     seen_ns: u64,
     began_ns: u64,
     ns: u64,
@@ -197,6 +205,12 @@ impl Collections {
     /// It has ended. What it took before the block was seen is not the block's.
     pub fn end(&self, now_ns: u64, generation: u8) {
         let mut counted = self.lock();
+        // SYNC: ended; with Acquire in `ended`.
+        self.ended.fetch_add(1, Ordering::Release);
+        let seen_ns = self.seen_ns.load(Ordering::Relaxed);
+        if seen_ns != counted.seen_ns {
+            (counted.seen_ns, counted.ns, counted.generation) = (seen_ns, 0, 0);
+        }
         let since_ns = counted.began_ns.max(counted.seen_ns);
         counted.ns += now_ns.saturating_sub(since_ns);
         counted.generation = counted.generation.max(generation);
@@ -231,21 +245,30 @@ impl Collections {
 
     /// A block has been seen: counting of what it is delayed by begins.
     pub fn see(&self, seen_ns: u64) {
-        let mut counted = self.lock();
-        (counted.seen_ns, counted.ns, counted.generation) = (seen_ns, 0, 0);
+        self.seen_ns.store(seen_ns, Ordering::Relaxed);
+    }
+
+    /// How many have ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        // SYNC: ended; with Release in `end`.
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Adds what was collected since to what the block cost.
     #[must_use]
     pub fn note(&self, notes: Notes) -> Notes {
         let counted = self.lock();
+        if counted.seen_ns != self.seen_ns.load(Ordering::Relaxed) {
+            return notes;
+        }
         Notes { collector_us: micros(counted.ns), collector_generation: counted.generation, ..notes }
     }
 
     /// Held for a few nanoseconds, and whoever runs a collection holds the interpreter as well, for which the
     /// main thread would have to wait all the same.
     fn lock(&self) -> MutexGuard<'_, Counted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

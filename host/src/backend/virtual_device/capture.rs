@@ -5,7 +5,8 @@
 
 use super::stream::Control;
 use super::wait::{now, wait, wake};
-use rtrb::{Consumer, Producer, RingBuffer};
+use crate::queue::queue;
+use rtrb::{Consumer, Producer};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ const LOOK_AROUND: Duration = Duration::from_millis(10);
 
 /// The two ends of a capture: the device's and the test's.
 pub(super) fn capture() -> (Lender, Played) {
-    let (writer, reader) = RingBuffer::new(CAPTURE_SAMPLES);
+    let (writer, reader) = queue(CAPTURE_SAMPLES, 0.0);
     let progress = Arc::new(Progress::default());
     let tap = Tap { ring: writer, progress: Arc::clone(&progress) };
     (Lender(Arc::new(Mutex::new(Some(tap)))), Played { ring: reader, progress })
