@@ -438,7 +438,7 @@ fn a_plugin_that_dies_in_a_render_leaves_a_report_with_the_blocks_that_it_had() 
 fn a_plugin_that_hangs_in_a_render_is_ended_and_leaves_a_report_with_its_stack() {
     let (folder, _) = folder_with_noise();
     let hangs = processor(&folder, "stuck", "while self.n == 4:\n    pass\nreturn True");
-    let hang_after = Some(Duration::from_millis(100));
+    let hang_after = Some(Duration::from_secs(2));
     let plugin = PluginSpec { hang_after, python: Some(python()), ..PluginSpec::new(hangs) };
     let spec = RenderSpec {
         input: folder.file("in.wav"),

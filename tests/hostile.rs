@@ -174,10 +174,9 @@ def behind(self):
 #[test]
 fn a_worker_that_changes_its_mind_about_its_answers_has_the_next_one_in_the_row_neither_blamed_nor_stopped() {
     let flips = [0, 1, 2, 3, 4, 77].map(|status| format!("for at in slots: reply[at + 1] = {status}"));
-    // Or to an answer that nobody could have given, or as if it had never answered: a ring has eight slots.
-    let takes_back =
-        [1, 8].map(|by| format!("for at in slots: reply[at] = (int(request[at]) - {by}) % (1 << 32)"));
-    for deed in flips.iter().chain(&takes_back) {
+    // Or to the answer to another block.
+    let takes_back = "for at in slots: reply[at] = (int(request[at]) - 1) % (1 << 32)".to_owned();
+    for deed in flips.iter().chain([&takes_back]) {
         let folder = Folder::new();
         let wicked = same_block(&wicked_behind_its_answers(&folder, deed));
         let next = same_block(&tunable(&folder, "next", "", "")).set("gain", "-0.5");
@@ -327,4 +326,26 @@ fn a_plugin_that_takes_more_memory_than_it_may_is_named_and_replaced() {
     assert_eq!(found[found.len() - 3..], [-1.0; 3]);
     let told = scene.wait_told(&["plugin wicked used ", "took over"]);
     assert!(told.contains("256 MiB are allowed (memory_max)"), "{told}");
+}
+
+#[test]
+fn a_flood_in_a_row_may_be_the_doing_of_either_so_that_both_are_named_and_not_joined_again() {
+    let folder = Folder::new();
+    let wicked = same_block(&wicked(&folder, FLOOD));
+    let next = same_block(&tunable(&folder, "next", "", "")).set("gain", "-0.5");
+    let specs = [wicked, next].map(|spec| PluginSpec { adapt: false, ..spec });
+    let mut scene = Scene::new(rack(), specs.into());
+    join(&mut scene);
+    let first = scene.plugins[0].worker().pid();
+    scene.play_until_replaced(0, first, ENOUGH_NS);
+    scene.wait_told(&[
+        "it, or the plugin behind it, woke the audio thread again and again for nothing",
+        "took over",
+    ]);
+    let direct = |scene: &mut Scene| scene.plugins[1].status().counts.direct;
+    let before = direct(&mut scene);
+    scene.play_answered(200);
+    assert_eq!(direct(&mut scene), before);
+    let next = scene.plugins[1].status();
+    assert_eq!((next.deaths, next.counts.forged), (0, 0), "{next:?}");
 }

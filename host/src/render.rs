@@ -14,7 +14,6 @@ use crate::edge::ChannelMap;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::plugin::conceal::Concealer;
-use crate::plugin::worker::Worker;
 use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
 use crate::report::{RenderReport, shown};
@@ -26,7 +25,6 @@ use shared::layout::SLOTS_MAX;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Scrub, Scrubbed, Status, Taken, Waited};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -35,6 +33,11 @@ use std::time::{Duration, Instant};
 const BLOCK_LIMIT: Duration = Duration::from_secs(30);
 /// How long to wait at once, so that an interruption is noticed.
 const WAIT_NS: u64 = 50_000_000;
+/// How long it may take until all is known of the end of a worker that is gone: a hung one is given a quarter of a second
+/// for its stacks, and one with much memory ends slowly.
+const DEATH_WITHIN: Duration = Duration::from_secs(5);
+/// And from then on until it has been told.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
 /// Memory for the blocks in flight of one plugin, in samples.
 const FLIGHT_SAMPLES: usize = 256 * 1024;
 /// Blocks between two times that the progress is told.
@@ -591,9 +594,16 @@ fn died(
     events: &Receiver<Event>,
     event: &mut dyn FnMut(&str),
 ) -> Error {
-    let plugin = &flight.plugin;
-    let Some(death) = death(&plugin.worker(), events, event) else {
-        return failed(plugin, Kind::Worker, "its worker ended");
+    let (plugin, worker) = (&flight.plugin, flight.plugin.worker());
+    let death = worker.wait_death(DEATH_WITHIN);
+    // What it said last, and its end, are told right after that.
+    while let Ok(e) = events.recv_timeout(TOLD_WITHIN) {
+        event(&e.to_string());
+    }
+    let Some(death) = death else {
+        let how =
+            worker.because().map_or_else(|| "its worker ended".to_owned(), |because| because.to_string());
+        return failed(plugin, Kind::Worker, &how);
     };
     let done = "the render was given up".to_owned();
     let report = |folder| crash::write(folder, &flight.report(&death, done));
@@ -603,20 +613,6 @@ fn died(
         None => String::new(),
     };
     failed(plugin, death.kind(), &format!("{death}{kept}"))
-}
-
-/// The supervisor says how a worker ended, a moment after it has let us know that it did.
-fn death(worker: &Worker, events: &Receiver<Event>, event: &mut dyn FnMut(&str)) -> Option<Arc<Death>> {
-    // It may have been told already.
-    let mut how = worker.death();
-    events.try_iter().for_each(|e| event(&e.to_string()));
-    while how.is_none()
-        && let Ok(e) = events.recv_timeout(Duration::from_secs(1))
-    {
-        event(&e.to_string());
-        how = worker.death();
-    }
-    how
 }
 
 fn failed(plugin: &Plugin, kind: Kind, how: &str) -> Error {

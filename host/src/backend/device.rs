@@ -206,7 +206,7 @@ impl Device {
         let player = Player::new(callback, self.channels(), Arc::clone(&counts));
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
         let chosen = self.chosen;
-        let keeper = Keeper::open(self.words(), move || {
+        let keeper = Keeper::open(self.words(), self.may_change_buffer(), move || {
             build_output(&self.device, chosen, player, teller).map_err(|e| self.refused(e))
         })?;
         Ok(Stream { keeper, chosen, counts })
@@ -223,7 +223,7 @@ impl Device {
         let recorder = Recorder::new(callback, self.channels(), Arc::clone(&counts));
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
         let chosen = self.chosen;
-        let keeper = Keeper::open(self.words(), move || {
+        let keeper = Keeper::open(self.words(), self.may_change_buffer(), move || {
             build_input(&self.device, chosen, recorder, teller).map_err(|e| self.refused(e))
         })?;
         Ok(Stream { keeper, chosen, counts })
@@ -235,6 +235,11 @@ impl Device {
         }
         let what = format!("{} was found as an {} device, not for {direction}", self.name, self.direction);
         Err(Error::new(Kind::Device, what))
+    }
+
+    /// Whether it may be set to another buffer while it plays.
+    fn may_change_buffer(&self) -> bool {
+        System::of(&self.device).is_some_and(System::changes_buffers)
     }
 
     /// It and no other, in words.

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How often a device is asked how many frames it takes at a time.
 const ASK_BUFFER_EVERY: Duration = Duration::from_secs(1);
 
-/// An order, and where to the answer goes.
+/// An order, and where its answer goes.
 type Asked = (Order, Sender<CpalResult<()>>);
 type Inbox = Receiver<Asked>;
 
@@ -57,18 +57,20 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Has `open` open a device, which is told from others by `device`. While it hangs in an earlier `open`, it is not
+    /// Has `open` open a device, which is told from others by `device` and `asks_again`, every second, for its buffer. While it hangs in an earlier `open`, it is not
     /// tried again.
     pub(super) fn open(
         device: String,
+        asks_again: bool,
         open: impl FnOnce() -> Result<cpal::Stream> + Send + 'static,
     ) -> Result<Self> {
-        Self::open_within(OPEN_LIMIT, device, open)
+        Self::open_within(OPEN_LIMIT, device, asks_again, open)
     }
 
     fn open_within(
         limit: Duration,
         device: String,
+        asks_again: bool,
         open: impl FnOnce() -> Result<cpal::Stream> + Send + 'static,
     ) -> Result<Self> {
         if hangs(&device) {
@@ -90,7 +92,7 @@ impl Keeper {
                     // If the owner has given up, the orders end at once.
                     let _ = answer.send(Ok(()));
                     drop(answer);
-                    keep(&stream, &inbox, &asked);
+                    keep(&stream, &inbox, asks_again.then_some(&asked));
                 }
                 Err(error) => drop(answer.send(Err(error))),
             }
@@ -102,7 +104,7 @@ impl Keeper {
         Ok(Self { orders: Some(orders), ended, buffer, device, thread })
     }
 
-    /// Frames that the device takes or brings at a time, a second ago at most; `None` if it does not say.
+    /// Frames that the device takes or brings at a time, when it was asked last; `None` if it does not say.
     pub(super) fn buffer_frames(&self) -> Option<u32> {
         self.buffer.frames()
     }
@@ -156,11 +158,11 @@ impl Drop for Keeper {
 }
 
 /// Does what the owner asks for, until there is none.
-fn keep(stream: &cpal::Stream, inbox: &Inbox, buffer: &Buffer) {
+fn keep(stream: &cpal::Stream, inbox: &Inbox, buffer: Option<&Arc<Buffer>>) {
     loop {
         match inbox.recv_timeout(ASK_BUFFER_EVERY) {
             Ok((order, reply)) => obey(stream, order, &reply),
-            Err(RecvTimeoutError::Timeout) => buffer.ask(stream),
+            Err(RecvTimeoutError::Timeout) => buffer.iter().for_each(|buffer| buffer.ask(stream)),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -202,15 +204,17 @@ mod tests {
     fn a_device_that_hangs_as_it_is_opened_keeps_one_thread_however_often_it_is_tried() {
         const SHORT: Duration = Duration::from_millis(20);
         let ends = || Err(Error::new(Kind::Device, "there is none"));
-        let open = |device: &str| Keeper::open_within(DEADLINE, device.into(), ends).unwrap_err().to_string();
+        let open =
+            |device: &str| Keeper::open_within(DEADLINE, device.into(), false, ends).unwrap_err().to_string();
         let (release, held) = mpsc::channel::<()>();
-        let never = Keeper::open_within(SHORT, "a deaf device".into(), move || {
+        let never = Keeper::open_within(SHORT, "a deaf device".into(), false, move || {
             let _ = held.recv();
             ends()
         });
         assert!(never.unwrap_err().to_string().contains("a deaf device did not answer"));
         for _ in 0..3 {
-            let refused = Keeper::open_within(DEADLINE, "a deaf device".into(), || unreachable!("it hangs"));
+            let refused =
+                Keeper::open_within(DEADLINE, "a deaf device".into(), false, || unreachable!("it hangs"));
             assert!(refused.unwrap_err().to_string().contains("a deaf device still hangs"));
         }
         assert_eq!(open("another device"), "there is none");

@@ -121,8 +121,8 @@ impl Post {
     fn listen(&mut self) {
         while let Some((passage, dry, heard)) = self.listener.next() {
             let sound = self.judge.sound(dry, heard);
-            let plain = if self.fail_closed { self.judge.leaked(sound, dry, heard) } else { 0 };
-            self.played.count(sound, plain, passage.held_ns);
+            let plain = self.judge.leaked(sound, dry, heard);
+            self.played.count(sound, plain, self.fail_closed, passage.held_ns);
             self.tally.count(sound, passage);
         }
     }

@@ -39,7 +39,9 @@ pub(super) struct Played {
 }
 
 impl Played {
-    pub(super) fn count(&mut self, sound: Sound, plain: u64, held_ns: u64) {
+    /// A block, in which so many samples tell what went in: a secret where the plugin `is_closed`.
+    pub(super) fn count(&mut self, sound: Sound, plain: u64, is_closed: bool, held_ns: u64) {
+        let plain = if is_closed { plain } else { 0 };
         let block = Self { wrong: u64::from(sound == Sound::Wrong), plain, held_max_ns: held_ns };
         *self = self.and(block);
     }
@@ -117,11 +119,12 @@ mod tests {
     #[test]
     fn what_is_wrong_or_plain_is_counted_whenever_it_was_played() {
         let mut played = Played::default();
-        played.count(Sound::Wrong, 3, 20);
-        played.count(Sound::Good, 0, 50);
+        played.count(Sound::Wrong, 3, true, 20);
+        played.count(Sound::Good, 0, true, 50);
         let mut another = Played::default();
-        another.count(Sound::Dry, 4, 10);
-        another.count(Sound::Wrong, 0, 60);
+        another.count(Sound::Dry, 4, true, 10);
+        another.count(Sound::Dry, 100, false, 10);
+        another.count(Sound::Wrong, 0, true, 60);
         assert_eq!(played.and(another), Played { wrong: 2, plain: 7, held_max_ns: 60 });
     }
 

@@ -181,7 +181,10 @@ fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -
         Err(why) if want.spec.fallback_virtual && why.kind() == Kind::Absent => {
             note(Level::Warning, format!("the virtual device plays until it is there: {why}"));
             let found = stand_in(format, want.is_input)?;
-            let buffer_frames = want.spec.buffer_frames.unwrap_or(block_frames(format));
+            // If it has the rate and the buffer that it is asked for, and otherwise the pipeline's.
+            let side = Side { device_rate: want.spec.rate.unwrap_or(format.rate()), ..found.side.clone() };
+            let buffer = want.spec.buffer_frames.unwrap_or(block_frames(format));
+            let buffer_frames = want.frames(&side, Some(buffer), format);
             Ok(Settled { found, buffer_frames, missing: Some(why), want })
         }
         Err(why) => Err(why),
@@ -216,6 +219,11 @@ impl Want {
     /// From now on it is this device, if the user means one and not whichever is the default.
     pub(super) fn keep_to(&mut self, known: Option<DeviceChoice>) {
         self.known = self.choice().filter(|choice| !choice.is_default()).and(known);
+    }
+
+    /// Whether the user wants a buffer of a certain length.
+    pub(super) fn asks_for_a_buffer(&self) -> bool {
+        self.spec.buffer_frames.is_some()
     }
 
     /// As the user calls it.
@@ -283,7 +291,7 @@ impl Want {
         self.spec.buffer_frames.or(self.spec.name.is_virtual().then(|| block_frames(format)))
     }
 
-    /// Whether a device that was opened again takes no more frames at a time than before: what pipelined plugins make
+    /// Whether a device, opened again or while it plays, takes no more frames at a time than before: what pipelined plugins make
     /// comes just as many blocks later, and would not be there.
     pub(super) fn check_buffer(&self, side: &Side, buffer: Option<u32>, format: Format) -> Result<()> {
         let Some(planned) = self.planned_frames else { return Ok(()) };

@@ -197,7 +197,8 @@ impl Pipeline {
         news
     }
 
-    /// A lost device that takes more at a time now than the pipeline was opened for, when it was tried last.
+    /// A device that takes or brings more at a time now than the pipeline was opened for: one that plays, or one that was
+    /// lost, when it was tried last.
     pub(crate) fn outgrown(&self) -> Option<&Outgrown> {
         self.ports.iter().find_map(Port::outgrown)
     }

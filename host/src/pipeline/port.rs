@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 /// Different reasons that are told of one loss.
 const REASONS: usize = 3;
 
-/// A device that is there again, but takes more at a time than its pipeline was opened for: the pipeline has to be opened
-/// anew to have it.
+/// A device that is there, or there again, but takes or brings more at a time than its pipeline was opened for: that has to
+/// be opened anew to have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgrown {
     pub(crate) is_input: bool,
@@ -172,21 +172,26 @@ impl Port {
         }
     }
 
-    /// A server may be told to take more or less at a time while it plays.
+    /// A server may be told to take, or to bring, more or less at a time while it plays.
     fn look_at_buffer(&mut self, news: &mut Vec<News>) {
         let Some(playing) = &self.playing else { return };
         let buffer = playing.stream.buffer_frames();
-        if buffer == self.added.buffer_frames || self.outgrown.is_some() {
-            return;
-        }
+        let Some(frames) = buffer.filter(|_| buffer != self.added.buffer_frames) else { return };
         let fits = self.want.check_buffer(&playing.side, buffer, self.terms.format);
         self.added = added(&self.end, &self.want, &self.terms, playing);
-        match (fits, buffer) {
-            (Err(error), _) => self.outgrow(&error),
-            (Ok(()), Some(frames)) => {
-                news.push((Level::Info, format!("{} takes {frames} frames at a time now", self.words())));
+        match fits {
+            Ok(()) => {
+                self.outgrown = None;
+                news.push((Level::Info, format!("{} has {frames} frames at a time now", self.words())));
             }
-            (Ok(()), None) => {}
+            Err(error) => {
+                let why = first_line(&error.to_string()).to_owned();
+                news.push((Level::Warning, format!("{}: {why}", self.words())));
+                // With the buffer that is asked for it could not be opened: it plays on, and what is pipelined is late.
+                if !self.want.asks_for_a_buffer() {
+                    self.outgrow(&error);
+                }
+            }
         }
     }
 

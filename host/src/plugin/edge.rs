@@ -1,7 +1,8 @@
 //! The way from one plugin's worker straight to the next one's: whether it can be used.
 //!
 //! For two plugins that stand side by side in a chain. The recovery thread has their workers joined, again after each
-//! replacement; the audio thread looks at each block whether the two that it has are the two that were.
+//! replacement; the audio thread looks at each block whether the two that it has are the two that were. Either may part
+//! them, where one of both does what may be either's doing.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

@@ -102,7 +102,7 @@ struct Playing {
     floods: Floods,
     /// The state that it was given.
     snapshot: Option<Snapshot>,
-    /// The one behind it can wake whoever waits for it.
+    /// The one behind it has been given the memory of its answers, or is about to be: it can wake whoever waits for those.
     hands_on: bool,
     /// The host has ended it; its end is on its way.
     abandoned: bool,
@@ -326,7 +326,7 @@ impl Case {
                     self.snapshots.failed(snapshot.number);
                 }
                 let state = snapshot.map(|snapshot| snapshot.bytes);
-                // The first time it is the state that is at fault. If it fails without as well, it was not.
+                // The first time it is the state that is at fault. If the next one fails as well, it was not.
                 let blames_state = state.is_some() && !std::mem::replace(&mut self.blames_state, true);
                 let failed = Failed { why, remains, state, blames_state };
                 self.not_prepared(incarnation, failed, spares, now_ns);
@@ -479,7 +479,7 @@ impl Case {
         self.twin_due_ns = now_ns.saturating_add(TWIN_NS);
         let twin = self.heir.as_ref().and_then(|heir| heir.worker.as_ref());
         if let Some(twin) = twin.filter(|twin| twin.condition() == Condition::Stopped) {
-            twin.abandon(Because::Late("it was to stand by".into()));
+            twin.abandon(Because::Hung { for_ms: 0, stopped: true });
         }
     }
 

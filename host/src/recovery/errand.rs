@@ -224,9 +224,13 @@ pub(super) fn give(
     })
 }
 
-/// What it says of a state how a worker took it: nothing, if the host has ended that meanwhile as nobody needs it.
+/// What it says of a state how a worker took it: nothing, if the host has ended that meanwhile as nobody needs it, or as a
+/// signal had stopped it.
 pub(super) fn said_of_state(worker: &Worker, result: Result<bool>) -> Result<bool> {
-    if worker.because() == Some(Because::Unwanted) { Ok(true) } else { result }
+    match worker.because() {
+        Some(Because::Unwanted | Because::Hung { stopped: true, .. }) => Ok(true),
+        _ => result,
+    }
 }
 
 /// Gives a worker a state, and then what was set since that was saved, which it would undo. Until nothing was set

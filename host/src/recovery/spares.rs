@@ -12,6 +12,8 @@ use std::thread::JoinHandle;
 
 /// How long nobody tries again after one could not be made.
 const RETRY_NS: u64 = 10_000_000_000;
+/// How often it is looked whether one has been stopped.
+const LOOK_NS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Spares {
@@ -28,6 +30,8 @@ struct Kept {
     spare: Option<Box<Spare>>,
     is_coming: bool,
     not_before_ns: u64,
+    /// When it is looked whether a signal has stopped it.
+    due_ns: u64,
     failed: bool,
     /// It has been told that there is none.
     is_told: bool,
@@ -45,6 +49,7 @@ impl Spares {
             spare: None,
             is_coming: false,
             not_before_ns: 0,
+            due_ns: 0,
             failed: false,
             is_told: false,
         });
@@ -83,7 +88,11 @@ impl Spares {
     pub(super) fn look(&mut self, now_ns: u64) {
         self.errands.retain(|errand| !errand.is_finished());
         for (python, kept) in &mut self.kept {
-            if kept.spare.as_ref().is_some_and(|spare| spare.is_dead()) {
+            let is_due = now_ns >= kept.due_ns;
+            if is_due {
+                kept.due_ns = now_ns.saturating_add(LOOK_NS);
+            }
+            if kept.spare.as_ref().is_some_and(|spare| spare.is_dead() || is_due && spare.is_stopped()) {
                 (kept.spare, kept.failed) = (None, true);
             }
             if std::mem::take(&mut kept.failed) {

@@ -1,4 +1,4 @@
-//! A pipeline that is opened anew, as a device of it came back and takes more at a time: when it is tried again.
+//! A pipeline that is opened anew, as a device of it takes or brings more at a time than before: when it is tried again.
 //!
 //! For a [`Lane`](super::lane), which does what is decided here. Nothing here looks at a clock: it is told the time.
 
@@ -32,12 +32,12 @@ impl Anew {
         Self { outgrown, spec, wait: SHORTEST, next: None, told: Vec::new() }
     }
 
-    /// Whether it is still asked for as it was. What is asked for since is opened as anything is.
+    /// Whether it is still asked for as it was. What is asked for since may begin without the device.
     pub(super) fn is_of(&self, spec: &PipelineSpec) -> bool {
         self.spec == *spec
     }
 
-    /// As it is to be opened: the device has been there, so that nothing takes its place for good if it is away again.
+    /// As it is to be opened: not without the device, whose buffer it would not be planned for then.
     pub(super) fn insist(&self, spec: &mut PipelineSpec) {
         match (&mut spec.source, &mut spec.sink) {
             (SourceSpec::Device(device), _) if self.outgrown.is_input => device.fallback_virtual = false,

@@ -343,8 +343,7 @@ impl Lane {
         }
         let outgrown = self.pipeline().filter(|pipeline| !pipeline.has_ended()).and_then(Pipeline::outgrown);
         if let Some(outgrown) = outgrown.filter(|_| !self.is_to_close()).cloned() {
-            let line =
-                format!("{}: it is opened anew to have the device back: {}", self.name(), outgrown.words);
+            let line = format!("{}: it is opened anew: {}", self.name(), outgrown.words);
             told.line(Level::Warning, line);
             (self.is_to_begin_anew, self.anew) = (true, Some(Anew::new(outgrown, self.spec.clone())));
         }
@@ -376,8 +375,8 @@ impl Lane {
         }
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
         let (mut written, lines) = recordings.spare(&spec);
-        self.anew = self.anew.take().filter(|anew| anew.is_of(&spec));
-        self.anew.iter().for_each(|anew| anew.insist(&mut written));
+        let insists = self.anew.iter().filter(|anew| anew.is_of(&spec));
+        insists.for_each(|anew| anew.insist(&mut written));
         for line in lines {
             self.tell(Level::Info, format!("{}: {line}", self.name()), told);
         }
@@ -655,7 +654,7 @@ mod tests {
         assert!(folder.path().join("a-2.wav").exists() && !folder.path().join("a-3.wav").exists());
         let count = |words: &str| told.lines.iter().filter(|line| line.contains(words)).count();
         let anew = format!(
-            "main: it is opened anew to have the device back: the output device virtual:{CABLE}: its buffer has 256 \
+            "main: it is opened anew: the output device virtual:{CABLE}: its buffer has 256 \
              frames now, and the pipeline was opened for"
         );
         for words in [&anew, "main: stopped", "can't be opened anew yet", "a-2.wav", "main: started, muted"] {

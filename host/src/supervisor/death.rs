@@ -100,6 +100,9 @@ impl fmt::Display for Because {
             Self::Late(what) => write!(f, "{by}: {what}"),
             Self::Hostile(what) => write!(f, "{by}: it broke the protocol ({what})"),
             Self::Hung { for_ms, stopped: false } => write!(f, "hung and {by}: no answer for {for_ms} ms"),
+            Self::Hung { for_ms: 0, stopped: true } => {
+                write!(f, "was stopped by a signal (SIGSTOP?) while it stood by, and ended by the host")
+            }
             Self::Hung { for_ms, stopped: true } => {
                 write!(
                     f,

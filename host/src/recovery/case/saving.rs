@@ -21,6 +21,8 @@ pub(super) struct Saving {
     /// The incarnation that is being given one, as a twin; it may have taken over since. Whoever plays otherwise has no part
     /// in that.
     pub(super) to: Option<u32>,
+    /// What that one had before.
+    pub(super) before: Option<Snapshot>,
     /// Of the parameters, when it was asked for.
     pub(super) version: u64,
     pub(super) due_ns: u64,
@@ -30,7 +32,7 @@ pub(super) struct Saving {
 impl Saving {
     /// The first one is due then.
     pub(super) fn from(due_ns: u64) -> Self {
-        Self { of: None, to: None, version: 0, due_ns, failed: false }
+        Self { of: None, to: None, before: None, version: 0, due_ns, failed: false }
     }
 }
 
@@ -73,7 +75,7 @@ impl Case {
             let errand =
                 errand::give(self.notes.clone(), twin, snapshot.clone(), Arc::clone(&self.patient.care));
             if errand.is_some() {
-                heir.snapshot = Some(snapshot);
+                self.saving.before = heir.snapshot.replace(snapshot);
                 self.saving.to = Some(heir.incarnation);
             }
             self.errands.extend(errand);
@@ -81,12 +83,12 @@ impl Case {
     }
 
     pub(super) fn given(&mut self, number: u64, result: &Result<bool>, spares: &mut Spares, now_ns: u64) {
-        let to = self.saving.to.take();
+        let (to, before) = (self.saving.to.take(), self.saving.before.take());
         if matches!(result, Ok(false)) {
             // It has taken over in the meantime, and plays on with what it had.
             if let Some(playing) = self.playing.as_mut().filter(|playing| Some(playing.incarnation) == to) {
-                playing.snapshot = None;
-                self.snapshots.restored(None);
+                self.snapshots.restored(before.as_ref().map(|snapshot| snapshot.number));
+                playing.snapshot = before;
             }
         } else if result.is_err() {
             self.snapshots.failed(number);

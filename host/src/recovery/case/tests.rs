@@ -199,6 +199,27 @@ fn a_twin_that_takes_over_before_it_has_a_state_plays_on_with_what_it_had_and_th
 }
 
 #[test]
+fn a_twin_that_takes_over_before_it_has_a_newer_state_answers_for_the_older_one() {
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let _twin = scene.prepare_second(0);
+    (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
+    let saved = |scene: &mut Scene, state| {
+        let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![state])), took: Duration::ZERO };
+        scene.case.hear(saved, &mut scene.spares, S);
+    };
+    saved(&mut scene, 7);
+    scene.case.hear(What::Given { number: 1, result: Ok(true) }, &mut scene.spares, S);
+    saved(&mut scene, 8);
+    scene.first.end();
+    scene.hear_ends(S);
+    scene.case.hear(What::Given { number: 2, result: Ok(false) }, &mut scene.spares, S);
+    let has = scene.case.playing.as_ref().unwrap().snapshot.as_ref().map(|snapshot| snapshot.number);
+    assert_eq!(has, Some(1));
+    assert_eq!(scene.case.snapshots.died(0), Some(1), "it is what it died of");
+}
+
+#[test]
 fn a_twin_that_takes_over_while_it_is_given_a_state_has_the_time_that_takes() {
     let mut scene = Scene::new(Standby::Twin);
     scene.look(S - 1);
