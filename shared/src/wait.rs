@@ -55,16 +55,16 @@ impl<'a> Bells<'a> {
     }
 }
 
-/// Looks until `ready` gives something, for this long at most and not beyond the deadline.
+/// Looks until `ready` gives something, until this time at most and not beyond the deadline; only once if it is 0.
 ///
 /// # Real-time
 /// No system call.
-pub(crate) fn spin<T>(budget_ns: u64, deadline_ns: u64, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn spin<T>(until_ns: u64, deadline_ns: u64, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let first = ready();
-    if first.is_some() || budget_ns == 0 {
+    if first.is_some() || until_ns == 0 {
         return first;
     }
-    let until_ns = clock::now_ns().saturating_add(budget_ns).min(deadline_ns);
+    let until_ns = until_ns.min(deadline_ns);
     loop {
         for _ in 0..LOOKS {
             if let Some(done) = ready() {

@@ -15,7 +15,7 @@
 //! What passes by unheard is looked up when it is needed: inputs and outputs of the last blocks still lie in the rings.
 
 use super::edge::Edge;
-use super::remote::{Asked, Remote, is_stale};
+use super::remote::{Asked, Remote, is_stale, look_until_ns};
 use super::spec::{Mode, Spin};
 use crate::block::Block;
 use crate::clock::now_ns as clock;
@@ -431,7 +431,8 @@ impl Relay {
         };
         #[cfg(test)]
         let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
-        let Wait { waited, overslept_ns } = line.end.wait_for_chain(*hands_on, deadline_ns, spin_ns, over);
+        let Wait { waited, overslept_ns } =
+            line.end.wait_for_chain(*hands_on, deadline_ns, look_until_ns(from_ns, spin_ns), over);
         let is_spoilt =
             asked.map_or(waited == Waited::Flooded, |it| line.end.is_spoilt(waited, it.seq, deadline_ns));
         let to_ns = clock();

@@ -315,15 +315,18 @@ impl Remote {
         #[cfg(test)]
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
-        let (spin_ns, from_ns) = (line.end.spin_ns(&mut self.spinner, self.terms.spin), now_ns());
-        let wait = line.end.look_and_wait(asked.seq, deadline_ns, spin_ns, &line.gone);
+        let spin_ns = line.end.spin_ns(&mut self.spinner, self.terms.spin);
+        // Hardly anything has been done since.
+        let from_ns = asked.written_ns;
+        let look_until_ns = look_until_ns(from_ns, spin_ns);
+        let wait = line.end.look_and_wait(asked.seq, deadline_ns, look_until_ns, &line.gone);
         if line.end.is_spoilt(wait.waited, asked.seq, deadline_ns) {
             self.figures.stats.count_flooded();
         }
         let to_ns = now_ns();
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         self.figures.stats.note_wait(asked_ns, wait.overslept_ns);
-        self.spinner.learn(spin_ns, to_ns - from_ns);
+        self.spinner.learn(spin_ns, to_ns.saturating_sub(from_ns));
         to_ns
     }
 
@@ -726,6 +729,11 @@ impl Drop for Remote {
         let is_over = self.line.as_ref().is_none_or(Line::is_over);
         self.write_off(if is_over { Loss::Gone } else { Loss::Late });
     }
+}
+
+/// Until when an answer is looked for, from then on for so long; 0 is not at all.
+pub(super) fn look_until_ns(from_ns: u64, spin_ns: u64) -> u64 {
+    if spin_ns == 0 { 0 } else { from_ns.saturating_add(spin_ns) }
 }
 
 impl Remote {

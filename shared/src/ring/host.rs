@@ -294,12 +294,18 @@ impl HostEnd {
         self.look_and_wait(seq, deadline_ns, 0, give_up).waited
     }
 
-    /// As [`HostEnd::wait`]: looks for so long, then sleeps.
+    /// As [`HostEnd::wait`]: looks until a time, if that is not 0, then sleeps.
     ///
     /// # Real-time
     /// As [`HostEnd::wait`].
     #[must_use]
-    pub fn look_and_wait(&self, seq: u32, deadline_ns: u64, spin_ns: u64, give_up: &AtomicBool) -> Wait {
+    pub fn look_and_wait(
+        &self,
+        seq: u32,
+        deadline_ns: u64,
+        look_until_ns: u64,
+        give_up: &AtomicBool,
+    ) -> Wait {
         let over = || match self.look(seq) {
             Look::Answered => Some(Waited::Answered),
             Look::Forged => Some(Waited::Forged),
@@ -309,10 +315,10 @@ impl HostEnd {
             let bells = Bells::one(&self.reply.header().bell);
             waited(wait::park(self.request.header(), bells, deadline_ns, over), over)
         };
-        if spin_ns > 0 {
+        if look_until_ns > 0 {
             self.fetch_to_publish();
         }
-        let Some(over) = wait::spin(spin_ns, deadline_ns, over) else { return parked() };
+        let Some(over) = wait::spin(look_until_ns, deadline_ns, over) else { return parked() };
         self.fetch_answer(seq);
         awake(over)
     }
@@ -341,10 +347,10 @@ impl HostEnd {
         &self,
         hands_on: bool,
         deadline_ns: u64,
-        spin_ns: u64,
+        look_until_ns: u64,
         mut over: impl FnMut() -> Option<Waited>,
     ) -> Wait {
-        if let Some(over) = wait::spin(spin_ns, deadline_ns, &mut over) {
+        if let Some(over) = wait::spin(look_until_ns, deadline_ns, &mut over) {
             return awake(over);
         }
         let header = self.reply.header();

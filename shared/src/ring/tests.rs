@@ -354,26 +354,34 @@ fn a_flood_of_wakes_without_an_answer_ends_the_wait_and_nothing_else() {
     });
 }
 
+/// How the wait for an answer ends, with a stamp of this time, whose bell does not reach the host if that is moved away;
+/// and whether it was spoilt.
+fn moved(is_moved: bool, left_ns: u64) -> (Waited, bool) {
+    let (mut host, mut worker) = ends(2);
+    let seq = publish(&mut host, 1.0).unwrap();
+    let deadline_ns = clock::now_ns() + SECOND;
+    let waker = host.waker();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let waited = host.wait(seq, deadline_ns, &NEVER);
+            (waited, host.is_spoilt(waited, seq, deadline_ns))
+        });
+        while is_moved && waker.requeue() == 0 {
+            thread::yield_now();
+        }
+        worker.begin();
+        worker.answer(Status::Good, Stamps { left_ns, ..Stamps::default() }, Notes::default());
+        waiting.join().unwrap()
+    })
+}
+
 #[test]
 fn a_host_that_was_moved_to_where_no_bell_reaches_it_says_so_if_the_answer_was_early() {
-    for (is_moved, left_ns) in [(true, 0), (true, u64::MAX), (false, 0)] {
-        let (mut host, mut worker) = ends(2);
-        let seq = publish(&mut host, 1.0).unwrap();
-        let deadline_ns = clock::now_ns() + SECOND;
-        let waker = host.waker();
-        thread::scope(|scope| {
-            let waiting = scope.spawn(|| {
-                let waited = host.wait(seq, deadline_ns, &NEVER);
-                (waited, host.is_spoilt(waited, seq, deadline_ns))
-            });
-            while is_moved && waker.requeue() == 0 {
-                thread::yield_now();
-            }
-            worker.begin();
-            worker.answer(Status::Good, Stamps { left_ns, ..Stamps::default() }, Notes::default());
-            let expected = if is_moved { Waited::Unwoken } else { Waited::Answered };
-            assert_eq!(waiting.join().unwrap(), (expected, is_moved && left_ns == 0));
-        });
+    assert_eq!(moved(false, 0), (Waited::Answered, false));
+    for left_ns in [0, u64::MAX] {
+        // A thread that has just begun may be woken by the kernel for what it waited for before, and goes back to the bell.
+        let told = (0..5).map(|_| moved(true, left_ns)).find(|(waited, _)| *waited != Waited::Answered);
+        assert_eq!(told, Some((Waited::Unwoken, left_ns == 0)));
     }
 }
 

@@ -227,36 +227,45 @@ impl WorkerEnd {
     /// seen to pay, then sleeps.
     #[must_use]
     pub fn wait(&mut self, deadline_ns: u64, interrupt: &AtomicBool) -> Wake {
+        self.wait_from(clock::now_ns(), deadline_ns, interrupt).0
+    }
+
+    /// As [`WorkerEnd::wait`] where it is known what time it is; and the time when that is over.
+    #[must_use]
+    pub fn wait_from(&mut self, from_ns: u64, deadline_ns: u64, interrupt: &AtomicBool) -> (Wake, u64) {
         let interrupted = || interrupt.load(Ordering::Acquire);
         let ready = || (self.is_requested() || interrupted()).then_some(());
-        let mut sleeps = 0;
+        let (mut sleeps, mut looked_ns) = (0, 0);
         if ready().is_none() {
             let header = self.request.header();
             let rule = Spin::from_word(header.spin.load(Ordering::Relaxed));
             let mut spinner = self.spinner;
             let budget_ns = spinner.budget_ns(rule, rule != Spin::Off && self.shares_core());
-            let from_ns = if budget_ns > 0 { clock::now_ns() } else { 0 };
+            let until_ns = if budget_ns > 0 { from_ns.saturating_add(budget_ns) } else { 0 };
             if budget_ns > 0 {
                 fetch::to_write(self.reply.samples(self.next_index()), self.layout.format().samples());
             }
-            if wait::spin(budget_ns, deadline_ns, ready).is_some() {
+            if wait::spin(until_ns, deadline_ns, ready).is_some() {
                 self.fetch_input();
             } else {
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
                 let bells = Bells { first: &header.bell, second };
                 sleeps = wait::park(self.reply.header(), bells, deadline_ns, ready).times;
             }
-            if budget_ns > 0 {
-                spinner.learn(budget_ns, clock::now_ns() - from_ns);
-            }
             self.spinner = spinner;
+            looked_ns = budget_ns;
         }
         self.sleeps = sleeps;
-        match (interrupted(), self.is_requested()) {
+        let now_ns = clock::now_ns();
+        if looked_ns > 0 {
+            self.spinner.learn(looked_ns, now_ns.saturating_sub(from_ns));
+        }
+        let wake = match (interrupted(), self.is_requested()) {
             (true, _) => Wake::Interrupted,
             (_, true) => Wake::Block,
             _ => Wake::Deadline,
-        }
+        };
+        (wake, now_ns)
     }
 
     /// Asks for the samples of the next block, which is there: the processor that wrote them has them.

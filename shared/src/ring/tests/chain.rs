@@ -279,7 +279,8 @@ fn a_host_that_looks_for_a_while_sees_an_answer_that_nobody_rings_for() {
     let (mut host, worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| host.look_and_wait(seq, clock::now_ns() + LONG, LONG, &NEVER).waited);
+        let waiting = scope
+            .spawn(|| host.look_and_wait(seq, clock::now_ns() + LONG, clock::now_ns() + LONG, &NEVER).waited);
         forge(&worker, seq, seq);
         while !waiting.is_finished() {
             assert!(!is_parked(worker.request.header()), "it does not look, but sleeps");
@@ -294,7 +295,8 @@ fn a_host_that_has_looked_in_vain_sleeps_until_its_deadline() {
     let (mut host, _worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
     let deadline_ns = clock::now_ns() + 3_000_000;
-    let Wait { waited, overslept_ns } = host.look_and_wait(seq, deadline_ns, 1_000_000, &NEVER);
+    let Wait { waited, overslept_ns } =
+        host.look_and_wait(seq, deadline_ns, clock::now_ns() + 1_000_000, &NEVER);
     assert_eq!(waited, Waited::TimeOver);
     let passed_ns = clock::now_ns().checked_sub(deadline_ns).unwrap();
     assert!((1..=passed_ns).contains(&overslept_ns), "{overslept_ns} of {passed_ns}");
@@ -306,7 +308,11 @@ fn what_is_computed_beyond_the_deadline_is_not_taken_for_sleep() {
     let seq = publish(&mut host, 1.0).unwrap();
     let over = Wait { waited: Waited::TimeOver, overslept_ns: 0 };
     let soon = || clock::now_ns() + 100_000;
-    assert_eq!(host.look_and_wait(seq, soon(), LONG, &NEVER), over, "it looks until the deadline");
+    assert_eq!(
+        host.look_and_wait(seq, soon(), clock::now_ns() + LONG, &NEVER),
+        over,
+        "it looks until the deadline"
+    );
     assert_eq!(host.look_and_wait(seq, clock::now_ns(), 0, &NEVER), over, "there is no time to sleep");
     let deadline_ns = soon();
     let slow = || {
