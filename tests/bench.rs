@@ -129,7 +129,8 @@ fn several_pipelines_at_once_have_the_blocks_of_all() {
 #[test]
 fn a_run_is_told_shown_as_a_page_and_held_against_one_of_before() {
     let folder = Folder::new();
-    let [json, html, rubbish] = ["run.json", "run.html", "rubbish.json"].map(|name| folder.file(name));
+    let names = ["run.json", "run.html", "rubbish.json", "better.json"];
+    let [json, html, rubbish, better] = names.map(|name| folder.file(name));
     let (json, html) = (json.to_str().expect("UTF-8"), html.to_str().expect("UTF-8"));
     let python = python();
     let nda = |words: &[&str]| {
@@ -145,6 +146,20 @@ fn a_run_is_told_shown_as_a_page_and_held_against_one_of_before() {
     // So few blocks say nothing: only that two runs were compared is asked for.
     let compared = nda(&["--check", json]);
     assert!([Some(0), Some(9)].contains(&compared.code) && compared.stdout.contains("before"), "{compared}");
+    // As if bare processes had taken a thousand times as long: beside that everything was quick.
+    let mut before: Value =
+        serde_json::from_str(&std::fs::read_to_string(json).expect("a run")).expect("JSON");
+    for series in before["series"].as_array_mut().expect("series") {
+        let factor = if series["variant"]["what"] == "floor" { 1000 } else { 1 };
+        let p50_ns = series["times"]["p50_ns"].as_u64().expect("a time") * factor;
+        series["times"]["p50_ns"] = p50_ns.into();
+        for turn in series["turns_p50_ns"].as_array_mut().expect("turns") {
+            *turn = p50_ns.into();
+        }
+    }
+    std::fs::write(&better, before.to_string()).expect("a file");
+    let worse = nda(&["--check", better.to_str().expect("UTF-8")]);
+    assert!(worse.ended_with(9).stdout.contains("REGRESSED"), "{worse}");
     std::fs::write(&rubbish, "{}").expect("a file");
     nda(&["--check", rubbish.to_str().expect("UTF-8")]).refused(4, &["rubbish.json"]);
     nda(&["--html", "/nowhere/x.html"]).refused(5, &["/nowhere/x.html"]);

@@ -104,7 +104,6 @@ mod two_devices {
     }
 }
 
-/// A sine that an input device hears, through the real edge of a pipeline, to an output device of another clock.
 mod the_end {
     use super::*;
     use host::audio_file::{Bits, WavWriter};
@@ -150,14 +149,19 @@ mod the_end {
     }
 }
 
+/// A sine that an input device hears, through the real edge of a pipeline, to an output device of another clock.
 mod two_clocks {
+    use super::*;
     use host::Format;
     use host::backend::virtual_device::{Simulation, VirtualHost};
     use host::backend::{Capture, Playback, Stream, StreamFormat};
+    use host::config::{Clock, DeviceSpec};
     use host::edge::{
         CaptureCounts, CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Quality,
         Side, frame_fifo,
     };
+    use host::pipeline::Around;
+    use host::report::PipelineStatus;
     use std::f64::consts::TAU;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
@@ -241,6 +245,17 @@ mod two_clocks {
         TONE_HZ + turn / TAU * f64::from(RATE) / half as f64
     }
 
+    /// By how much of its pitch a second of the tone is off, which has no dropout and no step.
+    fn off_pitch(heard: &[f32], what: &str) -> f64 {
+        let loudness = heard.chunks_exact(48).map(|cycle| cycle.iter().fold(0.0f32, |a, b| a.max(b.abs())));
+        assert!(loudness.clone().all(|peak| peak > 0.45), "{what}: a dropout");
+        assert!(loudness.clone().all(|peak| peak < 0.55), "{what}: too loud");
+        let largest = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+        assert!(largest < 0.08, "{what}: a step of {largest}");
+        let parts = heard.chunks_exact(RATE as usize / 4);
+        parts.map(|part| (frequency(part) / TONE_HZ - 1.0).abs()).fold(0.0, f64::max)
+    }
+
     fn is_heard_well(sizes: Sizes, minutes: u64, ppm: i32, input_rate: u32, jitter: u32) {
         let Sizes { block, buffer } = sizes;
         let what = format!("{ppm} ppm, {input_rate} Hz, buffers of {buffer} +- {jitter}, blocks of {block}");
@@ -253,15 +268,7 @@ mod two_clocks {
         for _ in 0..minutes * 60 {
             duplex.simulation.run(Duration::from_secs(1));
             let mut heard = duplex.heard.lock().unwrap();
-            for part in heard.chunks_exact(RATE as usize / 4) {
-                worst = worst.max((frequency(part) / TONE_HZ - 1.0).abs());
-            }
-            let loudness =
-                heard.chunks_exact(48).map(|cycle| cycle.iter().fold(0.0f32, |a, b| a.max(b.abs())));
-            assert!(loudness.clone().all(|peak| peak > 0.45), "{what}: a dropout");
-            assert!(loudness.clone().all(|peak| peak < 0.55), "{what}: too loud");
-            let largest = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
-            assert!(largest < 0.08, "{what}: a step of {largest}");
+            worst = worst.max(off_pitch(&heard, &what));
             heard.clear();
             lowest = lowest.min(duplex.counts.level_frames());
             highest = highest.max(duplex.counts.level_frames());
@@ -278,6 +285,81 @@ mod two_clocks {
         assert!(level.abs_diff(told) < 50, "{what}: {level} at the end, told {told}");
         let correction = duplex.counts.correction_ppm();
         assert!((correction - f64::from(ppm)).abs() < 30.0, "{what}: corrected by {correction} ppm");
+    }
+
+    /// A whole pipeline, as it is opened, from a cable whose clock is off to one whose is not.
+    fn a_pipeline_is_heard_well(clock: Clock, ppm: i32) {
+        let what = format!("a pipeline on the clock of its {clock:?}, {ppm} ppm");
+        let (host, simulation) = VirtualHost::simulated();
+        let want = StreamFormat { rate: RATE, channels: 1, buffer_frames: Some(ONE_BLOCK.buffer) };
+        let mut frame = 0u64;
+        let sing = move |playback: &mut Playback<'_>| {
+            let true_rate = f64::from(RATE) * (1.0 + f64::from(ppm) * 1e-6);
+            for sample in playback.samples.iter_mut() {
+                *sample = (TAU * (TONE_HZ * frame as f64 / true_rate).fract()).sin() as f32 * 0.5;
+                frame += 1;
+            }
+        };
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
+        let listen = move |capture: &Capture<'_>| hears.lock().unwrap().extend_from_slice(capture.samples);
+        let singer = host.clone().off_by(ppm).cable("sung").output_device(want).unwrap();
+        let listener = host.clone().cable("heard").input_device(want).unwrap();
+        let streams =
+            [singer.open_output(sing, |_| ()).unwrap(), listener.open_input(listen, |_| ()).unwrap()];
+        let device = |name: &str, ppm| DeviceSpec {
+            buffer_frames: Some(ONE_BLOCK.buffer),
+            ppm,
+            ..DeviceSpec::new(name)
+        };
+        let spec = PipelineSpec {
+            block_frames: ONE_BLOCK.block,
+            channels: Some(1),
+            rate: Some(RATE),
+            clock,
+            ..PipelineSpec::new(
+                SourceSpec::Device(device("virtual:sung", ppm)),
+                SinkSpec::Device(device("virtual:heard", 0)),
+            )
+        };
+        let (supervisor, _) = Supervisor::new().unwrap();
+        let around = Around { virtual_host: Some(host), ..Around::default() };
+        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| {}).unwrap();
+        streams.iter().for_each(|stream| stream.play().unwrap());
+        pipeline.play().unwrap();
+        // The beginning: silence until the queue is filled, and a fade.
+        simulation.run(Duration::from_secs(1));
+        heard.lock().unwrap().clear();
+        let begun = pipeline.status();
+        let (mut worst, mut levels) = (0.0f64, Vec::new());
+        for _ in 0..600 {
+            simulation.run(Duration::from_secs(1));
+            let mut heard = heard.lock().unwrap();
+            worst = worst.max(off_pitch(&heard, &what));
+            heard.clear();
+            levels.push(pipeline.status().capture.expect("a queue").level_frames);
+        }
+        let ended = pipeline.status();
+        let capture = ended.capture.expect("a queue");
+        let (lowest, highest) = (levels.iter().min().unwrap(), levels.iter().max().unwrap());
+        println!("{what}: pitch off by {:.4} % at most, level {lowest} to {highest}", worst * 100.0);
+        assert!(worst < 5e-4, "{what}: the pitch is off by {worst}");
+        let lost = |status: &PipelineStatus| {
+            (status.capture.map(|it| it.gaps), status.underrun_frames, status.overrun_frames)
+        };
+        assert_eq!(lost(&ended), lost(&begun), "{what}");
+        // In the beginning it is found out how much comes in one go.
+        let (target, margin) = (capture.target_frames, ONE_BLOCK.buffer + 100);
+        assert!(
+            *lowest > target - margin && *highest < target + margin,
+            "{what}: {lowest} to {highest} of {target}"
+        );
+    }
+
+    #[test]
+    fn a_whole_pipeline_between_clocks_200_ppm_apart_plays_ten_minutes_in_tune_on_the_clock_of_either() {
+        a_pipeline_is_heard_well(Clock::Sink, 200);
+        a_pipeline_is_heard_well(Clock::Source, -200);
     }
 
     #[test]

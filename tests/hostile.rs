@@ -200,6 +200,23 @@ fn a_worker_that_changes_its_mind_about_its_answers_has_the_next_one_in_the_row_
     }
 }
 
+#[test]
+fn a_worker_that_takes_its_answers_back_as_if_it_had_given_none_has_the_next_one_in_the_row_not_blamed() {
+    let folder = Folder::new();
+    // A ring has eight slots. Where it is seen in the middle, the block is lost: nobody can say what it was made of.
+    let takes_back = "for at in slots: reply[at] = (int(request[at]) - 8) % (1 << 32)";
+    let wicked = same_block(&wicked_behind_its_answers(&folder, takes_back));
+    let next = same_block(&tunable(&folder, "next", "", ""));
+    let specs = [PluginSpec { restart: false, ..wicked }, next];
+    let mut scene = Scene::new(rack(), specs.map(|spec| PluginSpec { adapt: false, ..spec }).into());
+    join(&mut scene);
+    scene.plugins[0].set_parameter("deed", "1").unwrap();
+    (0..200).for_each(|_| scene.play_within(20_000_000));
+    let next = scene.plugins[1].status();
+    assert_eq!((next.counts.forged, next.deaths), (0, 0), "{}", scene.told());
+    assert!(scene.heard.iter().all(|sample| sample.is_finite() && sample.abs() < 4.0));
+}
+
 /// Wakes whoever waits for its answers, for a minute, and answers nothing.
 const FLOOD: &str = "
 import ctypes, time

@@ -10,6 +10,7 @@ use super::model::{Cores, Mode, Pace, Run, Series, Variant, Waiting, What};
 use super::pairs;
 use super::words::{number, percent, us, whole_us};
 use host::plugin::spec::DEADLINE_DEFAULT;
+use host::processor::Turn;
 
 /// Frames a second that the durations of blocks are told for.
 const RATE: f64 = 48_000.0;
@@ -67,7 +68,12 @@ fn chosen<'a>(all: &'a [Series], plugin: &str) -> Vec<&'a Series> {
 
 fn at_size(all: &[Series], series: &Series) -> String {
     let block_ns = f64::from(series.variant.block_frames) / RATE * 1e9;
-    let budget_ns = block_ns * f64::from(DEADLINE_DEFAULT);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a block lasts less than a second"
+    )]
+    let budget_ns = Turn::new(0, block_ns as u64).deadline_ns(DEADLINE_DEFAULT) as f64;
     let p999 = series.times.p999_ns as f64;
     let block = format!("{} frames ({:.2} ms)", series.variant.block_frames, block_ns / 1e6);
     let tail = format!("p99.9 of {} us", us(p999));
@@ -198,8 +204,8 @@ mod tests {
 echo on this machine at 48 kHz (parked, one core, paced):
   64 frames (1.33 ms): does not fit. 1000 of 1000 blocks were not there by the end of the block, and would be late with one block more. In process it takes 2000 us (p50), 2100 at p99.9.
   128 frames (2.67 ms): does not fit. 7 of 1000 blocks were not there by the end of the block, and would be late with one block more.
-  256 frames (5.33 ms): needs one block more (pipelined). Its p99.9 of 3000 us is over the 2667 us that the host waits, but within the block.
-  512 frames (10.67 ms): fits same-block. Its p99.9 of 1067 us is 20 % of the 5333 us that the host waits, 10 % of the block.
+  256 frames (5.33 ms): needs one block more (pipelined). Its p99.9 of 3000 us is over the 2587 us that the host waits, but within the block.
+  512 frames (10.67 ms): fits same-block. Its p99.9 of 1067 us is 20 % of the 5250 us that the host waits, 10 % of the block.
 What takes the time at 512 frames: the plugin's own code, 15.0 us of 20.0 (75 %).";
         assert_eq!(of(&all, "echo").join("\n"), expected);
     }

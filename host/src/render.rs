@@ -596,8 +596,9 @@ fn died(
 ) -> Error {
     let (plugin, worker) = (&flight.plugin, flight.plugin.worker());
     let death = worker.wait_death(DEATH_WITHIN);
-    // What it said last, and its end, are told right after that.
-    while let Ok(e) = events.recv_timeout(TOLD_WITHIN) {
+    // What it said last, and its end, are told right after that. Others may talk on and on.
+    let until = Instant::now() + TOLD_WITHIN;
+    while let Ok(e) = events.recv_timeout(until.saturating_duration_since(Instant::now())) {
         event(&e.to_string());
     }
     let Some(death) = death else {

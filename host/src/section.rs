@@ -20,7 +20,6 @@ use crate::processor::{Processor, Seals, Turn};
 use crate::telemetry::{self, PluginStats};
 use rustix::process::Pid;
 use rustix::thread::gettid;
-use shared::control::Handles;
 use shared::format::Format;
 use shared::layout::Layout;
 use shared::message::PluginKind;
@@ -90,9 +89,7 @@ fn ends(format: Format, burst: u32) -> Result<(HostEnd, WorkerEnd)> {
     let refused = |e| Error::new(Kind::System, "memory for a pipelined section can't be had").source(e);
     let layout = Layout::new(format, (burst + SPARE_SLOTS).next_power_of_two())
         .ok_or_else(|| Error::new(Kind::System, format!("a section can't be {burst} blocks behind")))?;
-    let (host_end, handles): (_, Handles) = HostEnd::create(layout).map_err(refused)?;
-    let end = WorkerEnd::map(&handles, layout).map_err(refused)?;
-    Ok((host_end, end))
+    HostEnd::create_for_thread(layout).map_err(refused)
 }
 
 /// A lost block of the section as a whole must not let through what one of its processors would not.

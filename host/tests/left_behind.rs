@@ -235,6 +235,19 @@ fn a_host_that_is_killed_leaves_no_worker_no_grandchild_and_no_warden() {
 }
 
 #[test]
+fn a_warden_that_is_killed_has_a_successor_that_knows_its_brood() {
+    let fake = Fake::new(ESCAPES);
+    let mut host = Host::start(&fake, |_| {});
+    let (worker, child) = (host.worker(), until("a child", || fake.pid("child")));
+    let warden = warden_of(worker).unwrap();
+    kill_process(pid(warden), Signal::KILL).unwrap();
+    let successor = until("another warden", || warden_of(worker).filter(|another| *another != warden));
+    host.kill();
+    wait_ended("the child", child);
+    wait_ended("the successor", successor);
+}
+
+#[test]
 fn a_host_that_ends_in_order_leaves_no_warden_either() {
     let fake = Fake::new("good");
     let (supervisor, events) = Supervisor::with_limits(PATIENT).unwrap();

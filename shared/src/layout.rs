@@ -10,8 +10,8 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// How many slots a ring may have; a power of two, so that a free-running sequence can wrap.
 pub const SLOTS_MAX: u32 = 64;
 
-/// Head of a segment. Each segment's words are written by its owner alone. Those that it writes with each block have a
-/// cache line of their own: the others, which the peer reads with each block, stay with the peer meanwhile.
+/// Head of a segment. Each segment's words are written by its owner alone. Those that it writes with each block, though it
+/// does not sleep, have a cache line of their own: the others, which the peer reads with each block, stay with the peer.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Header {

@@ -14,6 +14,7 @@
 
 #[cfg(not(loom))]
 mod copy;
+#[cfg(not(loom))]
 mod fetch;
 #[cfg(not(loom))]
 mod host;

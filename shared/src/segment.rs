@@ -1,4 +1,5 @@
-//! A segment: anonymous shared memory that one process writes and the other maps read-only.
+//! A segment: anonymous shared memory that one process writes and the other only reads. A worker can't do otherwise; the
+//! host maps what it waits on as if it wrote it.
 //!
 //! The host makes both segments of a worker and hands the descriptors over. The seals make an attack by the
 //! peer an `EPERM` for the peer instead of a `SIGBUS` for us: neither side can shrink or grow a segment, and
@@ -97,6 +98,17 @@ impl OwnSegment {
         Ok((own, fd))
     }
 
+    /// Makes a segment that this thread writes, with the mapping of a peer that is another thread of this process.
+    ///
+    /// # Errors
+    /// As [`OwnSegment::create`].
+    pub(crate) fn create_for_thread(layout: Layout) -> Result<(Self, PeerSegment)> {
+        let fd = memfd(c"nda-request", layout)?;
+        let both = (Self::map(&fd, layout)?, PeerSegment::waited_on(&fd, layout)?);
+        seal_written(&fd)?;
+        Ok(both)
+    }
+
     /// Maps a segment that the other side made for us to write.
     ///
     /// # Errors
@@ -131,10 +143,13 @@ impl PeerSegment {
     /// Of the operating system: no memory, no descriptors.
     pub fn create(layout: Layout) -> Result<(Self, OwnedFd)> {
         let fd = memfd(c"nda-reply", layout)?;
-        // Nobody writes here but the peer. But whoever waits on a word of a mapping that it may not write has the kernel
-        // look that up under a lock of its whole address space, which another thread may have for long.
-        let mapping = Mapping::new(&fd, layout, ProtFlags::READ | ProtFlags::WRITE)?;
-        Ok((Self(mapping), fd))
+        Ok((Self::waited_on(&fd, layout)?, fd))
+    }
+
+    /// Nobody writes here but the peer. But whoever waits on a word of a mapping that it may not write has the kernel look
+    /// that up under a lock of its whole address space, which another thread may have for long.
+    fn waited_on(fd: impl AsFd, layout: Layout) -> Result<Self> {
+        Mapping::new(fd, layout, ProtFlags::READ | ProtFlags::WRITE).map(Self)
     }
 
     /// Maps a segment that the other side writes.
@@ -174,7 +189,7 @@ fn memfd(name: &std::ffi::CStr, layout: Layout) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Ends every way to write to a segment but the mapping its writer already has.
+/// Ends every way to write to a segment but the mappings that are there already.
 ///
 /// # Errors
 /// Of the operating system; `EPERM` if it was sealed before.
@@ -211,6 +226,24 @@ mod tests {
         assert_eq!(OwnSegment::map(&fd, layout()).unwrap_err(), Errno::PERM);
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         assert_eq!(fs::fallocate(&fd, hole, 0, 4096).unwrap_err(), Errno::PERM);
+    }
+
+    /// What this process may do with the page at this address, as the kernel says: `rw-s`, `r--s`.
+    fn rights_at(address: NonNull<c_void>) -> String {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let from = format!("{:x}-", address.as_ptr() as usize);
+        let line = maps.lines().find(|line| line.starts_with(&from)).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_host_waits_on_memory_that_it_may_write_and_a_worker_may_not_write_what_it_reads() {
+        let (answers, _fd) = PeerSegment::create(layout()).unwrap();
+        let (_own, of_a_thread) = OwnSegment::create_for_thread(layout()).unwrap();
+        let (_own, fd) = OwnSegment::create(layout()).unwrap();
+        let requests = PeerSegment::map(&fd, layout()).unwrap();
+        let rights = [answers, of_a_thread, requests].map(|segment| rights_at(segment.0.base));
+        assert_eq!(rights, ["rw-s", "rw-s", "r--s"]);
     }
 
     #[test]

@@ -57,8 +57,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Has `open` open a device, which is told from others by `device` and `asks_again`, every second, for its buffer. While it hangs in an earlier `open`, it is not
-    /// tried again.
+    /// Has `open` open a device, which is told from others by `device`. While it hangs in an earlier `open`, it is not
+    /// tried again. One that `asks_again` does so every second: how many frames the device has at a time.
     pub(super) fn open(
         device: String,
         asks_again: bool,
@@ -92,7 +92,7 @@ impl Keeper {
                     // If the owner has given up, the orders end at once.
                     let _ = answer.send(Ok(()));
                     drop(answer);
-                    keep(&stream, &inbox, asks_again.then_some(&asked));
+                    keep(&stream, &inbox, asks_again.then_some(&*asked));
                 }
                 Err(error) => drop(answer.send(Err(error))),
             }
@@ -158,11 +158,14 @@ impl Drop for Keeper {
 }
 
 /// Does what the owner asks for, until there is none.
-fn keep(stream: &cpal::Stream, inbox: &Inbox, buffer: Option<&Arc<Buffer>>) {
+fn keep(stream: &cpal::Stream, inbox: &Inbox, buffer: Option<&Buffer>) {
+    let Some(buffer) = buffer else {
+        return inbox.iter().for_each(|(order, reply)| obey(stream, order, &reply));
+    };
     loop {
         match inbox.recv_timeout(ASK_BUFFER_EVERY) {
             Ok((order, reply)) => obey(stream, order, &reply),
-            Err(RecvTimeoutError::Timeout) => buffer.iter().for_each(|buffer| buffer.ask(stream)),
+            Err(RecvTimeoutError::Timeout) => buffer.ask(stream),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

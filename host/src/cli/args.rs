@@ -201,7 +201,7 @@ pub(super) struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   nda latency --plugin gain.py --block 128
-  nda latency live.toml --output \"Scarlett\" --input \"Scarlett\"")]
+  nda latency live.toml --output \"Scarlett\" --input \"Scarlett\" --within 256")]
 pub(super) struct LatencyArgs {
     /// The configuration; or else one pipeline of the plugins below
     #[arg(value_name = "CONFIG.toml", conflicts_with_all = ["rate", "block"])]
@@ -226,6 +226,9 @@ pub(super) struct LatencyArgs {
     /// How many impulses
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) times: u32,
+    /// End with 9 if the median is more frames from what was computed, or an impulse does not come back
+    #[arg(long, value_name = "FRAMES")]
+    pub(super) within: Option<u64>,
     /// Print the figures as JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -40,10 +40,18 @@ pub(super) fn latency(args: &LatencyArgs, out: &mut Out) -> Result<ExitCode> {
         out.text(&text(&measured));
         pipelines.push(measured);
     }
+    let is_as_computed = pipelines.iter().all(|measured| is_within(measured, args.within));
     if args.json {
         out.data(json::document(&Document { pipelines })?.as_bytes());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_as_computed { ExitCode::SUCCESS } else { exit::LOSSES.into() })
+}
+
+/// Whether what was measured is no more frames from what was computed, if anybody asks.
+fn is_within(measured: &Measured, most: Option<u64>) -> bool {
+    let Some(most) = most else { return true };
+    let median = measured.median_frames();
+    measured.lost == 0 && median.is_some_and(|median| median.abs_diff(measured.computed_frames) <= most)
 }
 
 /// The pipelines of the configuration, or the one that was typed, between two joined devices.
@@ -137,6 +145,9 @@ mod tests {
             lost: 1,
             xruns: Xruns { host_late: 2, ..Xruns::default() },
         };
+        let within = |lost, most| is_within(&Measured { lost, ..measured.clone() }, most);
+        assert_eq!([within(0, Some(2)), within(0, Some(1)), within(1, Some(2))], [true, false, false]);
+        assert!(within(1, None), "nobody asks");
         let expected = "main: virtual:a to virtual:a\n  computed  640 frames, 13.33 ms: devices 128, adaptation 384, \
                         mode 128, plugins 0\n  measured  642 frames (640 to 650), 13.38 ms, 3 times: +2 frames\n  1 \
                         impulses did not come back\n  xruns: 2 host late: what met one took longer or shorter\n";

@@ -23,6 +23,7 @@ const BLOCKS: usize = 8192;
 const QUIETEST: f32 = 0.05;
 const LOUDEST: f32 = 0.5;
 
+/// One block as it went in and as it came out.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Passage {
     /// When it went in and when it came out, in [`now_ns`].

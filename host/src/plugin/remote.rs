@@ -316,8 +316,7 @@ impl Remote {
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let spin_ns = line.end.spin_ns(&mut self.spinner, self.terms.spin);
-        // Hardly anything has been done since.
-        let from_ns = asked.written_ns;
+        let from_ns = now_ns();
         let look_until_ns = look_until_ns(from_ns, spin_ns);
         let wait = line.end.look_and_wait(asked.seq, deadline_ns, look_until_ns, &line.gone);
         if line.end.is_spoilt(wait.waited, asked.seq, deadline_ns) {
@@ -326,7 +325,7 @@ impl Remote {
         let to_ns = now_ns();
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         self.figures.stats.note_wait(asked_ns, wait.overslept_ns);
-        self.spinner.learn(spin_ns, to_ns.saturating_sub(from_ns));
+        self.spinner.learn(spin_ns, to_ns - from_ns);
         to_ns
     }
 

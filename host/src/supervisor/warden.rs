@@ -89,6 +89,17 @@ pub(super) fn missing(why: &str) -> String {
     )
 }
 
+/// That one was killed, and another one has taken its place.
+pub(super) fn succeeded(how: Ending) -> String {
+    let how = match how {
+        Ending::Signal(signal) => format!("was killed by signal {signal}"),
+        _ => "has ended".to_owned(),
+    };
+    format!(
+        "the shell that would end what plugins leave behind, should this host be killed, {how}: there is another one"
+    )
+}
+
 /// The same for one that ended.
 pub(super) fn ended(how: Ending) -> String {
     match how {

@@ -38,6 +38,8 @@ const LAST_MESSAGES: usize = 512;
 const DEAF_WITHIN: Duration = Duration::from_secs(1);
 /// How long the workers that are left have, first to go and then to be gone, when the supervisor ends.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// A warden that was killed has a successor, so often.
+const WARDENS_MAX: u32 = 5;
 /// How long the thread sleeps at most while something is owed or due.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -78,6 +80,8 @@ pub(super) struct Watch {
     /// The warden was to be started.
     is_appointed: bool,
     warden: Option<Warden>,
+    /// How many there have been.
+    wardens: u32,
     /// Files that are the warden's to take away.
     files: Vec<PathBuf>,
     sweep: Sweep,
@@ -118,6 +122,7 @@ impl Watch {
             launched: 0,
             is_appointed: false,
             warden: None,
+            wardens: 0,
             files: Vec::new(),
             pace: Pace::of_the_host(),
             sweep: Sweep::default(),
@@ -268,13 +273,14 @@ impl Watch {
         }
     }
 
-    /// Before the first worker, so that none is ever without; or when the first file is there. Once.
+    /// Before the first worker, so that none is ever without; or when the first file is there. Once, unless it is lost.
     fn appoint_warden(&mut self) {
         if std::mem::replace(&mut self.is_appointed, true) {
             return;
         }
         match Warden::start(&self.brood, &self.files) {
             Ok(warden) => {
+                self.wardens += 1;
                 self.pace.try_to_return(warden.pid());
                 self.warden = Some(warden);
             }
@@ -282,10 +288,14 @@ impl Watch {
         }
     }
 
+    /// One that somebody has killed has a successor; one that has ended by itself would do so again.
     fn lose_warden(&mut self) {
-        if let Some(how) = self.warden.take().map(|warden| warden.reap()) {
-            self.tell(warden::ended(how));
+        let Some(how) = self.warden.take().map(|warden| warden.reap()) else { return };
+        if matches!(how, Ending::Signal(_)) && self.wardens < WARDENS_MAX && self.leaving.is_none() {
+            self.is_appointed = false;
+            self.appoint_warden();
         }
+        self.tell(if self.warden.is_some() { warden::succeeded(how) } else { warden::ended(how) });
     }
 
     /// Tells something that is about no plugin.

@@ -9,13 +9,13 @@ use super::copy::{copy_untrusted, scrub};
 use super::fetch;
 use super::order::{self, EdgeInput, Order};
 use super::slot::{self, Published};
-use super::{Look, Refused, Scrub, Taken, Torn, Wait, Waited};
+use super::{Look, Refused, Scrub, Taken, Torn, Wait, Waited, WorkerEnd};
 use crate::clock;
 use crate::collected::Collected;
 use crate::control::Handles;
 use crate::futex;
 use crate::layout::Layout;
-use crate::segment::{OwnSegment, PeerSegment};
+use crate::segment::{OwnSegment, PeerSegment, seal_written};
 use crate::spin::{Spin, Spinner};
 use crate::wait::{self, Bells, Slept, Unready};
 use nix::sched::sched_getcpu;
@@ -96,6 +96,21 @@ impl HostEnd {
             (Arc::new(request), Arc::new(reply), Published::new(layout.slots()));
         let end = Self { request, reply, layout, published };
         Ok((end, Handles { request: request_fd, reply: reply_fd }))
+    }
+
+    /// Both ends, for another thread of this process in the place of a worker.
+    ///
+    /// # Errors
+    /// As [`HostEnd::create`].
+    pub fn create_for_thread(layout: Layout) -> Result<(Self, WorkerEnd)> {
+        let (request, theirs) = OwnSegment::create_for_thread(layout)?;
+        let (reply, fd) = PeerSegment::create(layout)?;
+        let answers = OwnSegment::map(&fd, layout)?;
+        seal_written(&fd)?;
+        let (request, reply, published) =
+            (Arc::new(request), Arc::new(reply), Published::new(layout.slots()));
+        let worker = WorkerEnd::of(Arc::new(answers), Arc::new(theirs), layout);
+        Ok((Self { request, reply, layout, published }, worker))
     }
 
     /// The format and number of slots.

@@ -124,8 +124,12 @@ impl WorkerEnd {
     pub fn map(handles: &Handles, layout: Layout) -> Result<Self> {
         let reply = Arc::new(OwnSegment::map(&handles.reply, layout)?);
         let request = Arc::new(PeerSegment::map(&handles.request, layout)?);
+        Ok(Self::of(reply, request, layout))
+    }
+
+    pub(super) fn of(reply: Arc<OwnSegment>, request: Arc<PeerSegment>, layout: Layout) -> Self {
         let (edge, spinner, taken) = (None, Spinner::default(), FromEdge::default());
-        Ok(Self { reply, request, layout, next: 1, edge, spinner, sleeps: 0, taken })
+        Self { reply, request, layout, next: 1, edge, spinner, sleeps: 0, taken }
     }
 
     /// Takes the memory that another worker writes its answers to, in a ring of `layout`: blocks may be ordered from
@@ -227,16 +231,25 @@ impl WorkerEnd {
     /// seen to pay, then sleeps.
     #[must_use]
     pub fn wait(&mut self, deadline_ns: u64, interrupt: &AtomicBool) -> Wake {
-        self.wait_from(clock::now_ns(), deadline_ns, interrupt).0
+        let now_ns = clock::now_ns();
+        self.wait_for(|| now_ns, deadline_ns.saturating_sub(now_ns), interrupt).0
     }
 
-    /// As [`WorkerEnd::wait`] where it is known what time it is; and the time when that is over.
+    /// As [`WorkerEnd::wait`], for so long at most; and the time when that is over. `rest` is asked for the time, if there is
+    /// anything to wait for.
     #[must_use]
-    pub fn wait_from(&mut self, from_ns: u64, deadline_ns: u64, interrupt: &AtomicBool) -> (Wake, u64) {
+    pub fn wait_for(
+        &mut self,
+        rest: impl FnOnce() -> u64,
+        within_ns: u64,
+        interrupt: &AtomicBool,
+    ) -> (Wake, u64) {
         let interrupted = || interrupt.load(Ordering::Acquire);
         let ready = || (self.is_requested() || interrupted()).then_some(());
-        let (mut sleeps, mut looked_ns) = (0, 0);
+        let (mut sleeps, mut looked) = (0, None);
         if ready().is_none() {
+            let from_ns = rest();
+            let deadline_ns = from_ns.saturating_add(within_ns);
             let header = self.request.header();
             let rule = Spin::from_word(header.spin.load(Ordering::Relaxed));
             let mut spinner = self.spinner;
@@ -253,18 +266,18 @@ impl WorkerEnd {
                 sleeps = wait::park(self.reply.header(), bells, deadline_ns, ready).times;
             }
             self.spinner = spinner;
-            looked_ns = budget_ns;
+            looked = (budget_ns > 0).then_some((budget_ns, from_ns));
         }
         self.sleeps = sleeps;
-        let now_ns = clock::now_ns();
-        if looked_ns > 0 {
-            self.spinner.learn(looked_ns, now_ns.saturating_sub(from_ns));
-        }
         let wake = match (interrupted(), self.is_requested()) {
             (true, _) => Wake::Interrupted,
             (_, true) => Wake::Block,
             _ => Wake::Deadline,
         };
+        let now_ns = clock::now_ns();
+        if let Some((budget_ns, from_ns)) = looked {
+            self.spinner.learn(budget_ns, now_ns.saturating_sub(from_ns));
+        }
         (wake, now_ns)
     }
 

@@ -105,9 +105,7 @@ impl<P: Plugin> Server<'_, P> {
             let (every_ns, flag) = (self.every_ns, self.inbox.interrupt());
             let (toll, collections) = (&mut self.toll, &self.collections);
             let wait = || {
-                // Where there is a block, nobody waits.
-                let now_ns = if end.is_requested() { 0 } else { toll.rest() };
-                let (wake, seen_ns) = end.wait_from(now_ns, now_ns + every_ns, flag);
+                let (wake, seen_ns) = end.wait_for(|| toll.rest(), every_ns, flag);
                 toll.rise(end.sleeps());
                 collections.see(seen_ns);
                 (wake, seen_ns)
