@@ -364,12 +364,12 @@ mod two_clocks {
 
     #[test]
     fn an_input_that_is_fast_by_200_ppm_is_heard_in_tune_and_without_a_gap() {
-        is_heard_well(ONE_BLOCK, 10, 200, RATE, 0);
+        is_heard_well(ONE_BLOCK, 3, 200, RATE, 0);
     }
 
     #[test]
     fn an_input_that_is_slow_by_200_ppm_is_heard_in_tune_and_without_a_gap() {
-        is_heard_well(ONE_BLOCK, 10, -200, RATE, 0);
+        is_heard_well(ONE_BLOCK, 3, -200, RATE, 0);
     }
 
     #[test]
