@@ -347,20 +347,27 @@ def set_parameter(self, key, value):
     self.kind = value
     return True";
 
-#[test]
-fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_others_play_on() {
+/// A row in which the first waits at the gate while its `kind` is `late`, and the one in the middle lies once its `kind` is
+/// `lie`: with this word for where its samples came from.
+fn row_with_liar(folder: &Folder, from: &str) -> (Gate, Row) {
     let words = |bytes: usize| (bytes / 4).to_string();
     let (header, head) = (words(size_of::<Header>()), words(size_of::<SlotHead>()));
-    let folder = Folder::new();
-    let gate = Gate::new(&folder);
+    let gate = Gate::new(folder);
     let first = "if getattr(self, 'kind', '') == 'late':\n    os.read(self.gate, 1)";
-    let first = same_block(&adder(&folder, "first", -2, first)).set("gate", gate.path());
-    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head).replace("FROM", "0") + MEMORY;
-    let liar = same_block(&processor_with(&folder, "liar", "buffer.data += 0.125\nreturn True", &methods));
-    let last = same_block(&adder(&folder, "last", -4, ""));
+    let first = same_block(&adder(folder, "first", -2, first)).set("gate", gate.path());
+    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head).replace("FROM", from) + MEMORY;
+    let liar = same_block(&processor_with(folder, "liar", "buffer.data += 0.125\nreturn True", &methods));
+    let last = same_block(&adder(folder, "last", -4, ""));
     let mut row = Row::joined(vec![first, PluginSpec { restart: false, ..liar }, last]);
     // Every slot has held a block that came from the worker before.
     (0..8).for_each(|_| assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + MIDDLE + LAST));
+    (gate, row)
+}
+
+#[test]
+fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_others_play_on() {
+    let folder = Folder::new();
+    let (gate, mut row) = row_with_liar(&folder, "0");
     row.plugins[1].set_parameter("kind", "lie").unwrap();
     row.plugins[0].set_parameter("kind", "late").unwrap();
     assert_eq!(row.last(0.5, LATE_NS), 0.5 + LAST);
@@ -381,16 +388,8 @@ fn a_worker_that_answers_before_it_has_been_given_anything_is_cut_off_and_the_ot
 
 #[test]
 fn a_worker_that_says_it_has_what_the_one_before_never_gave_is_told_from_neither_and_both_play_on_apart() {
-    let words = |bytes: usize| (bytes / 4).to_string();
-    let (header, head) = (words(size_of::<Header>()), words(size_of::<SlotHead>()));
     let folder = Folder::new();
-    let gate = Gate::new(&folder);
-    let first = "if getattr(self, 'kind', '') == 'late':\n    os.read(self.gate, 1)";
-    let first = same_block(&adder(&folder, "first", -2, first)).set("gate", gate.path());
-    let methods = LIAR.replace("HEADER", &header).replace("HEAD", &head).replace("FROM", "1") + MEMORY;
-    let liar = same_block(&processor_with(&folder, "liar", "buffer.data += 0.125\nreturn True", &methods));
-    let mut row = Row::joined(vec![first, liar, same_block(&adder(&folder, "last", -4, ""))]);
-    (0..8).for_each(|_| assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + MIDDLE + LAST));
+    let (gate, mut row) = row_with_liar(&folder, "1");
     row.plugins[1].set_parameter("kind", "lie").unwrap();
     let direct = |row: &mut Row| row.plugins[1].status().counts.direct;
     // Its thread has to be faster than the one that takes what the host supplies, which it may not be each time.
