@@ -246,6 +246,11 @@ fn the_default_device_is_refused_where_there_is_no_sound_card_and_the_fallback_p
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("warning the virtual device plays until it is there: no sound card"), "{log}");
     assert_eq!(Wav::read(&folder.file("out.wav")), wav);
+    let text = "[[pipeline]]\nsource = { device = \"default\", fallback = \"virtual\" }\nsink = \"virtual\"";
+    let done = run(&config(&folder, text), &["--for", "0.1"]).wait();
+    done.ended_with(0);
+    let told = done.json()["events"].to_string();
+    assert!(told.contains("the input is silent until it is there"), "{told}");
 }
 
 #[test]

@@ -179,7 +179,8 @@ fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -
     });
     match tried {
         Err(why) if want.spec.fallback_virtual && why.kind() == Kind::Absent => {
-            note(Level::Warning, format!("the virtual device plays until it is there: {why}"));
+            let until = if want.is_input { "the input is silent" } else { "the virtual device plays" };
+            note(Level::Warning, format!("{until} until it is there: {why}"));
             let found = stand_in(format, want.is_input)?;
             // If it has the rate and the buffer that it is asked for, and otherwise the pipeline's.
             let side = Side { device_rate: want.spec.rate.unwrap_or(format.rate()), ..found.side.clone() };
