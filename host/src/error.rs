@@ -3,6 +3,7 @@
 //! For callers of the library, who act on [`Error::kind`], and for the command line, which prints the rest
 //! and turns the kind into an exit code. Never made on the audio thread: it allocates.
 
+use crate::plugin::autopsy::Remains;
 use std::fmt;
 
 /// What kind of thing failed, so that a caller can act on it.
@@ -59,6 +60,8 @@ pub struct Error {
     /// What a log has in place of all that, if it may hold a secret; the remedy has its own.
     discreet: Option<Box<str>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Of the worker whose end it is.
+    remains: Option<Box<Remains>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +77,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of this kind; `what` names the culprit and says what failed and why, in one sentence.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), detail: None, remedy: None, discreet: None, source: None }
+        let (detail, remedy, discreet, source, remains) = (None, None, None, None, None);
+        Self { kind, what: what.into(), detail, remedy, discreet, source, remains }
     }
 
     /// Adds what the user can do about it.
@@ -130,6 +134,24 @@ impl Error {
     /// Takes that text away, to be told elsewhere.
     pub(crate) fn take_detail(&mut self) -> Option<String> {
         self.detail.take()
+    }
+
+    /// It is the end of a worker, of which this is left.
+    #[must_use]
+    pub(crate) fn remains(self, remains: Remains) -> Self {
+        Self { remains: Some(Box::new(remains)), ..self }
+    }
+
+    /// Takes away what is left of the worker whose end it is, if it is one's, for a report.
+    pub(crate) fn take_remains(&mut self) -> Option<Box<Remains>> {
+        self.remains.take()
+    }
+
+    /// Adds to what failed and why, in the same sentence.
+    #[must_use]
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.what.push_str(more);
+        self
     }
 
     /// Adds the error underneath.

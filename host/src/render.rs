@@ -81,6 +81,7 @@ pub fn render(
         lines.add(&format!("{}: {warning}", spec.input.display()));
     }
     let (supervisor, events) = Supervisor::new()?;
+    spec.reports.iter().for_each(|folder| supervisor.report_to(folder));
     let mut stages = Vec::new();
     let started = supervisor.start_unless(stop, || start_all(&supervisor, spec, format, &mut stages));
     if stop.load(Ordering::Relaxed) {
@@ -200,7 +201,7 @@ impl Stage {
                 let slots = slots_for(format);
                 let place = Place { format, kind: Some(PluginKind::Processor), burst: 1 };
                 let (plugin, end) = Plugin::open(supervisor, name, spec.clone(), place, Some(slots))?;
-                plugin.worker().start()?;
+                plugin.start(supervisor, place)?;
                 let plan = plugin.plan(plugin.latency_frames() as usize);
                 let concealer = Concealer::new(format, plan);
                 Self::Worker(Box::new(Flight { plugin, end, concealer, oldest: 1, count: 0, told: true }))

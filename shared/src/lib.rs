@@ -37,5 +37,8 @@ pub mod spin;
 mod sync;
 mod wait;
 
+/// The line that a worker writes to standard error behind the stacks that it was asked for.
+pub const STACKS_END: &str = "-- end of stacks --\n";
+
 /// Version of everything in this crate that both processes must agree on. The worker says it first.
 pub const PROTOCOL: u32 = 6;

@@ -3,7 +3,7 @@
 //! What a plugin finds: output streams that never wait, `base_plugin` to import (also in Python processes that it
 //! spawns), its own file as `sys.argv`. What the host hears: exceptions of threads and finalisers.
 
-use crate::failure;
+use crate::{failure, stacks};
 use pyo3::exceptions::PySystemExit;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
@@ -41,7 +41,7 @@ pub(crate) fn prepare(py: Python<'_>, control: &Arc<Control>) -> PyResult<Hello>
     streams.call_method0("install")?;
     ignore_interrupts(py)?;
     py.import("sys")?.call_method1("setswitchinterval", (SWITCH_INTERVAL_S,))?;
-    dump_stacks(py)?;
+    stacks::write_down(py)?;
     report_unraisable(py, control)?;
     leave_forked_children(py)?;
     provide_base_plugin(py)?;
@@ -62,15 +62,6 @@ pub(crate) fn prepare(py: Python<'_>, control: &Arc<Control>) -> PyResult<Hello>
 fn ignore_interrupts(py: Python<'_>) -> PyResult<()> {
     let signal = py.import("signal")?;
     signal.call_method1("signal", (signal.getattr("SIGINT")?, signal.getattr("SIG_IGN")?))?;
-    Ok(())
-}
-
-/// On a crash, and when the host asks with SIGUSR1, the stacks of all threads go to standard error.
-fn dump_stacks(py: Python<'_>) -> PyResult<()> {
-    let faulthandler = py.import("faulthandler")?;
-    faulthandler.call_method1("enable", (2,))?;
-    let signal = py.import("signal")?.getattr("SIGUSR1")?;
-    faulthandler.call_method1("register", (signal, 2))?;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod instance;
 mod interpreter;
 mod plugin;
 mod slots;
+mod stacks;
 mod warm_up;
 
 use collector::Collector;

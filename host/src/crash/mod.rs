@@ -110,6 +110,42 @@ pub struct CrashReport {
     pub state: Option<Vec<u8>>,
 }
 
+impl CrashReport {
+    /// A report about a plugin's process of which nothing else is known.
+    pub(crate) fn about(plugin: &str, file: &Path, format: Format) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            title: None,
+            file: file.to_owned(),
+            loaded: None,
+            python: PathBuf::new(),
+            python_version: None,
+            pid: None,
+            kind: String::new(),
+            format,
+            mode: String::new(),
+            when: Timestamp::now(),
+            ended: String::new(),
+            exit_code: None,
+            signal: None,
+            because: None,
+            done: String::new(),
+            good_blocks: 0,
+            counts: Counts::default(),
+            incarnation: 1,
+            parameters: Vec::new(),
+            log: Vec::new(),
+            traceback: String::new(),
+            plugin_time: Percentiles::default(),
+            round_trip: Percentiles::default(),
+            stamps: Vec::new(),
+            misses: Vec::new(),
+            last_blocks: Vec::new(),
+            state: None,
+        }
+    }
+}
+
 /// A line that a plugin wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {

@@ -6,13 +6,15 @@
 use super::Nature;
 use super::care::Care;
 use super::spec::{Mode, PluginSpec};
-use super::worker::Worker;
-use crate::crash::{BlockStamps, CrashReport, LastBlock, LogLine, Timestamp};
+use super::worker::{Worker, title};
+use crate::crash::{BlockStamps, CrashReport, LastBlock, LogLine};
 use crate::supervisor::{Death, Ending};
 use crate::telemetry::PluginStats;
 use shared::format::Format;
 use shared::message::{LogSource, PluginKind};
 use shared::ring::{HostEnd, Look, Scrub, Status, Taken};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The plugin whose worker it was, and which of its workers.
 #[derive(Debug, Clone, Copy)]
@@ -37,35 +39,19 @@ impl Subject<'_> {
         let value = |value: &String| if self.nature.is_closed { String::new() } else { value.clone() };
         let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
         let is_pipelined = self.mode == Mode::Pipelined || self.stats.added_frames() > 0;
+        let mode = if is_pipelined { Mode::Pipelined } else { Mode::SameBlock };
         CrashReport {
-            plugin: self.name.to_owned(),
-            title: None,
-            file: self.spec.file.clone(),
-            loaded: None,
             python: known.worker.python().to_owned(),
-            python_version: None,
-            pid: None,
             kind: self.nature.kind.to_string(),
-            format: self.format,
-            mode: if is_pipelined { "pipelined" } else { "same-block" }.into(),
-            when: Timestamp::now(),
-            ended: String::new(),
-            exit_code: None,
-            signal: None,
-            because: None,
+            mode: mode.to_string(),
             done,
-            good_blocks: 0,
             counts: self.stats.counts(),
             incarnation: self.incarnation,
             parameters,
-            log: Vec::new(),
-            traceback: String::new(),
             plugin_time: known.times.plugin(),
             round_trip: known.times.round_trip(),
-            stamps: Vec::new(),
             misses: known.causes.list().map(|(n, words)| (words.to_owned(), n)).collect(),
-            last_blocks: Vec::new(),
-            state: None,
+            ..CrashReport::about(self.name, &self.spec.file, self.format)
         }
     }
 
@@ -77,10 +63,9 @@ impl Subject<'_> {
         end: Option<&HostEnd>,
         done: String,
     ) -> CrashReport {
-        let loaded = worker.loaded();
         let (last_blocks, stamps) = end.map_or_else(Default::default, |end| last_blocks(end, self.nature));
         CrashReport {
-            title: Some(format!("{} {}", loaded.name, loaded.version)),
+            title: Some(title(worker.loaded())),
             python: worker.python().to_owned(),
             python_version: Some(worker.hello().python.clone()),
             pid: Some(worker.pid()),
@@ -93,6 +78,38 @@ impl Subject<'_> {
             stamps,
             last_blocks,
             ..self.report(done)
+        }
+    }
+}
+
+/// What is known of a worker that did not come so far as to play.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    pub(crate) pid: u32,
+    /// What the plugin calls itself, with its version, if it came so far as to load it.
+    pub(crate) title: Option<String>,
+    pub(crate) python: PathBuf,
+    pub(crate) python_version: String,
+    /// How it ended, if it did.
+    pub(crate) death: Option<Arc<Death>>,
+}
+
+impl Remains {
+    /// A report with that in it.
+    pub(crate) fn told_in(self, report: CrashReport) -> CrashReport {
+        let Self { pid, title, python, python_version, death } = self;
+        let report =
+            CrashReport { pid: Some(pid), title, python, python_version: Some(python_version), ..report };
+        let Some(death) = death else { return report };
+        let stacks = death.traceback();
+        let traceback = if stacks.is_empty() { report.traceback } else { stacks.to_owned() };
+        CrashReport {
+            exit_code: exit_code(&death),
+            signal: signal(&death),
+            because: death.because.as_ref().map(ToString::to_string),
+            log: log_lines(&death),
+            traceback,
+            ..report
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod cause;
 pub mod collector;
 pub(crate) mod conceal;
 pub(crate) mod edge;
+mod first_start;
 pub mod interpreter;
 pub(crate) mod line;
 pub(crate) mod relay;
@@ -31,6 +32,7 @@ use autopsy::Subject;
 use care::Care;
 use cause::Causes;
 use conceal::Plan;
+use first_start::FirstStart;
 use line::Line;
 use remote::Terms;
 use shared::format::Format;
@@ -115,7 +117,7 @@ impl Plugin {
         }
         let worker = plugin.worker();
         worker.tells_no_death();
-        worker.start()?;
+        plugin.start(supervisor, place)?;
         let (figures, times, misses) = telemetry::plugin_figures();
         plugin.stats = Arc::clone(&figures.stats);
         plugin.care.known().times = times;
@@ -145,6 +147,9 @@ impl Plugin {
     }
 
     /// Loads and configures, but does not start it; for whoever drives the ring himself, with `slots` of his own.
+    ///
+    /// # Errors
+    /// As [`Plugin::load_as`]; one that has died is in a report.
     pub(crate) fn open(
         supervisor: &Supervisor,
         name: &str,
@@ -152,13 +157,33 @@ impl Plugin {
         place: Place,
         slots: Option<u32>,
     ) -> Result<(Self, HostEnd)> {
+        let first = FirstStart { name, spec: &spec, place, reports: supervisor.reports() };
+        let worker = supervisor.spawn(name, &spec).map_err(|why| first.failed(why, None))?;
+        let loaded = worker.loaded().clone();
+        Self::equip(name, spec.clone(), place, slots, worker).map_err(|why| first.failed(why, Some(&loaded)))
+    }
+
+    /// Starts it, the first time.
+    ///
+    /// # Errors
+    /// As [`Worker::start`]; one that has died is in a report.
+    pub(crate) fn start(&self, supervisor: &Supervisor, place: Place) -> Result<()> {
+        let first = FirstStart { name: &self.name, spec: &self.spec, place, reports: supervisor.reports() };
+        self.worker().start().map_err(|why| first.failed(why, Some(&self.loaded)))
+    }
+
+    fn equip(
+        name: &str,
+        spec: PluginSpec,
+        place: Place,
+        slots: Option<u32>,
+        worker: Worker,
+    ) -> Result<(Self, HostEnd)> {
         let format = place.format;
-        let worker = supervisor.spawn(name, &spec)?;
         let loaded = worker.loaded();
         check_kind(name, &spec, loaded.kind, place.kind)?;
         let closed = spec.fail_closed || loaded.fail_closed;
-        let default = if loaded.kind == PluginKind::Sink { Mode::Pipelined } else { Mode::SameBlock };
-        let mode = spec.mode.unwrap_or(default);
+        let mode = spec.mode.unwrap_or(Mode::by_default(loaded.kind));
         // What is not audio can't be joined where it would move.
         let may_move = spec.adapt && spec.guard == Guard::On && loaded.kind != PluginKind::Sink;
         let slots = slots.map_or_else(|| slots_for(name, loaded.kind, mode, may_move, place), Ok)?;

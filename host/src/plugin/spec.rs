@@ -4,8 +4,10 @@
 //! it does not look at the file system.
 
 pub use shared::message::Gc;
+use shared::message::PluginKind;
 use shared::ring::Scrub;
 pub use shared::spin::Spin;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +20,20 @@ pub enum Mode {
     /// Never wait: take the result of the block before. One block of latency for the whole chain, or as many as
     /// the device's buffer holds if that is longer than a block.
     Pipelined,
+}
+
+impl Mode {
+    /// That of a plugin whose user has not chosen one.
+    #[must_use]
+    pub fn by_default(kind: PluginKind) -> Self {
+        if kind == PluginKind::Sink { Self::Pipelined } else { Self::SameBlock }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Pipelined { "pipelined" } else { "same-block" })
+    }
 }
 
 /// What is heard in place of a block that the plugin did not deliver in time.

@@ -4,6 +4,7 @@
 //! process has ended every question is answered with how it ended. Audio doesn't pass here: [`Worker::configure`]
 //! gives the ring for the audio thread. Any thread may ask, also several at once.
 
+use super::autopsy::Remains;
 use super::interpreter::{quoted, refusal};
 use super::spec::PluginSpec;
 use crate::error::{Error, Kind, Result};
@@ -46,7 +47,6 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 pub struct Worker {
     asker: Asker,
-    hello: Hello,
     loaded: Loaded,
     gc: Gc,
     answers: Mutex<Option<Answers>>,
@@ -82,6 +82,9 @@ impl Drop for Held {
 struct Asker {
     link: Held,
     origin: Origin,
+    hello: Hello,
+    /// What the plugin calls itself, with its version, if it came so far.
+    title: Option<String>,
     limits: Limits,
 }
 
@@ -105,9 +108,12 @@ impl Worker {
         link.bound(spec.memory_max.unwrap_or_else(memory_max));
         // Whose blocks may take so long, may do so with everything.
         let other = limits.other.max(spec.hang_after.unwrap_or_default());
-        let asker = Asker { link, origin, limits: Limits { other, ..limits } };
+        let mut asker = Asker { link, origin, hello, title: None, limits: Limits { other, ..limits } };
         match asker.load() {
-            Ok(loaded) => Ok(Self { asker, hello, loaded, gc: spec.gc, answers: Mutex::default() }),
+            Ok(loaded) => {
+                asker.title = Some(title(&loaded));
+                Ok(Self { asker, loaded, gc: spec.gc, answers: Mutex::default() })
+            }
             Err(why) => {
                 // What it is, is told; that it had to be killed too, is not worth a word.
                 let _ = asker.go();
@@ -119,8 +125,9 @@ impl Worker {
     /// One whose process is simulated: nothing can be asked of it.
     #[cfg(test)]
     pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
-        let asker = Asker { link, origin, limits: Limits::default() };
-        Self { asker, hello, loaded, gc: Gc::default(), answers: Mutex::default() }
+        let title = Some(title(&loaded));
+        let asker = Asker { link, origin, hello, title, limits: Limits::default() };
+        Self { asker, loaded, gc: Gc::default(), answers: Mutex::default() }
     }
 
     /// The plugin's name, as its spawner gave it.
@@ -149,7 +156,7 @@ impl Worker {
     /// What the worker said of itself.
     #[must_use]
     pub fn hello(&self) -> &Hello {
-        &self.hello
+        &self.asker.hello
     }
 
     /// The interpreter that runs it.
@@ -187,6 +194,12 @@ impl Worker {
     #[must_use]
     pub fn death(&self) -> Option<Arc<Death>> {
         self.asker.link.ended()
+    }
+
+    /// What is known of it by now, for a report. If it is gone, waits for its end, but no longer than `limit`.
+    pub(crate) fn remains(&self, limit: Duration) -> Remains {
+        let death = if self.is_gone() { self.wait_death(limit) } else { self.death() };
+        self.asker.remains(death)
     }
 
     /// Why the host ended it, or is about to, if it was the host.
@@ -493,6 +506,16 @@ impl Asker {
         self.link.ask(query).map_err(|why| self.error(why, stage))
     }
 
+    fn remains(&self, death: Option<Arc<Death>>) -> Remains {
+        Remains {
+            pid: self.link.process.pid(),
+            title: self.title.clone(),
+            python: self.origin.python.clone(),
+            python_version: self.hello.python.clone(),
+            death,
+        }
+    }
+
     fn subject(&self) -> String {
         format!("plugin {} ({})", self.origin.name, self.origin.file)
     }
@@ -537,9 +560,10 @@ impl Asker {
         format!("{} failed while {stage}: {reason}", self.subject())
     }
 
-    fn died(&self, death: &Death, stage: &str) -> Error {
+    fn died(&self, death: &Arc<Death>, stage: &str) -> Error {
         let during = if death.because.is_none() { format!(" while {stage}") } else { String::new() };
         let error = Error::new(death.kind(), format!("{} {death}{during}", self.subject()));
+        let error = error.remains(self.remains(Some(Arc::clone(death))));
         if death.stderr.is_empty() { error } else { error.detail(death.stderr.as_str()) }
     }
 
@@ -558,6 +582,11 @@ impl Asker {
         };
         self.died(&self.link.fail(format!("it answered \"{kind}\" while {stage}")), stage)
     }
+}
+
+/// What a plugin calls itself, with its version.
+pub(crate) fn title(loaded: &Loaded) -> String {
+    format!("{} {}", loaded.name, loaded.version)
 }
 
 /// Waits for the hello of a process just started as a worker.

@@ -8,7 +8,7 @@ mod telling;
 
 use super::absence::Absence;
 use super::errand::{self, CaughtUp, Mark, NotPrepared, Prepared, Replacement};
-use super::failed_start::{FailedStart, Remains};
+use super::failed_start::FailedStart;
 use super::floods::Floods;
 use super::hang::{self, HangWatch};
 use super::joint::Player;
@@ -21,6 +21,7 @@ use super::turn::{Change, Turn};
 use super::{Notes, Patient, What};
 use crate::crash::Timestamp;
 use crate::error::{Error, Kind, Result};
+use crate::plugin::autopsy::Remains;
 use crate::plugin::cause::{Attribution, Cause};
 use crate::plugin::line::Line;
 use crate::plugin::spec::Standby;
@@ -337,8 +338,9 @@ impl Case {
     fn not_prepared(&mut self, incarnation: u32, failed: Failed, spares: &mut Spares, now_ns: u64) {
         let Some(heir) = self.heir.take_if(|heir| heir.incarnation == incarnation) else { return };
         let Failed { why, remains, state, blames_state } = failed;
-        if remains.is_some() && !blames_state {
-            // It was loaded: what it was given and nobody has accepted may be the reason.
+        let was_loaded = remains.as_ref().is_some_and(|remains| remains.title.is_some());
+        if was_loaded && !blames_state {
+            // What it was given and nobody has accepted may be the reason.
             self.forget(|_, version| version <= heir.version);
         }
         let (when, is_known) = (Timestamp::now(), self.knows(&why));
@@ -377,7 +379,7 @@ impl Case {
             // It may live on, but is not what it is to stand in for.
             Err(why) => {
                 let worker = self.heir.as_ref().and_then(|heir| heir.worker.as_deref());
-                let remains = worker.map(|worker| Box::new(Remains::so_far(worker)));
+                let remains = worker.map(|worker| Box::new(worker.remains(Duration::ZERO)));
                 let failed = Failed { why, remains, state: None, blames_state: false };
                 self.not_prepared(incarnation, failed, spares, now_ns);
             }

@@ -3,12 +3,12 @@
 //! Each errand runs on a thread of its own and brings its result back as a [`Note`]; the recovery thread itself never
 //! waits for anybody.
 
-use super::failed_start::Remains;
 #[cfg(test)]
 use super::simulation;
 use super::snapshots::Snapshot;
 use super::{Notes, What};
 use crate::error::{Error, Kind, Result};
+use crate::plugin::autopsy::Remains;
 use crate::plugin::care::{Care, Parameters};
 use crate::plugin::line::Line;
 use crate::plugin::spec::PluginSpec;
@@ -20,7 +20,10 @@ use shared::ring::WorkerCounts;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a worker that is gone is waited for until all is known of its end.
+const DEATH_WITHIN: Duration = Duration::from_secs(1);
 
 /// A worker to be made for a plugin that has been running.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ pub(super) struct NotPrepared {
     pub(super) why: Error,
     /// It was given a state, and failed from there on.
     pub(super) restoring: bool,
-    /// What is known of the worker, if there was one that loaded the plugin.
+    /// What is known of the worker, if it loaded the plugin or died.
     pub(super) remains: Option<Box<Remains>>,
 }
 
@@ -95,7 +98,10 @@ fn make(
         None if job.stands_by => spawner.spawn_gently(&job.name, &job.spec),
         None => spawner.spawn(&job.name, &job.spec),
     };
-    let worker = worker.map_err(|why| NotPrepared { why, restoring: false, remains: None })?;
+    let worker = worker.map_err(|mut why| {
+        let remains = why.take_remains();
+        NotPrepared { why, restoring: false, remains }
+    })?;
     worker.tells_no_death();
     let told = notes.clone();
     worker.on_gone(Box::new(move || told.send(What::Gone { incarnation })));
@@ -105,7 +111,7 @@ fn make(
             Ok(Prepared { worker: Arc::new(worker), line, counts, version, refused })
         }
         Err((why, restoring)) => {
-            Err(NotPrepared { why, restoring, remains: Some(Box::new(Remains::of(&worker))) })
+            Err(NotPrepared { why, restoring, remains: Some(Box::new(worker.remains(DEATH_WITHIN))) })
         }
     }
 }
@@ -186,7 +192,7 @@ pub(super) fn look_into(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> 
     if simulation::time::is_on() {
         return None;
     }
-    run(notes, move |_| What::Fallen { incarnation, remains: Box::new(Remains::of(&worker)) })
+    run(notes, move |_| What::Fallen { incarnation, remains: Box::new(worker.remains(DEATH_WITHIN)) })
 }
 
 /// Asks the plugin for its state.

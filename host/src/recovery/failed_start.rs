@@ -5,44 +5,10 @@ use super::Patient;
 use super::news::{News, Telling};
 use crate::crash::{CrashReport, Timestamp};
 use crate::error::Error;
-use crate::plugin::autopsy::{exit_code, log_lines, signal};
-use crate::plugin::worker::Worker;
-use crate::supervisor::{Death, Teller};
+use crate::plugin::autopsy::Remains;
+use crate::supervisor::Teller;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a worker that is gone is waited for until all is known of its end.
-const DEATH_WITHIN: Duration = Duration::from_secs(1);
-
-/// What is known of a worker that came so far as to load the plugin.
-#[derive(Debug)]
-pub(super) struct Remains {
-    pid: u32,
-    title: String,
-    python_version: String,
-    /// How it ended, if it did.
-    pub(super) death: Option<Arc<Death>>,
-}
-
-impl Remains {
-    /// Of one that failed. Waits for its end if it is gone.
-    pub(super) fn of(worker: &Worker) -> Self {
-        let death = worker.is_gone().then(|| worker.wait_death(DEATH_WITHIN)).flatten();
-        Self { death, ..Self::so_far(worker) }
-    }
-
-    /// What is known of it by now.
-    pub(super) fn so_far(worker: &Worker) -> Self {
-        let loaded = worker.loaded();
-        Self {
-            pid: worker.pid(),
-            title: format!("{} {}", loaded.name, loaded.version),
-            python_version: worker.hello().python.clone(),
-            death: worker.death(),
-        }
-    }
-}
 
 /// A start that failed.
 #[derive(Debug)]
@@ -91,21 +57,17 @@ impl FailedStart {
     }
 
     fn report(self, patient: &Patient, ended: String, done: String, detail: String) -> CrashReport {
-        let death = self.remains.as_ref().and_then(|remains| remains.death.as_deref());
-        let stacks = death.map_or("", Death::traceback);
-        CrashReport {
-            title: self.remains.as_ref().map(|remains| remains.title.clone()),
-            python_version: self.remains.as_ref().map(|remains| remains.python_version.clone()),
-            pid: self.remains.as_ref().map(|remains| remains.pid),
+        let state = self.state.as_deref().filter(|_| !patient.nature.is_closed);
+        let report = CrashReport {
             when: self.when,
             ended,
-            exit_code: death.and_then(exit_code),
-            signal: death.and_then(signal),
-            because: death.and_then(|death| Some(death.because.as_ref()?.to_string())),
-            log: death.map(log_lines).unwrap_or_default(),
-            traceback: if stacks.is_empty() { detail } else { stacks.to_owned() },
-            state: self.state.as_deref().filter(|_| !patient.nature.is_closed).map(<[u8]>::to_vec),
+            traceback: detail,
+            state: state.map(<[u8]>::to_vec),
             ..patient.subject(self.incarnation).report(done)
+        };
+        match self.remains {
+            Some(remains) => remains.told_in(report),
+            None => report,
         }
     }
 }

@@ -24,7 +24,7 @@ mod turn;
 
 use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
-use crate::plugin::autopsy::Subject;
+use crate::plugin::autopsy::{Remains, Subject};
 use crate::plugin::care::Care;
 use crate::plugin::cause::Miss;
 use crate::plugin::edge::Edge;
@@ -36,13 +36,12 @@ use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
 use case::Case;
 use errand::{CaughtUp, Mark, NotPrepared, Prepared};
-use failed_start::Remains;
 use joint::Joint;
 use obituary::Rest;
 use spares::Spares;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
@@ -123,6 +122,8 @@ pub(crate) struct Recovery {
     /// Tells this thread from others.
     identity: Arc<()>,
     last_id: AtomicU64,
+    /// Where reports of those go that die while they are started first.
+    reports: Mutex<Option<PathBuf>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -210,7 +211,8 @@ impl Recovery {
         let failed =
             |e| Error::new(Kind::System, "can't start the thread that watches over plugins").source(e);
         let identity = Arc::default();
-        Ok(Self { orders, identity, last_id: AtomicU64::new(0), thread: Some(thread.map_err(failed)?) })
+        let (last_id, reports) = (AtomicU64::new(0), Mutex::default());
+        Ok(Self { orders, identity, last_id, reports, thread: Some(thread.map_err(failed)?) })
     }
 
     /// Takes a plugin under watch.
@@ -222,11 +224,18 @@ impl Recovery {
 
     /// Where reports of deaths go from now on.
     pub(crate) fn report_to(&self, folder: PathBuf) {
+        *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.clone());
         let _ = self.orders.send(Order::ReportTo(folder));
+    }
+
+    /// Where reports go of those that die while they are started first; `None` if that is nowhere, or over.
+    pub(crate) fn reports(&self) -> Option<PathBuf> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whoever dies from now on was asked to: nobody takes anybody's place any more.
     pub(crate) fn leave(&self) {
+        *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = self.orders.send(Order::Leave);
     }
 

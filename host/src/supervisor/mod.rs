@@ -170,6 +170,11 @@ impl Supervisor {
         self.recovery.report_to(folder.into());
     }
 
+    /// Where that is, for one that dies while it is started first.
+    pub(crate) fn reports(&self) -> Option<PathBuf> {
+        self.recovery.reports()
+    }
+
     /// Has these files taken away if this process is killed and can't do it itself. To be called once, before the first
     /// worker is started; no other process may ever use the names.
     pub(crate) fn leaves_behind(&self, files: Vec<PathBuf>) {

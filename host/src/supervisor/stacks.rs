@@ -3,9 +3,10 @@
 //! For the supervisor's thread. It reads nothing and knows no clock: it is given lines and when they came.
 
 use super::death::STACK;
+use shared::STACKS_END;
 use std::time::{Duration, Instant};
 
-/// How long a worker that writes down its stacks is silent when it is done.
+/// How long a worker that writes down its stacks, and does not say where they end, is silent when it is done.
 const DONE: Duration = Duration::from_millis(3);
 
 /// What has been seen of them.
@@ -16,22 +17,29 @@ pub(super) struct Stacks {
     is_asked: bool,
     /// When it last wrote a line of such a one.
     written: Option<Instant>,
+    /// When it said last that these were all.
+    ended: Option<Instant>,
 }
 
 impl Stacks {
     pub(super) fn new(now: Instant) -> Self {
-        Self { spoke: now, is_asked: false, written: None }
+        Self { spoke: now, is_asked: false, written: None, ended: None }
     }
 
-    /// It has written a line.
-    pub(super) fn hear(&mut self, line: &str, now: Instant) {
+    /// It has written a line. Whether that is about the stacks, and not for anybody to read.
+    pub(super) fn hear(&mut self, line: &str, now: Instant) -> bool {
         self.spoke = now;
+        if line == STACKS_END.trim_end() {
+            self.ended = Some(now);
+            return true;
+        }
         if line.trim_end().ends_with(STACK) {
             // That of the thread that was asked may come last of many.
             self.is_asked = !line.starts_with("Thread ");
         } else if self.is_asked {
             self.written = Some(now);
         }
+        false
     }
 
     /// Its silence counts from now on: nobody listened meanwhile.
@@ -39,16 +47,31 @@ impl Stacks {
         self.spoke = now;
     }
 
-    /// Until when to wait for those that it was asked for at `since`: until it is silent behind them, or `until` at most.
+    /// Until when to wait for those that it was asked for at `since`: until it says that they end or is silent behind them,
+    /// or `until` at most.
     pub(super) fn awaited_until(&self, since: Instant, until: Instant) -> Instant {
-        let written = self.written.filter(|at| *at >= since);
-        written.map_or(until, |_| until.min(self.spoke + DONE))
+        let ended = self.ended.filter(|at| *at >= since);
+        let silent = self.written.filter(|at| *at >= since).map(|_| self.spoke + DONE);
+        ended.or(silent).map_or(until, |at| at.min(until))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_says_where_its_stacks_end_is_waited_for_no_longer() {
+        let asked = Instant::now();
+        let at = |ms: u64| asked + Duration::from_millis(ms);
+        let mut stacks = Stacks::new(asked);
+        assert!(stacks.hear(STACKS_END.trim_end(), asked), "of an earlier question");
+        assert_eq!(stacks.awaited_until(at(1), at(100)), at(100));
+        assert!(!stacks.hear("Current thread 0x1 (most recent call first):", at(2)));
+        assert!(!stacks.hear("  File \"plugin.py\", line 7 in process", at(2)));
+        assert!(stacks.hear(STACKS_END.trim_end(), at(2)));
+        assert_eq!(stacks.awaited_until(at(1), at(100)), at(2));
+    }
 
     #[test]
     fn a_worker_that_halts_between_the_stacks_of_two_threads_is_heard_out() {

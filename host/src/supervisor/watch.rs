@@ -620,8 +620,10 @@ impl Watched {
 
     fn line(&mut self, source: LogSource, line: String, reporter: &Reporter) {
         if source == LogSource::Stderr {
+            if self.stacks.hear(&line, Instant::now()) {
+                return;
+            }
             self.tail.push(&line);
-            self.stacks.hear(&line, Instant::now());
         }
         if self.greeted && source == LogSource::Stderr {
             self.err(line, reporter);

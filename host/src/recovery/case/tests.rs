@@ -492,7 +492,7 @@ fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_b
 
 /// The next one has loaded the plugin and failed then.
 fn fails(scene: &mut Scene, restoring: bool, now_ns: u64) {
-    let remains = Some(Box::new(Remains::so_far(&scene.stage.puppet().worker())));
+    let remains = Some(Box::new(scene.stage.puppet().worker().remains(Duration::ZERO)));
     let why = NotPrepared { why: Error::new(Kind::Plugin, "it raised"), restoring, remains };
     let incarnation = scene.case.heir.as_ref().unwrap().incarnation;
     scene.case.hear(What::Prepared { incarnation, result: Err(why) }, &mut scene.spares, now_ns);
