@@ -146,6 +146,64 @@ fn os_exit_while_loading_is_told_with_its_code() {
     refused_method("def start(self):\n    os._exit(5)", &["plugin made", "exit code 5", "starting"]);
 }
 
+/// The reports that are left after a render and a run through this plugin, set to `gain=0.5`, which don't start.
+fn reports_of_refused(make: impl Fn(&Folder) -> PathBuf) -> (Folder, Vec<crash::Kept>) {
+    let (folder, _) = folder_with_noise();
+    let plugin = make(&folder);
+    let reports = folder.file("reports");
+    let done = Render::new(&folder, folder.file("in.wav")).plugin(&plugin).set("gain", "0.5").run();
+    let after_render = crash::list(&reports).len();
+    assert_eq!(done.stderr.contains("; report: "), after_render == 1, "{done}");
+    let set = format!("{{ file = {plugin:?}, set = {{ gain = \"0.5\" }} }}");
+    let text = format!("[[pipeline]]\nsource = \"in.wav\"\nplugins = [{set}]\nsink = \"out.wav\"");
+    let done = run(&config(&folder, &text), &[]).wait();
+    let list = crash::list(&reports);
+    assert_eq!(
+        (done.stderr.contains("; report: "), list.len()),
+        (after_render == 1, 2 * after_render),
+        "{done}"
+    );
+    (folder, list)
+}
+
+/// The values that a report has.
+fn parameters(report: &crash::Kept) -> String {
+    std::fs::read_to_string(report.path.join("parameters.json")).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_plugin_that_dies_before_it_plays_leaves_a_report_and_one_that_refuses_none() {
+    let kill = "os.kill(os.getpid(), 11)";
+    let (_imported, reports) = reports_of_refused(|folder| module(folder, "made", kill));
+    for report in reports {
+        assert!(report.ended.contains("SIGSEGV") && report.incarnation == 1, "{report:?}");
+        // Nobody knows whether it would have failed closed.
+        assert_eq!(parameters(&report), "[]");
+    }
+    for method in ["initialize", "start"] {
+        let body =
+            format!("def set_parameter(self, key, value): return True\ndef {method}(self):\n    {kill}");
+        let (_folder, reports) =
+            reports_of_refused(|folder| processor_with(folder, "made", "return True", &body));
+        assert_eq!(reports.len(), 2, "{method}");
+        for report in reports {
+            let json = std::fs::read_to_string(report.path.join("report.json")).unwrap();
+            let json: Value = serde_json::from_str(&json).unwrap();
+            assert_eq!((&json["signal"], &json["kind"]), (&11.into(), &"processor".into()), "{json}");
+            let stacks = std::fs::read_to_string(report.path.join("traceback.txt")).unwrap();
+            assert!(stacks.contains(method), "{stacks}");
+            assert!(parameters(&report).contains("0.5"), "{report:?}");
+        }
+    }
+    let takes = "def set_parameter(self, key, value): return True";
+    let secret = format!("fail_closed = True\n{takes}\ndef start(self):\n    {kill}");
+    let (_closed, reports) =
+        reports_of_refused(|folder| processor_with(folder, "made", "return True", &secret));
+    assert_eq!(parameters(&reports[0]), "[]");
+    let (_raised, none) = reports_of_refused(|folder| module(folder, "made", "raise OSError('not today')"));
+    assert_eq!(none, []);
+}
+
 #[test]
 fn a_crash_in_native_code_while_loading_is_told_by_its_signal() {
     refused_module("import ctypes\nctypes.string_at(1)", &["plugin made", "SIGSEGV", "native code"]);

@@ -129,6 +129,48 @@ fn with_a_million_live_objects_cycles_are_reclaimed_between_the_blocks_and_none_
 }
 
 #[test]
+fn a_worker_with_a_real_time_priority_collects_behind_every_other() {
+    let body = "
+made = []
+made.append(made)
+del made
+self.own.add(os.sched_getparam(0).sched_priority)
+return True";
+    let file = processor(
+        body,
+        "
+def initialize(self):
+    self.own, self.during = set(), set()
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    except PermissionError:
+        pass
+    gc.callbacks.append(lambda phase, info: self.during.add(os.sched_getparam(0).sched_priority))
+    return True
+def get_parameter(self, key):
+    said = f'{sorted(self.own)} {sorted(self.during)}'
+    self.during.clear()
+    return said",
+    );
+    let mut worker = WorkerProcess::spawn();
+    worker.load(&file.path).unwrap();
+    let (mut end, _) = worker.configure(Format::new(2, 256, 48_000).unwrap(), &[]).unwrap();
+    worker.start_with(Gc::Host).unwrap();
+    // The start collects once, when nobody plays yet.
+    parameter(&mut worker, "priorities");
+    for _ in 0..50 {
+        let begun_ns = clock::now_ns();
+        good(&mut end, |samples| samples.fill(0.5));
+        pass_until(&end, begun_ns + end.layout().format().block_ns());
+    }
+    let priorities = parameter(&mut worker, "priorities");
+    let may = rustix::process::geteuid().is_root();
+    assert_eq!(priorities, if may { "[10] [1]" } else { "[0] [0]" });
+    worker.stop().unwrap();
+    assert_eq!(worker.shutdown().status.code(), Some(0));
+}
+
+#[test]
 fn cycles_that_outlive_a_few_blocks_are_reclaimed_too() {
     let played = play(&makes_cycles(0, 20, "pass"), Gc::Host, 2 * BLOCKS);
     assert_eq!(played.within, "[]");

@@ -169,7 +169,7 @@ def stop(self): self.note('stop')
 def shutdown(self): print(*self.life, sep=', ')";
     let body = "if self.n == 1: self.note('block')\nbuffer.data = buffer.data * 0.5\nreturn 1";
     let file = processor_with(&folder, "made", body, methods);
-    let given = vec![("b".into(), "2".into()), ("a".into(), "1 \"é\"".into())];
+    let given = vec![("b".into(), Some("2".into())), ("a".into(), Some("1 \"é\"".into()))];
     let with_all = CrashReport { parameters: given, state: Some(b"s\0".to_vec()), ..report(&file) };
     let done = replayed(&folder, &with_all, &[]);
     let life =
@@ -177,6 +177,32 @@ def shutdown(self): print(*self.life, sep=', ')";
     said(said(done.ended_with(0), life), "4 blocks were good, 0 failed");
     assert_eq!(done.stdout.matches("as in the report").count(), 3, "{done}");
     assert!(!done.stdout.contains("note:"), "{done}");
+}
+
+#[test]
+fn what_a_report_does_not_have_is_noted_and_its_user_can_give_it() {
+    let folder = Folder::new();
+    let methods = "\
+def set_parameter(self, key, value):
+    print(f'given {key}={value}', flush=True)
+    return True";
+    let file = processor_with(&folder, "made", "return not buffer.data.any()", methods);
+    let bare = |block: LastBlock| LastBlock { input: None, ..block };
+    let closed = CrashReport {
+        parameters: vec![("key".into(), None), ("gain".into(), Some("0.5".into()))],
+        last_blocks: report(&file).last_blocks.into_iter().map(bare).collect(),
+        ..report(&file)
+    };
+    let done = replayed(&folder, &closed, &[]);
+    said(
+        said(done.ended_with(0), "not in the report, and not set: key; give each with --set"),
+        "given gain=0.5",
+    );
+    said(&done, "what it got is not in the report: it gets silence");
+    assert!(!done.stdout.contains("given key"), "{done}");
+    let done = replayed(&folder, &closed, &["--set", "key=k", "--set", "gain=1"]);
+    said(said(done.ended_with(0), "given key=k"), "given gain=1");
+    assert!(!done.stdout.contains("not set"), "{done}");
 }
 
 #[test]

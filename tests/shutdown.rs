@@ -1,6 +1,7 @@
 //! Being told to end: in order, with every file whole and nobody left behind.
 
 use host::audio_file::Bits;
+use host::crash;
 use host::error::Kind;
 use host::plugin::spec::PluginSpec;
 use host::render::RenderSpec;
@@ -208,6 +209,11 @@ fn a_run_ends_although_a_plugin_hangs_in_a_block_or_in_stop() {
         let report = done.json();
         let told = report["unwilling"].to_string();
         assert!(told.contains("was ended by the host: still stopping") && told.contains(word), "{told}");
+        let [kept] = &crash::list(&folder.file("reports"))[..] else { panic!("one report: {told}") };
+        assert!(told.contains("; report: ") && kept.ended.contains("still stopping"), "{kept:?}");
+        let stacks = std::fs::read_to_string(kept.path.join("traceback.txt")).unwrap();
+        assert!(stacks.contains(word), "{stacks}");
+        std::fs::remove_dir_all(&kept.path).unwrap();
         assert_eq!(report["damaged"], serde_json::json!([]));
         assert!(Wav::read(&folder.file("out.wav")).frames() >= 5 * 1024);
     }

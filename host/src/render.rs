@@ -303,7 +303,7 @@ impl Flight {
     }
 
     fn report(&self, death: &Death, done: String) -> CrashReport {
-        let subject = self.plugin.subject(self.end.layout().format());
+        let subject = self.plugin.subject();
         let report = subject.death(&self.plugin.worker(), death, Some(&self.end), done);
         CrashReport { good_blocks: report.counts.good, ..report }
     }

@@ -4,7 +4,7 @@
 //! plugins of a render are read in `plugin_args`.
 
 use super::exit::exit_codes_text;
-use super::plugin_args::PluginArgs;
+use super::plugin_args::{PluginArgs, parameter};
 use crate::audio_file::Bits;
 use crate::config::BLOCK_DEFAULT;
 use crate::control::Request;
@@ -301,6 +301,9 @@ pub(super) struct ReplayArgs {
     /// The interpreter, with numpy [default: that of the report]
     #[arg(long, value_name = "PATH", requires = "report")]
     pub(super) python: Option<PathBuf>,
+    /// Set this parameter, also where the report has another value or, as of a plugin that fails closed, none
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "report", value_parser = parameter)]
+    pub(super) set: Vec<(String, String)>,
     /// Print the list as JSON
     #[arg(long, conflicts_with = "report")]
     pub(super) json: bool,

@@ -82,7 +82,7 @@ fn options() -> [Arg; 6] {
     [
         option("plugin", "FILE", "A Python plugin; several work in the order given, with none the audio is copied")
             .value_parser(PathBufValueParser::new().try_map(plugin_file)),
-        option("set", "KEY=VALUE", "A parameter of the --plugin before it").value_parser(parameter),
+        option("set", "KEY=VALUE", "A parameter of the --plugin before it").value_parser(|text: &str| parameter(text).map(|(key, value)| Word::Set(key, value))),
         option("python", "PATH", "The interpreter of the --plugin before it, with numpy [default: .venv beside the plugin, $VIRTUAL_ENV, python3]")
             .value_parser(PathBufValueParser::new().map(Word::Python)),
         option("guard", "on|off", "Whether samples that are no audio are replaced [default: on]")
@@ -150,9 +150,10 @@ fn plugin_file(file: PathBuf) -> Result<Word, &'static str> {
     Ok(Word::Plugin(file))
 }
 
-fn parameter(text: &str) -> Result<Word, String> {
+/// A key and its value.
+pub(super) fn parameter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok(Word::Set(key.to_owned(), value.to_owned())),
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must read KEY=VALUE, as in gain=0.5".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-# Run as `PYTHON -I -c THIS REPORT FILE BASE_PLUGIN TIMES DEBUGGER HOST_PID` in the user's terminal: takes a
+# Run as `PYTHON -I -c THIS REPORT FILE BASE_PLUGIN TIMES DEBUGGER HOST_PID SET` in the user's terminal: takes a
 # plugin through its life again, with what a crash report has, and tells of each block what came back.
 # Must parse under Python 3.6. Its exit codes are its verdict, see replay.rs; any other is the plugin's.
 import os
@@ -46,6 +46,8 @@ except ImportError as why:
 
 FOLDER, FILE, BASE_PLUGIN = sys.argv[1:4]
 TIMES, DEBUGGER, HOST = int(sys.argv[4]), sys.argv[5] == "pdb", int(sys.argv[6])
+# Parameters that the user gives, before those of the report.
+SET = dict(json.loads(sys.argv[7]))
 METHODS = {
     "AudioSourcePlugin": "read_audio",
     "AudioProcessorPlugin": "process_audio",
@@ -78,10 +80,13 @@ class Report:
         listed = told["last_blocks"]
         taken, left = self.audio("in.wav", len(listed)), self.audio("out.wav", len(listed))
         self.blocks = [Block(*block) for block in zip(listed, taken, left)]
-        given = self.bytes_of("parameters.json")
-        if given is None and told["parameters"]:
-            say("  note: the values of its parameters are not in the report; none is set")
-        self.parameters = json.loads(given or "[]")
+        values = dict(json.loads(self.bytes_of("parameters.json") or "[]"), **SET)
+        missing = [key for key in told["parameters"] if key not in values]
+        if missing:
+            say("  note: not in the report, and not set: {}; give each with --set KEY=VALUE".format(", ".join(missing)))
+        self.parameters = list(values.items())
+        if any(not block["input"] for block in listed) and told["kind"] != "source":
+            say("  note: what it got is not in the report: it gets silence")
         self.state = self.bytes_of("state.bin")
 
     def bytes_of(self, name):

@@ -89,7 +89,8 @@ fn in_this_terminal(python: &Path, report: &Kept, args: &ReplayArgs) -> Result<E
     let mut command = Command::new(python);
     command.args(["-I", "-c", REPLAY]).arg(&report.path).arg(&report.file).arg(BASE_PLUGIN);
     command.arg(args.times.to_string()).arg(if args.pdb { "pdb" } else { "on" });
-    command.arg(std::process::id().to_string()).envs(ENVIRONMENT.map(|name| (name, "1")));
+    let set = serde_json::to_string(&args.set).unwrap_or_default();
+    command.arg(std::process::id().to_string()).arg(set).envs(ENVIRONMENT.map(|name| (name, "1")));
     command.status().map_err(|error| interpreter::not_started(python, error))
 }
 

@@ -144,7 +144,8 @@ fn fill(folder: &Path, report: &CrashReport, number: u64) -> io::Result<()> {
     let nda = env!("CARGO_PKG_VERSION");
     let document = Document { nda_crash_report: FORMAT, nda, number, loaded, report };
     put_json(&folder.join("report.json"), &document)?;
-    put_json(&folder.join("parameters.json"), &report.parameters)?;
+    let given = report.parameters.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    put_json(&folder.join("parameters.json"), &given.collect::<Vec<_>>())?;
     put(&folder.join("report.txt"), text::report(report).as_bytes())?;
     put(&folder.join("log.txt"), text::log(&report.log).as_bytes())?;
     put(&folder.join("traceback.txt"), plain(&report.traceback).as_bytes())?;

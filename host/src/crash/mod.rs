@@ -13,8 +13,11 @@
 //! | `parameters.json`, `state.bin` | what was set, with the values; the state that it was given |
 //!
 //! # Secrets
-//! A replay needs what the plugin had: its parameters, among them an encryptor's key, its state, and the plain
-//! audio. So the folder is its owner's alone (mode 0700, the files 0600), and what is secret is in files of its own:
+//! A replay needs what the plugin had: its parameters, its state, and what it got. So the folder is its owner's alone (mode
+//! 0700, the files 0600), and what may be private is in files of its own. Of a plugin that fails closed, or that did not come
+//! so far as to say whether it does, what it got, its state and the values of its parameters are secrets, and nowhere in the
+//! folder: whoever replays it gives the values himself.
+//!
 //! `report.txt`, `report.json`, `traceback.txt` and `log.txt` hold no value of a parameter, no sample and no state,
 //! unless the plugin itself wrote one into its messages. Those four can be shown to others; the rest should not be.
 //!
@@ -86,9 +89,10 @@ pub struct CrashReport {
     pub counts: Counts,
     /// Which process of the plugin this was, counted from 1.
     pub incarnation: u32,
-    /// Parameters, key and value, in the order in which they were set; one that was set again has the last value.
+    /// Parameters, key and value, in the order in which they were set; one that was set again has the last value. `None` is
+    /// a value that nobody is to find here.
     #[serde(serialize_with = "keys")]
-    pub parameters: Vec<(String, String)>,
+    pub parameters: Vec<(String, Option<String>)>,
     /// The last lines that it wrote or that were told of it, oldest first.
     #[serde(skip)]
     pub log: Vec<LogLine>,
@@ -247,7 +251,7 @@ fn format_by_name<S: Serializer>(format: &Format, to: S) -> Result<S::Ok, S::Err
     Named { channels, block_frames, rate: format.rate() }.serialize(to)
 }
 
-fn keys<S: Serializer>(parameters: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+fn keys<S: Serializer>(parameters: &[(String, Option<String>)], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(parameters.iter().map(|(key, _)| key))
 }
 

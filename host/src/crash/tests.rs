@@ -38,7 +38,7 @@ fn report() -> CrashReport {
         good_blocks: 1041,
         counts: Counts { good: 1041, late: 2, ..Counts::default() },
         incarnation: 1,
-        parameters: vec![("key".into(), KEY.into()), ("gain".into(), "0.5".into())],
+        parameters: vec![("key".into(), Some(KEY.into())), ("gain".into(), Some("0.5".into()))],
         log: vec![LogLine { source: "stderr".into(), text: "about to\x1b[2J crash".into() }],
         traceback: "Fatal Python error: Segmentation fault\n".into(),
         plugin_time: Percentiles::default(),
@@ -96,7 +96,8 @@ fn a_report_is_a_folder_of_its_own_with_all_that_is_known() {
     assert_eq!((&json["plugin"], &json["signal"]), (&"tx/encryptor".into(), &11.into()));
     assert_eq!(json["when"], "2026-03-01T12:00:00.25Z");
     assert_eq!(json["format"]["block_frames"], 16);
-    let given: Vec<(String, String)> = serde_json::from_str(&read(&folder, "parameters.json")).unwrap();
+    let given: Vec<(String, Option<String>)> =
+        serde_json::from_str(&read(&folder, "parameters.json")).unwrap();
     assert_eq!(given, report().parameters);
     assert_eq!(read(&folder, "state.bin"), "a state");
     assert_eq!(read(&folder, "traceback.txt"), report().traceback);

@@ -94,7 +94,12 @@ fn times(t: &Percentiles) -> String {
 
 fn parameters(r: &CrashReport) -> String {
     let keys: Vec<&str> = r.parameters.iter().map(|(key, _)| key.as_str()).collect();
-    if keys.is_empty() { String::new() } else { format!("{} (values in parameters.json)", keys.join(", ")) }
+    let values = match r.parameters.iter().filter(|(_, value)| value.is_some()).count() {
+        _ if keys.is_empty() => return String::new(),
+        0 => "values are kept nowhere",
+        _ => "values in parameters.json",
+    };
+    format!("{} ({values})", keys.join(", "))
 }
 
 fn blocks(text: &mut String, r: &CrashReport) {

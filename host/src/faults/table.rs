@@ -262,7 +262,7 @@ impl FaultTable {
         })
     }
 
-    /// A worker is ended when its stacks have been asked for: its end is no earlier than they are in the report. Each one
+    /// A worker is ended when its stacks have been asked for: by its end the host has what the report says of them. Each one
     /// counts, so it is the longest that is judged.
     fn hung(&self) -> Option<Verdict> {
         let hung = || self.rows.iter().filter(|row| matches!(row.kind, Kind::Loop | Kind::LoopInC));

@@ -35,9 +35,8 @@ impl Subject<'_> {
     pub(crate) fn report(&self, done: String) -> CrashReport {
         let known = self.care.known();
         // Its key is nobody's, not even on the user's own disk.
-        let parameters = known.parameters.list.iter();
-        let value = |value: &String| if self.nature.is_closed { String::new() } else { value.clone() };
-        let parameters = parameters.map(|(key, it)| (key.clone(), value(it))).collect();
+        let value = |value: &String| (!self.nature.is_closed).then(|| value.clone());
+        let parameters = known.parameters.list.iter().map(|(key, it)| (key.clone(), value(it))).collect();
         let is_pipelined = self.mode == Mode::Pipelined || self.stats.added_frames() > 0;
         let mode = if is_pipelined { Mode::Pipelined } else { Mode::SameBlock };
         CrashReport {

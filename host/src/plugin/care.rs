@@ -24,6 +24,7 @@ pub(crate) struct Care {
 pub(crate) struct Known {
     /// The incarnation that plays, or the last one that did.
     pub(crate) worker: Arc<Worker>,
+    pub(crate) incarnation: u32,
     /// The twin that stands by, if there is one.
     pub(crate) twin: Option<Arc<Worker>>,
     /// Every parameter that was accepted, or set while nobody played, as it is now.
@@ -140,6 +141,7 @@ impl Care {
         let known = Known {
             collector: Collector::new(worker.gc(), uncached.counts()),
             worker: Arc::new(worker),
+            incarnation: super::FIRST,
             twin: None,
             parameters: Parameters::new(set),
             uncached,

@@ -11,7 +11,6 @@ pub mod cause;
 pub mod collector;
 pub(crate) mod conceal;
 pub(crate) mod edge;
-mod first_start;
 pub mod interpreter;
 pub(crate) mod line;
 pub(crate) mod relay;
@@ -19,6 +18,7 @@ pub(crate) mod remote;
 pub mod spec;
 pub(crate) mod throttling;
 pub(crate) mod uncached;
+mod unwatched;
 pub mod worker;
 
 pub use remote::Remote;
@@ -32,7 +32,6 @@ use autopsy::Subject;
 use care::Care;
 use cause::Causes;
 use conceal::Plan;
-use first_start::FirstStart;
 use line::Line;
 use remote::Terms;
 use shared::format::Format;
@@ -40,9 +39,11 @@ use shared::layout::SLOTS_MAX;
 use shared::message::{Configured, Loaded, PluginKind};
 use shared::ring::HostEnd;
 use spec::{DEADLINE_MAX, Guard, Lost, Mode, PluginSpec, Standby};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use uncached::Uncached;
+use unwatched::FirstStart;
 use worker::Worker;
 
 /// Slots of a real-time ring: how many blocks a slow worker may fall behind before blocks are not handed over
@@ -65,6 +66,9 @@ pub struct Plugin {
     care: Arc<Care>,
     /// Of a plugin in real time: the recovery that watches over it.
     ward: Option<Ward>,
+    /// Where a report of its worker goes that dies when nobody watches over it any more.
+    reports: Option<PathBuf>,
+    format: Format,
     mode: Mode,
     closed: bool,
     own_latency_frames: u32,
@@ -160,7 +164,10 @@ impl Plugin {
         let first = FirstStart { name, spec: &spec, place, reports: supervisor.reports() };
         let worker = supervisor.spawn(name, &spec).map_err(|why| first.failed(why, None))?;
         let loaded = worker.loaded().clone();
-        Self::equip(name, spec.clone(), place, slots, worker).map_err(|why| first.failed(why, Some(&loaded)))
+        let made = Self::equip(name, spec.clone(), place, slots, worker);
+        let (mut plugin, end) = made.map_err(|why| first.failed(why, Some(&loaded)))?;
+        plugin.reports = first.reports;
+        Ok((plugin, end))
     }
 
     /// Starts it, the first time.
@@ -208,6 +215,8 @@ impl Plugin {
             care: Arc::new(Care::new(worker, spec.set.clone(), uncached, times)),
             spec,
             ward: None,
+            reports: None,
+            format,
             mode,
             closed,
             own_latency_frames,
@@ -247,16 +256,16 @@ impl Plugin {
     }
 
     /// Of whom a report would be, for whoever drives the ring himself.
-    pub(crate) fn subject(&self, format: Format) -> Subject<'_> {
+    pub(crate) fn subject(&self) -> Subject<'_> {
         Subject {
             name: &self.name,
             spec: &self.spec,
             nature: self.nature(),
             mode: self.mode,
-            format,
+            format: self.format,
             care: &self.care,
             stats: &self.stats,
-            incarnation: FIRST,
+            incarnation: self.care.known().incarnation,
         }
     }
 
@@ -460,11 +469,18 @@ impl Plugin {
         }
     }
 
+    /// The error of a worker that was to go, and its report if it has died.
+    fn kept(&self, why: Error) -> Error {
+        unwatched::kept(why, self.reports.as_deref(), || self.subject().report("it was being stopped".into()))
+    }
+
     /// Asks the worker to go, waits for it, and kills it if it stays.
     ///
     /// # Errors
-    /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same.
+    /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same. One that has died in it is in a report.
     pub fn shutdown(mut self) -> Result<()> {
+        // Of one that has ended by now recovery has told.
+        let was_gone = self.care.known().worker.is_gone();
         // Nobody takes the place of one that is to go; a twin goes as it does.
         self.ward = None;
         let (worker, twin) = {
@@ -477,7 +493,7 @@ impl Plugin {
                 // Without a thread it is killed.
                 leave.spawn_scoped(scope, move || twin.shutdown()).ok()
             });
-            let left = worker.shutdown();
+            let left = worker.shutdown().map_err(|why| if was_gone { why } else { self.kept(why) });
             left.and(leaving.and_then(|leaving| leaving.join().ok()).unwrap_or(Ok(())))
         })
     }

@@ -83,7 +83,7 @@ impl Rank {
     /// already keeps its priority: its audio system knows why.
     ///
     /// # Real-time
-    /// Up to three system calls the first time, which do not wait; afterwards none. Nothing is allocated or freed.
+    /// Up to five system calls the first time, which do not wait; afterwards none. Nothing is allocated or freed.
     pub(crate) fn take(&mut self) {
         if !std::mem::replace(&mut self.is_taken, true) {
             self.own = self.give(None);
@@ -116,8 +116,11 @@ impl Rank {
         }
         let (has, given) = match schedule::get(thread) {
             Ok(Schedule { policy: Policy::Fifo(priority), .. }) => (Some(priority), None),
-            _ => {
+            other => {
                 let given = self.fifo.filter(|priority| schedule::set(thread, &fifo(*priority)).is_ok());
+                if let (None, Ok(own)) = (given, other) {
+                    go_ahead_of_workers(thread, own.nice);
+                }
                 (given, given)
             }
         };
@@ -133,6 +136,15 @@ pub(crate) fn fifo(priority: u8) -> Schedule {
 /// A fair share with the shortest slice, which nothing inherits that this starts.
 pub(crate) fn fair(nice: i32) -> Schedule {
     Schedule { policy: Policy::Other, nice: nice.max(-20), slice_ns: SHORT_NS, reset_on_fork: true }
+}
+
+/// Gives a thread without a real-time priority a larger share than workers that play have, or one as large, where that is
+/// allowed.
+fn go_ahead_of_workers(thread: Option<Pid>, nice: i32) {
+    let _ = [ABOVE_WORKERS, 0]
+        .map(|above| nice - AHEAD - above)
+        .into_iter()
+        .find(|nice| schedule::set(thread, &fair(*nice)).is_ok());
 }
 
 /// The calling thread's.
@@ -189,6 +201,18 @@ mod tests {
         });
         assert_eq!((policy, told(&rank)), (fifo.map_or(Policy::Other, Policy::Fifo), fifo.unwrap_or(0)));
         assert_eq!(heir, Policy::Other);
+    }
+
+    #[test]
+    fn without_a_real_time_priority_it_has_a_larger_share_than_workers_where_that_is_allowed() {
+        let mut own = Rank { fifo: None, ..rank() };
+        let (before, after) = elsewhere(move || {
+            let before = own_nice();
+            own.take();
+            (before, own_nice())
+        });
+        let ahead = if Rights::known().ahead { AHEAD + ABOVE_WORKERS } else { 0 };
+        assert_eq!(after, (before - ahead).max(-20));
     }
 
     #[test]

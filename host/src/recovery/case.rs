@@ -657,6 +657,7 @@ impl Case {
         self.blames_state = false;
         let mut known = self.patient.care.known();
         known.worker = Arc::clone(&worker);
+        known.incarnation = incarnation;
         known.twin = None;
         known.uncached.follow(counts.clone());
         known.collector.follow(counts);

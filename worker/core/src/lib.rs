@@ -12,6 +12,7 @@
 //! It knows no Python object and never prints for the plugin.
 
 pub mod archive;
+pub mod aside;
 pub mod collector;
 pub mod denormals;
 pub mod handoff;

@@ -3,6 +3,7 @@
 //! Runs on the process's main thread. A request is answered between two blocks. Nothing here waits for the host
 //! on behalf of a block: what there is to say about blocks is sent only if the socket has room, and kept if not.
 
+use crate::aside::Aside;
 use crate::collector::{Done, Rhythm, Schedule};
 use crate::denormals;
 use crate::inbox::{Inbox, Incoming};
@@ -150,14 +151,15 @@ impl<P: Plugin> Server<'_, P> {
         self.collect(hands_on);
     }
 
-    /// Has the collector run in the slack after a block, if it is time. Where the block goes on to the next worker,
-    /// which may wait for this processor, little of the slack is its.
+    /// Has the collector run in the slack after a block, if it is time, behind every other worker that has something to do.
+    /// Where the block goes on to the next worker, which may wait for this processor all the same, little of the slack is its.
     fn collect(&mut self, hands_on: bool) {
         let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
         // Whoever was woken by the answer may have had the processor since.
         let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(clock::now_ns()) };
         let left_ns = if hands_on { left_ns / SHARED_SLACK } else { left_ns };
         let Some(due) = schedule.next(left_ns, || self.plugin.made()) else { return };
+        let _aside = Aside::step();
         let began_ns = clock::now_ns();
         self.collections.schedule(true);
         let found = self.plugin.sweep(due.sweep);
