@@ -43,8 +43,10 @@ const BARE: [What; 5] = [What::Floor, What::RawSync, What::Eventfd, What::Pipe, 
 
 /// Blocks of a variant that are enough for a p99.9 that rests on ten.
 const BLOCKS: u32 = 10_000;
-/// Blocks where each has to wait for its period, and of the quick set.
+/// Blocks where each has to wait for its period, but of the few that are looked at for long, and of the quick set.
 const FEW_BLOCKS: u32 = 1000;
+/// The size of blocks of which as many are paced.
+const LONG_LOOK_FRAMES: u32 = 128;
 /// Paced blocks of the quick look at the user's plugin, which is taken at every size.
 const FEWEST_BLOCKS: u32 = 200;
 /// The longest period of the quick set: 128 frames at 48 kHz.
@@ -75,9 +77,19 @@ fn blocks(wanted: &Wanted, variant: &Variant) -> u32 {
     let usual = match (variant.pace, wanted.quick, &wanted.plugin) {
         (Pace::Paced, true, Some(_)) => FEWEST_BLOCKS,
         (Pace::BackToBack, false, _) => BLOCKS,
+        (Pace::Paced, false, None) if is_looked_at_for_long(variant) => BLOCKS,
         _ => FEW_BLOCKS,
     };
     wanted.blocks.unwrap_or(usual)
+}
+
+/// The base and what it is compared with, at a size that lets as many blocks as back to back come in half a minute.
+fn is_looked_at_for_long(variant: &Variant) -> bool {
+    let is_like = |plain: Variant| {
+        let (block_frames, pace) = (LONG_LOOK_FRAMES, variant.pace);
+        *variant == Variant { block_frames, pace, ..plain }
+    };
+    inside_and_out("passthrough").into_iter().chain([floor()]).any(is_like)
 }
 
 /// As a device's blocks come; more often where there is little time for large ones.
@@ -221,8 +233,12 @@ fn full() -> Vec<Variant> {
     set.extend(paced([Cores::One, Cores::Two, Cores::Any].map(adaptive)));
     let through_host = |chain| Variant { chain, through_host: true, ..isolated("passthrough") };
     set.extend(paced(CHAINS.into_iter().filter(|chain| *chain > 1).map(through_host)));
-    let loaded = Variant { loaded: true, ..base(What::InProcess, "passthrough") };
-    set.extend(paced([loaded.clone(), Variant { awake: true, loaded: false, ..loaded }]));
+    let others = BARE.into_iter().map(|what| base(what, "")).chain(in_python());
+    let all = KINDS.into_iter().flat_map(inside_and_out).chain(others);
+    set.extend(
+        paced(all.map(|variant| Variant { loaded: true, ..variant })).filter(|it| it.what != What::NoOp),
+    );
+    set.extend(paced([Variant { awake: true, ..base(What::InProcess, "passthrough") }]));
     set.extend(paced(PIPELINES.map(|pipelines| Variant { pipelines, ..isolated("passthrough") })));
     set
 }
@@ -237,6 +253,8 @@ fn of_plugin(name: &str, quick: bool) -> Vec<Variant> {
     set.extend([pipelined(isolated(name)), spinning(isolated(name)), spinning(floor())]);
     if !quick {
         set.extend(paced([pipelined(isolated(name)), spinning(isolated(name)), spinning(floor())]));
+        let loaded = Variant { loaded: true, ..base(What::InProcess, name) };
+        set.extend(paced([loaded]));
         for variant in [isolated(name), floor()] {
             let two = Variant { cores: Cores::Two, ..variant.clone() };
             let held = Variant { awake: true, ..two.clone() };
@@ -306,6 +324,14 @@ mod tests {
                     assert_has(&set, Variant { pace, block_frames, ..base(what, "") });
                 }
             }
+            for what in BARE {
+                assert_has(&set, Variant { pace, loaded: true, ..base(what, "") });
+            }
+            for plugin in KINDS {
+                for variant in inside_and_out(plugin) {
+                    assert_has(&set, Variant { pace, loaded: true, ..variant });
+                }
+            }
             for variant in [isolated("passthrough"), floor()] {
                 let variant = Variant { pace, ..variant };
                 for cores in [Cores::One, Cores::Two] {
@@ -340,6 +366,12 @@ mod tests {
             let unique: HashSet<_> = set.iter().map(|entry| &entry.variant).collect();
             assert_eq!(unique.len(), set.len());
             assert!(set.iter().all(|entry| entry.blocks >= 200));
+            let most = |pace| {
+                set.iter().filter(|it| it.variant.pace == pace).map(|entry| entry.blocks).max().unwrap()
+            };
+            let most = PACES.map(most);
+            let long = if wanted.plugin.is_some() { 1_000 } else { 10_000 };
+            assert_eq!(most, if wanted.quick { [1_000, 1_000] } else { [10_000, long] });
         }
         let all = plan(&Wanted { blocks: Some(7), ..Wanted::default() });
         assert!(all.iter().all(|entry| entry.blocks == 7));

@@ -57,7 +57,8 @@ impl Telling {
         let Some(baseline) = self.baseline else { return Ok(ExitCode::SUCCESS) };
         let comparison = check::against(&baseline, run);
         write!(people, "\n{comparison}")?;
-        let is_passed = comparison.outcome() == Verdict::Kept;
+        // What only says that the machine was busy must not fail who checks on shared ones.
+        let is_passed = matches!(comparison.outcome(), Verdict::Kept | Verdict::TooRestless);
         Ok(if is_passed { ExitCode::SUCCESS } else { NOT_PASSED.into() })
     }
 }

@@ -38,7 +38,9 @@ pub enum Outcome {
     Kept,
     /// At least one is.
     Regressed,
-    /// There was nothing that could be judged: neither good nor bad, and so no check that was passed.
+    /// The machine was too restless, then or now, for any ratio to be judged: no regression, and no proof of none.
+    TooRestless,
+    /// The runs have nothing in common that could be judged: no check that was passed.
     NothingJudged,
 }
 
@@ -198,6 +200,7 @@ impl Comparison {
         match () {
             () if any(Standing::Regressed) => Outcome::Regressed,
             () if any(Standing::Kept) => Outcome::Kept,
+            () if any(Standing::Restless) => Outcome::TooRestless,
             () => Outcome::NothingJudged,
         }
     }
@@ -227,7 +230,9 @@ impl Comparison {
         let unjudged = self.ratios.len() - kept - worse;
         match self.outcome() {
             Outcome::Kept => writeln!(f, "no regression: {kept} ratios kept, {unjudged} told only"),
-            Outcome::NothingJudged => writeln!(f, "NOTHING JUDGED: {}", self.why_nothing()),
+            Outcome::TooRestless | Outcome::NothingJudged => {
+                writeln!(f, "NOTHING JUDGED: {}", self.why_nothing())
+            }
             Outcome::Regressed => {
                 writeln!(f, "REGRESSED: {worse} of {} ratios that were judged", kept + worse)?;
                 let worse = self.ratios.iter().filter(|it| it.standing == Standing::Regressed);
@@ -333,7 +338,7 @@ mod tests {
         new.series[0].turns_p50_ns = vec![3_000, 12_000];
         let comparison = against(&old, &new);
         assert_eq!(comparison.ratios[0].standing, Standing::Restless);
-        assert_eq!(comparison.outcome(), Outcome::NothingJudged);
+        assert_eq!(comparison.outcome(), Outcome::TooRestless);
         assert!(comparison.to_string().ends_with("; run it again on a quieter machine\n"), "{comparison}");
     }
 
