@@ -52,6 +52,7 @@ pub fn text(run: &Run, width: usize) -> String {
         targets_text(&run.series, width),
         judgement(&run.series, width),
         where_the_time_goes(&run.series),
+        memory(&run.series).into_iter().collect(),
         doubts(&run.doubts),
     ];
     let parts = parts.into_iter().filter(|lines| !lines.is_empty());
@@ -202,6 +203,21 @@ fn fold(text: &str, width: usize) -> Vec<String> {
     wrapped(&[text.to_owned()], width).lines().map(str::to_owned).collect()
 }
 
+/// What a worker has in memory: the one whose circumstances all others are varied from, or else the first that was measured.
+fn memory(series: &[Series]) -> Option<String> {
+    let measured = || series.iter().filter(|it| it.memory.is_some());
+    let base = measured().find(|it| it.variant.plugin == "passthrough").or_else(|| measured().next())?;
+    let mebibytes = |bytes: u64| number(bytes as f64 / f64::from(1 << 20));
+    base.memory.map(|memory| {
+        let (resident, proportional) =
+            (mebibytes(memory.resident_bytes), mebibytes(memory.proportional_bytes));
+        format!(
+            "memory of a worker with {}: {resident} MiB resident, {proportional} MiB proportional",
+            base.variant.plugin
+        )
+    })
+}
+
 fn judgement(series: &[Series], width: usize) -> Vec<String> {
     let judged = judge::of(series);
     if judged.is_empty() {
@@ -265,6 +281,7 @@ fn doubts(doubts: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::fabricated::{run, series, variant, whole};
+    use super::super::model::Memory;
     use super::*;
 
     fn small() -> Run {
@@ -303,6 +320,16 @@ SCHED_FIFO; idle states can be held off
             text.ends_with("\nwarning: the hypervisor took 0.31 % of the processor's time away\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_a_worker_has_in_memory_is_told_if_it_was_measured() {
+        let mut run = small();
+        assert!(!text(&run, 110).contains("memory of a worker"));
+        let (resident_bytes, proportional_bytes) = (30 << 20, 15 << 20);
+        run.series[0].memory = Some(Memory { resident_bytes, proportional_bytes });
+        let told = "memory of a worker with passthrough: 30.0 MiB resident, 15.0 MiB proportional";
+        assert!(text(&run, 110).contains(told), "{}", text(&run, 110));
     }
 
     const ROW: &str = "\
