@@ -50,10 +50,15 @@ impl Row {
 
     /// Lets blocks of silence pass until all of one has gone from worker to worker.
     fn join(&mut self) {
+        self.join_up_to(self.plugins.len() - 1);
+    }
+
+    /// The same as far as to this plugin.
+    fn join_up_to(&mut self, last: usize) {
         let before: Vec<_> = self.direct();
         until("blocks to go from worker to worker", || {
             self.pass(0.0, AMPLE_NS);
-            self.direct().iter().zip(&before).skip(1).all(|(now, before)| now > before)
+            (1..=last).all(|at| self.direct()[at] > before[at])
         });
     }
 
@@ -207,11 +212,30 @@ fn what_fails_closed_in_the_middle_hands_on_silence_and_nothing_of_its_input() {
     for fault in ["return False", "os.kill(os.getpid(), 9)", "raise ValueError('no')"] {
         let [first, middle, last] = three(&folder, &format!("if self.kind == 'fault':\n    {fault}"));
         let middle = PluginSpec { fail_closed: true, restart: false, ..middle };
-        let mut row = Row::joined(vec![first, middle, last]);
+        let mut row = Row::new(vec![first, middle, last]);
+        row.join_up_to(1);
         row.plugins[1].set_parameter("kind", "fault").unwrap();
         for _ in 0..5 {
             assert_eq!(row.pass(0.5, AMPLE_NS), [LAST; BLOCK], "{fault}");
         }
+    }
+}
+
+#[test]
+fn whoever_comes_behind_one_that_fails_closed_can_not_read_where_that_one_works() {
+    let folder = Folder::new();
+    let segments = |row: &Row, at: usize| {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", row.plugins[at].worker().pid())).unwrap();
+        maps.lines().filter(|line| line.contains("memfd:nda")).count()
+    };
+    for (fail_closed, more) in [(false, 1), (true, 0)] {
+        let [first, middle, last] = three(&folder, "pass");
+        let mut row = Row::new(vec![first, PluginSpec { fail_closed, ..middle }, last]);
+        row.join_up_to(if fail_closed { 1 } else { 2 });
+        let alone = segments(&row, 0);
+        assert_eq!(segments(&row, 1), alone + 1, "the middle one reads what the first has answered");
+        assert_eq!(segments(&row, 2), alone + more, "fails closed: {fail_closed}");
+        assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + MIDDLE + LAST);
     }
 }
 
