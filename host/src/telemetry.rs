@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use shared::ring::Stamps;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Why a block of a plugin was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,28 +285,48 @@ impl PluginStats {
     }
 }
 
-/// Tells once that a plugin returned samples which were not fit to be played, or changed them meanwhile.
+/// After so long without any it is told again.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Tells that a plugin returns samples which are not fit to be played, or changes them meanwhile: when that begins.
 #[derive(Debug, Default)]
 pub(crate) struct GuardNews {
-    non_finite: bool,
-    too_loud: bool,
-    torn: bool,
+    non_finite: Spell,
+    too_loud: Spell,
+    torn: Spell,
+}
+
+/// A time in which something happens again and again.
+#[derive(Debug, Default)]
+struct Spell {
+    count: u64,
+    last: Option<Instant>,
+}
+
+impl Spell {
+    /// Whether one begins, by how often it has happened so far.
+    fn begins(&mut self, count: u64, now: Instant) -> bool {
+        if std::mem::replace(&mut self.count, count) == count {
+            return false;
+        }
+        let last = self.last.replace(now);
+        last.is_none_or(|last| now.saturating_duration_since(last) >= QUIET)
+    }
 }
 
 impl GuardNews {
-    /// The lines to tell, each the first time there is one.
-    pub(crate) fn lines(&mut self, plugin: &str, counts: &Counts) -> Vec<String> {
-        let first = |told: &mut bool, count: u64, what: &str| {
-            let is_news = count > 0 && !std::mem::replace(told, true);
-            is_news.then(|| format!("plugin {plugin} {what}"))
+    /// The lines to tell.
+    pub(crate) fn lines(&mut self, plugin: &str, counts: &Counts, now: Instant) -> Vec<String> {
+        let told = |spell: &mut Spell, count: u64, what: &str| {
+            spell.begins(count, now).then(|| format!("plugin {plugin} {what}"))
         };
         let non_finite = "returned samples that are not finite (NaN or infinite); they are replaced";
         let too_loud = "returned samples that are far above full scale; they are limited";
         let torn = "changed an answer while it was taken; the block is lost";
         [
-            first(&mut self.non_finite, counts.non_finite_samples, non_finite),
-            first(&mut self.too_loud, counts.too_loud_samples, too_loud),
-            first(&mut self.torn, counts.torn, torn),
+            told(&mut self.non_finite, counts.non_finite_samples, non_finite),
+            told(&mut self.too_loud, counts.too_loud_samples, too_loud),
+            told(&mut self.torn, counts.torn, torn),
         ]
         .into_iter()
         .flatten()
@@ -461,18 +482,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_fit_to_be_played_is_told_the_first_time_and_not_again() {
+    fn what_is_not_fit_to_be_played_is_told_when_it_begins_and_again_after_a_minute_without() {
         let (mut news, mut counts) = (GuardNews::default(), Counts::default());
-        assert!(news.lines("echo", &counts).is_empty());
+        let now = Instant::now();
+        assert!(news.lines("echo", &counts, now).is_empty());
         counts.torn = 1;
-        let told = news.lines("echo", &counts);
+        let told = news.lines("echo", &counts, now);
         assert_eq!(told, ["plugin echo changed an answer while it was taken; the block is lost"]);
         (counts.torn, counts.non_finite_samples, counts.too_loud_samples) = (2, 3, 4);
-        let told = news.lines("echo", &counts);
+        let told = news.lines("echo", &counts, now);
         assert!(
             told.len() == 2 && told[0].contains("not finite") && told[1].contains("far above"),
             "{told:?}"
         );
-        assert!(news.lines("echo", &counts).is_empty());
+        assert!(news.lines("echo", &counts, now).is_empty());
+        // It goes on every half minute: that is the same spell.
+        for n in 1..5 {
+            counts.torn += 1;
+            assert!(news.lines("echo", &counts, now + n * QUIET / 2).is_empty());
+        }
+        counts.torn += 1;
+        assert_eq!(news.lines("echo", &counts, now + 3 * QUIET).len(), 1);
     }
 }

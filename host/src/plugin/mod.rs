@@ -42,6 +42,7 @@ use spec::{DEADLINE_MAX, Guard, Lost, Mode, PluginSpec, Standby};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 use uncached::Uncached;
 use unwatched::FirstStart;
 use worker::Worker;
@@ -398,7 +399,7 @@ impl Plugin {
 
     /// What has happened to its blocks that the user has not been told yet, a line each.
     pub fn news(&mut self) -> Option<String> {
-        let mut news = self.guard.lines(&self.name, &self.stats.counts());
+        let mut news = self.guard.lines(&self.name, &self.stats.counts(), Instant::now());
         news.extend(self.care.known().uncached.line(&self.name));
         (!news.is_empty()).then(|| news.join("\n"))
     }
