@@ -57,8 +57,7 @@ impl Telling {
         let Some(baseline) = self.baseline else { return Ok(ExitCode::SUCCESS) };
         let comparison = check::against(&baseline, run);
         write!(people, "\n{comparison}")?;
-        let is_passed = comparison.outcome() == Verdict::Kept;
-        Ok(if is_passed { ExitCode::SUCCESS } else { NOT_PASSED.into() })
+        Ok(code(comparison.outcome()).into())
     }
 }
 
@@ -94,6 +93,14 @@ fn baseline(path: &Path) -> Outcome<Run> {
     })?)
 }
 
+/// How a check ends that came to this.
+fn code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Kept => 0,
+        Verdict::Regressed | Verdict::NothingJudged => NOT_PASSED,
+    }
+}
+
 /// Of the terminal.
 fn width() -> usize {
     rustix::termios::tcgetwinsize(stdout()).map_or(WIDTH, |size| usize::from(size.ws_col).max(60))
@@ -107,4 +114,15 @@ pub(crate) fn progress(what: &str) {
 /// Says what failed.
 pub(crate) fn error(why: &dyn std::error::Error) {
     eprintln!("nda: error: {why}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_passed_only_if_something_was_judged_and_nothing_is_worse() {
+        let codes = [Verdict::Kept, Verdict::Regressed, Verdict::NothingJudged].map(code);
+        assert_eq!(codes, [0, 9, 9]);
+    }
 }
