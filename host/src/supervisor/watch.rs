@@ -586,6 +586,7 @@ impl Watched {
                 self.failure = format!("{}\n{}", failure.message, failure.traceback);
                 self.report(Event::Unraisable { plugin, failure }, reporter);
             }
+            Notice::AtState => self.link.begins_with_state(),
         }
     }
 
