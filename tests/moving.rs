@@ -18,10 +18,11 @@ const BLOCK: usize = 128;
 /// Fast blocks in a row after which it moves back.
 const STRETCH: usize = 3_000;
 
-/// Waits at the gate with each block as long as there is a file `slow` beside it.
+/// Waits at the gate with each block, and is slow behind it, as long as there is a file `slow` beside it.
 fn held_at_will(folder: &Folder, gate: &Gate) -> PathBuf {
     let here = "os.path.dirname(os.path.abspath(__file__))";
-    let body = format!("if os.path.exists(os.path.join({here}, 'slow')):\n    {}", gate.wait());
+    let slow = format!("{}\n    __import__('time').sleep(0.005)", gate.wait());
+    let body = format!("if os.path.exists(os.path.join({here}, 'slow')):\n    {slow}");
     tunable(folder, "laggard", &body, "")
 }
 
