@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use tests::audio::largest_step;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, same_block};
 use tests::config::{config, run};
+use tests::gate::Gate;
 use tests::plugins::processor;
 use tests::scene::{STEP, Scene, kill, tunable};
 use tests::until::until;
@@ -17,28 +18,34 @@ const BLOCK: usize = 128;
 /// Fast blocks in a row after which it moves back.
 const STRETCH: usize = 3_000;
 
-/// Slow as long as there is a file `slow` beside it.
-fn slow_at_will(folder: &Folder) -> PathBuf {
-    let body = "
-if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'slow')):
-    __import__('time').sleep(0.005)";
-    tunable(folder, "laggard", body, "")
+/// Waits at the gate with each block, and is slow behind it, as long as there is a file `slow` beside it.
+fn held_at_will(folder: &Folder, gate: &Gate) -> PathBuf {
+    let here = "os.path.dirname(os.path.abspath(__file__))";
+    let slow = format!("{}\n    __import__('time').sleep(0.005)", gate.wait());
+    let body = format!("if os.path.exists(os.path.join({here}, 'slow')):\n    {slow}");
+    tunable(folder, "laggard", &body, "")
 }
 
-/// A plugin that has moved to pipelined, and some blocks more.
-fn moved(folder: &Folder, spec: PluginSpec) -> Scene {
+/// Plays so many blocks with little time, each of which passes the gate when that is over: late in same-block, however
+/// long the machine keeps either side off its core, and in time in pipelined.
+fn play_held(scene: &mut Scene, gate: &Gate, blocks: usize) {
+    (0..blocks).for_each(|_| scene.play_given_up(SHORT_NS, || gate.open()));
+}
+
+/// A plugin, [held at will](held_at_will), that has moved to pipelined, and some blocks more.
+fn moved(folder: &Folder, gate: &Gate, spec: PluginSpec) -> Scene {
     let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![spec]);
     scene.play_answered(10);
     folder.write("slow", "");
     // With four late blocks of the last hundred it stays, with the fifth it goes: seen one block later, and done with
     // the next one.
-    scene.play_answered_within(SHORT_NS, 6);
+    play_held(&mut scene, gate, 6);
     assert_eq!((scene.latency_frames(), scene.plugins[0].status().moves), (0, 0));
-    scene.play_answered_within(SHORT_NS, 1);
+    play_held(&mut scene, gate, 1);
     let status = scene.plugins[0].status();
     assert_eq!((status.mode, status.moves, status.added_frames), ("pipelined", 1, 128));
     assert_eq!(scene.latency_frames(), BLOCK);
-    scene.play_answered_within(SHORT_NS, 20);
+    play_held(&mut scene, gate, 20);
     scene
 }
 
@@ -50,7 +57,8 @@ fn assert_smooth(scene: &Scene) {
 #[test]
 fn a_plugin_late_too_often_is_pipelined_until_it_has_been_fast_for_long() {
     let folder = Folder::new();
-    let mut scene = moved(&folder, same_block(&slow_at_will(&folder)));
+    let gate = Gate::new(&folder);
+    let mut scene = moved(&folder, &gate, same_block(&held_at_will(&folder, &gate)));
     let found = scene.assert_in_place_as_told(&[-1.0, 1.0]);
     // Dry while it was late, processed before and after. The move itself loses no block. There is nothing to fade from:
     // the results of the old mode did not come.
@@ -80,10 +88,11 @@ fn a_plugin_late_too_often_is_pipelined_until_it_has_been_fast_for_long() {
 #[test]
 fn a_plugin_that_is_in_time_again_when_it_moves_fades_from_one_mode_into_the_other() {
     let folder = Folder::new();
-    let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![same_block(&slow_at_will(&folder))]);
+    let gate = Gate::new(&folder);
+    let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![same_block(&held_at_will(&folder, &gate))]);
     scene.play_answered(10);
     folder.write("slow", "");
-    scene.play_answered_within(SHORT_NS, 5);
+    play_held(&mut scene, &gate, 5);
     std::fs::remove_file(folder.file("slow")).unwrap();
     // The fifth late block is seen with the first of these, and the second is the last one in its mode.
     scene.play_answered(1);
@@ -100,9 +109,9 @@ fn a_plugin_that_is_in_time_again_when_it_moves_fades_from_one_mode_into_the_oth
 fn a_plugin_moves_also_where_a_device_asks_for_many_blocks_at_once() {
     for burst in [4, 5, 8, 12] {
         let folder = Folder::new();
-        folder.write("slow", "");
+        let slow = processor(&folder, "laggard", "__import__('time').sleep(0.005)\nreturn True");
         let rack = Rack::new(1, 128, 48_000);
-        let (mut plugin, remote) = rack.load_for_bursts("laggard", same_block(&slow_at_will(&folder)), burst);
+        let (mut plugin, remote) = rack.load_for_bursts("laggard", same_block(&slow), burst);
         let mut chain = Chain::new(rack.format, vec![Box::new(remote)]).unwrap();
         until("it to move", || {
             chain.process_within(&mut [0.5; BLOCK], SHORT_NS);
@@ -115,8 +124,9 @@ fn a_plugin_moves_also_where_a_device_asks_for_many_blocks_at_once() {
 #[test]
 fn the_dry_signal_of_a_plugin_that_has_moved_is_as_late_as_its_own() {
     let folder = Folder::new();
-    let spec = PluginSpec { standby: Standby::None, ..same_block(&slow_at_will(&folder)) };
-    let mut scene = moved(&folder, spec);
+    let gate = Gate::new(&folder);
+    let spec = PluginSpec { standby: Standby::None, ..same_block(&held_at_will(&folder, &gate)) };
+    let mut scene = moved(&folder, &gate, spec);
     let first = scene.plugins[0].worker().pid();
     kill(&scene.plugins[0]);
     std::fs::remove_file(folder.file("slow")).unwrap();
@@ -132,10 +142,11 @@ fn the_dry_signal_of_a_plugin_that_has_moved_is_as_late_as_its_own() {
 #[test]
 fn a_plugin_that_is_not_to_be_moved_stays_late() {
     let folder = Folder::new();
-    let spec = PluginSpec { adapt: false, ..same_block(&slow_at_will(&folder)) };
+    let gate = Gate::new(&folder);
+    let spec = PluginSpec { adapt: false, ..same_block(&held_at_will(&folder, &gate)) };
     let mut scene = Scene::new(Rack::new(1, 128, 48_000), vec![spec]);
     folder.write("slow", "");
-    scene.play_answered_within(SHORT_NS, 30);
+    play_held(&mut scene, &gate, 30);
     let status = scene.plugins[0].status();
     assert_eq!((status.mode, status.moves, status.counts.late), ("same-block", 0, 30));
     assert_eq!(scene.assert_in_place(0, &[-1.0, 1.0]), [1.0; 30]);

@@ -57,9 +57,7 @@ impl Telling {
         let Some(baseline) = self.baseline else { return Ok(ExitCode::SUCCESS) };
         let comparison = check::against(&baseline, run);
         write!(people, "\n{comparison}")?;
-        // What only says that the machine was busy must not fail who checks on shared ones.
-        let is_passed = matches!(comparison.outcome(), Verdict::Kept | Verdict::TooRestless);
-        Ok(if is_passed { ExitCode::SUCCESS } else { NOT_PASSED.into() })
+        Ok(code(comparison.outcome()).into())
     }
 }
 
@@ -95,6 +93,15 @@ fn baseline(path: &Path) -> Outcome<Run> {
     })?)
 }
 
+/// How a check ends that came to this.
+fn code(verdict: Verdict) -> u8 {
+    match verdict {
+        // What only says that the machine was busy must not fail who checks on shared ones.
+        Verdict::Kept | Verdict::TooRestless => 0,
+        Verdict::Regressed | Verdict::NothingJudged => NOT_PASSED,
+    }
+}
+
 /// Of the terminal.
 fn width() -> usize {
     rustix::termios::tcgetwinsize(stdout()).map_or(WIDTH, |size| usize::from(size.ws_col).max(60))
@@ -108,4 +115,15 @@ pub(crate) fn progress(what: &str) {
 /// Says what failed.
 pub(crate) fn error(why: &dyn std::error::Error) {
     eprintln!("nda: error: {why}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_fails_if_something_is_worse_or_nothing_could_ever_be_judged() {
+        let all = [Verdict::Kept, Verdict::TooRestless, Verdict::Regressed, Verdict::NothingJudged];
+        assert_eq!(all.map(code), [0, 0, 9, 9]);
+    }
 }

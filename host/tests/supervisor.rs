@@ -24,9 +24,9 @@ use shared::format::Format;
 use shared::message::{LogSource, STATE_MAX};
 use shared::ring::Waited;
 use std::path::Path;
-use std::sync::Barrier;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Barrier, Mutex, PoisonError};
 use std::thread;
 
 fn supervisor(limits: Limits) -> (Supervisor, Receiver<Event>) {
@@ -38,7 +38,11 @@ fn format() -> Format {
 }
 
 fn running(supervisor: &Supervisor, fake: &Fake) -> (Worker, shared::ring::HostEnd) {
-    let worker = supervisor.spawn("gain", &fake.spec()).unwrap();
+    running_as(supervisor, &fake.spec())
+}
+
+fn running_as(supervisor: &Supervisor, spec: &PluginSpec) -> (Worker, shared::ring::HostEnd) {
+    let worker = supervisor.spawn("gain", spec).unwrap();
     let (end, _) = worker.configure(format(), 8, &[]).unwrap();
     worker.start().unwrap();
     (worker, end)
@@ -725,8 +729,8 @@ fn ended_for(role: &str) -> Because {
 }
 
 #[test]
-fn a_worker_that_takes_too_much_memory_is_ended_also_if_it_is_a_child_that_does() {
-    for role in ["takes memory", "has a child that takes memory"] {
+fn a_worker_that_takes_too_much_memory_is_ended_also_if_it_is_a_child_or_an_orphan_that_does() {
+    for role in ["takes memory", "has a child that takes memory", "has an orphan that takes memory"] {
         match ended_for(role) {
             Because::Memory { used, limit } => {
                 assert!(used > limit && limit == TAKEN / 2, "{used} of {limit}")
@@ -765,8 +769,12 @@ fn nice(pid: u32) -> (i32, Vec<i32>) {
     (of(main), threads.filter(|thread| *thread != main).map(of).collect())
 }
 
+/// Whoever takes all processor time does so alone, or has not enough to be told of.
+static ALL_CORES: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_worker_that_takes_all_cores_is_told_of_once_and_starves_nobody_else() {
+    let _alone = ALL_CORES.lock().unwrap_or_else(PoisonError::into_inner);
     let fake = Fake::new("takes all cores");
     let (supervisor, events) = supervisor(PATIENT);
     let (worker, _end) = running(&supervisor, &fake);
@@ -779,12 +787,40 @@ fn a_worker_that_takes_all_cores_is_told_of_once_and_starves_nobody_else() {
     let next = || events.recv_timeout(LONG).expect("it to be told");
     let (plugin, text) = std::iter::repeat_with(next).find_map(is_told).unwrap();
     assert_eq!(&*plugin, "gain");
-    assert!(text.contains("processor cores for two seconds"), "{text}");
+    assert!(text.contains("processor cores beside its blocks for two seconds"), "{text}");
     assert_eq!(nice(worker.pid()).0, main, "the one for the blocks");
     assert!(nice(worker.pid()).1.iter().all(|nice| *nice == 19), "{:?}", nice(worker.pid()));
     drop(worker);
     drop(supervisor);
     assert_eq!(events.iter().find_map(is_told), None);
+}
+
+/// Where all that there is to have is less than a core.
+#[test]
+fn processes_that_never_rest_are_told_of_and_starve_nobody_on_a_single_core_either() {
+    let _alone = ALL_CORES.lock().unwrap_or_else(PoisonError::into_inner);
+    for role in ["has children that never rest", "has orphans that never rest"] {
+        let fake = Fake::new(role);
+        let (supervisor, events) = supervisor(PATIENT);
+        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+        let core = (0..1024).find(|core| allowed.is_set(*core)).unwrap();
+        let spec = PluginSpec { cores: vec![core], ..fake.spec() };
+        let (worker, _end) = running_as(&supervisor, &spec);
+        let (main, _) = nice(worker.pid());
+        worker.set_parameter("x", "1").unwrap();
+        let is_told = |event: Event| match event {
+            Event::Told { text, .. } => Some(text),
+            _ => None,
+        };
+        let next = || events.recv_timeout(LONG).expect("it to be told");
+        let text = std::iter::repeat_with(next).find_map(is_told).unwrap();
+        assert!(text.starts_with("plugin gain took ") && text.contains("beside its blocks"), "{text}");
+        assert_eq!(nice(worker.pid()).0, main, "the one for the blocks");
+        let child = fake.pid("child").unwrap();
+        until("its children to have the lowest priority", || nice(child).0 == 19);
+        drop(worker);
+        until("its children to end", || !exists(child));
+    }
 }
 
 #[test]

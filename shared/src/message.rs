@@ -2,7 +2,7 @@
 //!
 //! The life of a worker, in messages: it says [`Hello`]; the host sends requests ([`Request`], numbered), the
 //! worker answers each with a [`Reply`] of the same number, in order; in between it may send logs and failures
-//! of blocks at any time ([`Notice`]). No message is recursive and none holds elements of no size, so a decoder
+//! of blocks at any time, and says when it begins with what may take long ([`Notice`]). No message is recursive and none holds elements of no size, so a decoder
 //! with a limit can't be made to use more memory than the message has bytes.
 
 use crate::format::Format;
@@ -296,6 +296,8 @@ pub enum Notice {
     },
     /// A thread or a finaliser of the plugin raised.
     Unraisable(Failure),
+    /// `save_state` or `load_state` is called now, as the host asked: no block is begun until the answer to that.
+    AtState,
 }
 
 /// Text that the plugin wrote.

@@ -90,38 +90,41 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// A column of figures, with its title of two lines.
+/// A column of figures, with its title of three lines.
 struct Column {
-    titles: [&'static str; 2],
+    titles: [&'static str; 3],
     width: usize,
     cell: fn(&FaultRow) -> String,
 }
 
-const fn column(titles: [&'static str; 2], width: usize, cell: fn(&FaultRow) -> String) -> Column {
+const fn column(titles: [&'static str; 3], width: usize, cell: fn(&FaultRow) -> String) -> Column {
     Column { titles, width, cell }
 }
 
-/// All in 100 characters, with the name of the fault.
-const COLUMNS: [Column; 10] = [
-    column(["in-", "jected"], 7, |row| row.injected.to_string()),
-    column(["sur-", "vived"], 6, |row| row.survived.to_string()),
-    column(["replaced, blocks", "p50/max"], 17, |row| spread(Some(row.replaced_blocks), 0)),
-    column(["to good, blocks", "p50/max"], 16, |row| spread(row.to_good_blocks, 0)),
-    column(["to good, ms", "p50/max"], 15, |row| spread(row.to_good_ms, 1)),
-    column(["held", "ms max"], 7, |row| format!("{:.2}", row.held_max_ms)),
-    column(["neigh-", "bour"], 7, neighbour),
-    column(["", "wrong"], 6, |row| row.wrong_blocks.to_string()),
-    column(["", "leaks"], 6, |row| row.leaks.total().to_string()),
-    column(["", "plain"], 6, |row| row.plain_samples.to_string()),
+/// All in 107 characters, with the name of the fault.
+const COLUMNS: [Column; 13] = [
+    column(["", "in-", "jected"], 7, |row| row.injected.to_string()),
+    column(["", "sur-", "vived"], 6, |row| row.survived.to_string()),
+    column(["replaced", "blocks", "p50/max"], 11, |row| spread(Some(row.replaced_blocks), 0)),
+    column(["to good", "blocks", "p50/max"], 11, |row| spread(row.to_good_blocks, 0)),
+    column(["to good", "ms", "p50/max"], 12, |row| spread(row.to_good_ms, 1)),
+    column(["", "held", "ms max"], 7, |row| format!("{:.2}", row.held_max_ms)),
+    column(["", "neigh-", "bour"], 7, neighbour),
+    column(["", "", "wrong"], 6, |row| row.wrong_blocks.to_string()),
+    column(["", "leaks", "fds"], 6, |row| row.leaks.descriptors.to_string()),
+    column(["", "", "maps"], 5, |row| row.leaks.maps.to_string()),
+    column(["", "", "shm"], 4, |row| row.leaks.shm.to_string()),
+    column(["", "", "proc"], 5, |row| row.leaks.processes.to_string()),
+    column(["", "", "plain"], 6, |row| row.plain_samples.to_string()),
 ];
 const NAME: usize = 14;
 
 fn titles() -> String {
     let line = |n: usize| {
         let cells = COLUMNS.iter().map(|column| format!("{:>1$}", column.titles[n], column.width));
-        format!("{:NAME$}{}\n", ["", "fault"][n], cells.collect::<String>())
+        format!("{:NAME$}{}\n", ["", "", "fault"][n], cells.collect::<String>())
     };
-    line(0) + &line(1)
+    line(0) + &line(1) + &line(2)
 }
 
 fn line(row: &FaultRow) -> String {
@@ -209,17 +212,18 @@ mod tests {
             wrong_blocks: 0,
             plain_samples: 0,
             unheard_blocks: 0,
-            leaks: Leftovers { maps: 1, ..Leftovers::default() },
+            leaks: Leftovers { descriptors: 21, maps: 4, shm: 1, processes: 3 },
             notes: vec!["it did not come back\nat all".into()],
         }
     }
 
     #[test]
-    fn the_table_reads_like_this_and_fits_100_characters() {
+    fn the_table_reads_like_this_with_leaks_of_each_kind_and_fits_107_characters() {
         let expected = "
-                  in-  sur- replaced, blocks to good, blocks    to good, ms   held neigh-                  |
-fault          jected vived          p50/max         p50/max        p50/max ms max   bour wrong leaks plain|
-dies-restoring    210   209        1099/1100         10/1100    27.2/2933.3   1.36     -2     0     1     0|
+                              replaced    to good     to good                                              |
+                  in-  sur-     blocks     blocks          ms   held neigh-       leaks                    |
+fault          jected vived    p50/max    p50/max     p50/max ms max   bour wrong   fds maps shm proc plain|
+dies-restoring    210   209  1099/1100    10/1100 27.2/2933.3   1.36     -2     0    21    4   1    3     0|
 ";
         let shown = titles() + &line(&row());
         assert_eq!(shown, expected[1..].replace('|', ""));
@@ -232,7 +236,22 @@ dies-restoring    210   209        1099/1100         10/1100    27.2/2933.3   1.
         let words: Vec<_> = line.split_whitespace().collect();
         assert_eq!(
             words,
-            ["dies-restoring", "210", "209", "1099/1100", "-", "-", "1.36", "3", "0", "1", "0"]
+            [
+                "dies-restoring",
+                "210",
+                "209",
+                "1099/1100",
+                "-",
+                "-",
+                "1.36",
+                "3",
+                "0",
+                "21",
+                "4",
+                "1",
+                "3",
+                "0"
+            ]
         );
     }
 

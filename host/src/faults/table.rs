@@ -211,11 +211,17 @@ impl FaultTable {
     }
 
     fn left_over(&self) -> Verdict {
-        let leaks = self.sum(|row| row.leaks.total() as u64);
+        let sum = |of: fn(&Leftovers) -> usize| self.sum(|row| of(&row.leaks) as u64);
         Verdict {
             target: "nothing is left behind",
-            kept: leaks == 0,
-            found: format!("{leaks} descriptors, maps, names or processes"),
+            kept: sum(Leftovers::total) == 0,
+            found: format!(
+                "{} descriptors, {} maps, {} names, {} processes",
+                sum(|left| left.descriptors),
+                sum(|left| left.maps),
+                sum(|left| left.shm),
+                sum(|left| left.processes)
+            ),
         }
     }
 

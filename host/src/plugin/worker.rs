@@ -232,6 +232,11 @@ impl Worker {
         self.asker.link.process.condition()
     }
 
+    /// Whether it is saving or restoring its state, as it was asked to: until it has, it answers no block.
+    pub(crate) fn is_at_state(&self) -> bool {
+        self.asker.link.is_at_state()
+    }
+
     /// Whether its process has begun to end, which is known long before it has ended if it has much memory. Then
     /// [`Worker::gone`] is up.
     #[must_use]

@@ -507,8 +507,7 @@ impl Case {
             Some(Change::GoesOn) => playing.worker.go_on(),
             None => {}
         }
-        let is_at_its_state = [self.saving.of, self.saving.to].contains(&Some(playing.incarnation));
-        self.hang.save(is_at_its_state);
+        self.hang.save(playing.worker.is_at_state());
         let hung = self.hang.look(now_ns, asked, answered);
         let block_ns = self.patient.place.format.block_ns().max(1);
         let unfit = progress.unfit.load(Ordering::Relaxed);

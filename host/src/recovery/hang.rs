@@ -14,7 +14,7 @@ const LIMIT_NS: u64 = 250_000_000;
 const LIMIT_BLOCKS: u64 = 20;
 /// Nobody hangs who is one block late.
 const LIMIT_BLOCKS_MIN: u64 = 2;
-/// For so long at least a worker that has been asked for its state may go without an answer: it saves between two blocks.
+/// For so long at least a worker that is at its state may go without an answer: it saves between two blocks.
 const SAVE_NS: u64 = 1_000_000_000;
 
 /// A worker that hangs.
@@ -91,8 +91,8 @@ impl HangWatch {
         self.patience_ns().saturating_sub(self.silent_ns.saturating_add(self.unasked_ns))
     }
 
-    /// The worker has been asked for its state, or is done with that: then it goes on with what it owes, which does not
-    /// count until now.
+    /// The worker begins to save or restore its state, or is done with that: then it goes on with what it owes, which does
+    /// not count until now. That it was asked to is not enough: it may hang in the block before.
     pub(crate) fn save(&mut self, begins: bool) {
         if self.is_saving && !begins {
             self.last = None;

@@ -1,15 +1,10 @@
 //! Notices that processes multiply, also those whose parents have ended and whom nobody can be traced back to.
 //!
-//! For the supervisor thread. To count what carries a worker's mark or token costs a look at every process, so it is done
-//! only when the system as a whole has more of them than it had.
-
-use std::collections::HashMap;
+//! For the supervisor thread. A census takes a list of every process, so it is taken seldom, but at once when the system
+//! as a whole has more of them than it had.
 
 /// How many more there have to be, threads included, for a look to be worth it.
 const MORE: i16 = 32;
-
-/// How many processes each worker has started, as far as that was counted: by mark, with the worker itself.
-pub(super) type Crowds = HashMap<u64, usize>;
 
 /// Watches the number of processes in the system.
 #[derive(Debug)]

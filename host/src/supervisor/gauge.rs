@@ -1,15 +1,19 @@
 //! Measures what a worker and the processes it started use.
 //!
 //! For the supervisor thread, ten times a second for each plugin: what can be kept open is, and the number of
-//! processes and threads looked at is bounded. What is gone when it is looked at counts nothing.
+//! processes and threads looked at is bounded. What is gone when it is looked at counts nothing. Children are found here,
+//! from parent to child; those whose parents have ended are found by a [`census`](super::census).
 
 use super::bounds::Sample;
+use super::census::Kin;
 use super::stat::Stat;
 use rustix::fs::{Dir, Mode, OFlags, open, openat};
 use rustix::io::{Result, pread};
 use rustix::process::{Pid, getpriority_process, setpriority_process};
+use rustix::thread::sched_getaffinity;
 use std::fmt::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// Processes and threads looked at, each.
 const MOST: usize = 256;
@@ -26,7 +30,16 @@ pub(super) struct Gauge {
     tasks: Dir,
     /// The processes it started, from the last look.
     started: Vec<i32>,
+    orphans: Vec<Orphan>,
     path: String,
+}
+
+/// A process that it started and whose parent has ended.
+#[derive(Debug)]
+struct Orphan {
+    kin: Kin,
+    /// The processor time that it had used when it was seen first: not of the time that is measured.
+    before: Duration,
 }
 
 impl Gauge {
@@ -40,33 +53,30 @@ impl Gauge {
             main: file(&format!("task/{pid}/stat"))?,
             tasks: tasks(pid.cast_signed())?,
             started: Vec::new(),
+            orphans: Vec::new(),
             path: String::new(),
         })
     }
 
-    /// What is used now; `None` if the worker has ended. Pages that it shares with what it started are counted once if
-    /// they would be more than `memory_max` else: that takes longer to find out.
-    pub(super) fn read(&mut self, memory_max: u64) -> Option<Sample> {
+    /// What is used now by it, its descendants and its `kin`; `None` if the worker has ended. Pages that it shares with
+    /// what it started are counted once if they would be more than `memory_max` else: that takes longer to find out.
+    pub(super) fn read(&mut self, memory_max: u64, kin: &[Kin]) -> Option<Sample> {
         let (own, main) = (stat(&self.stat)?, stat(&self.main)?);
         let mut sample = Sample {
             memory: resident(&self.statm)?,
             processes: 0,
-            all: own.own + own.children,
-            background: own.own.saturating_sub(main.own),
+            audio: main.own,
+            beside: (own.own + own.children).saturating_sub(main.own),
+            cores: cores(self.pid),
         };
         self.find_started();
-        sample.processes = self.started.len();
         for pid in &self.started {
-            self.path.clear();
-            let _ = write!(self.path, "/proc/{pid}/stat");
-            let Some(its) = open_to_read(&self.path, OFlags::empty()).ok().and_then(|fd| stat(&fd)) else {
-                continue;
-            };
-            sample.all += its.own + its.children;
-            self.path.push('m');
-            let statm = open_to_read(&self.path, OFlags::empty()).ok();
-            sample.memory += statm.and_then(|fd| resident(&fd)).unwrap_or(0);
+            let Some(its) = stat_of(*pid, &mut self.path) else { continue };
+            sample.beside += its.own + its.children;
+            sample.memory += resident_of(*pid, &mut self.path);
         }
+        self.add_orphans(kin, &mut sample);
+        sample.processes = self.started.len();
         if sample.memory > memory_max && !self.started.is_empty() {
             sample.memory = [self.pid].iter().chain(&self.started).filter_map(|pid| proportional(*pid)).sum();
         }
@@ -83,6 +93,25 @@ impl Gauge {
             if let Ok(mut tasks) = tasks(pid) {
                 children(&mut tasks, &mut self.path, &mut self.started);
             }
+        }
+    }
+
+    /// From now on they are as those that have parents.
+    fn add_orphans(&mut self, kin: &[Kin], sample: &mut Sample) {
+        let Self { started, orphans, path, .. } = self;
+        orphans.retain(|orphan| kin.contains(&orphan.kin));
+        for kin in kin.iter().filter(|kin| !started.contains(&kin.pid)).take(MOST).collect::<Vec<_>>() {
+            let its = stat_of(kin.pid, path).filter(|its| its.began == kin.began && !its.condition.is_over());
+            let Some(its) = its else { continue };
+            let used = its.own + its.children;
+            let known = orphans.iter().find(|orphan| orphan.kin == *kin).map(|orphan| orphan.before);
+            let before = known.unwrap_or_else(|| {
+                orphans.push(Orphan { kin: *kin, before: used });
+                used
+            });
+            sample.beside += used.saturating_sub(before);
+            sample.memory += resident_of(kin.pid, path);
+            started.push(kin.pid);
         }
     }
 
@@ -142,6 +171,23 @@ fn lower_all(tasks: &mut Dir, but: Option<i32>) {
     });
 }
 
+/// On how many cores it may run.
+fn cores(pid: i32) -> u32 {
+    sched_getaffinity(Pid::from_raw(pid)).map_or(u32::MAX, |cores| cores.count())
+}
+
+fn stat_of(pid: i32, path: &mut String) -> Option<Stat> {
+    path.clear();
+    let _ = write!(path, "/proc/{pid}/stat");
+    stat(open_to_read(path, OFlags::empty()).ok()?)
+}
+
+fn resident_of(pid: i32, path: &mut String) -> u64 {
+    path.clear();
+    let _ = write!(path, "/proc/{pid}/statm");
+    open_to_read(path, OFlags::empty()).ok().and_then(resident).unwrap_or(0)
+}
+
 fn stat(file: impl AsFd) -> Option<Stat> {
     let mut line = [0; 1024];
     let length = pread(file, &mut line, 0).ok()?;
@@ -196,10 +242,10 @@ sys.stdin.read()";
         let mut python = python.unwrap();
         python.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let mut gauge = Gauge::open(python.id()).unwrap();
-        let all = gauge.read(u64::MAX).unwrap();
+        let all = gauge.read(u64::MAX, &[]).unwrap();
         assert_eq!(all.processes, 3);
         assert!(all.memory > 4 * BLOCK, "{all:?}");
-        let once = gauge.read(all.memory - 1).unwrap().memory;
+        let once = gauge.read(all.memory - 1, &[]).unwrap().memory;
         assert!((BLOCK..2 * BLOCK).contains(&once), "{once}");
         drop(python.stdin.take());
         python.wait().unwrap();

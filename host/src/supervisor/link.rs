@@ -76,6 +76,10 @@ struct Call {
     deadline: Instant,
     /// Phase after a good answer.
     then: Option<Phase>,
+    /// Whether the plugin's `save_state` or `load_state` is called for it.
+    is_of_state: bool,
+    /// The worker says that it is at that.
+    is_at_state: bool,
     heard: Option<Heard>,
 }
 
@@ -138,7 +142,13 @@ pub(crate) struct Link {
 
 impl Link {
     pub(super) fn new(name: Arc<str>, process: Process, control: Control, bell: Bell) -> Self {
-        let hello = Call { deadline: Instant::now(), then: None, heard: None };
+        let hello = Call {
+            deadline: Instant::now(),
+            then: None,
+            is_of_state: false,
+            is_at_state: false,
+            heard: None,
+        };
         let state = State {
             name,
             last: HELLO,
@@ -257,7 +267,9 @@ impl Link {
         };
         state.last = state.last.checked_add(1).unwrap_or(HELLO + 1);
         let id = state.last;
-        state.calls.insert(id, Call { deadline: from + limit, then, heard: None });
+        let is_of_state = matches!(body, Ask::SaveState { from: 0 } | Ask::LoadState { more: false, .. });
+        let deadline = from + limit;
+        state.calls.insert(id, Call { deadline, then, is_of_state, is_at_state: false, heard: None });
         Ok((id, Patience::new(now, from + limit)))
     }
 
@@ -483,6 +495,11 @@ impl Link {
         self.state().ended.clone()
     }
 
+    /// Whether it is saving or restoring its state, as it says, and as it was asked to and has not answered.
+    pub(crate) fn is_at_state(&self) -> bool {
+        self.state().calls.values().any(|call| call.is_at_state && call.heard.is_none())
+    }
+
     /// Why the host ends it, if it does.
     pub(crate) fn because(&self) -> Option<Because> {
         self.state().because.clone()
@@ -509,6 +526,13 @@ impl Link {
     /// Brings an answer; false if nobody waits for this number.
     pub(super) fn answered(&self, id: u32, answer: Result<Answer, Failure>) -> bool {
         id != HELLO && self.hear(id, Heard::Answer(answer))
+    }
+
+    /// It says that it begins to save or restore its state. Nobody but the host makes that so: without a request it is
+    /// a word for nothing.
+    pub(super) fn begins_with_state(&self) {
+        let mut state = self.state();
+        state.calls.values_mut().filter(|call| call.is_of_state).for_each(|call| call.is_at_state = true);
     }
 
     fn hear(&self, id: u32, heard: Heard) -> bool {

@@ -9,6 +9,7 @@
 
 mod bell;
 mod bounds;
+mod census;
 mod crowd;
 mod death;
 mod event;

@@ -109,6 +109,16 @@ impl Puppet {
         self.link.answered(id, Ok(Answer::Set { accepted: true }));
     }
 
+    /// It says that it begins to save or restore its state.
+    pub(crate) fn begin_with_state(&self) {
+        self.link.begins_with_state();
+    }
+
+    /// It has no state, it answers under this number.
+    pub(crate) fn have_no_state(&self, id: u32) {
+        self.link.answered(id, Ok(Answer::State(None)));
+    }
+
     /// Whether the host has given it up.
     pub(crate) fn is_gone(&self) -> bool {
         self.link.gone().load(Ordering::Acquire)

@@ -36,6 +36,8 @@ pub(super) struct Stat {
     pub(super) condition: Condition,
     pub(super) group: i32,
     pub(super) session: i32,
+    /// When it began, in ticks since the machine did.
+    pub(super) began: u64,
     /// Processor time of the process, all its threads.
     pub(super) own: Duration,
     /// Processor time of children that have ended and were waited for.
@@ -53,12 +55,14 @@ impl Stat {
         let mut number = |skip: usize| fields.nth(skip).and_then(|text| text.parse::<i64>().ok());
         let (group, session, flags) = (number(1)?, number(0)?, number(2)?);
         let [own, children] = [(4, 0), (0, 0)].map(|(skip, then)| Some(ticks(number(skip)? + number(then)?)));
+        let began = number(4)?;
         Some(Self {
             condition: condition(state, flags.unsigned_abs()),
             group: i32::try_from(group).ok()?,
             session: i32::try_from(session).ok()?,
             own: own?,
             children: children?,
+            began: began.unsigned_abs(),
         })
     }
 }
@@ -91,7 +95,7 @@ mod tests {
         let stat = Stat::parse(line('S', 0x40_0000).as_bytes()).unwrap();
         assert_eq!((stat.group, stat.session, stat.condition), (42, 43, Condition::Sleeping));
         let tick = ticks(1);
-        assert_eq!((stat.own, stat.children), (150 * tick, 50 * tick));
+        assert_eq!((stat.own, stat.children, stat.began), (150 * tick, 50 * tick, 999));
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! once, but more slowly if all that is found was killed before and only the kernel can end it.
 //! A process that cleared its environment *and* its mark *and* left its group is not found.
 
-use super::crowd::Crowds;
 use super::mark;
 use super::stat::Stat;
 use rustix::fs::{Mode, OFlags, open};
@@ -19,8 +18,6 @@ use std::time::{Duration, Instant};
 pub(super) const VARIABLE: &str = "NDA_WORKER";
 /// Processes looked at in one turn.
 const TURN: usize = 64;
-/// Processes looked at when they are counted: some 10 ms for a thousand.
-const COUNTED: usize = 2048;
 /// Longest environment looked at, in bytes.
 const ENVIRONMENT_MAX: usize = 4 << 20;
 /// Rounds that follow at once though they find nobody new, then those that follow soon; all others follow later.
@@ -161,37 +158,10 @@ impl Sweep {
 }
 
 /// Every process but this one.
-fn others() -> Vec<Pid> {
+pub(super) fn others() -> Vec<Pid> {
     let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid()).collect()
-}
-
-/// How many processes carry the mark of each worker of this brood, or its token if they have changed that, among the
-/// newest of all.
-pub(super) fn census(brood: &str) -> Crowds {
-    let (mut crowds, mut text) = (Crowds::new(), Vec::new());
-    for pid in others().into_iter().rev().take(COUNTED) {
-        if let Some(mark) = marked(pid, brood, &mut text).or_else(|| named(pid, brood, &mut text)) {
-            *crowds.entry(mark).or_default() += 1;
-        }
-    }
-    crowds
-}
-
-fn marked(pid: Pid, brood: &str, text: &mut Vec<u8>) -> Option<u64> {
-    text.clear();
-    read_proc(pid, "limits", text)?;
-    let mark = mark::read(text).filter(|mark| mark::is_of_brood(*mark, brood))?;
-    lives(pid).then_some(mark)
-}
-
-fn named(pid: Pid, brood: &str, text: &mut Vec<u8>) -> Option<u64> {
-    text.clear();
-    read_proc(pid, "environ", text)?;
-    let start = format!("{VARIABLE}={brood}-");
-    let entry = text.split(|byte| *byte == 0).find(|entry| entry.starts_with(start.as_bytes()))?;
-    std::str::from_utf8(&entry[VARIABLE.len() + 1..]).ok().map(mark::of)
 }
 
 /// Kills the process's whole group at once, faster than it can multiply, if that can only be the worker's own
@@ -210,12 +180,12 @@ fn lives(pid: Pid) -> bool {
     stat(pid).is_some_and(|stat| !stat.condition.is_over())
 }
 
-fn stat(pid: Pid) -> Option<Stat> {
+pub(super) fn stat(pid: Pid) -> Option<Stat> {
     let mut line = Vec::new();
     read_proc(pid, "stat", &mut line).and_then(|()| Stat::parse(&line))
 }
 
-fn read_proc(pid: Pid, file: &str, into: &mut Vec<u8>) -> Option<()> {
+pub(super) fn read_proc(pid: Pid, file: &str, into: &mut Vec<u8>) -> Option<()> {
     let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
     let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut part = [0; 16 * 1024];

@@ -6,18 +6,18 @@
 
 use super::bell::Bell;
 use super::bounds::{Bounds, Excess};
-use super::crowd::{Crowd, Crowds, everybody};
+use super::census::{Census, Kin};
+use super::crowd::{Crowd, everybody};
 use super::death::{Because, Ending, LastSaid};
 use super::event::{Event, Reporter};
 use super::gauge::Gauge;
 use super::link::{Doom, Link};
-use super::mark;
 use super::output::{Budget, Dropped, LAST_TURN, LastWords, Log, Pipe, TURN, Tail};
 use super::pace::Pace;
 use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
 use super::stacks::Stacks;
-use super::sweep::{self, Sweep};
+use super::sweep::Sweep;
 use super::warden::{self, Warden};
 use crate::level::Level;
 use crate::realtime::priority;
@@ -42,6 +42,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const WARDENS_MAX: u32 = 5;
 /// How long the thread sleeps at most while something is owed or due.
 const TICK: Duration = Duration::from_millis(100);
+/// A process whose parent has ended is found within so long.
+const CENSUS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread is told to do.
 #[derive(Debug)]
@@ -88,6 +90,9 @@ pub(super) struct Watch {
     crowd: Crowd,
     /// When the crowd was looked at last.
     looked: Instant,
+    census: Census,
+    /// When it was taken last.
+    counted: Instant,
     leaving: Option<Leaving>,
     /// How workers go that are as any other.
     pace: Pace,
@@ -128,6 +133,8 @@ impl Watch {
             sweep: Sweep::default(),
             crowd: Crowd::new(everybody()),
             looked: Instant::now(),
+            census: Census::default(),
+            counted: Instant::now(),
             leaving: None,
         }
     }
@@ -227,9 +234,11 @@ impl Watch {
             return;
         }
         self.looked = now;
-        if self.crowd.has_grown(everybody()) {
-            let crowds = sweep::census(&self.brood);
-            self.workers.iter_mut().for_each(|worker| worker.take_count(&crowds));
+        let is_old = now.saturating_duration_since(self.counted) >= CENSUS_EVERY;
+        if self.crowd.has_grown(everybody()) || is_old {
+            self.counted = now;
+            self.census.take(&self.brood);
+            self.workers.iter_mut().for_each(|worker| worker.meet_kin(&self.census));
         }
     }
 
@@ -354,8 +363,8 @@ struct Watched {
     executed: bool,
     stacks: Stacks,
     gauge: Option<Gauge>,
-    /// How many processes were found by its mark or token, if they were counted since the last sample.
-    counted: usize,
+    /// What was found by its mark or token.
+    kin: Vec<Kin>,
     bounds: Bounds,
     sampled: Instant,
     /// It was told that it takes too much processor time.
@@ -382,7 +391,7 @@ impl Watched {
             executed: false,
             stacks: Stacks::new(Instant::now()),
             gauge: None,
-            counted: 0,
+            kin: Vec::new(),
             bounds: Bounds::default(),
             sampled: Instant::now(),
             is_greedy: false,
@@ -463,9 +472,10 @@ impl Watched {
         self.doomed.is_none() && self.reaping.is_none() && self.link.bounds().is_some()
     }
 
-    fn take_count(&mut self, crowds: &Crowds) {
-        let all = crowds.get(&mark::of(&self.token)).copied().unwrap_or(0);
-        self.counted = all.saturating_sub(1);
+    fn meet_kin(&mut self, census: &Census) {
+        let own = self.link.process.pid().cast_signed();
+        self.kin.clear();
+        self.kin.extend(census.of(&self.token).iter().filter(|kin| kin.pid != own));
     }
 
     /// Looks at what it uses, ten times a second.
@@ -478,8 +488,8 @@ impl Watched {
         if self.gauge.is_none() {
             self.gauge = Gauge::open(self.link.process.pid()).ok();
         }
-        let Some(mut sample) = self.gauge.as_mut().and_then(|gauge| gauge.read(memory_max)) else { return };
-        sample.processes = sample.processes.max(std::mem::take(&mut self.counted));
+        let read = |gauge: &mut Gauge| gauge.read(memory_max, &self.kin);
+        let Some(sample) = self.gauge.as_mut().and_then(read) else { return };
         match self.bounds.judge(now, sample, memory_max, runs) {
             None => {}
             Some(Excess::Deadly(because)) => self.link.abandon(because),
@@ -495,8 +505,8 @@ impl Watched {
         if !std::mem::replace(&mut self.is_greedy, true) {
             let plugin = self.link.name();
             let text = format!(
-                "plugin {plugin} took {cores:.1} processor cores for two seconds: its threads and processes but the \
-                 one for its blocks have the lowest priority from now on"
+                "plugin {plugin} took {cores:.1} processor cores beside its blocks for two seconds: its threads and \
+                 processes but the one for its blocks have the lowest priority from now on"
             );
             reporter.owe(Event::Told { level: Level::Warning, plugin, text });
         }
@@ -586,6 +596,7 @@ impl Watched {
                 self.failure = format!("{}\n{}", failure.message, failure.traceback);
                 self.report(Event::Unraisable { plugin, failure }, reporter);
             }
+            Notice::AtState => self.link.begins_with_state(),
         }
     }
 

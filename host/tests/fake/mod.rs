@@ -243,6 +243,23 @@ impl Player {
                 child.args(part).env(ROLE, "takes memory at once").stdin(Stdio::piped());
                 std::thread::spawn(move || child.spawn().unwrap().wait());
             }
+            ("has an orphan that takes memory", Ask::SetParameter { .. }) => {
+                // In a session of its own, of a parent that ends at once.
+                let orphan =
+                    "setsid \"$0\" --exact fake::play_a_role --test-threads=1 < /dev/null > /dev/null &";
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", orphan]).arg(std::env::current_exe().unwrap());
+                assert!(shell.env(ROLE, "takes memory at once").status().unwrap().success());
+            }
+            ("has children that never rest" | "has orphans that never rest", Ask::SetParameter { .. }) => {
+                // Enough of them to get theirs on a busy machine.
+                let session = if self.role.contains("orphans") { "setsid" } else { "" };
+                let one = format!("{session} sh -c 'echo $$ > part; mv part child; while :; do :; done' &");
+                let end = if self.role.contains("orphans") { "" } else { "wait" };
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("{}\n{end}", vec![one; 16].join("\n"))]);
+                std::thread::spawn(move || shell.spawn().unwrap().wait());
+            }
             ("starts many processes", Ask::SetParameter { .. }) => {
                 let many = "n=0; while [ $n -lt 80 ]; do n=$((n + 1)); sleep 1000 & done; wait";
                 let mut shell = Command::new("/bin/sh");

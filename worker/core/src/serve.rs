@@ -278,7 +278,9 @@ impl<P: Plugin> Server<'_, P> {
             }
             Ask::GetParameter { key } => self.loaded()?.get_parameter(&key).map(Answer::Value),
             Ask::SaveState { from: 0 } => {
-                let saved = self.loaded()?.save_state();
+                self.loaded()?;
+                self.say_at_state();
+                let saved = self.plugin.save_state();
                 saved
                     .and_then(|saved| saved.map(|saved| self.state.keep(saved)).transpose())
                     .map(Answer::State)
@@ -303,8 +305,18 @@ impl<P: Plugin> Server<'_, P> {
         let Some(state) = self.state.arrive(part, more)? else { return Ok(Answer::Done) };
         match &self.phase {
             Phase::Running(end) if end.has_answered() => Ok(Answer::Played),
-            _ => self.plugin.load_state(&state).map(|()| Answer::Done),
+            _ => {
+                self.say_at_state();
+                self.plugin.load_state(&state).map(|()| Answer::Done)
+            }
         }
+    }
+
+    /// So that a host that misses blocks from now on knows that they wait for that.
+    fn say_at_state(&mut self) {
+        let control = self.control;
+        // A host that is gone is the receiving thread's affair.
+        let _ = self.plugin.released(|| control.send(&Say::Notice(Notice::AtState)));
     }
 
     fn load(&mut self, file: &str) -> Result<Answer, Failure> {

@@ -323,6 +323,24 @@ fn requests_are_answered_while_no_block_comes_whether_it_runs_or_not() {
 }
 
 #[test]
+fn a_worker_says_that_it_begins_with_its_state_before_each_call_of_the_plugin_for_that_and_at_no_other_time()
+{
+    let (mut host, mut end) = Host::running("negate");
+    let said = |host: &Host| host.notices.iter().filter(|notice| **notice == Notice::AtState).count();
+    let part = |more| Ask::LoadState { part: vec![7], more };
+    assert_eq!(host.ask(part(true)), Ok(Answer::Done));
+    assert_eq!(said(&host), 0, "more is to come");
+    assert_eq!(host.ask(part(false)), Err(no("not mine")));
+    assert_eq!(said(&host), 1);
+    assert!(host.ask(Ask::SaveState { from: 0 }).is_ok());
+    assert_eq!(said(&host), 2);
+    assert_eq!(round(&mut end, 0.5).0.status, Status::Good);
+    assert_eq!(host.ask(part(false)), Ok(Answer::Played));
+    assert_eq!(said(&host), 2, "it is not called");
+    host.goodbye();
+}
+
+#[test]
 fn a_failed_block_is_answered_as_failed_and_the_next_one_is_tried() {
     let (host, mut end) = Host::running("negate");
     let statuses = [0.5, 2.0, 0.5, 2.0].map(|value| round(&mut end, value).0.status);

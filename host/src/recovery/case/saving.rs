@@ -106,7 +106,7 @@ impl Case {
         if !is_due || !self.patient.spec.restart || !playing.worker.loaded().keeps_state {
             return;
         }
-        // One that owes blocks may be about to hang, which is not to be taken for a long save.
+        // One that owes blocks may be about to hang: what is lost then is not lost for its state.
         let progress = self.patient.stats.progress();
         let owed = |of: &AtomicU64| of.load(Ordering::Relaxed);
         if owed(&progress.asked).wrapping_sub(owed(&progress.answered)) > 1 {

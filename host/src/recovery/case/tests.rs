@@ -11,9 +11,10 @@ use crate::recovery::restart::PROVEN_BLOCKS;
 use crate::recovery::{Note, Order};
 use crate::supervisor::simulated::{Puppet, Stage};
 use crate::telemetry::{Figures, plugin_figures};
+use shared::control::Control;
 use shared::format::Format;
 use shared::layout::Layout;
-use shared::message::PluginKind;
+use shared::message::{Ask, PluginKind, Request};
 use shared::ring::{HostEnd, Stamps, WorkerCounts};
 use std::sync::mpsc::{Receiver, channel};
 
@@ -25,6 +26,8 @@ struct Scene {
     spares: Spares,
     case: Case,
     first: Puppet,
+    /// Its end of the socket.
+    control: Control,
     /// The first worker's line, which the audio thread has.
     line: Option<Line>,
     relief: Relief,
@@ -39,7 +42,7 @@ impl Scene {
         let (send, orders) = channel();
         let notes = Notes { orders: send, patient: 1 };
         let format = Format::new(1, 16, 48_000).unwrap();
-        let first = stage.puppet();
+        let (first, control) = stage.puppet_with_control();
         let worker = first.worker();
         let (figures, times, misses) = plugin_figures();
         let (relief, depot) = queues();
@@ -61,7 +64,7 @@ impl Scene {
         };
         let spares = Spares::new(stage.spawner(), notes.clone());
         let case = Case::open(patient, notes, stage.spawner(), 0);
-        Self { spares, case, first, line: Some(line), relief, figures, orders, stage }
+        Self { spares, case, first, control, line: Some(line), relief, figures, orders, stage }
     }
 
     fn look(&mut self, now_ns: u64) {
@@ -81,13 +84,18 @@ impl Scene {
 
     /// Incarnation 2 has been made, with parameters of this version.
     fn prepare_second(&mut self, version: u64) -> Puppet {
-        let puppet = self.stage.puppet();
+        self.prepare_second_with_control(version).0
+    }
+
+    /// The same with its end of the socket.
+    fn prepare_second_with_control(&mut self, version: u64) -> (Puppet, Control) {
+        let (puppet, control) = self.stage.puppet_with_control();
         let worker = puppet.worker();
         let (line, counts) = line_of(&worker, 2);
         let prepared = Prepared { worker: Arc::new(worker), line, counts, version, refused: Vec::new() };
         let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
         self.case.hear(what, &mut self.spares, S);
-        puppet
+        (puppet, control)
     }
 }
 
@@ -223,10 +231,12 @@ fn a_twin_that_takes_over_before_it_has_a_newer_state_answers_for_the_older_one(
 fn a_twin_that_takes_over_while_it_is_given_a_state_has_the_time_that_takes() {
     let mut scene = Scene::new(Standby::Twin);
     scene.look(S - 1);
-    let twin = scene.prepare_second(0);
+    let (twin, control) = scene.prepare_second_with_control(0);
     (0..PROVEN_BLOCKS).for_each(|_| scene.figures.stats.count_good());
     let saved = What::Saved { incarnation: 1, state: Ok(Some(vec![7])), took: Duration::from_secs(1) };
     scene.case.hear(saved, &mut scene.spares, S);
+    assert!(matches!(asked(&control).body, Ask::LoadState { more: false, .. }));
+    twin.begin_with_state();
     scene.first.end();
     scene.hear_ends(S);
     scene.figures.stats.progress().incarnation.store(2, Ordering::Relaxed);
@@ -278,6 +288,11 @@ fn given_up_after(scene: &mut Scene) -> Option<u64> {
     })
 }
 
+/// What a worker is asked first, when it is.
+fn asked(control: &Control) -> Request {
+    control.receive().unwrap().0
+}
+
 #[test]
 fn a_plugin_that_hangs_while_its_twin_is_given_a_state_is_given_up_at_its_limit() {
     let mut scene = Scene::new(Standby::Twin);
@@ -291,11 +306,35 @@ fn a_plugin_that_hangs_while_its_twin_is_given_a_state_is_given_up_at_its_limit(
 }
 
 #[test]
+fn a_worker_that_is_asked_for_its_state_and_hangs_in_the_block_before_is_given_up_at_its_limit() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    assert_eq!(asked(&scene.control).body, Ask::SaveState { from: 0 });
+    assert_eq!(given_up_after(&mut scene), Some(260_000_000));
+}
+
+#[test]
+fn that_it_is_at_its_state_is_not_believed_of_a_worker_that_was_not_asked_or_has_answered() {
+    let mut scene = Scene::new(Standby::None);
+    scene.first.begin_with_state();
+    scene.look(S);
+    let request = asked(&scene.control);
+    assert!(!scene.first.link.is_at_state(), "it said so before it was asked");
+    scene.first.begin_with_state();
+    assert!(scene.first.link.is_at_state());
+    scene.first.have_no_state(request.id);
+    scene.first.begin_with_state();
+    assert!(!scene.first.link.is_at_state(), "it has answered");
+    assert_eq!(given_up_after(&mut scene), Some(260_000_000));
+}
+
+#[test]
 fn a_save_that_is_never_over_is_a_hang_after_a_second() {
     let mut scene = Scene::new(Standby::None);
     scene.look(S);
-    assert!(scene.case.saving.of.is_some(), "and nobody answers that");
+    assert_eq!(asked(&scene.control).body, Ask::SaveState { from: 0 });
     assert!(scene.figures.stats.is_saving());
+    scene.first.begin_with_state();
     assert_eq!(given_up_after(&mut scene), Some(1_010_000_000));
     let failed = Err(Error::new(Kind::Plugin, "it hung"));
     let saved = What::Saved { incarnation: 1, state: failed, took: Duration::from_secs(1) };
