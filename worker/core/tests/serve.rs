@@ -323,7 +323,8 @@ fn requests_are_answered_while_no_block_comes_whether_it_runs_or_not() {
 }
 
 #[test]
-fn a_worker_says_that_it_begins_with_its_state_before_each_call_of_the_plugin_for_that_and_at_no_other_time() {
+fn a_worker_says_that_it_begins_with_its_state_before_each_call_of_the_plugin_for_that_and_at_no_other_time()
+{
     let (mut host, mut end) = Host::running("negate");
     let said = |host: &Host| host.notices.iter().filter(|notice| **notice == Notice::AtState).count();
     let part = |more| Ask::LoadState { part: vec![7], more };
