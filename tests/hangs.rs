@@ -151,6 +151,28 @@ fn a_stall_shorter_than_the_limit_is_late_and_nothing_else() {
 }
 
 #[test]
+fn a_plugin_that_saves_its_state_for_longer_than_the_limit_does_not_hang() {
+    let folder = Folder::new();
+    let methods = "
+def save_state(self):
+    __import__('time').sleep(0.5)
+    open(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'saved'), 'w').close()
+    return b'state'
+
+def load_state(self, state):
+    pass";
+    let file = tunable(&folder, "saver", "", methods);
+    let spec = PluginSpec { snapshot_every: Duration::from_millis(1), ..same_block(&file) };
+    let mut scene = scene(spec);
+    let first = scene.plugins[0].worker().pid();
+    scene.play_until("its state to be saved", SHORT_NS, |_| folder.file("saved").exists());
+    let good = scene.plugins[0].status().counts.good;
+    scene.play_until("good blocks again", SHORT_NS, |scene| scene.plugins[0].status().counts.good > good);
+    let status = scene.plugins[0].status();
+    assert_eq!((status.pid, status.deaths), (first, 0));
+}
+
+#[test]
 fn a_worker_that_a_signal_has_stopped_is_named_as_such_and_replaced() {
     for standby in [Standby::Twin, Standby::None] {
         let folder = Folder::new();
