@@ -78,12 +78,8 @@ impl Devices {
     ) -> Result<Self> {
         let mut settle = |device: &DeviceSpec, is_input| {
             let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
-            let quality = pipeline.resampling;
-            settle(
-                Want { spec, is_input, quality, virtual_host, known: None, planned_frames: None },
-                format,
-                note,
-            )
+            let (quality, known) = (pipeline.resampling, device.known.clone());
+            settle(Want { spec, is_input, quality, virtual_host, known, planned_frames: None }, format, note)
         };
         let input = match &pipeline.source {
             SourceSpec::Device(device) => Some(settle(device, true)?),
@@ -220,6 +216,11 @@ impl Want {
     /// From now on it is this device, if the user means one and not whichever is the default.
     pub(super) fn keep_to(&mut self, known: Option<DeviceChoice>) {
         self.known = self.choice().filter(|choice| !choice.is_default()).and(known);
+    }
+
+    /// The device that it is to be, if it may not be another one.
+    pub(super) fn known(&self) -> Option<DeviceChoice> {
+        self.known.clone()
     }
 
     /// Whether the user wants a buffer of a certain length.
@@ -412,6 +413,11 @@ mod tests {
             default.keep_to(found.device.known());
             assert_eq!(default.known, None, "{name}");
         }
+        // A pipeline that is opened anew has it again by its name and id, also where its name fits others.
+        let again = DeviceSpec { known: want.known(), ..DeviceSpec::new("whatever fits") };
+        let spec = PipelineSpec { sink: SinkSpec::Device(again), ..spec };
+        let anew = Devices::settle(&spec, format, None, &mut |_, _| {}).unwrap().output.unwrap();
+        assert_eq!((anew.want.known(), anew.found.device.known()), (want.known(), want.known()));
         // The name still fits a device, but not the one that was meant.
         let radio = DeviceChoice::Known { id: "alsa:hw:CARD=Radio,DEV=0".into(), name: "Radio".into() };
         let gone = Want { known: Some(radio), ..want };

@@ -11,7 +11,7 @@ use super::devices::{self, Found, Want};
 use super::latency::Added;
 use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
-use crate::backend::StreamEvent;
+use crate::backend::{DeviceChoice, StreamEvent};
 use crate::error::{Error, Result};
 use crate::level::Level;
 use crate::report::DeviceStatus;
@@ -26,6 +26,8 @@ const REASONS: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgrown {
     pub(crate) is_input: bool,
+    /// Which device has to be had again, unless whichever is the default will do.
+    pub(crate) known: Option<DeviceChoice>,
     /// Which device it is and what has changed.
     pub(crate) words: String,
 }
@@ -297,7 +299,7 @@ impl Port {
 
     fn outgrow(&mut self, error: &Error) {
         let words = format!("{}: {}", self.words(), first_line(&error.to_string()));
-        self.outgrown = Some(Outgrown { is_input: self.end.is_input(), words });
+        self.outgrown = Some(Outgrown { is_input: self.end.is_input(), known: self.want.known(), words });
     }
 
     /// Why it waits for its pipeline to be opened anew, if it does.

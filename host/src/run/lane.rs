@@ -667,7 +667,7 @@ mod tests {
         let mut silent = Deaf;
         let mut told = Told::new(&mut silent);
         let mut lane = Lane::new(PipelineSpec::new(SourceSpec::plugin("a.py"), SinkSpec::device("virtual")));
-        let outgrown = crate::pipeline::Outgrown { is_input: false, words: String::new() };
+        let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
         lane.anew = Some(Anew::new(outgrown, lane.spec.clone()));
         lane.failed(Error::new(Kind::Device, "it is away"), &mut told);
         assert_eq!(lane.state(), "failed");
