@@ -104,6 +104,14 @@ impl Scene {
         spec: impl FnOnce(PipelineSpec) -> PipelineSpec,
         before: Option<Box<dyn Processor>>,
     ) -> Self {
+        Self::open_around(happened, spec, Around { before: before.into_iter().collect(), ..Around::default() })
+    }
+
+    fn open_around(
+        happened: impl FnOnce(&VirtualHost),
+        spec: impl FnOnce(PipelineSpec) -> PipelineSpec,
+        around: Around,
+    ) -> Self {
         let folder = Folder::new();
         let file = tests::plugins::processor(&folder, "passes", "return True");
         let plugin = PluginSpec { python: Some(python()), adapt: false, ..PluginSpec::new(file) };
@@ -127,9 +135,9 @@ impl Scene {
         let (supervisor, _) = Supervisor::new().unwrap();
         let witness = Witness::default();
         let around = Around {
-            before: before.into_iter().collect(),
             behind: vec![Box::new(witness.clone())],
             virtual_host: Some(virtual_host.clone()),
+            ..around
         };
         let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| {}).unwrap();
         pipeline.play().unwrap();
@@ -265,6 +273,24 @@ fn a_pipeline_whose_device_is_missing_at_the_start_plays_on_the_virtual_clock_un
     scene.wait_back(0);
     assert!(scene.has_told("the output device virtual is back after"), "{:?}", scene.told);
     assert_eq!(scene.status().devices[0].losses, 1);
+}
+
+/// Opens one that plays [`LEVEL`] from its first sample on, in place of another that broke off or not; what is heard.
+fn begun(rising: bool) -> Vec<f32> {
+    let before: Vec<Box<dyn Processor>> = vec![Box::new(Generator { counts: None })];
+    let around = Around { before, rising, ..Around::default() };
+    // Without its plugin: a busy machine may have it lose a block.
+    let plain = |spec| PipelineSpec { elements: Vec::new(), ..spec };
+    let mut scene = Scene::open_around(|_| (), plain, around);
+    scene.wait_frames(50);
+    scene.heard()
+}
+
+#[test]
+fn a_pipeline_that_goes_on_where_another_broke_off_rises_from_silence_and_one_that_begins_does_not() {
+    let _alone = alone();
+    assert_fades_in(&begun(true));
+    assert_eq!(begun(false)[0], LEVEL);
 }
 
 #[test]

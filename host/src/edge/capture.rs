@@ -121,6 +121,8 @@ pub struct CaptureQueue {
     target: usize,
     input_buffer: usize,
     state: State,
+    /// Also what it gives first is faded in.
+    is_rising: bool,
     clutch: Option<Clutch>,
     /// Interleaved: what is read for one block, and another one for a crossfade.
     scratch: Vec<f32>,
@@ -196,6 +198,7 @@ impl CaptureQueue {
             target,
             input_buffer,
             state: State::Priming { again: false },
+            is_rising: false,
             clutch,
             scratch: vec![0.0; most * channels],
             other: vec![0.0; most * channels],
@@ -207,6 +210,12 @@ impl CaptureQueue {
             counts,
         };
         Ok(queue.aimed())
+    }
+
+    /// What it gives first goes on where another queue broke off: it is faded in.
+    #[must_use]
+    pub fn rising(self) -> Self {
+        Self { is_rising: true, ..self }
     }
 
     /// Tells what it is to hold.
@@ -311,7 +320,7 @@ impl CaptureQueue {
             self.counts.dropped.fetch_add(excess as u64, Ordering::Relaxed);
         }
         // What never broke off begins as it begins.
-        let fades = again || self.clutch.is_some();
+        let fades = again || self.is_rising || self.clutch.is_some();
         self.state = State::Running { frames: if fades { 0 } else { u32::MAX } };
         self.piled_up = PiledUp::NEW;
         true
@@ -531,6 +540,25 @@ mod tests {
         let counts = course.queue.counts();
         assert_eq!((counts.gaps(), counts.underrun_frames(), counts.overrun_frames()), (0, 0, 0));
         assert_eq!(counts.correction_ppm(), 0.0);
+    }
+
+    #[test]
+    fn with_one_clock_what_goes_on_from_another_queue_is_faded_in_and_passes_bit_by_bit_from_then_on() {
+        for is_rising in [true, false] {
+            let (mut writer, queue) = queue(Clocks::One, 0);
+            let mut queue = if is_rising { queue.rising() } else { queue };
+            let mut heard = Vec::new();
+            for now_ns in (1..).step_by(BLOCK_NS as usize).take(100) {
+                writer.write(&[0.5; BLOCK], now_ns);
+                let mut block = [f32::NAN; BLOCK];
+                queue.read(&mut block, now_ns);
+                heard.extend(block);
+            }
+            let largest = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+            assert_eq!(largest < 0.01, is_rising, "a step of {largest}");
+            assert!(heard[heard.len() - 50 * BLOCK..].iter().all(|sample| *sample == 0.5));
+            assert_eq!(queue.counts().underrun_frames(), 0);
+        }
     }
 
     #[test]

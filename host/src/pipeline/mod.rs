@@ -288,6 +288,8 @@ pub struct Around {
     pub behind: Vec<Box<dyn Processor>>,
     /// The host that has the device `virtual`, instead of one that hears silence.
     pub virtual_host: Option<VirtualHost>,
+    /// It goes on where another pipeline broke off: what is heard first rises from silence.
+    pub rising: bool,
 }
 
 /// What went wrong when a pipeline was closed.

@@ -80,6 +80,8 @@ pub(super) struct Opening<'a> {
     between: Between,
     capture: Option<Arc<CaptureCounts>>,
     fifo_frames: usize,
+    /// What is heard first rises from silence.
+    rising: bool,
 }
 
 /// What lies between an input and an output device beside the chain.
@@ -93,9 +95,19 @@ enum Between {
 
 impl<'a> Opening<'a> {
     pub(super) fn new(spec: &'a PipelineSpec, format: Format, devices: Devices) -> Self {
-        let (processors, knobs) = (Vec::new(), Knobs::default());
-        let (progress, player, between, capture) = (None, None, Between::Nothing, None);
-        Self { spec, format, devices, processors, knobs, progress, player, between, capture, fifo_frames: 0 }
+        Self {
+            spec,
+            format,
+            devices,
+            processors: Vec::new(),
+            knobs: Knobs::default(),
+            progress: None,
+            player: None,
+            between: Between::Nothing,
+            capture: None,
+            fifo_frames: 0,
+            rising: false,
+        }
     }
 
     pub(super) fn build(
@@ -105,6 +117,7 @@ impl<'a> Opening<'a> {
         around: Around,
         seat: Seat,
     ) -> Result<Pipeline> {
+        self.rising = around.rising;
         self.add_source(reader, &mut started.remotes)?;
         self.processors.extend(around.before);
         self.add_elements(&mut started.remotes);
@@ -146,7 +159,7 @@ impl<'a> Opening<'a> {
         let engine = Engine::new(chain);
         let frames = engine.frames();
         let terms = Terms { format: self.format, rank: seat.rank().clone() };
-        let ports = open_ports(self.devices, engine, self.between, &terms)?;
+        let ports = open_ports(self.devices, engine, self.between, &terms, self.rising)?;
         Ok(Pipeline {
             name: self.spec.name.clone(),
             format: self.format,
@@ -232,10 +245,12 @@ impl<'a> Opening<'a> {
         self.fifo_frames = frames;
         let capacity = self.format.rate() as usize + frames + input + output;
         let clocks = self.devices.clocks();
-        // With one clock nothing breaks off in the beginning: silence is there until the input comes.
-        let silence = if clocks == Clocks::One { frames } else { 0 };
+        // With one clock nothing breaks off in the beginning: silence is there until the input comes. What is to rise has to
+        // be waited for instead: silence would have risen long before it.
+        let silence = if clocks == Clocks::One && !self.rising { frames } else { 0 };
         let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
         let queue = CaptureQueue::new(reader, self.format, frames, input, clocks)?;
+        let queue = if self.rising { queue.rising() } else { queue };
         self.capture = Some(queue.counts());
         Ok((writer, queue))
     }
@@ -306,7 +321,13 @@ impl<'a> Opening<'a> {
 }
 
 /// Opens the devices, paused; the first port paces the chain.
-fn open_ports(devices: Devices, engine: Engine, between: Between, terms: &Terms) -> Result<Vec<Port>> {
+fn open_ports(
+    devices: Devices,
+    engine: Engine,
+    between: Between,
+    terms: &Terms,
+    rising: bool,
+) -> Result<Vec<Port>> {
     let engine = Baton::new(engine);
     let mut ends = Vec::new();
     match (devices.input, devices.output, between) {
@@ -326,7 +347,7 @@ fn open_ports(devices: Devices, engine: Engine, between: Between, terms: &Terms)
         let Settled { found, missing, want, .. } = settled;
         match missing {
             None => {
-                let playing = end.open(found, terms, false)?;
+                let playing = end.open(found, terms, rising)?;
                 Ok(Port::new(end, want, terms.clone(), playing))
             }
             Some(why) => Port::missing(end, want, terms.clone(), found, &why),

@@ -13,7 +13,7 @@ use crate::config::PipelineSpec;
 use crate::control::Refusal;
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Around, Pipeline};
 use crate::plugin::Plugin;
 use crate::report::PipelineStatus;
 use crate::supervisor::Supervisor;
@@ -380,10 +380,13 @@ impl Lane {
         for line in lines {
             self.tell(Level::Info, format!("{}: {line}", self.name()), told);
         }
+        // What it broke off in is not gone on with by a step.
+        let rising = self.anew.is_some();
         let job = Job::begin(move || {
             let mut notes = Vec::new();
-            let pipeline =
-                Pipeline::open(&written, &supervisor, &prefix, &mut |level, line| notes.push((level, line)));
+            let around = Around { rising, ..Around::default() };
+            let mut note = |level, line| notes.push((level, line));
+            let pipeline = Pipeline::open_around(&written, &supervisor, &prefix, around, &mut note);
             Opened { spec, written, pipeline, notes }
         });
         self.state = job.map_or_else(|why| self.failed(no_thread(why), told), State::Opening);
@@ -525,7 +528,6 @@ mod tests {
     use crate::backend::virtual_device::VirtualHost;
     use crate::backend::{Device, StreamFormat};
     use crate::config::{FileSinkSpec, SinkSpec, SourceSpec};
-    use crate::pipeline::Around;
     use crate::plugin::spec::PluginSpec;
     use crate::run::tests::Deaf;
     use crate::until::until;
