@@ -25,7 +25,7 @@ use shared::layout::Layout;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Notes, Scrub, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
@@ -42,6 +42,7 @@ pub(crate) struct SectionThread {
     thread: Option<JoinHandle<()>>,
     number: Option<Pid>,
     stats: Arc<PluginStats>,
+    burst: Arc<AtomicU32>,
 }
 
 /// Puts processors on a thread of their own; gives back the audio half that stands for them in the chain.
@@ -52,6 +53,7 @@ pub(crate) fn start(
 ) -> Result<(Remote, SectionThread)> {
     let (remote, mut section) = halves(format, burst, processors)?;
     let (waker, stop, stats) = (section.end.waker(), Arc::clone(&section.stop), remote.stats());
+    let burst = Arc::clone(&section.burst);
     let (tell, told) = sync_channel(1);
     let run = move || {
         let _ = tell.send(gettid());
@@ -63,7 +65,7 @@ pub(crate) fn start(
         Error::new(Kind::System, "a thread for a pipelined section can't be started").source(e)
     })?;
     let number = told.recv().ok();
-    Ok((remote, SectionThread { stop, waker, thread: Some(thread), number, stats }))
+    Ok((remote, SectionThread { stop, waker, thread: Some(thread), number, stats, burst }))
 }
 
 /// The audio half and what the thread runs.
@@ -77,12 +79,12 @@ pub(crate) fn halves(
     let processors = relay::join(format, processors);
     let (host_end, end) = ends(format, burst)?;
     let schedule = Schedule { block_ns: format.block_ns(), burst, last_ns: 0 };
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, burst) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(burst)));
     // The section's thread is the only one there will be.
     let line = Line::new(host_end, Arc::clone(&stop), 1);
     let (figures, _, _) = telemetry::plugin_figures();
     let remote = Remote::new("section".into(), line, None, terms, figures);
-    Ok((remote, Section { end, processors, schedule, stop }))
+    Ok((remote, Section { end, processors, schedule, burst, stop }))
 }
 
 fn ends(format: Format, burst: u32) -> Result<(HostEnd, WorkerEnd)> {
@@ -138,6 +140,8 @@ pub(crate) struct Section {
     end: WorkerEnd,
     processors: Vec<Box<dyn Processor>>,
     schedule: Schedule,
+    /// Blocks of a burst, which may come to be more.
+    burst: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
 }
 
@@ -157,6 +161,7 @@ impl Section {
         let mut block = Block::new(end.next_samples(), format.block_frames());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
         let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
+        self.schedule.burst = self.burst.load(Ordering::Relaxed);
         let turn = Turn::new(self.schedule.begin_ns(published_ns), budget_ns);
         crate::chain::run(&mut self.processors, &mut block, turn);
         let stamps = Stamps { seen_ns, woken_ns: seen_ns, entered_ns: seen_ns, left_ns: now_ns() };
@@ -174,6 +179,11 @@ impl SectionThread {
     /// Its number, for who gives it its place.
     pub(crate) fn number(&self) -> Option<Pid> {
         self.number
+    }
+
+    /// So many blocks come in one go from now on; for each of them to have its own time.
+    pub(crate) fn replan(&self, burst: u32) {
+        self.burst.store(burst, Ordering::Relaxed);
     }
 
     /// Counts what the section as a whole lost, because its thread was not scheduled in time.

@@ -527,7 +527,7 @@ mod tests {
     use super::*;
     use crate::backend::virtual_device::VirtualHost;
     use crate::backend::{Device, StreamFormat};
-    use crate::config::{FileSinkSpec, SinkSpec, SourceSpec};
+    use crate::config::{DeviceSpec, FileSinkSpec, SinkSpec, SourceSpec};
     use crate::plugin::spec::PluginSpec;
     use crate::run::tests::Deaf;
     use crate::until::until;
@@ -568,8 +568,8 @@ mod tests {
         assert!(lane.pipeline().is_some_and(Pipeline::is_muted));
     }
 
-    /// One whose device came back at half the rate, so that its frames are twice as long, looked after until it is to be
-    /// opened anew.
+    /// One whose device came back at a sixth of the rate, so that its frames are six times as long, looked after until it is
+    /// to be opened anew.
     struct Grown {
         lane: Lane,
         recordings: Recordings,
@@ -578,7 +578,9 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
     const CABLE: &str = "a lane's radio";
-    const SLOW: StreamFormat = StreamFormat { rate: 24_000, channels: 2, buffer_frames: Some(256) };
+    /// Frames of its buffer. At a sixth of the rate there is no room for them in the queue before it.
+    const LONG: u32 = 8192;
+    const SLOW: StreamFormat = StreamFormat { rate: 8_000, channels: 2, buffer_frames: Some(LONG) };
 
     fn cable(end: impl Fn(&VirtualHost, StreamFormat) -> Result<Device>) -> Device {
         end(&VirtualHost::new().cable(CABLE), SLOW).unwrap()
@@ -615,8 +617,8 @@ mod tests {
     fn one_whose_device_comes_back_larger_is_opened_anew_as_it_was_as_often_as_that_takes() {
         let folder = tempfile::tempdir().unwrap();
         let record = Some(FileSinkSpec::new(folder.path().join("a.wav")));
-        let spec =
-            PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device(&format!("virtual:{CABLE}")));
+        let sink = DeviceSpec { buffer_frames: Some(LONG), ..DeviceSpec::new(&format!("virtual:{CABLE}")) };
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::Device(sink));
         let spec = PipelineSpec { record, block_frames: 256, ..spec };
         let (mut silent, host) = (Deaf, VirtualHost::new());
         let mut told = Told::new(&mut silent);
@@ -656,7 +658,7 @@ mod tests {
         assert!(folder.path().join("a-2.wav").exists() && !folder.path().join("a-3.wav").exists());
         let count = |words: &str| told.lines.iter().filter(|line| line.contains(words)).count();
         let anew = format!(
-            "main: it is opened anew: the output device virtual:{CABLE}: its buffer has 256 \
+            "main: it is opened anew: the output device virtual:{CABLE}: its buffer has {LONG} \
              frames now, and the pipeline was opened for"
         );
         for words in [&anew, "main: stopped", "can't be opened anew yet", "a-2.wav", "main: started, muted"] {
