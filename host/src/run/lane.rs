@@ -4,6 +4,7 @@
 //! step by step, and what takes long happens on other threads. Pipelines know nothing of each other.
 
 use super::anew::Anew;
+use super::contention::contend;
 use super::job::{Job, Progress};
 use super::recordings::Recordings;
 use super::status::LaneStatus;
@@ -43,6 +44,8 @@ pub(super) struct Lane {
     by_hand: ByHand,
     /// Of the pipeline that was opened last, wherever it is: its devices may take their time to start.
     mute: Option<MuteHandle>,
+    /// As it was opened last, with the files that it writes: what it has until it is closed.
+    held: Option<PipelineSpec>,
     state: State,
     /// How it was when it was looked at last.
     status: Option<PipelineStatus>,
@@ -105,6 +108,7 @@ impl Lane {
             before: None,
             by_hand: ByHand::default(),
             mute: None,
+            held: None,
             state: State::Idle,
             status: None,
         }
@@ -119,7 +123,7 @@ impl Lane {
     pub(super) fn playing(spec: PipelineSpec, pipeline: Pipeline) -> Self {
         let (written, mute) = (spec.clone(), pipeline.mute());
         let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone(), written }));
-        Self { state, mute, ..Self::new(spec) }
+        Self { state, mute, held: Some(spec.clone()), ..Self::new(spec) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -201,6 +205,11 @@ impl Lane {
             State::Opening(_) | State::Beginning(_) => !self.is_wanted || self.is_gone,
             State::Idle | State::Playing(_) => self.is_to_close(),
         }
+    }
+
+    /// Whether one like this has to wait until this one has let go of what it has.
+    pub(super) fn keeps_back(&self, spec: &PipelineSpec) -> bool {
+        self.is_closing() && self.held.as_ref().is_none_or(|held| contend(held, spec))
     }
 
     /// Whether there are plugins that have been told what is bypassed.
@@ -380,6 +389,7 @@ impl Lane {
         for line in lines {
             self.tell(Level::Info, format!("{}: {line}", self.name()), told);
         }
+        self.held = Some(written.clone());
         // What it broke off in is not gone on with by a step.
         let rising = self.anew.is_some();
         let job = Job::begin(move || {
@@ -704,11 +714,14 @@ mod tests {
             Opened { spec: spec.clone(), written: spec, pipeline, notes: Vec::new() }
         });
         lane.state = State::Opening(opening.unwrap());
-        assert!(!lane.is_closing(), "it is wanted");
+        let other = PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("virtual:radio"));
+        lane.held = Some(other.clone());
+        assert!(!lane.is_closing() && !lane.keeps_back(&other), "it is wanted");
         lane.is_wanted = false;
-        assert!(lane.is_closing());
+        assert!(lane.is_closing() && lane.keeps_back(&other));
+        assert!(!lane.keeps_back(&lane.spec), "who wants something else does not wait");
         (lane.is_wanted, lane.is_gone) = (true, true);
-        assert!(lane.is_closing());
+        assert!(lane.is_closing() && lane.keeps_back(&other));
         drop(release);
     }
 }

@@ -7,6 +7,7 @@
 
 mod anew;
 mod change;
+mod contention;
 mod job;
 mod lane;
 mod recordings;
@@ -214,13 +215,13 @@ impl Run<'_> {
             lane.tend(&mut self.past, &mut self.recordings, &mut self.told);
         }
         self.by_hand.extend(self.lanes.extract_if(.., |lane| lane.is_past()).filter_map(Lane::leave));
-        // What is being stopped may have the device, the file or the core that the next one wants.
-        if !self.lanes.iter().any(Lane::is_closing) {
-            let pipelines = self.lanes.len();
-            for lane in &mut self.lanes {
-                let prefix = start::prefix(lane.name(), pipelines);
-                lane.open(&self.supervisor, prefix, &self.recordings, &mut self.told);
+        for at in 0..self.lanes.len() {
+            // What is being stopped may have the device, the file or the core that this one wants.
+            if self.lanes.iter().any(|other| other.keeps_back(&self.lanes[at].spec)) {
+                continue;
             }
+            let prefix = start::prefix(self.lanes[at].name(), self.lanes.len());
+            self.lanes[at].open(&self.supervisor, prefix, &self.recordings, &mut self.told);
         }
         self.answer_waiters();
     }
