@@ -584,7 +584,7 @@ mod tests {
             let (mut writer, queue) = queue(Clocks::One, 0);
             let mut queue = if is_rising { queue.rising() } else { queue };
             let mut heard = Vec::new();
-            for now_ns in (1..).step_by(BLOCK_NS as usize).take(100) {
+            for now_ns in (0..100).map(|block| 1 + block * BLOCK_NS) {
                 writer.write(&[0.5; BLOCK], now_ns);
                 let mut block = [f32::NAN; BLOCK];
                 queue.read(&mut block, now_ns);
@@ -663,12 +663,13 @@ mod tests {
 
     #[test]
     fn an_output_that_takes_more_at_a_time_than_before_has_that_after_one_silence_without_a_click() {
-        const LONG: usize = 16;
+        const BLOCKS: u32 = 16;
+        const LONG: usize = BLOCKS as usize;
         for clocks in [Clocks::One, Clocks::Two] {
             let mut course = Course::new(clocks, TARGET);
             course.both(200);
-            assert!(course.queue.burst_max() >= LONG as u32);
-            course.queue.replan(LONG as u32);
+            assert!(course.queue.burst_max() >= BLOCKS);
+            course.queue.replan(BLOCKS);
             let counts = course.queue.counts();
             assert_eq!(counts.grown_frames() as usize, (LONG - 1) * BLOCK);
             for _ in 0..200 {

@@ -212,6 +212,16 @@ impl Lane {
         self.is_closing() && self.held.as_ref().is_none_or(|held| contend(held, spec))
     }
 
+    /// Whether it is on its way to play again, because a device of it can't be had back otherwise.
+    pub(super) fn is_being_opened_anew(&self) -> bool {
+        self.anew.is_some() && self.is_wanted && !self.is_gone
+    }
+
+    /// Whether it is to play and could not be started.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state, State::Idle) && self.is_wanted && !self.is_gone && self.why.is_some()
+    }
+
     /// Whether there are plugins that have been told what is bypassed.
     fn has_pipeline(&self) -> bool {
         matches!(self.state, State::Beginning(_) | State::Playing(_))
@@ -539,6 +549,7 @@ mod tests {
     use crate::backend::{Device, StreamFormat};
     use crate::config::{DeviceSpec, FileSinkSpec, SinkSpec, SourceSpec};
     use crate::plugin::spec::PluginSpec;
+    use crate::run::owing;
     use crate::run::tests::Deaf;
     use crate::until::until;
     use std::time::Duration;
@@ -684,11 +695,36 @@ mod tests {
         let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
         lane.anew = Some(Anew::new(outgrown, lane.spec.clone()));
         lane.failed(Error::new(Kind::Device, "it is away"), &mut told);
-        assert_eq!(lane.state(), "failed");
+        assert_eq!((lane.state(), lane.is_being_opened_anew(), lane.has_failed()), ("failed", true, true));
         // As a client has it stopped.
         (lane.is_wanted, lane.why) = (false, None);
+        assert!(!lane.is_being_opened_anew() && !lane.has_failed());
         lane.tend(&mut Past::default(), &mut Recordings::default(), &mut told);
         assert_eq!((lane.state(), lane.anew.is_none()), ("stopped", true));
+    }
+
+    #[test]
+    fn what_is_opened_anew_owes_progress_and_so_does_what_has_failed_where_nothing_plays() {
+        let lane = |name: &str, has_failed: bool, is_opened_anew: bool| {
+            let spec = PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("virtual"));
+            let mut lane = Lane::new(PipelineSpec { name: name.into(), ..spec });
+            let why = Error::new(Kind::Device, "it is away");
+            lane.why = has_failed.then(|| Refusal::from(&why));
+            let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
+            lane.anew = is_opened_anew.then(|| Anew::new(outgrown, lane.spec.clone()));
+            lane
+        };
+        let mut lanes =
+            vec![lane("new", false, false), lane("failed", true, false), lane("anew", true, true)];
+        assert_eq!(owing(&lanes), ["failed", "anew"]);
+        lanes[1].is_wanted = false;
+        assert_eq!(owing(&lanes), ["anew"]);
+        lanes[1].is_wanted = true;
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let pipeline = Pipeline::open(&spec, &supervisor, "", &mut |_, _| ()).unwrap();
+        lanes.push(Lane::playing(spec, pipeline));
+        assert_eq!(owing(&lanes), ["anew"], "something plays: who started the other one was told");
     }
 
     #[test]
