@@ -237,6 +237,44 @@ mod tests {
         assert_eq!(begins, [100, 109, 121, 130]);
     }
 
+    /// One that would be pipelined if it stood alone.
+    struct Late;
+
+    impl Processor for Late {
+        fn name(&self) -> &'static str {
+            "late"
+        }
+
+        fn process(&mut self, _block: &mut Block<'_>, _turn: &Turn) {}
+
+        fn blocks_behind(&self) -> u32 {
+            1
+        }
+    }
+
+    #[test]
+    fn a_section_comes_later_for_a_longer_burst_as_far_as_its_ring_goes() {
+        let format = Format::new(1, 64, 48_000).unwrap();
+        let mut chain = crate::chain::Chain::new(format, vec![Box::new(Late), Box::new(Late)]).unwrap();
+        assert_eq!((chain.burst_max(), chain.latency_frames()), (4, 64));
+        chain.replan(3);
+        assert_eq!((chain.burst_max(), chain.latency_frames()), (4, 3 * 64));
+        let (mut remote, mut section) = halves(format, 1, vec![Box::new(Late)]).unwrap();
+        remote.replan(3);
+        section.burst.store(3, Ordering::Relaxed);
+        for burst in 0..5u8 {
+            for n in 0..3u8 {
+                let mut samples = [f32::from(3 * burst + n); 64];
+                remote.process(&mut Block::new(&mut samples, 64), &Turn::new(now_ns(), 0));
+                let due = if burst == 0 { 0.0 } else { f32::from(3 * (burst - 1) + n) };
+                // The first ones behind the silence are joined to it.
+                assert!(burst == 1 || samples == [due; 64], "block {n} of burst {burst}: {samples:?}");
+            }
+            (0..3).for_each(|_| section.process(now_ns()));
+        }
+        assert_eq!((section.schedule.burst, remote.stats().counts().lost()), (3, 0));
+    }
+
     fn plan_around(seals: Seals) -> Plan {
         let format = Format::new(1, 64, 48_000).unwrap();
         let open = Box::new(Sealed(Seals::default()));
