@@ -32,12 +32,17 @@ fn halved(signal: &Wav) -> Wav {
 
 /// `nda run` from JACK through a plugin that halves to JACK, once the plugin has got its first block.
 fn nda(jack: &Jack, folder: &Folder, channels: usize, ends: &str) -> Running {
+    nda_with(jack, folder, channels, ends, "mode = \"same-block\"\ndeadline = 0.95")
+}
+
+/// The same with the plugin in this mode.
+fn nda_with(jack: &Jack, folder: &Folder, channels: usize, ends: &str, mode: &str) -> Running {
     let first = folder.file("first");
     let halve = format!("if self.n == 1:\n    open({first:?}, 'w')\nbuffer.data *= 0.5\nreturn True");
     let gain = processor(folder, "halve", &halve);
     let text = format!(
         "rate = {RATE}\nblock = {PERIOD}\nchannels = {channels}\n[[pipeline]]\n{ends}\n\
-         [[pipeline.plugins]]\nfile = {gain:?}\nmode = \"same-block\"\ndeadline = 0.95\nlost = \"mute\"\nadapt = false\n"
+         [[pipeline.plugins]]\nfile = {gain:?}\n{mode}\nlost = \"mute\"\nadapt = false\n"
     );
     let config = config(folder, &text);
     let log = log(folder);
@@ -69,14 +74,18 @@ fn ended(running: Running) -> Value {
     done.json()["pipelines"][0].clone()
 }
 
-/// The signal comes through, in its place and never doubled; once more if the program was just opening its devices.
+/// Frames in which what comes back rises from silence: 20 ms.
+const RISE: usize = 960;
+
+/// The signal comes through, in its place and never doubled; once more if the program was just opening its devices, and
+/// came back in the middle of it.
 fn is_heard(jack: &Jack, channels: usize, pid: u32) {
     const TRIES: usize = 5;
     let signal = signal(channels);
     for _ in 0..TRIES {
         if let Some(heard) = compare(&jack.pass(&signal, pid), &halved(&signal)) {
-            assert_eq!(heard.wrong, 0, "{heard:?}");
-            if heard.exact * 2 > signal.frames() {
+            assert!(heard.wrong <= RISE, "{heard:?}");
+            if heard.wrong == 0 && heard.exact * 2 > signal.frames() {
                 return;
             }
         }
@@ -137,10 +146,12 @@ fn times_begun(running: Running) -> usize {
 }
 
 #[test]
-fn a_server_that_is_started_again_with_longer_periods_has_its_program_opened_anew_and_nothing_is_left() {
+fn a_server_that_is_started_again_with_longer_periods_has_its_program_play_on_with_the_same_worker() {
     let (mut jack, folder) = (Jack::start(RATE, PERIOD / 2), Folder::new());
-    let running = nda(&jack, &folder, 2, BOTH);
+    let running = nda_with(&jack, &folder, 2, BOTH, "mode = \"pipelined\"");
     let pid = running.pid();
+    // It would be written again by another one.
+    std::fs::remove_file(folder.file("first")).expect("it was written");
     let mut restart = |period| {
         jack.kill();
         jack.start_again_with(RATE, period);
@@ -152,13 +163,17 @@ fn a_server_that_is_started_again_with_longer_periods_has_its_program_opened_ane
     until("descriptors and threads are as they were", || {
         held(pid).iter().zip(before).all(|(now, before)| *now <= before)
     });
-    // What was taken for once is not taken for again.
+    assert!(has_said(&folder, "its buffer has 4096 frames now, and the pipeline plays on"));
     restart(PERIOD);
-    assert_eq!(times_begun(running), 3);
+    let report = ended(running);
+    // Four blocks in a row are what it comes later for.
+    assert_eq!(report["latency"]["mode_frames"], 4 * PERIOD, "{report}");
+    assert_eq!(report["plugins"][0]["deaths"], 0, "{report}");
+    assert!(!folder.file("first").exists(), "its plugin was loaded again");
 }
 
 #[test]
-fn a_server_that_is_started_again_at_a_lower_rate_has_its_program_opened_anew_and_converted() {
+fn a_server_that_is_started_again_at_a_lower_rate_has_its_program_play_on_and_be_converted() {
     const LOWER: u32 = 44_100;
     let (mut jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
     let running = nda(&jack, &folder, 1, BOTH);
@@ -170,21 +185,21 @@ fn a_server_that_is_started_again_at_a_lower_rate_has_its_program_opened_anew_an
         let heard = likeness(&jack.pass(&signal, running.pid()).channels[0], &expected.channels[0]);
         heard.alike * 2 > heard.pieces
     });
-    assert_eq!(times_begun(running), 2);
+    assert_eq!(times_begun(running), 1);
 }
 
 #[test]
-fn a_server_whose_periods_become_longer_while_it_runs_has_its_program_opened_anew() {
+fn a_server_whose_periods_become_longer_while_it_runs_has_its_program_play_on() {
     let (mut jack, folder) = (Jack::start(RATE, PERIOD / 2), Folder::new());
     let running = nda(&jack, &folder, 2, BOTH);
     is_heard(&jack, 2, running.pid());
     jack.set_period(4 * PERIOD);
-    until("it is opened anew", || has_said(&folder, "its buffer has 4096 frames now"));
+    until("it is planned for that", || has_said(&folder, "its buffer has 4096 frames now"));
     is_heard(&jack, 2, running.pid());
     // Shorter ones fit.
     jack.set_period(PERIOD);
     is_heard(&jack, 2, running.pid());
-    assert_eq!(times_begun(running), 2);
+    assert_eq!(times_begun(running), 1);
 }
 
 #[test]

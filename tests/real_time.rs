@@ -424,7 +424,7 @@ fn files_and_odd_device_buffers_cost_nothing_at_all() {
     let reader = AudioReader::open(workspace::root().join("examples/song.flac")).unwrap();
     let writer = WavWriter::create(folder.path().join("out.wav"), 2, 48_000, Bits::F32).unwrap();
     let (player, _reading, progress) = disk::play(reader, false, 48_000, 2).unwrap();
-    let until = Until { source: Some(progress), latency_frames: 0, plugins: Vec::new() };
+    let until = Until { source: Some(progress), latency_frames: Arc::default(), plugins: Vec::new() };
     let (recorder, recording) = disk::record(writer, 48_000, 2, until).unwrap();
     let mut chain = Chain::new(format(), vec![Box::new(player), Box::new(recorder)]).unwrap();
     let mut blocks = OutputReblock::new(format());

@@ -10,7 +10,7 @@ use host::block::Block;
 use host::config::{Clock, DeviceSpec, ElementSpec, FileSourceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use host::level::Level;
 use host::pipeline::{Around, Pipeline};
-use host::plugin::spec::PluginSpec;
+use host::plugin::spec::{Mode, PluginSpec};
 use host::processor::{Processor, Turn};
 use host::report::PipelineStatus;
 use host::supervisor::Supervisor;
@@ -104,6 +104,18 @@ impl Scene {
         spec: impl FnOnce(PipelineSpec) -> PipelineSpec,
         before: Option<Box<dyn Processor>>,
     ) -> Self {
+        Self::open_around(
+            happened,
+            spec,
+            Around { before: before.into_iter().collect(), ..Around::default() },
+        )
+    }
+
+    fn open_around(
+        happened: impl FnOnce(&VirtualHost),
+        spec: impl FnOnce(PipelineSpec) -> PipelineSpec,
+        around: Around,
+    ) -> Self {
         let folder = Folder::new();
         let file = tests::plugins::processor(&folder, "passes", "return True");
         let plugin = PluginSpec { python: Some(python()), adapt: false, ..PluginSpec::new(file) };
@@ -127,9 +139,9 @@ impl Scene {
         let (supervisor, _) = Supervisor::new().unwrap();
         let witness = Witness::default();
         let around = Around {
-            before: before.into_iter().collect(),
             behind: vec![Box::new(witness.clone())],
             virtual_host: Some(virtual_host.clone()),
+            ..around
         };
         let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| {}).unwrap();
         pipeline.play().unwrap();
@@ -230,6 +242,69 @@ fn a_pipeline_whose_device_is_pulled_out_goes_on_with_its_worker_and_fades_in_wh
     assert_eq!(scene.witness.threads().len(), 3);
 }
 
+/// Counts what it has seen of a [`Generator`] that counts, so far.
+#[derive(Clone, Default)]
+struct Counted(Arc<Mutex<Vec<f32>>>);
+
+impl Processor for Counted {
+    fn name(&self) -> &str {
+        "counted"
+    }
+
+    fn process(&mut self, block: &mut Block<'_>, _turn: &Turn) {
+        self.0.lock().unwrap().push(block.samples()[0]);
+    }
+}
+
+/// At half the rate a device's frames last twice as long: two blocks for each of its buffers, and one more at times, as they
+/// are converted.
+#[test]
+fn a_device_that_comes_back_with_longer_buffers_is_played_to_by_the_same_worker_from_where_it_was() {
+    const CABLE: &str = "a radio with longer buffers";
+    let _alone = alone();
+    let counted = Counted::default();
+    let before: Vec<Box<dyn Processor>> =
+        vec![Box::new(Generator { counts: Some(0) }), Box::new(counted.clone())];
+    let pipelined = |mut spec: PipelineSpec| {
+        for element in &mut spec.elements {
+            if let ElementSpec::Plugin { spec, .. } = element {
+                spec.mode = Some(Mode::Pipelined);
+            }
+        }
+        PipelineSpec { sink: SinkSpec::device(&format!("virtual:{CABLE}")), ..spec }
+    };
+    let around = Around { before, ..Around::default() };
+    let mut scene = Scene::open_around(|_| (), pipelined, around);
+    scene.wait_frames(10);
+    let before = scene.status();
+    assert_eq!(before.latency.mode_frames, BLOCK);
+    scene.host.outputs().pull_out();
+    scene.wait_lost(0);
+    // The cable has the rate of the first one that is on it.
+    let slow = StreamFormat { rate: 24_000, channels: 2, buffer_frames: Some(BLOCK) };
+    let host = scene.host.clone().cable(CABLE);
+    let cable = || host.input_device(slow).unwrap();
+    scene.until("nobody to be on it", |_| cable().rate() == slow.rate);
+    let _listener = cable().open_input(|_| (), |_| ()).unwrap();
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    assert!(scene.has_told("its buffer has 256 frames now, and the pipeline plays on"), "{:?}", scene.told);
+    let back = scene.status();
+    assert!(scene.pipeline.news().is_empty());
+    assert_eq!(back.latency.mode_frames, 3 * BLOCK);
+    scene.wait_frames(300);
+    let after = scene.status();
+    let [before, back, after] = [before, back, after].map(|status| status.plugins[0].clone());
+    assert_eq!((after.pid, after.deaths), (before.pid, 0));
+    // Each result is there when it is due, though several are asked for in a row: but for what a busy machine takes.
+    let lost = after.counts.lost() - back.counts.lost();
+    assert!(lost < 30, "{lost} blocks of 300: {after:?}");
+    // Its source has gone on from where it was, block by block.
+    let blocks = counted.0.lock().unwrap();
+    let expected = |block: usize| (block * BLOCK as usize) as f32 / (1 << 24) as f32;
+    assert!(blocks.len() > 300 && blocks.iter().enumerate().all(|(n, first)| *first == expected(n)));
+}
+
 /// A device that may be missing when its pipeline begins.
 fn awaited(name: &str) -> DeviceSpec {
     DeviceSpec { fallback_virtual: true, ..DeviceSpec::new(name) }
@@ -265,6 +340,24 @@ fn a_pipeline_whose_device_is_missing_at_the_start_plays_on_the_virtual_clock_un
     scene.wait_back(0);
     assert!(scene.has_told("the output device virtual is back after"), "{:?}", scene.told);
     assert_eq!(scene.status().devices[0].losses, 1);
+}
+
+/// Opens one that plays [`LEVEL`] from its first sample on, in place of another that broke off or not; what is heard.
+fn begun(rising: bool) -> Vec<f32> {
+    let before: Vec<Box<dyn Processor>> = vec![Box::new(Generator { counts: None })];
+    let around = Around { before, rising, ..Around::default() };
+    // Without its plugin: a busy machine may have it lose a block.
+    let plain = |spec| PipelineSpec { elements: Vec::new(), ..spec };
+    let mut scene = Scene::open_around(|_| (), plain, around);
+    scene.wait_frames(50);
+    scene.heard()
+}
+
+#[test]
+fn a_pipeline_that_goes_on_where_another_broke_off_rises_from_silence_and_one_that_begins_does_not() {
+    let _alone = alone();
+    assert_fades_in(&begun(true));
+    assert_eq!(begun(false)[0], LEVEL);
 }
 
 #[test]

@@ -23,6 +23,15 @@ pub struct Chain {
     section: Option<SectionThread>,
 }
 
+/// Frames that a chain delays by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Delays {
+    /// By its processors' own doing.
+    pub(crate) plugin_frames: u32,
+    /// In all.
+    pub(crate) chain_frames: u32,
+}
+
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.processors.iter().map(|p| p.name()).collect();
@@ -68,6 +77,26 @@ impl Chain {
     pub fn latency_frames(&self) -> u32 {
         let added: u32 = self.processors.iter().map(|processor| processor.added_frames()).sum();
         self.latency_frames + added
+    }
+
+    /// The most blocks that a device may call for in one go, as far as there is room for what comes later then.
+    #[must_use]
+    pub fn burst_max(&self) -> u32 {
+        self.processors.iter().map(|processor| processor.burst_max()).min().unwrap_or(u32::MAX)
+    }
+
+    /// From the next block on a device calls for so many blocks in one go, more than until now and at most
+    /// [`Chain::burst_max`]: what is pipelined comes as many blocks later. Not for the audio thread: it may allocate.
+    pub fn replan(&mut self, burst: u32) {
+        self.processors.iter_mut().for_each(|processor| processor.replan(burst));
+        self.section.iter().for_each(|section| section.replan(burst));
+        self.latency_frames = latency_frames(&self.processors, self.format);
+    }
+
+    /// What it delays by, but for what is added while it runs.
+    pub(crate) fn delays(&self) -> Delays {
+        let plugin_frames = self.processors.iter().map(|processor| processor.latency_frames()).sum();
+        Delays { plugin_frames, chain_frames: self.latency_frames }
     }
 
     /// Blocks that a pipelined section lost as a whole, because its thread was not scheduled in time.

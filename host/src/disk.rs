@@ -309,8 +309,8 @@ impl Recording {
 pub struct Until {
     /// How far the source's file has been played, if it is one.
     pub source: Option<Arc<Progress>>,
-    /// Frames that come out later than they went in.
-    pub latency_frames: u64,
+    /// Frames that come out later than they went in: more of them, if a device takes or brings more at a time some day.
+    pub latency_frames: Arc<AtomicU64>,
     /// The plugins that may come to delay by more while they run.
     pub plugins: Vec<Arc<PluginStats>>,
 }
@@ -319,7 +319,7 @@ impl Until {
     fn frames(&self) -> u64 {
         let end = self.source.as_ref().and_then(|source| source.end());
         let added: u64 = self.plugins.iter().map(|plugin| u64::from(plugin.added_frames())).sum();
-        end.map_or(u64::MAX, |frames| frames + self.latency_frames + added)
+        end.map_or(u64::MAX, |frames| frames + self.latency_frames.load(Ordering::Relaxed) + added)
     }
 }
 

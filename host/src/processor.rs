@@ -58,6 +58,18 @@ pub trait Processor: Any + Send {
         0
     }
 
+    /// The most blocks that a device may call for in one go without [missing](Processor::replan) anything here. What has its
+    /// result within the block takes any number.
+    fn burst_max(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// From the next block on the device calls for so many blocks in one go, at most [`Processor::burst_max`]; until now it
+    /// was fewer. What comes later for that comes so from then on.
+    ///
+    /// Not for the audio thread: it may allocate. It is called while that has not got the processor.
+    fn replan(&mut self, _burst: u32) {}
+
     /// Told when it has been put into a pipelined section, whose thread may wait within the block.
     fn enter_section(&mut self) {}
 

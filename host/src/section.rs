@@ -25,7 +25,7 @@ use shared::layout::Layout;
 use shared::message::PluginKind;
 use shared::ring::{HostEnd, Notes, Scrub, Stamps, Status, Wake, WorkerEnd, WorkerWaker};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
@@ -42,6 +42,7 @@ pub(crate) struct SectionThread {
     thread: Option<JoinHandle<()>>,
     number: Option<Pid>,
     stats: Arc<PluginStats>,
+    burst: Arc<AtomicU32>,
 }
 
 /// Puts processors on a thread of their own; gives back the audio half that stands for them in the chain.
@@ -52,6 +53,7 @@ pub(crate) fn start(
 ) -> Result<(Remote, SectionThread)> {
     let (remote, mut section) = halves(format, burst, processors)?;
     let (waker, stop, stats) = (section.end.waker(), Arc::clone(&section.stop), remote.stats());
+    let burst = Arc::clone(&section.burst);
     let (tell, told) = sync_channel(1);
     let run = move || {
         let _ = tell.send(gettid());
@@ -63,7 +65,7 @@ pub(crate) fn start(
         Error::new(Kind::System, "a thread for a pipelined section can't be started").source(e)
     })?;
     let number = told.recv().ok();
-    Ok((remote, SectionThread { stop, waker, thread: Some(thread), number, stats }))
+    Ok((remote, SectionThread { stop, waker, thread: Some(thread), number, stats, burst }))
 }
 
 /// The audio half and what the thread runs.
@@ -77,12 +79,12 @@ pub(crate) fn halves(
     let processors = relay::join(format, processors);
     let (host_end, end) = ends(format, burst)?;
     let schedule = Schedule { block_ns: format.block_ns(), burst, last_ns: 0 };
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, burst) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(burst)));
     // The section's thread is the only one there will be.
     let line = Line::new(host_end, Arc::clone(&stop), 1);
     let (figures, _, _) = telemetry::plugin_figures();
     let remote = Remote::new("section".into(), line, None, terms, figures);
-    Ok((remote, Section { end, processors, schedule, stop }))
+    Ok((remote, Section { end, processors, schedule, burst, stop }))
 }
 
 fn ends(format: Format, burst: u32) -> Result<(HostEnd, WorkerEnd)> {
@@ -138,6 +140,8 @@ pub(crate) struct Section {
     end: WorkerEnd,
     processors: Vec<Box<dyn Processor>>,
     schedule: Schedule,
+    /// Blocks of a burst, which may come to be more.
+    burst: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
 }
 
@@ -157,6 +161,7 @@ impl Section {
         let mut block = Block::new(end.next_samples(), format.block_frames());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a block's duration
         let budget_ns = (format.block_ns() as f64 * SHARE) as u64;
+        self.schedule.burst = self.burst.load(Ordering::Relaxed);
         let turn = Turn::new(self.schedule.begin_ns(published_ns), budget_ns);
         crate::chain::run(&mut self.processors, &mut block, turn);
         let stamps = Stamps { seen_ns, woken_ns: seen_ns, entered_ns: seen_ns, left_ns: now_ns() };
@@ -174,6 +179,11 @@ impl SectionThread {
     /// Its number, for who gives it its place.
     pub(crate) fn number(&self) -> Option<Pid> {
         self.number
+    }
+
+    /// So many blocks come in one go from now on; for each of them to have its own time.
+    pub(crate) fn replan(&self, burst: u32) {
+        self.burst.store(burst, Ordering::Relaxed);
     }
 
     /// Counts what the section as a whole lost, because its thread was not scheduled in time.
@@ -225,6 +235,44 @@ mod tests {
         let mut schedule = Schedule { block_ns: 10, burst: 1, last_ns: 0 };
         let begins = [100, 109, 121, 130].map(|published| schedule.begin_ns(published));
         assert_eq!(begins, [100, 109, 121, 130]);
+    }
+
+    /// One that would be pipelined if it stood alone.
+    struct Late;
+
+    impl Processor for Late {
+        fn name(&self) -> &'static str {
+            "late"
+        }
+
+        fn process(&mut self, _block: &mut Block<'_>, _turn: &Turn) {}
+
+        fn blocks_behind(&self) -> u32 {
+            1
+        }
+    }
+
+    #[test]
+    fn a_section_comes_later_for_a_longer_burst_as_far_as_its_ring_goes() {
+        let format = Format::new(1, 64, 48_000).unwrap();
+        let mut chain = crate::chain::Chain::new(format, vec![Box::new(Late), Box::new(Late)]).unwrap();
+        assert_eq!((chain.burst_max(), chain.latency_frames()), (4, 64));
+        chain.replan(3);
+        assert_eq!((chain.burst_max(), chain.latency_frames()), (4, 3 * 64));
+        let (mut remote, mut section) = halves(format, 1, vec![Box::new(Late)]).unwrap();
+        remote.replan(3);
+        section.burst.store(3, Ordering::Relaxed);
+        for burst in 0..5u8 {
+            for n in 0..3u8 {
+                let mut samples = [f32::from(3 * burst + n); 64];
+                remote.process(&mut Block::new(&mut samples, 64), &Turn::new(now_ns(), 0));
+                let due = if burst == 0 { 0.0 } else { f32::from(3 * (burst - 1) + n) };
+                // The first ones behind the silence are joined to it.
+                assert!(burst == 1 || samples == [due; 64], "block {n} of burst {burst}: {samples:?}");
+            }
+            (0..3).for_each(|_| section.process(now_ns()));
+        }
+        assert_eq!((section.schedule.burst, remote.stats().counts().lost()), (3, 0));
     }
 
     fn plan_around(seals: Seals) -> Plan {

@@ -17,6 +17,10 @@ impl Observer for Observers<'_> {
         self.0.iter_mut().for_each(|one| one.status(elapsed, pipelines));
     }
 
+    fn owing(&mut self, pipelines: &[String]) {
+        self.0.iter_mut().for_each(|one| one.owing(pipelines));
+    }
+
     fn ending(&mut self) {
         self.0.iter_mut().for_each(|one| one.ending());
     }

@@ -2,7 +2,8 @@
 //!
 //! For `nda run` under systemd (`Type=notify`, `WatchdogSec=`). The watchdog is fed when every pipeline has processed
 //! blocks since it was fed last, by their own counts, not because time has passed: when audio stands still, though
-//! every thread may be alive, the manager starts `nda` again. A pipeline that has ended, or that was stopped, owes nothing.
+//! every thread may be alive, the manager starts `nda` again. A pipeline that has ended, or that was stopped, owes nothing;
+//! one that has to be opened anew and can't be owes blocks that it does not process.
 
 use crate::level::Level;
 use crate::report::PipelineStatus;
@@ -18,6 +19,8 @@ const FEEDS: u32 = 4;
 pub(super) struct Service {
     watchdog: Option<Duration>,
     progress: Progress,
+    /// Some pipeline ought to play and doesn't.
+    is_owed: bool,
     is_ready: bool,
 }
 
@@ -26,7 +29,7 @@ impl Service {
     pub(super) fn found() -> Option<Self> {
         std::env::var_os("NOTIFY_SOCKET")?;
         let watchdog = sd_notify::watchdog_enabled();
-        Some(Self { watchdog, progress: Progress::default(), is_ready: false })
+        Some(Self { watchdog, progress: Progress::default(), is_owed: false, is_ready: false })
     }
 
     /// What there is to tell of how it goes now.
@@ -36,6 +39,7 @@ impl Service {
             news.extend([NotifyState::Ready, NotifyState::Status("playing")]);
         }
         if let Some(limit) = self.watchdog
+            && !self.is_owed
             && self.progress.is_due(elapsed, limit / FEEDS)
             && self.progress.has_moved(elapsed, pipelines)
         {
@@ -53,6 +57,10 @@ impl Observer for Service {
         if !news.is_empty() {
             tell(&news);
         }
+    }
+
+    fn owing(&mut self, pipelines: &[String]) {
+        self.is_owed = !pipelines.is_empty();
     }
 
     /// From now on it is the manager's time to stop that counts, not the watchdog's.
@@ -102,7 +110,8 @@ mod tests {
 
     /// What a service with this watchdog tells of one pipeline, second by second.
     fn told(watchdog: Option<Duration>, frames: &[u64]) -> Vec<String> {
-        let mut service = Service { watchdog, progress: Progress::default(), is_ready: false };
+        let mut service =
+            Service { watchdog, progress: Progress::default(), is_owed: false, is_ready: false };
         let seconds = (0..).map(Duration::from_secs).zip(frames);
         let news = seconds.map(|(now, frames)| service.news(now, &[at("tx", *frames)]));
         news.map(|news| news.iter().map(|state| format!("{state} ")).collect()).collect()
@@ -114,6 +123,21 @@ mod tests {
         let first = "READY=1 STATUS=playing WATCHDOG=1 ";
         let frames = [0, 128, 128, 128, 128, 128, 256, 256];
         assert_eq!(told(watchdog, &frames), [first, "WATCHDOG=1 ", "", "", "", "", "WATCHDOG=1 ", ""]);
+    }
+
+    #[test]
+    fn the_watchdog_is_not_fed_while_a_pipeline_ought_to_play_and_does_not_whoever_else_does() {
+        let (watchdog, progress) = (Some(Duration::from_secs(4)), Progress::default());
+        let mut service = Service { watchdog, progress, is_owed: false, is_ready: true };
+        let mut is_fed = |second: u64, playing: &[PipelineStatus], owing: &[&str]| {
+            service.owing(&owing.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            !service.news(Duration::from_secs(second), playing).is_empty()
+        };
+        assert!(is_fed(0, &[at("tx", 512)], &[]));
+        assert!(!is_fed(2, &[], &["tx"]), "nothing plays, and time alone feeds nothing");
+        assert!(!is_fed(4, &[at("rx", 128)], &["tx"]));
+        assert!(is_fed(6, &[at("rx", 256), at("tx", 0)], &[]), "it plays again");
+        assert!(is_fed(8, &[], &[]), "all have been stopped: nothing is owed");
     }
 
     #[test]

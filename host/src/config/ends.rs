@@ -205,7 +205,7 @@ fn device(reader: &mut Reader<'_>, table: &DeTable<'_>, node: &Node<'_>) -> Opti
     if let (false, Some(node)) = (name.is_virtual(), table.get("ppm")) {
         reader.fault(&node.span(), "only a virtual device's clock can be set; remove `ppm`");
     }
-    Some(DeviceSpec { name, buffer_frames, fallback_virtual, rate, map, ppm: ppm.unwrap_or(0) })
+    Some(DeviceSpec { name, buffer_frames, fallback_virtual, rate, map, ppm: ppm.unwrap_or(0), known: None })
 }
 
 /// Channel numbers, 0 for silence.

@@ -4,7 +4,7 @@
 //! public and every type has a constructor with defaults. It holds wishes, not open files or devices.
 
 use crate::audio_file::Bits;
-use crate::backend::virtual_device;
+use crate::backend::{DeviceChoice, virtual_device};
 use crate::edge::Quality;
 use crate::plugin::spec::{Lost, PluginSpec};
 use crate::realtime::{Affinity, Power};
@@ -267,6 +267,9 @@ pub struct DeviceSpec {
     pub map: Option<Vec<u32>>,
     /// By how many millionths the clock of a virtual device is fast.
     pub ppm: i32,
+    /// The device that the name has meant before, to be had again and no other. No configuration sets it: it is for a
+    /// pipeline that is opened anew.
+    pub known: Option<DeviceChoice>,
 }
 
 impl DeviceSpec {
@@ -280,6 +283,7 @@ impl DeviceSpec {
             rate: None,
             map: None,
             ppm: 0,
+            known: None,
         }
     }
 }

@@ -19,6 +19,23 @@ fn in_pipeline(frames: u32, own: Format, format: Format) -> u32 {
     u32::try_from((frames * rates.1 + rates.0 / 2) / rates.0).unwrap_or(u32::MAX)
 }
 
+/// Blocks of a plugin's own that last as long as a burst of the pipeline's. At another rate one is begun beside them.
+pub(crate) fn own_burst(burst: u32, own: Format, format: Format) -> u32 {
+    let (wanted, rate) = (u64::from(own.rate()), u64::from(format.rate()));
+    let begun = u64::from(wanted != rate);
+    u32::try_from((u64::from(burst) * wanted).div_ceil(rate) + begun).unwrap_or(u32::MAX)
+}
+
+/// The longest burst of the pipeline's that is no longer than this many blocks of a plugin's own.
+fn burst_of_pipeline(own_burst: u32, own: Format, format: Format) -> u32 {
+    if own_burst == u32::MAX {
+        return own_burst;
+    }
+    let (wanted, rate) = (u64::from(own.rate()), u64::from(format.rate()));
+    let whole = own_burst.saturating_sub(u32::from(wanted != rate));
+    u32::try_from(u64::from(whole) * rate / wanted).unwrap_or(u32::MAX)
+}
+
 /// Frames of the pipeline by which a conversion delays.
 fn delay_frames(from: u32, to: u32, format: Format, quality: Quality) -> u32 {
     let frames = quality.delay_s(from, to) * f64::from(format.rate());
@@ -88,6 +105,14 @@ impl Processor for AdaptedSource {
         in_pipeline(self.inner.added_frames(), self.own, self.format)
     }
 
+    fn burst_max(&self) -> u32 {
+        burst_of_pipeline(self.inner.burst_max(), self.own, self.format)
+    }
+
+    fn replan(&mut self, burst: u32) {
+        self.inner.replan(own_burst(burst, self.own, self.format));
+    }
+
     fn waits(&self) -> u32 {
         self.inner.waits()
     }
@@ -101,6 +126,7 @@ impl Processor for AdaptedSource {
 pub struct AdaptedSink {
     inner: Box<dyn Processor>,
     own: Format,
+    format: Format,
     converter: Option<PushConverter>,
     blocks: InputReblock,
     map: ChannelMap,
@@ -117,6 +143,7 @@ impl AdaptedSink {
         Ok(Self {
             inner,
             own,
+            format,
             converter: PushConverter::new(format.rate(), own.rate(), own.channels(), quality)?,
             blocks: InputReblock::new(own),
             map: ChannelMap::new(format.channels(), own.channels()),
@@ -140,6 +167,14 @@ impl Processor for AdaptedSink {
             Some(converter) => converter.push(frames, give),
             None => give(frames),
         }
+    }
+
+    fn burst_max(&self) -> u32 {
+        burst_of_pipeline(self.inner.burst_max(), self.own, self.format)
+    }
+
+    fn replan(&mut self, burst: u32) {
+        self.inner.replan(own_burst(burst, self.own, self.format));
     }
 
     fn waits(&self) -> u32 {
@@ -183,6 +218,19 @@ mod tests {
 
         fn latency_frames(&self) -> u32 {
             441
+        }
+    }
+
+    #[test]
+    fn the_longest_burst_of_a_pipeline_is_what_fits_into_that_of_a_plugin_with_a_format_of_its_own() {
+        for rate in [8_000, 44_100, 48_000, 96_000] {
+            let (own, pipeline) = (format((1, 128, rate)), format(PIPELINE));
+            for room in 3..40 {
+                let most = burst_of_pipeline(room, own, pipeline);
+                let needed = [most, most + 1].map(|burst| own_burst(burst, own, pipeline));
+                assert!(needed[0] <= room && needed[1] > room, "{rate} Hz, {room}: {most}, {needed:?}");
+            }
+            assert_eq!(burst_of_pipeline(u32::MAX, own, pipeline), u32::MAX);
         }
     }
 

@@ -120,7 +120,11 @@ pub struct CaptureQueue {
     /// Frames that are to be there before a block is read, the input's latest buffer being half a buffer old.
     target: usize,
     input_buffer: usize,
+    /// Frames that the output takes in one go.
+    output_buffer: usize,
     state: State,
+    /// Also what it gives first is faded in.
+    is_rising: bool,
     clutch: Option<Clutch>,
     /// Interleaved: what is read for one block, and another one for a crossfade.
     scratch: Vec<f32>,
@@ -195,7 +199,9 @@ impl CaptureQueue {
             format,
             target,
             input_buffer,
+            output_buffer: block,
             state: State::Priming { again: false },
+            is_rising: false,
             clutch,
             scratch: vec![0.0; most * channels],
             other: vec![0.0; most * channels],
@@ -207,6 +213,18 @@ impl CaptureQueue {
             counts,
         };
         Ok(queue.aimed())
+    }
+
+    /// The target is for an output that takes so many frames in one go, and not a block.
+    #[must_use]
+    pub fn taken_by(self, output_buffer: usize) -> Self {
+        Self { output_buffer, ..self }
+    }
+
+    /// What it gives first goes on where another queue broke off: it is faded in.
+    #[must_use]
+    pub fn rising(self) -> Self {
+        Self { is_rising: true, ..self }
     }
 
     /// Tells what it is to hold.
@@ -222,10 +240,15 @@ impl CaptureQueue {
         let burst = self.frames.burst().min(self.frames.capacity().saturating_sub(rest) / 2);
         let more = burst.saturating_sub(self.input_buffer);
         if more > 0 {
-            (self.target, self.input_buffer) = (self.target + more, burst);
-            self.counts.target.store(whole_frames(self.wanted()), Ordering::Relaxed);
-            self.counts.grown.fetch_add(u32::try_from(more).unwrap_or(u32::MAX), Ordering::Relaxed);
+            self.input_buffer = burst;
+            self.grow(more);
         }
+    }
+
+    fn grow(&mut self, more: usize) {
+        self.target += more;
+        self.counts.target.store(whole_frames(self.wanted()), Ordering::Relaxed);
+        self.counts.grown.fetch_add(u32::try_from(more).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// How it is doing.
@@ -281,11 +304,11 @@ impl CaptureQueue {
         Some(level as f64 + since.clamp(-most, most))
     }
 
-    /// Whether frames may be taken: from the first block of a go on. What is more than enough in the beginning would be
+    /// Whether frames may be taken: from the first block of a go on, once what broke off has ended. What is more than enough in the beginning would be
     /// heard late for ever: it goes.
     fn is_enough(&mut self, is_first: bool) -> bool {
         let State::Priming { again } = self.state else { return true };
-        if !is_first {
+        if !is_first || self.slope < slope_frames(self.format) {
             return false;
         }
         let excess = match (&mut self.clutch, self.go.full) {
@@ -311,7 +334,7 @@ impl CaptureQueue {
             self.counts.dropped.fetch_add(excess as u64, Ordering::Relaxed);
         }
         // What never broke off begins as it begins.
-        let fades = again || self.clutch.is_some();
+        let fades = again || self.is_rising || self.clutch.is_some();
         self.state = State::Running { frames: if fades { 0 } else { u32::MAX } };
         self.piled_up = PiledUp::NEW;
         true
@@ -458,6 +481,28 @@ impl Processor for CaptureQueue {
     fn process(&mut self, block: &mut Block<'_>, turn: &Turn) {
         self.read(block.samples_mut(), turn.called_ns);
     }
+
+    /// Twice what is taken at a time fits, as what is brought does.
+    fn burst_max(&self) -> u32 {
+        let rest = self.target - self.output_buffer.min(self.target);
+        let room = self.frames.capacity().saturating_sub(rest) / 2;
+        u32::try_from(room / self.format.block_frames()).unwrap_or(u32::MAX)
+    }
+
+    /// What is to be held grows by what the output takes more at a time. Until that is there it is silent, in one piece.
+    fn replan(&mut self, burst: u32) {
+        let takes = burst as usize * self.format.block_frames();
+        let more = takes.saturating_sub(self.output_buffer);
+        if more == 0 {
+            return;
+        }
+        self.output_buffer = takes;
+        self.grow(more);
+        if let State::Running { .. } = self.state {
+            self.state = State::Priming { again: true };
+            self.slope = 0;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -534,6 +579,25 @@ mod tests {
     }
 
     #[test]
+    fn with_one_clock_what_goes_on_from_another_queue_is_faded_in_and_passes_bit_by_bit_from_then_on() {
+        for is_rising in [true, false] {
+            let (mut writer, queue) = queue(Clocks::One, 0);
+            let mut queue = if is_rising { queue.rising() } else { queue };
+            let mut heard = Vec::new();
+            for now_ns in (0..100).map(|block| 1 + block * BLOCK_NS) {
+                writer.write(&[0.5; BLOCK], now_ns);
+                let mut block = [f32::NAN; BLOCK];
+                queue.read(&mut block, now_ns);
+                heard.extend(block);
+            }
+            let largest = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+            assert_eq!(largest < 0.01, is_rising, "a step of {largest}");
+            assert!(heard[heard.len() - 50 * BLOCK..].iter().all(|sample| *sample == 0.5));
+            assert_eq!(queue.counts().underrun_frames(), 0);
+        }
+    }
+
+    #[test]
     fn what_the_input_brought_before_the_output_began_is_not_heard_late_for_ever() {
         for clocks in [Clocks::One, Clocks::Two] {
             let mut course = Course::new(clocks, 0);
@@ -593,6 +657,36 @@ mod tests {
                 "{clocks:?}"
             );
             assert_eq!(counts.grown_frames() as usize, LONG - BLOCK, "{clocks:?}");
+            assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+        }
+    }
+
+    #[test]
+    fn an_output_that_takes_more_at_a_time_than_before_has_that_after_one_silence_without_a_click() {
+        const BLOCKS: u32 = 16;
+        const LONG: usize = BLOCKS as usize;
+        for clocks in [Clocks::One, Clocks::Two] {
+            let mut course = Course::new(clocks, TARGET);
+            course.both(200);
+            assert!(course.queue.burst_max() >= BLOCKS);
+            course.queue.replan(BLOCKS);
+            let counts = course.queue.counts();
+            assert_eq!(counts.grown_frames() as usize, (LONG - 1) * BLOCK);
+            for _ in 0..200 {
+                (0..LONG).for_each(|_| course.write());
+                // All of them in one go.
+                let asked_ns = course.now_ns;
+                for _ in 0..LONG {
+                    let mut block = [f32::NAN; BLOCK];
+                    course.queue.read(&mut block, asked_ns);
+                    course.heard.extend(block);
+                }
+                course.now_ns += LONG as u64 * BLOCK_NS;
+            }
+            assert_eq!(counts.gaps(), 0, "{clocks:?}");
+            assert!(counts.overrun_frames() <= (LONG * BLOCK) as u64, "{clocks:?}: more than once");
+            let silent = course.heard.iter().rposition(|sample| *sample == 0.0).unwrap();
+            assert!(silent < 300 * BLOCK, "{clocks:?}: silent until {silent}");
             assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
         }
     }

@@ -117,6 +117,11 @@ impl FrameWriter {
         *so_far = frames;
     }
 
+    /// That the device is going to bring so many frames in one go: nobody has to run dry to learn it.
+    pub fn will_bring(&mut self, frames: usize) {
+        self.counts.burst.fetch_max(frames, Ordering::Relaxed);
+    }
+
     /// What was lost and made up so far.
     #[must_use]
     pub fn counts(&self) -> Arc<FifoCounts> {

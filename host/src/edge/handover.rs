@@ -16,13 +16,15 @@ pub struct Handover {
     /// When the source called for the last block, and frames that it has called for in that go.
     called_ns: u64,
     in_one_go: usize,
+    /// Blocks that the source calls for in one go, as the queue was planned.
+    burst: u32,
 }
 
 impl Handover {
-    /// For blocks of so many samples.
+    /// For blocks of so many samples, and a source that calls for so many blocks in one go.
     #[must_use]
-    pub fn new(queue: FrameWriter, samples: usize) -> Self {
-        Self { queue, frames: vec![0.0; samples], called_ns: 0, in_one_go: 0 }
+    pub fn new(queue: FrameWriter, samples: usize, burst: u32) -> Self {
+        Self { queue, frames: vec![0.0; samples], called_ns: 0, in_one_go: 0, burst }
     }
 }
 
@@ -46,6 +48,11 @@ impl Processor for Handover {
         self.called_ns = turn.called_ns;
         self.queue.brought(self.in_one_go);
     }
+
+    /// No more than were planned for: the queue's other end, which would have to hold more, is another stream's.
+    fn burst_max(&self) -> u32 {
+        self.burst
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +63,7 @@ mod tests {
     #[test]
     fn blocks_go_on_frame_by_frame_with_the_time_they_were_called_for_and_how_many_came_in_one_go() {
         let (writer, mut reader) = frame_fifo(2, 64, 0);
-        let mut handover = Handover::new(writer, 8);
+        let mut handover = Handover::new(writer, 8, 2);
         for (number, called_ns) in [(0.0, 7), (1.0, 7), (2.0, 9), (3.0, 9), (4.0, 11)] {
             let mut samples = [1.0, 2.0, 3.0, 4.0, -1.0, -2.0, -3.0, -4.0].map(|sample| sample * number);
             let kept = samples;

@@ -24,6 +24,7 @@ mod fifo;
 mod handover;
 mod reblock;
 
+pub(crate) use adapted::own_burst;
 pub use adapted::{AdaptedSink, AdaptedSource};
 pub use capture::{CaptureCounts, CaptureQueue, Clocks};
 pub use channels::ChannelMap;

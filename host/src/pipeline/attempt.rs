@@ -29,7 +29,7 @@ pub(super) enum Outcome {
     /// The device calls back, and can be given its turn.
     Open(Box<Playing>),
     Failed(Error),
-    /// It is there, but takes more at a time than the pipeline was opened for. No other try will do.
+    /// It is there, but takes more at a time than the pipeline can be planned for. No other try will do.
     Outgrown(Error),
 }
 
@@ -63,16 +63,19 @@ impl Attempt {
         Ok(Self(Stage::Opening(opened)))
     }
 
+    /// One that is open, and is looked at once more.
+    pub(super) fn waiting(playing: Box<Playing>, now: Instant) -> Self {
+        let mut lookout = Lookout::new();
+        lookout.plays(now);
+        Self(Stage::Waiting(playing, lookout))
+    }
+
     /// How far it is now.
     pub(super) fn look(self, now: Instant) -> Outcome {
         match self.0 {
             Stage::Opening(opened) => match opened.try_recv() {
                 Err(TryRecvError::Empty) => Outcome::Going(Self(Stage::Opening(opened))),
-                Ok(Ok(playing)) => {
-                    let mut lookout = Lookout::new();
-                    lookout.plays(now);
-                    Outcome::Going(Self(Stage::Waiting(Box::new(playing), lookout)))
-                }
+                Ok(Ok(playing)) => Outcome::Going(Self::waiting(Box::new(playing), now)),
                 Ok(Err(Refusal::Failed(error))) => Outcome::Failed(error),
                 Ok(Err(Refusal::Outgrown(error))) => Outcome::Outgrown(error),
                 Err(TryRecvError::Disconnected) => {

@@ -67,6 +67,17 @@ impl<T: Send> Baton<T> {
         }
     }
 
+    /// Works with the thing here, once whoever works with it has put it back, and puts it back too. It is nobody's turn from
+    /// then on. `None` if it takes longer than this to get it; then it is nobody's turn either. As [`Baton::take_back`]: not
+    /// for audio threads.
+    pub fn between_turns<R>(&self, within: Duration, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut thing = self.take_back(within)?;
+        let done = work(&mut thing);
+        // There is only this one: nothing lies in its place that would be dropped here.
+        self.place.store(Some(thing));
+        Some(done)
+    }
+
     fn is_turn_of(&self, number: u64) -> bool {
         self.turn.load(Ordering::Acquire) == number
     }
@@ -156,6 +167,25 @@ mod tests {
         release.send(()).unwrap();
         assert_eq!(baton.take_back(PATIENCE), Some(Box::new(7)));
         assert_eq!(worker.join().unwrap(), Some(()));
+    }
+
+    #[test]
+    fn between_two_turns_it_is_worked_with_elsewhere_and_whoever_has_the_next_turn_finds_what_was_done() {
+        let baton = Baton::new(1);
+        let mut claim = baton.claim();
+        baton.give_to(claim.number());
+        let during = claim.with(|_| baton.between_turns(Duration::ZERO, |n| *n += 1));
+        assert_eq!(during, Some(None), "it is at work");
+        assert_eq!(claim.with(|n| *n), None, "nobody's turn");
+        let mut meanwhile = None;
+        let done = baton.between_turns(PATIENCE, |n| {
+            baton.give_to(claim.number());
+            meanwhile = claim.with(|_| ());
+            *n += 1;
+            *n
+        });
+        assert_eq!((done, meanwhile), (Some(2), None), "it is not in its place");
+        assert_eq!(claim.with(|n| *n), Some(2));
     }
 
     #[test]

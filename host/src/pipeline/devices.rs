@@ -56,8 +56,15 @@ pub(super) struct Want {
     /// The device that was found first, unless it may be another one next time: what is meant for one device is not for
     /// another that fits the same name.
     known: Option<DeviceChoice>,
-    /// The most frames at a time that the pipeline is planned for, if it is.
-    planned_frames: Option<u32>,
+    /// What the pipeline is planned for, if it is.
+    planned: Option<Planned>,
+}
+
+/// Frames at a time that a pipeline is planned for, and the most that it could be planned for as it is.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    frames: u32,
+    most: u32,
 }
 
 /// The devices of a pipeline, not yet open. Without any the virtual device is its clock.
@@ -78,12 +85,8 @@ impl Devices {
     ) -> Result<Self> {
         let mut settle = |device: &DeviceSpec, is_input| {
             let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
-            let quality = pipeline.resampling;
-            settle(
-                Want { spec, is_input, quality, virtual_host, known: None, planned_frames: None },
-                format,
-                note,
-            )
+            let (quality, known) = (pipeline.resampling, device.known.clone());
+            settle(Want { spec, is_input, quality, virtual_host, known, planned: None }, format, note)
         };
         let input = match &pipeline.source {
             SourceSpec::Device(device) => Some(settle(device, true)?),
@@ -99,7 +102,8 @@ impl Devices {
         let Self { input, output, .. } = &mut devices;
         let input = if output.is_none() || pipeline.clock == Clock::Source { input.as_mut() } else { None };
         for one in output.as_mut().into_iter().chain(input).filter(|_| is_planned(pipeline)) {
-            one.want.planned_frames = Some(burst(one.buffer_frames, format) * block_frames(format));
+            let frames = burst(one.buffer_frames, format) * block_frames(format);
+            one.want.planned = Some(Planned { frames, most: frames });
         }
         Ok(devices)
     }
@@ -222,6 +226,11 @@ impl Want {
         self.known = self.choice().filter(|choice| !choice.is_default()).and(known);
     }
 
+    /// The device that it is to be, if it may not be another one.
+    pub(super) fn known(&self) -> Option<DeviceChoice> {
+        self.known.clone()
+    }
+
     /// Whether the user wants a buffer of a certain length.
     pub(super) fn asks_for_a_buffer(&self) -> bool {
         self.spec.buffer_frames.is_some()
@@ -283,7 +292,7 @@ impl Want {
     }
 
     /// The device's buffer, in its own frames, if it says that it has such a one.
-    fn told(&self, buffer: Option<u32>, format: Format) -> u32 {
+    pub(super) fn told(&self, buffer: Option<u32>, format: Format) -> u32 {
         buffer.or(self.buffer_frames(format)).unwrap_or(UNTOLD_BUFFER_FRAMES)
     }
 
@@ -292,15 +301,34 @@ impl Want {
         self.spec.buffer_frames.or(self.spec.name.is_virtual().then(|| block_frames(format)))
     }
 
-    /// Whether a device, opened again or while it plays, takes no more frames at a time than before: what pipelined plugins make
-    /// comes just as many blocks later, and would not be there.
+    /// The pipeline could be planned for so many blocks in a row.
+    pub(super) fn can_be_planned_for(&mut self, burst_max: u32, format: Format) {
+        if let Some(planned) = &mut self.planned {
+            planned.most = planned.frames.max(burst_max.saturating_mul(block_frames(format)));
+        }
+    }
+
+    /// For how many blocks in a row the pipeline has to be planned to have the device as it is: what pipelined plugins make
+    /// comes just as many blocks later, and would not be there. `None` if it is.
+    pub(super) fn outgrows(&self, side: &Side, buffer: Option<u32>, format: Format) -> Option<u32> {
+        let frames = self.frames(side, buffer, format);
+        self.planned.filter(|planned| frames > planned.frames).map(|_| burst(frames, format))
+    }
+
+    /// From now on it is planned for so many.
+    pub(super) fn is_planned_for(&mut self, burst: u32, format: Format) {
+        self.planned.iter_mut().for_each(|planned| planned.frames = burst * block_frames(format));
+    }
+
+    /// Whether a device, opened again or while it plays, takes no more frames at a time than the pipeline could be planned
+    /// for.
     pub(super) fn check_buffer(&self, side: &Side, buffer: Option<u32>, format: Format) -> Result<()> {
-        let Some(planned) = self.planned_frames else { return Ok(()) };
-        if self.frames(side, buffer, format) <= planned {
+        let Some(Planned { most, .. }) = self.planned else { return Ok(()) };
+        if self.frames(side, buffer, format) <= most {
             return Ok(());
         }
         // In the device's frames, as its buffer is set in.
-        let (is, most) = (self.told(buffer, format), most_buffer(side, planned));
+        let (is, most) = (self.told(buffer, format), most_buffer(side, most));
         let what = format!("its buffer has {is} frames now, and the pipeline was opened for {most} at most");
         Err(Error::new(Kind::Device, what)
             .remedy(format!("set `buffer = {most}`, or start the pipeline again")))
@@ -323,7 +351,7 @@ fn find(choice: &DeviceChoice, want: StreamFormat, is_input: bool) -> Result<Dev
 /// A virtual device that paces a pipeline while its own is away, block by block.
 pub(super) fn stand_in(format: Format, is_input: bool) -> Result<Found> {
     let (spec, quality) = (DeviceSpec::new("virtual"), Quality::default());
-    Want { spec, is_input, quality, virtual_host: None, known: None, planned_frames: None }.find(format)
+    Want { spec, is_input, quality, virtual_host: None, known: None, planned: None }.find(format)
 }
 
 #[cfg(test)]
@@ -397,6 +425,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_pipeline_is_planned_anew_for_a_longer_buffer_as_far_as_there_is_room() {
+        let format = Format::new(2, BLOCK, 48_000).unwrap();
+        let side = Side::plain(48_000, ChannelMap::new(2, 2));
+        let mut want = output(300);
+        want.can_be_planned_for(4, format);
+        let outgrows = |want: &Want, blocks| want.outgrows(&side, Some(blocks * BLOCK), format);
+        let fits = |want: &Want, frames| want.check_buffer(&side, Some(frames), format).is_ok();
+        assert_eq!([outgrows(&want, 2), outgrows(&want, 3), outgrows(&want, 4)], [None, Some(3), Some(4)]);
+        assert!(fits(&want, 4 * BLOCK) && !fits(&want, 4 * BLOCK + 1));
+        want.is_planned_for(3, format);
+        assert_eq!([outgrows(&want, 3), outgrows(&want, 4)], [None, Some(4)]);
+        assert!(fits(&want, 4 * BLOCK) && !fits(&want, 4 * BLOCK + 1));
+        // No room for more takes nothing of what there is.
+        want.can_be_planned_for(1, format);
+        assert!(fits(&want, 3 * BLOCK) && !fits(&want, 3 * BLOCK + 1));
+    }
+
     /// ALSA's `null` is a real device that needs no card.
     #[test]
     fn a_device_that_was_found_by_its_name_is_the_only_one_that_is_taken_from_then_on() {
@@ -412,6 +458,11 @@ mod tests {
             default.keep_to(found.device.known());
             assert_eq!(default.known, None, "{name}");
         }
+        // A pipeline that is opened anew has it again by its name and id, also where its name fits others.
+        let again = DeviceSpec { known: want.known(), ..DeviceSpec::new("whatever fits") };
+        let spec = PipelineSpec { sink: SinkSpec::Device(again), ..spec };
+        let anew = Devices::settle(&spec, format, None, &mut |_, _| {}).unwrap().output.unwrap();
+        assert_eq!((anew.want.known(), anew.found.device.known()), (want.known(), want.known()));
         // The name still fits a device, but not the one that was meant.
         let radio = DeviceChoice::Known { id: "alsa:hw:CARD=Radio,DEV=0".into(), name: "Radio".into() };
         let gone = Want { known: Some(radio), ..want };

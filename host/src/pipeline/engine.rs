@@ -3,7 +3,7 @@
 //! For the callbacks, which hand it on as a [`Baton`](super::Baton). What belongs to a device, its channels and its
 //! buffers, is in [`callback`](super::callback).
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Delays};
 use shared::format::Format;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,17 @@ impl Engine {
     #[must_use]
     pub fn frames(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.frames)
+    }
+
+    /// As [`Chain::burst_max`].
+    pub(super) fn burst_max(&self) -> u32 {
+        self.chain.burst_max()
+    }
+
+    /// As [`Chain::replan`]; what the chain delays by from now on.
+    pub(super) fn replan(&mut self, burst: u32) -> Delays {
+        self.chain.replan(burst);
+        self.chain.delays()
     }
 
     /// Replaces a block by the chain's result, in so much time; when the device called for it.

@@ -3,6 +3,7 @@
 //!
 //! For the status and the reports. Nothing is measured here: it is what device, adaptation, mode and plugins say.
 
+use crate::chain::Delays;
 use crate::edge::adaptation_frames;
 use crate::report::Latency;
 use shared::format::Format;
@@ -11,9 +12,8 @@ use shared::format::Format;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) format: Format,
-    pub(super) plugin_frames: u32,
-    /// Frames by which the chain delays, plugins and their modes.
-    pub(super) chain_frames: u32,
+    /// What the chain delays by.
+    pub(super) delays: Delays,
     /// Frames that lie between an input device and an output device.
     pub(super) queue_frames: usize,
     /// The source is a device.
@@ -37,7 +37,7 @@ impl Plan {
     /// The latency with these devices, the one that paces first; a capture queue that has grown by `grown` frames; and
     /// plugins that come `later` frames later than planned.
     pub(super) fn latency(&self, devices: &[Added], grown: u32, later: u32) -> Latency {
-        let Self { format, plugin_frames, chain_frames, queue_frames, .. } = *self;
+        let Self { format, delays: Delays { plugin_frames, chain_frames }, queue_frames, .. } = *self;
         let converted: f64 = devices.iter().map(|device| device.conversion_frames).sum();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
         let conversion_frames = converted.round() as usize;
@@ -71,8 +71,7 @@ mod tests {
         let format = Format::new(2, 128, 48_000).unwrap();
         let plan = Plan {
             format,
-            plugin_frames: 10,
-            chain_frames: 138,
+            delays: Delays { plugin_frames: 10, chain_frames: 138 },
             queue_frames: 384,
             is_captured: true,
             is_paced_by_source: false,

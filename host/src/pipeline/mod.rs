@@ -66,6 +66,8 @@ pub struct Pipeline {
     progress: Option<Arc<Progress>>,
     player: Option<PlayerThread>,
     recorders: Vec<(PathBuf, RecorderThread)>,
+    /// Frames by which the chain is behind, for the recorders.
+    behind_frames: Arc<AtomicU64>,
     meter: MeterHandle,
     frames: Arc<AtomicU64>,
     capture: Option<Arc<CaptureCounts>>,
@@ -161,7 +163,7 @@ impl Pipeline {
         let recorded = self.recorders.iter().all(|(_, r)| r.recording().is_done());
         let outputs = self.ports.iter().filter(|port| !port.is_input());
         let rest: u64 = outputs.map(Port::rest_frames).sum();
-        let latency = u64::from(self.plan.chain_frames) + u64::from(self.added_frames()) + rest;
+        let latency = u64::from(self.plan.delays.chain_frames) + u64::from(self.added_frames()) + rest;
         end.is_some_and(|end| played >= end + latency) && recorded
     }
 
@@ -193,12 +195,21 @@ impl Pipeline {
         }
         let mut of_devices = Vec::new();
         self.ports.iter_mut().for_each(|port| port.tend(Instant::now(), &mut of_devices));
+        self.take_delays();
         news.extend(of_devices.into_iter().map(|(level, line)| (level, format!("{}: {line}", self.name))));
         news
     }
 
-    /// A device that takes or brings more at a time now than the pipeline was opened for: one that plays, or one that was
-    /// lost, when it was tried last.
+    /// The chain comes later than it did, once it has been planned for a device that takes or brings more at a time.
+    fn take_delays(&mut self) {
+        for delays in self.ports.iter_mut().filter_map(Port::new_delays) {
+            self.plan = Plan { delays, ..self.plan };
+            self.behind_frames.store(delays.chain_frames.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// A device that takes or brings more at a time now than there is room for in the pipeline: one that plays, or one that
+    /// was lost, when it was tried last.
     pub(crate) fn outgrown(&self) -> Option<&Outgrown> {
         self.ports.iter().find_map(Port::outgrown)
     }
@@ -288,6 +299,8 @@ pub struct Around {
     pub behind: Vec<Box<dyn Processor>>,
     /// The host that has the device `virtual`, instead of one that hears silence.
     pub virtual_host: Option<VirtualHost>,
+    /// It goes on where another pipeline broke off: what is heard first rises from silence.
+    pub rising: bool,
 }
 
 /// What went wrong when a pipeline was closed.

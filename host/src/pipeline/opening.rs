@@ -13,7 +13,7 @@ use super::streams::{End, Terms};
 use super::{Around, Pipeline, Words};
 use crate::audio_file::{AudioReader, WavWriter};
 use crate::builtin::{Gain, Meter, Mute};
-use crate::chain::{self, Chain};
+use crate::chain::{self, Chain, Delays};
 use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
 use crate::edge::{
@@ -30,6 +30,7 @@ use crate::telemetry::PluginStats;
 use shared::format::Format;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Rate and channels where neither the user nor a file says them.
 const RATE: u32 = 48_000;
@@ -80,6 +81,8 @@ pub(super) struct Opening<'a> {
     between: Between,
     capture: Option<Arc<CaptureCounts>>,
     fifo_frames: usize,
+    /// What is heard first rises from silence.
+    rising: bool,
 }
 
 /// What lies between an input and an output device beside the chain.
@@ -93,9 +96,19 @@ enum Between {
 
 impl<'a> Opening<'a> {
     pub(super) fn new(spec: &'a PipelineSpec, format: Format, devices: Devices) -> Self {
-        let (processors, knobs) = (Vec::new(), Knobs::default());
-        let (progress, player, between, capture) = (None, None, Between::Nothing, None);
-        Self { spec, format, devices, processors, knobs, progress, player, between, capture, fifo_frames: 0 }
+        Self {
+            spec,
+            format,
+            devices,
+            processors: Vec::new(),
+            knobs: Knobs::default(),
+            progress: None,
+            player: None,
+            between: Between::Nothing,
+            capture: None,
+            fifo_frames: 0,
+            rising: false,
+        }
     }
 
     pub(super) fn build(
@@ -105,6 +118,7 @@ impl<'a> Opening<'a> {
         around: Around,
         seat: Seat,
     ) -> Result<Pipeline> {
+        self.rising = around.rising;
         self.add_source(reader, &mut started.remotes)?;
         self.processors.extend(around.before);
         self.add_elements(&mut started.remotes);
@@ -117,7 +131,8 @@ impl<'a> Opening<'a> {
         let plugin_frames: u32 = self.processors.iter().map(|p| p.latency_frames()).sum();
         let chain_latency = chain::latency_frames(&self.processors, self.format);
         let plugins = started.plugins.iter().map(|plugin| Arc::clone(plugin.stats())).collect();
-        let recorders = self.add_recorders(chain_latency, plugins)?;
+        let behind_frames = Arc::new(AtomicU64::new(chain_latency.into()));
+        let recorders = self.add_recorders(&behind_frames, plugins)?;
         if let SinkSpec::Plugin { .. } = self.spec.sink
             && let Some(remote) = started.remotes.next()
         {
@@ -137,8 +152,7 @@ impl<'a> Opening<'a> {
         let words = self.words();
         let plan = Plan {
             format: self.format,
-            plugin_frames,
-            chain_frames: chain_latency,
+            delays: Delays { plugin_frames, chain_frames: chain_latency },
             queue_frames: self.fifo_frames,
             is_captured: matches!(self.spec.source, SourceSpec::Device(_)),
             is_paced_by_source: self.devices.are_paced_by_source(),
@@ -146,7 +160,7 @@ impl<'a> Opening<'a> {
         let engine = Engine::new(chain);
         let frames = engine.frames();
         let terms = Terms { format: self.format, rank: seat.rank().clone() };
-        let ports = open_ports(self.devices, engine, self.between, &terms)?;
+        let ports = open_ports(self.devices, engine, self.between, &terms, self.rising)?;
         Ok(Pipeline {
             name: self.spec.name.clone(),
             format: self.format,
@@ -159,6 +173,7 @@ impl<'a> Opening<'a> {
             progress: self.progress,
             player: self.player,
             recorders,
+            behind_frames,
             meter: meter_handle,
             frames,
             capture: self.capture,
@@ -213,10 +228,11 @@ impl<'a> Opening<'a> {
     fn add_handover(&mut self) -> Result<()> {
         let (_, output) = self.buffers();
         let block = self.format.block_frames();
-        let input = self.devices.burst(self.format) as usize * block;
+        let burst = self.devices.burst(self.format);
+        let input = burst as usize * block;
         let (writer, queue) = self.queue(input, 2 * input + output + block)?;
         self.between = Between::Behind(Chain::new(self.format, vec![Box::new(queue)])?);
-        self.processors.push(Box::new(Handover::new(writer, self.format.samples())));
+        self.processors.push(Box::new(Handover::new(writer, self.format.samples(), burst)));
         Ok(())
     }
 
@@ -232,10 +248,13 @@ impl<'a> Opening<'a> {
         self.fifo_frames = frames;
         let capacity = self.format.rate() as usize + frames + input + output;
         let clocks = self.devices.clocks();
-        // With one clock nothing breaks off in the beginning: silence is there until the input comes.
-        let silence = if clocks == Clocks::One { frames } else { 0 };
+        // With one clock nothing breaks off in the beginning: silence is there until the input comes. What is to rise has to
+        // be waited for instead: silence would have risen long before it.
+        let silence = if clocks == Clocks::One && !self.rising { frames } else { 0 };
         let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
         let queue = CaptureQueue::new(reader, self.format, frames, input, clocks)?;
+        let queue = queue.taken_by(output);
+        let queue = if self.rising { queue.rising() } else { queue };
         self.capture = Some(queue.counts());
         Ok((writer, queue))
     }
@@ -264,14 +283,15 @@ impl<'a> Opening<'a> {
 
     fn add_recorders(
         &mut self,
-        latency_frames: u32,
+        latency_frames: &Arc<AtomicU64>,
         plugins: Vec<Arc<PluginStats>>,
     ) -> Result<Vec<(PathBuf, RecorderThread)>> {
         let sink = match &self.spec.sink {
             SinkSpec::File(file) => Some(file),
             _ => None,
         };
-        let until = Until { source: self.progress.clone(), latency_frames: latency_frames.into(), plugins };
+        let until =
+            Until { source: self.progress.clone(), latency_frames: Arc::clone(latency_frames), plugins };
         let files = sink.into_iter().chain(&self.spec.record);
         files.map(|file| self.add_recorder(file, until.clone())).collect()
     }
@@ -306,7 +326,13 @@ impl<'a> Opening<'a> {
 }
 
 /// Opens the devices, paused; the first port paces the chain.
-fn open_ports(devices: Devices, engine: Engine, between: Between, terms: &Terms) -> Result<Vec<Port>> {
+fn open_ports(
+    devices: Devices,
+    engine: Engine,
+    between: Between,
+    terms: &Terms,
+    rising: bool,
+) -> Result<Vec<Port>> {
     let engine = Baton::new(engine);
     let mut ends = Vec::new();
     match (devices.input, devices.output, between) {
@@ -323,10 +349,11 @@ fn open_ports(devices: Devices, engine: Engine, between: Between, terms: &Terms)
         (None, None, _) => {}
     }
     let open = |(settled, end): (Settled, End)| {
-        let Settled { found, missing, want, .. } = settled;
+        let Settled { found, missing, mut want, .. } = settled;
+        want.can_be_planned_for(end.burst_max(), terms.format);
         match missing {
             None => {
-                let playing = end.open(found, terms, false)?;
+                let playing = end.open(found, terms, rising)?;
                 Ok(Port::new(end, want, terms.clone(), playing))
             }
             Some(why) => Port::missing(end, want, terms.clone(), found, &why),

@@ -11,7 +11,8 @@ use super::devices::{self, Found, Want};
 use super::latency::Added;
 use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
-use crate::backend::StreamEvent;
+use crate::backend::{DeviceChoice, StreamEvent};
+use crate::chain::Delays;
 use crate::error::{Error, Result};
 use crate::level::Level;
 use crate::report::DeviceStatus;
@@ -21,11 +22,13 @@ use std::time::{Duration, Instant};
 /// Different reasons that are told of one loss.
 const REASONS: usize = 3;
 
-/// A device that is there, or there again, but takes or brings more at a time than its pipeline was opened for: that has to
-/// be opened anew to have it.
+/// A device that is there, or there again, but takes or brings more at a time than there is room for in its pipeline: that
+/// has to be opened anew to have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgrown {
     pub(crate) is_input: bool,
+    /// Which device has to be had again, unless whichever is the default will do.
+    pub(crate) known: Option<DeviceChoice>,
     /// Which device it is and what has changed.
     pub(crate) words: String,
 }
@@ -54,6 +57,8 @@ pub(super) struct Port {
     why: Option<String>,
     told: Vec<String>,
     outgrown: Option<Outgrown>,
+    /// What the chain delays by since it was planned anew, until that has been heard of.
+    delays: Option<Delays>,
     /// Of streams that are over.
     past: Counts,
     is_halted: bool,
@@ -105,6 +110,7 @@ impl Port {
             why: None,
             told: Vec::new(),
             outgrown: None,
+            delays: None,
             past: Counts::default(),
             is_halted: false,
         }
@@ -161,7 +167,10 @@ impl Port {
         self.look_at_buffer(news);
         match self.attempt.take().map(|attempt| attempt.look(now)) {
             Some(Outcome::Going(attempt)) => self.attempt = Some(attempt),
-            Some(Outcome::Open(playing)) => self.take(*playing, now, news),
+            Some(Outcome::Open(playing)) => match self.plan_for(&playing, news) {
+                true => self.take(*playing, now, news),
+                false => self.attempt = Some(Attempt::waiting(playing, now)),
+            },
             Some(Outcome::Failed(error)) => self.fail(&error, now, news),
             Some(Outcome::Outgrown(error)) => {
                 self.fail(&error, now, news);
@@ -177,9 +186,16 @@ impl Port {
         let Some(playing) = &self.playing else { return };
         let buffer = playing.stream.buffer_frames();
         let Some(frames) = buffer.filter(|_| buffer != self.added.buffer_frames) else { return };
+        let Some(playing) = self.playing.take() else { return };
         let fits = self.want.check_buffer(&playing.side, buffer, self.terms.format);
-        self.added = added(&self.end, &self.want, &self.terms, playing);
+        let is_planned = fits.is_err() || self.plan_for(&playing, news);
+        self.end.give_to(&playing);
+        if is_planned {
+            self.added = added(&self.end, &self.want, &self.terms, &playing);
+        }
+        self.playing = Some(playing);
         match fits {
+            Ok(()) if !is_planned => {}
             Ok(()) => {
                 self.outgrown = None;
                 news.push((Level::Info, format!("{} has {frames} frames at a time now", self.words())));
@@ -193,6 +209,32 @@ impl Port {
                 }
             }
         }
+    }
+
+    /// Has the pipeline planned for what a device takes or brings at a time, where that is more than before: its workers and
+    /// its source go on. False if that has to be tried again, as a block is under way for longer than blocks last.
+    fn plan_for(&mut self, playing: &Playing, news: &mut Vec<News>) -> bool {
+        let (format, buffer) = (self.terms.format, playing.stream.buffer_frames());
+        let Some(burst) = self.want.outgrows(&playing.side, buffer, format) else {
+            return buffer.is_none() || self.end.announce(self.want.frames(&playing.side, buffer, format));
+        };
+        let delays = self.end.replan(burst);
+        let Some(delays) = delays else {
+            // Whoever had the turn has it again.
+            self.stand_in.iter().for_each(|stand_in| self.end.give_to(stand_in));
+            return false;
+        };
+        self.want.is_planned_for(burst, format);
+        self.delays = Some(delays).filter(|_| self.end.paces()).or(self.delays);
+        let buffer = self.want.told(buffer, format);
+        let what = format!("{}: its buffer has {buffer} frames now", self.words());
+        news.push((Level::Info, format!("{what}, and the pipeline plays on as late as it has to for that")));
+        true
+    }
+
+    /// What the chain delays by, if that has changed since it was asked last.
+    pub(super) fn new_delays(&mut self) -> Option<Delays> {
+        self.delays.take()
     }
 
     /// Why the device has to be taken for lost, if it has.
@@ -297,7 +339,7 @@ impl Port {
 
     fn outgrow(&mut self, error: &Error) {
         let words = format!("{}: {}", self.words(), first_line(&error.to_string()));
-        self.outgrown = Some(Outgrown { is_input: self.end.is_input(), words });
+        self.outgrown = Some(Outgrown { is_input: self.end.is_input(), known: self.want.known(), words });
     }
 
     /// Why it waits for its pipeline to be opened anew, if it does.

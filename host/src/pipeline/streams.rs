@@ -11,6 +11,7 @@ use super::fade::Fade;
 use super::lookout::Signs;
 use super::pulse::Pulse;
 use crate::backend::{DeviceChoice, Stream, StreamEvent};
+use crate::chain::Delays;
 use crate::edge::{FrameWriter, Side};
 use crate::error::Result;
 use crate::realtime::priority::Rank;
@@ -24,6 +25,9 @@ use std::time::Duration;
 const EVENTS: usize = 16;
 /// How long the end of a callback is waited for when a pipeline ends.
 const LAST_CALLBACK: Duration = Duration::from_secs(2);
+
+/// How long a block that is under way is waited for while a pipeline plays on.
+const BLOCK_UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// What a device is to its pipeline: what its callback works with.
 #[derive(Debug, Clone)]
@@ -106,6 +110,38 @@ impl End {
         match self {
             Self::Output(engine) | Self::Input(engine) | Self::Behind(engine) => engine.give_to(playing.turn),
             Self::Queue(queue) => queue.give_to(playing.turn),
+        }
+    }
+
+    /// The most blocks that a device here may call for in one go. To be asked while it is nobody's turn.
+    pub(super) fn burst_max(&self) -> u32 {
+        match self {
+            Self::Output(engine) | Self::Input(engine) | Self::Behind(engine) => {
+                engine.between_turns(Duration::ZERO, |engine| engine.burst_max()).unwrap_or(1)
+            }
+            Self::Queue(_) => u32::MAX,
+        }
+    }
+
+    /// Has the chain ready for a device that calls for so many blocks in one go; what that delays by then. It is nobody's turn
+    /// from now on. `None` if whoever has it keeps it for too long.
+    pub(super) fn replan(&self, burst: u32) -> Option<Delays> {
+        match self {
+            Self::Output(engine) | Self::Input(engine) | Self::Behind(engine) => {
+                engine.between_turns(BLOCK_UNDER_WAY, |engine| engine.replan(burst))
+            }
+            Self::Queue(_) => None,
+        }
+    }
+
+    /// Has whoever takes frames out of a queue know how many an input brings in one go. It is nobody's turn from now on.
+    /// False if whoever has it keeps it for too long.
+    pub(super) fn announce(&self, frames: u32) -> bool {
+        match self {
+            Self::Queue(queue) => {
+                queue.between_turns(BLOCK_UNDER_WAY, |queue| queue.will_bring(frames as usize)).is_some()
+            }
+            Self::Output(_) | Self::Input(_) | Self::Behind(_) => true,
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Concealer {
     is_open_after: bool,
     /// The user wants the dry signal heard, of which too little is there.
     is_waiting: bool,
+    /// The next block [at rest](Concealer::rest) breaks off what was heard.
+    breaks_off: bool,
 }
 
 impl Concealer {
@@ -70,6 +72,7 @@ impl Concealer {
             is_open_before: false,
             is_open_after: false,
             is_waiting: false,
+            breaks_off: false,
         }
     }
 
@@ -87,6 +90,35 @@ impl Concealer {
     pub(crate) fn realign(&mut self, latency_frames: usize) {
         self.plan.latency_frames = latency_frames.min(self.plan.latency_max_frames);
         self.dry.frames = self.plan.latency_frames;
+    }
+
+    /// From the next block on the output may come `more` frames later than it might until now; if it `is_late`, it does, and
+    /// what was heard breaks off until then. Allocates: not for the audio thread.
+    pub(crate) fn replan(&mut self, more: usize, is_late: bool) {
+        if self.dry.kept > 0 {
+            let later = if is_late { more } else { 0 };
+            self.plan.latency_frames += later;
+            let most = self.dry.kept - self.dry.block_frames + more;
+            self.plan.latency_max_frames = most;
+            self.dry = self.dry.longer(self.dry.frames + later, most);
+        }
+        if is_late {
+            self.breaks_off = true;
+            self.succeed();
+        }
+    }
+
+    /// There is no result yet: silence, which is no loss.
+    pub(crate) fn rest(&mut self, block: &mut Block<'_>) {
+        block.samples_mut().fill(0.0);
+        let breaks_off = std::mem::take(&mut self.breaks_off);
+        if self.plan.closed || !self.plan.ramp {
+            return self.joint.cut(block);
+        }
+        // What comes behind it is still to be joined, if it was.
+        let is_broken = std::mem::take(&mut self.joint.broken);
+        self.joint.join(block, breaks_off);
+        self.joint.broken = is_broken;
     }
 
     /// The block, which has passed, goes over into the `other` result, that the next block follows from: within a
@@ -223,6 +255,20 @@ impl Delay {
         let kept = if most == 0 { 0 } else { most + format.block_frames() };
         let (frames, block_frames) = (frames.min(most), format.block_frames());
         Self { frames, block_frames, kept, lines: silence(format.channels() * kept), at: 0, heard: kept }
+    }
+
+    /// The same with what was heard, for longer delays. What was not kept is silence that does not count, unless all of it
+    /// was silence before the first block.
+    fn longer(&self, frames: usize, most: usize) -> Self {
+        let kept = most + self.block_frames;
+        let mut lines = silence(self.lines.len() / self.kept * kept);
+        for (line, old) in lines.chunks_exact_mut(kept).zip(self.lines.chunks_exact(self.kept)) {
+            let (newer, older) = old.split_at(self.at);
+            let (_, last) = line.split_at_mut(kept - self.kept);
+            last[..older.len()].copy_from_slice(older);
+            last[older.len()..].copy_from_slice(newer);
+        }
+        Self { frames, block_frames: self.block_frames, kept, lines, at: 0, heard: self.heard }
     }
 
     fn feed(&mut self, dry: &Block<'_>) {
@@ -431,6 +477,24 @@ mod tests {
 
     fn largest_step(samples: &[f32]) -> f32 {
         samples.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max)
+    }
+
+    #[test]
+    fn a_dry_signal_that_may_come_later_from_now_on_is_still_what_was_heard() {
+        const LATE: usize = 3 * FRAMES + 7;
+        for blocks in 1..9 {
+            let mut concealer = concealer(Lost::Bypass, false, 50);
+            let mut heard = run(&mut concealer, blocks, |_| true);
+            // It might come later, and comes as it did.
+            concealer.replan(LATE, false);
+            heard.extend(run_from(&mut concealer, blocks..20, |_| true));
+            let due = |frame: usize| (frame as f32 * 0.01 - 0.5).sin();
+            for (frame, heard) in heard.iter().enumerate().skip(200) {
+                assert!((heard - due(frame)).abs() < 1e-5, "{blocks} blocks, frame {frame}: {heard}");
+            }
+            concealer.realign(50 + LATE);
+            assert_eq!(concealer.plan().latency_frames, 50 + LATE);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod worker;
 
 pub use remote::Remote;
 
+use crate::edge::own_burst;
 use crate::error::{Error, Kind, Result};
 use crate::recovery::{Patient, Ward};
 use crate::report::PluginStatus;
@@ -542,10 +543,7 @@ impl Place {
     /// The same place for a plugin with a format of its own: at another rate a burst has as many blocks as last as long,
     /// and one that was begun.
     fn with(self, own: Format) -> Self {
-        let (wanted, rate) = (u64::from(own.rate()), u64::from(self.format.rate()));
-        let begun = u64::from(wanted != rate);
-        let blocks = (u64::from(self.burst) * wanted).div_ceil(rate) + begun;
-        Self { format: own, burst: u32::try_from(blocks).unwrap_or(u32::MAX), ..self }
+        Self { format: own, burst: own_burst(self.burst, own, self.format), ..self }
     }
 }
 

@@ -672,6 +672,14 @@ impl Processor for Relay {
         self.stages.iter().map(|stage| stage.remote.waits()).sum()
     }
 
+    fn burst_max(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.remote.burst_max()).min().unwrap_or(u32::MAX)
+    }
+
+    fn replan(&mut self, burst: u32) {
+        self.stages.iter_mut().for_each(|stage| stage.remote.replan(burst));
+    }
+
     fn enter_section(&mut self) {
         self.stages.iter_mut().for_each(|stage| stage.remote.enter_section());
     }

@@ -5,6 +5,7 @@
 //! side could corrupt, and forgets about a late result: the sequence tells it from a new one. When its line is over
 //! it takes the next one that lies ready; starting workers and talking to them is not its business.
 
+use super::SPARE_SLOTS;
 use super::adapt::{Adapt, Switch};
 use super::cause::Miss;
 use super::conceal::{Concealer, Plan};
@@ -71,6 +72,8 @@ impl Terms {
 pub struct Remote {
     name: String,
     format: Format,
+    /// Of every line's ring.
+    slots: u32,
     pub(super) line: Option<Line>,
     relief: Option<Relief>,
     pub(super) terms: Terms,
@@ -145,6 +148,7 @@ impl Remote {
         Self {
             name,
             format,
+            slots: layout.slots(),
             concealer: Concealer::new(format, terms.plan),
             adapt: Adapt::new(format.block_ns(), terms.adapt),
             moving: None,
@@ -423,9 +427,8 @@ impl Remote {
         let asked = self.ask(block);
         self.under_way.push_back(asked);
         if self.under_way.len() <= self.terms.burst as usize {
-            // The first results come a burst later: silence until then is no loss.
-            block.samples_mut().fill(0.0);
-            return;
+            // The first results come a burst later, and so do those after a burst has become longer.
+            return self.concealer.rest(block);
         }
         let due = self.under_way.pop_front().unwrap_or(Err(Loss::Behind));
         if self.is_bypassed {
@@ -736,6 +739,11 @@ pub(super) fn look_until_ns(from_ns: u64, spin_ns: u64) -> u64 {
 }
 
 impl Remote {
+    /// Whether anything of it is made for so many blocks in a row.
+    fn depends_on_burst(&self) -> bool {
+        self.terms.mode == Mode::Pipelined || self.terms.adapt
+    }
+
     /// The format of its blocks: a source or a sink may have one of its own.
     #[must_use]
     pub fn format(&self) -> Format {
@@ -774,7 +782,28 @@ impl Processor for Remote {
     fn blocks_behind(&self) -> u32 {
         // A sink gives nothing back, so handing over without waiting adds no latency.
         let is_behind = self.terms.mode == Mode::Pipelined && self.terms.kind != PluginKind::Sink;
-        if is_behind { self.terms.burst } else { 0 }
+        // One that has moved there adds it.
+        if is_behind && self.added_frames() == 0 { self.terms.burst } else { 0 }
+    }
+
+    fn burst_max(&self) -> u32 {
+        let room = self.slots.saturating_sub(SPARE_SLOTS).max(self.terms.burst);
+        if self.depends_on_burst() { room } else { u32::MAX }
+    }
+
+    fn replan(&mut self, burst: u32) {
+        if !self.depends_on_burst() || burst <= self.terms.burst {
+            return;
+        }
+        let block_frames = self.format.block_frames();
+        let more = (burst - self.terms.burst) as usize * block_frames;
+        self.terms.burst = burst;
+        self.under_way.reserve(burst as usize + 1 - self.under_way.len());
+        self.concealer.replan(more, self.terms.mode == Mode::Pipelined);
+        if self.added_frames() > 0 {
+            let added_frames = burst * u32::try_from(block_frames).unwrap_or(u32::MAX);
+            self.figures.stats.progress().added_frames.store(added_frames, Ordering::Relaxed);
+        }
     }
 
     fn enter_section(&mut self) {

@@ -37,13 +37,16 @@ impl Anew {
         self.spec == *spec
     }
 
-    /// As it is to be opened: not without the device, whose buffer it would not be planned for then.
+    /// As it is to be opened: not without the device, whose buffer it would not be planned for then, and with no other that
+    /// fits its name.
     pub(super) fn insist(&self, spec: &mut PipelineSpec) {
-        match (&mut spec.source, &mut spec.sink) {
-            (SourceSpec::Device(device), _) if self.outgrown.is_input => device.fallback_virtual = false,
-            (_, SinkSpec::Device(device)) if !self.outgrown.is_input => device.fallback_virtual = false,
-            _ => {}
-        }
+        let Outgrown { is_input, known, .. } = &self.outgrown;
+        let device = match (&mut spec.source, &mut spec.sink) {
+            (SourceSpec::Device(device), _) if *is_input => device,
+            (_, SinkSpec::Device(device)) if !is_input => device,
+            _ => return,
+        };
+        (device.fallback_virtual, device.known) = (false, known.clone());
     }
 
     /// The try has failed: the next one comes later.
@@ -70,11 +73,18 @@ impl Anew {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::DeviceChoice;
     use crate::config::DeviceSpec;
+
+    /// Of several that the name fits.
+    fn radio() -> DeviceChoice {
+        DeviceChoice::Known { id: "alsa:hw:CARD=Radio,DEV=0".into(), name: "Radio".into() }
+    }
 
     fn anew(is_input: bool) -> Anew {
         let spec = PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("radio"));
-        Anew::new(Outgrown { is_input, words: "the output device radio".into() }, spec)
+        let words = "the output device radio".into();
+        Anew::new(Outgrown { is_input, known: Some(radio()), words }, spec)
     }
 
     #[test]
@@ -101,7 +111,9 @@ mod tests {
             else {
                 panic!("devices");
             };
-            assert_eq!((source.fallback_virtual, sink.fallback_virtual), (!is_input, is_input));
+            let insists = |device: &DeviceSpec| (device.fallback_virtual, device.known.clone());
+            let (lost, other) = if is_input { (source, sink) } else { (sink, source) };
+            assert_eq!([insists(&lost), insists(&other)], [(false, Some(radio())), (true, None)]);
         }
     }
 

@@ -4,6 +4,7 @@
 //! step by step, and what takes long happens on other threads. Pipelines know nothing of each other.
 
 use super::anew::Anew;
+use super::contention::contend;
 use super::job::{Job, Progress};
 use super::recordings::Recordings;
 use super::status::LaneStatus;
@@ -13,7 +14,7 @@ use crate::config::PipelineSpec;
 use crate::control::Refusal;
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Around, Pipeline};
 use crate::plugin::Plugin;
 use crate::report::PipelineStatus;
 use crate::supervisor::Supervisor;
@@ -43,6 +44,8 @@ pub(super) struct Lane {
     by_hand: ByHand,
     /// Of the pipeline that was opened last, wherever it is: its devices may take their time to start.
     mute: Option<MuteHandle>,
+    /// As it was opened last, with the files that it writes: what it has until it is closed.
+    held: Option<PipelineSpec>,
     state: State,
     /// How it was when it was looked at last.
     status: Option<PipelineStatus>,
@@ -105,6 +108,7 @@ impl Lane {
             before: None,
             by_hand: ByHand::default(),
             mute: None,
+            held: None,
             state: State::Idle,
             status: None,
         }
@@ -119,7 +123,7 @@ impl Lane {
     pub(super) fn playing(spec: PipelineSpec, pipeline: Pipeline) -> Self {
         let (written, mute) = (spec.clone(), pipeline.mute());
         let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone(), written }));
-        Self { state, mute, ..Self::new(spec) }
+        Self { state, mute, held: Some(spec.clone()), ..Self::new(spec) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -201,6 +205,21 @@ impl Lane {
             State::Opening(_) | State::Beginning(_) => !self.is_wanted || self.is_gone,
             State::Idle | State::Playing(_) => self.is_to_close(),
         }
+    }
+
+    /// Whether one like this has to wait until this one has let go of what it has.
+    pub(super) fn keeps_back(&self, spec: &PipelineSpec) -> bool {
+        self.is_closing() && self.held.as_ref().is_none_or(|held| contend(held, spec))
+    }
+
+    /// Whether it is on its way to play again, because a device of it can't be had back otherwise.
+    pub(super) fn is_being_opened_anew(&self) -> bool {
+        self.anew.is_some() && self.is_wanted && !self.is_gone
+    }
+
+    /// Whether it is to play and could not be started.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state, State::Idle) && self.is_wanted && !self.is_gone && self.why.is_some()
     }
 
     /// Whether there are plugins that have been told what is bypassed.
@@ -380,10 +399,14 @@ impl Lane {
         for line in lines {
             self.tell(Level::Info, format!("{}: {line}", self.name()), told);
         }
+        self.held = Some(written.clone());
+        // What it broke off in is not gone on with by a step.
+        let rising = self.anew.is_some();
         let job = Job::begin(move || {
             let mut notes = Vec::new();
-            let pipeline =
-                Pipeline::open(&written, &supervisor, &prefix, &mut |level, line| notes.push((level, line)));
+            let around = Around { rising, ..Around::default() };
+            let mut note = |level, line| notes.push((level, line));
+            let pipeline = Pipeline::open_around(&written, &supervisor, &prefix, around, &mut note);
             Opened { spec, written, pipeline, notes }
         });
         self.state = job.map_or_else(|why| self.failed(no_thread(why), told), State::Opening);
@@ -524,9 +547,9 @@ mod tests {
     use super::*;
     use crate::backend::virtual_device::VirtualHost;
     use crate::backend::{Device, StreamFormat};
-    use crate::config::{FileSinkSpec, SinkSpec, SourceSpec};
-    use crate::pipeline::Around;
+    use crate::config::{DeviceSpec, FileSinkSpec, SinkSpec, SourceSpec};
     use crate::plugin::spec::PluginSpec;
+    use crate::run::owing;
     use crate::run::tests::Deaf;
     use crate::until::until;
     use std::time::Duration;
@@ -566,8 +589,8 @@ mod tests {
         assert!(lane.pipeline().is_some_and(Pipeline::is_muted));
     }
 
-    /// One whose device came back at half the rate, so that its frames are twice as long, looked after until it is to be
-    /// opened anew.
+    /// One whose device came back at a sixth of the rate, so that its frames are six times as long, looked after until it is
+    /// to be opened anew.
     struct Grown {
         lane: Lane,
         recordings: Recordings,
@@ -576,7 +599,9 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
     const CABLE: &str = "a lane's radio";
-    const SLOW: StreamFormat = StreamFormat { rate: 24_000, channels: 2, buffer_frames: Some(256) };
+    /// Frames of its buffer. At a sixth of the rate there is no room for them in the queue before it.
+    const LONG: u32 = 8192;
+    const SLOW: StreamFormat = StreamFormat { rate: 8_000, channels: 2, buffer_frames: Some(LONG) };
 
     fn cable(end: impl Fn(&VirtualHost, StreamFormat) -> Result<Device>) -> Device {
         end(&VirtualHost::new().cable(CABLE), SLOW).unwrap()
@@ -613,8 +638,8 @@ mod tests {
     fn one_whose_device_comes_back_larger_is_opened_anew_as_it_was_as_often_as_that_takes() {
         let folder = tempfile::tempdir().unwrap();
         let record = Some(FileSinkSpec::new(folder.path().join("a.wav")));
-        let spec =
-            PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device(&format!("virtual:{CABLE}")));
+        let sink = DeviceSpec { buffer_frames: Some(LONG), ..DeviceSpec::new(&format!("virtual:{CABLE}")) };
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::Device(sink));
         let spec = PipelineSpec { record, block_frames: 256, ..spec };
         let (mut silent, host) = (Deaf, VirtualHost::new());
         let mut told = Told::new(&mut silent);
@@ -654,7 +679,7 @@ mod tests {
         assert!(folder.path().join("a-2.wav").exists() && !folder.path().join("a-3.wav").exists());
         let count = |words: &str| told.lines.iter().filter(|line| line.contains(words)).count();
         let anew = format!(
-            "main: it is opened anew: the output device virtual:{CABLE}: its buffer has 256 \
+            "main: it is opened anew: the output device virtual:{CABLE}: its buffer has {LONG} \
              frames now, and the pipeline was opened for"
         );
         for words in [&anew, "main: stopped", "can't be opened anew yet", "a-2.wav", "main: started, muted"] {
@@ -667,14 +692,39 @@ mod tests {
         let mut silent = Deaf;
         let mut told = Told::new(&mut silent);
         let mut lane = Lane::new(PipelineSpec::new(SourceSpec::plugin("a.py"), SinkSpec::device("virtual")));
-        let outgrown = crate::pipeline::Outgrown { is_input: false, words: String::new() };
+        let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
         lane.anew = Some(Anew::new(outgrown, lane.spec.clone()));
         lane.failed(Error::new(Kind::Device, "it is away"), &mut told);
-        assert_eq!(lane.state(), "failed");
+        assert_eq!((lane.state(), lane.is_being_opened_anew(), lane.has_failed()), ("failed", true, true));
         // As a client has it stopped.
         (lane.is_wanted, lane.why) = (false, None);
+        assert!(!lane.is_being_opened_anew() && !lane.has_failed());
         lane.tend(&mut Past::default(), &mut Recordings::default(), &mut told);
         assert_eq!((lane.state(), lane.anew.is_none()), ("stopped", true));
+    }
+
+    #[test]
+    fn what_is_opened_anew_owes_progress_and_so_does_what_has_failed_where_nothing_plays() {
+        let lane = |name: &str, has_failed: bool, is_opened_anew: bool| {
+            let spec = PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("virtual"));
+            let mut lane = Lane::new(PipelineSpec { name: name.into(), ..spec });
+            let why = Error::new(Kind::Device, "it is away");
+            lane.why = has_failed.then(|| Refusal::from(&why));
+            let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
+            lane.anew = is_opened_anew.then(|| Anew::new(outgrown, lane.spec.clone()));
+            lane
+        };
+        let mut lanes =
+            vec![lane("new", false, false), lane("failed", true, false), lane("anew", true, true)];
+        assert_eq!(owing(&lanes), ["failed", "anew"]);
+        lanes[1].is_wanted = false;
+        assert_eq!(owing(&lanes), ["anew"]);
+        lanes[1].is_wanted = true;
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let pipeline = Pipeline::open(&spec, &supervisor, "", &mut |_, _| ()).unwrap();
+        lanes.push(Lane::playing(spec, pipeline));
+        assert_eq!(owing(&lanes), ["anew"], "something plays: who started the other one was told");
     }
 
     #[test]
@@ -700,11 +750,14 @@ mod tests {
             Opened { spec: spec.clone(), written: spec, pipeline, notes: Vec::new() }
         });
         lane.state = State::Opening(opening.unwrap());
-        assert!(!lane.is_closing(), "it is wanted");
+        let other = PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("virtual:radio"));
+        lane.held = Some(other.clone());
+        assert!(!lane.is_closing() && !lane.keeps_back(&other), "it is wanted");
         lane.is_wanted = false;
-        assert!(lane.is_closing());
+        assert!(lane.is_closing() && lane.keeps_back(&other));
+        assert!(!lane.keeps_back(&lane.spec), "who wants something else does not wait");
         (lane.is_wanted, lane.is_gone) = (true, true);
-        assert!(lane.is_closing());
+        assert!(lane.is_closing() && lane.keeps_back(&other));
         drop(release);
     }
 }

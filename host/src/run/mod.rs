@@ -7,6 +7,7 @@
 
 mod anew;
 mod change;
+mod contention;
 mod job;
 mod lane;
 mod recordings;
@@ -50,6 +51,9 @@ pub trait Observer {
     fn event(&mut self, level: Level, line: &str);
     /// How every pipeline that plays is doing.
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]);
+    /// Pipelines that ought to play and can't be brought to it: told before [`Observer::status`], which knows only those that
+    /// do play.
+    fn owing(&mut self, _pipelines: &[String]) {}
     /// It ends now: pipelines are closed, which may take a while.
     fn ending(&mut self) {}
 }
@@ -155,6 +159,14 @@ pub fn run_with(
     Ok(report)
 }
 
+/// The pipelines that ought to play and can't be brought to it: those that are opened anew until they play, and where none
+/// plays also those that were told to start and have failed.
+fn owing(lanes: &[Lane]) -> Vec<String> {
+    let plays = lanes.iter().any(|lane| lane.pipeline().is_some());
+    let owes = |lane: &&Lane| lane.is_being_opened_anew() || (!plays && lane.has_failed());
+    lanes.iter().filter(owes).map(|lane| lane.name().to_owned()).collect()
+}
+
 /// Where reports of plugins' deaths go.
 fn reports_of(config: &Config) -> PathBuf {
     config.reports.clone().unwrap_or_else(crash::default_dir)
@@ -199,6 +211,7 @@ impl Run<'_> {
                 // What was not told while all stood still is not caught up with.
                 tell_at = (tell_at + TELL).max(Instant::now());
                 let statuses: Vec<_> = self.lanes.iter_mut().filter_map(Lane::look).cloned().collect();
+                self.told.observer.owing(&owing(&self.lanes));
                 self.told.observer.status(self.began.elapsed(), &statuses);
                 self.show_status();
             }
@@ -214,13 +227,13 @@ impl Run<'_> {
             lane.tend(&mut self.past, &mut self.recordings, &mut self.told);
         }
         self.by_hand.extend(self.lanes.extract_if(.., |lane| lane.is_past()).filter_map(Lane::leave));
-        // What is being stopped may have the device, the file or the core that the next one wants.
-        if !self.lanes.iter().any(Lane::is_closing) {
-            let pipelines = self.lanes.len();
-            for lane in &mut self.lanes {
-                let prefix = start::prefix(lane.name(), pipelines);
-                lane.open(&self.supervisor, prefix, &self.recordings, &mut self.told);
+        for at in 0..self.lanes.len() {
+            // What is being stopped may have the device, the file or the core that this one wants.
+            if self.lanes.iter().any(|other| other.keeps_back(&self.lanes[at].spec)) {
+                continue;
             }
+            let prefix = start::prefix(self.lanes[at].name(), self.lanes.len());
+            self.lanes[at].open(&self.supervisor, prefix, &self.recordings, &mut self.told);
         }
         self.answer_waiters();
     }

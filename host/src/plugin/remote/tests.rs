@@ -381,6 +381,66 @@ fn a_move_back_is_joined_where_one_of_both_results_is_not_there() {
     assert_joined(scene.play_waited(audio(13)), heard, audio(13));
 }
 
+#[test]
+fn one_that_is_pipelined_comes_later_for_a_longer_burst_without_a_step_and_loses_nothing() {
+    // As it was configured, or by itself.
+    for moves in [false, true] {
+        let mode = if moves { Mode::SameBlock } else { Mode::Pipelined };
+        let mut scene = Scene::new(PluginKind::Processor, mode, 8);
+        if moves {
+            scene.pipelined(audio(9));
+        } else {
+            scene.remote.terms.adapt = false;
+            scene.play_waited(audio(9));
+        }
+        (10..14).for_each(|n| assert_eq!(scene.play_waited(audio(n)), audio(n - 1)));
+        assert_eq!(scene.remote.burst_max(), 4, "of 8 slots");
+        scene.remote.replan(3);
+        let delays = (scene.remote.blocks_behind(), scene.remote.added_frames());
+        assert_eq!(delays, if moves { (0, 3 * 64) } else { (3, 0) });
+        // Two blocks are missing until the burst is full: what was heard goes down to silence.
+        assert_joined(scene.play_waited(audio(14)), audio(12), [0.0; FRAMES]);
+        scene.play_waited(audio(15));
+        assert_joined(scene.play_waited(audio(16)), [0.0; FRAMES], audio(13));
+        scene.play_waited(audio(17));
+        // From now on a whole burst may be handed over before any of it is answered.
+        for burst in 6..9 {
+            let heard = [0, 1, 2].map(|n| {
+                let mut samples = audio(3 * burst + n);
+                scene.remote.process(&mut Block::new(&mut samples, FRAMES), &Turn::new(now_ns(), 0));
+                samples
+            });
+            for _ in 0..3 {
+                scene.worker.begin();
+                scene.answer();
+            }
+            assert_eq!(heard, [0, 1, 2].map(|n| audio(3 * (burst - 1) + n)));
+        }
+        assert_eq!(scene.remote.figures.stats.counts().lost(), 0);
+    }
+}
+
+#[test]
+fn one_that_is_waited_for_and_stays_so_takes_any_burst_as_it_is() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    scene.remote.terms.adapt = false;
+    assert_eq!(scene.remote.burst_max(), u32::MAX);
+    scene.remote.replan(100);
+    (0..4).for_each(|n| assert_eq!(scene.play_waited(audio(n)), audio(n)));
+}
+
+#[test]
+fn one_that_may_become_pipelined_does_so_for_the_longer_burst() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    (0..3).for_each(|n| _ = scene.play_waited(audio(n)));
+    scene.remote.replan(3);
+    (3..7).for_each(|n| assert_eq!(scene.play_waited(audio(n)), audio(n), "nothing is heard of it yet"));
+    scene.have_it_move();
+    assert_fades(scene.play_waited(audio(7)), audio(7), audio(4));
+    (8..12).for_each(|n| assert_eq!(scene.play_waited(audio(n)), audio(n - 3)));
+    assert_eq!(scene.remote.added_frames(), 3 * 64);
+}
+
 /// A plugin that turns the signal round, `own_frames` late; what is heard of a signal that counts up.
 fn bypassing(
     mode: Mode,
