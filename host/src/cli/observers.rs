@@ -17,8 +17,8 @@ impl Observer for Observers<'_> {
         self.0.iter_mut().for_each(|one| one.status(elapsed, pipelines));
     }
 
-    fn owing(&mut self, pipelines: &[String]) {
-        self.0.iter_mut().for_each(|one| one.owing(pipelines));
+    fn owing(&mut self, owing: bool) {
+        self.0.iter_mut().for_each(|one| one.owing(owing));
     }
 
     fn ending(&mut self) {

@@ -51,9 +51,8 @@ pub trait Observer {
     fn event(&mut self, level: Level, line: &str);
     /// How every pipeline that plays is doing.
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]);
-    /// Pipelines that ought to play and can't be brought to it: told before [`Observer::status`], which knows only those that
-    /// do play.
-    fn owing(&mut self, _pipelines: &[String]) {}
+    /// Whether none plays and some ought to: told before [`Observer::status`], which knows only those that do play.
+    fn owing(&mut self, _owing: bool) {}
     /// It ends now: pipelines are closed, which may take a while.
     fn ending(&mut self) {}
 }
@@ -159,12 +158,11 @@ pub fn run_with(
     Ok(report)
 }
 
-/// The pipelines that ought to play and can't be brought to it: those that are opened anew until they play, and where none
-/// plays also those that were told to start and have failed.
-fn owing(lanes: &[Lane]) -> Vec<String> {
+/// Whether none plays and some ought to: they are being opened anew, or have failed to start. While another plays they may
+/// fail as they like: that one is not ended for their devices.
+fn owing(lanes: &[Lane]) -> bool {
     let plays = lanes.iter().any(|lane| lane.pipeline().is_some());
-    let owes = |lane: &&Lane| lane.is_being_opened_anew() || (!plays && lane.has_failed());
-    lanes.iter().filter(owes).map(|lane| lane.name().to_owned()).collect()
+    !plays && lanes.iter().any(|lane| lane.is_being_opened_anew() || lane.has_failed())
 }
 
 /// Where reports of plugins' deaths go.
@@ -211,7 +209,7 @@ impl Run<'_> {
                 // What was not told while all stood still is not caught up with.
                 tell_at = (tell_at + TELL).max(Instant::now());
                 let statuses: Vec<_> = self.lanes.iter_mut().filter_map(Lane::look).cloned().collect();
-                self.told.observer.owing(&owing(&self.lanes));
+                self.told.observer.owing(owing(&self.lanes));
                 self.told.observer.status(self.began.elapsed(), &statuses);
                 self.show_status();
             }
