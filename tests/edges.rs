@@ -394,7 +394,8 @@ mod two_clocks {
 /// Rates and channels that are not the pipeline's.
 mod conversion {
     use super::*;
-    use host::config::{DeviceSpec, FileSinkSpec};
+    use host::config::{DeviceSpec, FileSinkSpec, FileSourceSpec};
+    use host::edge::Quality;
     use std::f32::consts::TAU;
 
     pub(super) fn tone(rate: u32, frames: usize) -> Vec<f32> {
@@ -446,6 +447,77 @@ mod conversion {
     }
 
     #[test]
+    fn a_file_is_converted_as_well_as_can_be_or_as_is_asked_for() {
+        // What the shortest filter does not let through.
+        const HIGH_HZ: f32 = 20_000.0;
+        let folder = Folder::new();
+        let high = (0..44_100).map(|n| (TAU * HIGH_HZ * n as f32 / 44_100.0).sin() * 0.5).collect();
+        Wav::new(vec![high]).at(44_100).write(&folder.file("in.wav"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let loudness = |resampling| {
+            let source = SourceSpec::file(folder.file("in.wav"));
+            let spec = PipelineSpec::new(source, SinkSpec::file(folder.file("out.wav")));
+            let spec = PipelineSpec { rate: Some(48_000), resampling, ..spec };
+            let mut pipeline = open(&spec, &supervisor);
+            pipeline.play().unwrap();
+            until("the file has ended", || pipeline.has_ended());
+            pipeline.close();
+            let heard = Wav::read(&folder.file("out.wav"));
+            heard.channels[0][1_000..47_000].iter().fold(0.0f32, |most, sample| most.max(sample.abs()))
+        };
+        let [unsaid, best, fast] = [None, Some(Quality::Best), Some(Quality::Fast)].map(loudness);
+        assert!(unsaid > 0.49 && unsaid == best, "{unsaid}, {best}");
+        assert!(fast < 0.35, "{fast}");
+    }
+
+    #[test]
+    fn files_give_and_take_the_channels_that_a_map_names() {
+        let folder = Folder::new();
+        let sent = Wav::new(noises(3, 48_000));
+        sent.write(&folder.file("in.wav"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let source = FileSourceSpec { map: Some(vec![3, 1]), ..FileSourceSpec::new(folder.file("in.wav")) };
+        let file = |name: &str, map: &[u32]| {
+            let map = Some(map.to_vec());
+            FileSinkSpec { map, ..FileSinkSpec::new(folder.file(name)) }
+        };
+        let sink = SinkSpec::File(file("out.wav", &[2, 0, 1]));
+        let spec = PipelineSpec { channels: Some(2), ..PipelineSpec::new(SourceSpec::File(source), sink) };
+        let spec = PipelineSpec { record: Some(file("record.wav", &[1])), ..spec };
+        let mut pipeline = open(&spec, &supervisor);
+        pipeline.play().unwrap();
+        until("the file has ended", || pipeline.has_ended());
+        pipeline.close();
+        let [first, _, third] = &sent.channels[..] else { panic!() };
+        let heard = Wav::read(&folder.file("out.wav"));
+        assert_eq!(heard.channels, [first.clone(), vec![0.0; 48_000], third.clone()]);
+        assert_eq!(Wav::read(&folder.file("record.wav")).channels, [third.clone()]);
+    }
+
+    #[test]
+    fn a_map_of_channels_that_are_not_there_is_refused_and_the_file_to_be_written_left_as_it_is() {
+        let folder = Folder::new();
+        write_noise(&folder.file("in.wav"), 100);
+        let before = write_noise(&folder.file("out.wav"), 50);
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let refusal = |source_map: &[u32], sink_map: &[u32]| {
+            let map = Some(source_map.to_vec());
+            let source = FileSourceSpec { map, ..FileSourceSpec::new(folder.file("in.wav")) };
+            let map = Some(sink_map.to_vec());
+            let sink = FileSinkSpec { map, ..FileSinkSpec::new(folder.file("out.wav")) };
+            let spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::File(sink));
+            Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string()
+        };
+        let said = refusal(&[1, 3], &[1, 2]);
+        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        let said = refusal(&[1, 2], &[3]);
+        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        let said = refusal(&[1, 2, 0], &[1]);
+        assert!(said.contains("the map is for 3 channels, and there are 2"), "{said}");
+        assert_eq!(Wav::read(&folder.file("out.wav")).channels, before.channels);
+    }
+
+    #[test]
     fn devices_of_another_rate_are_converted_which_is_told_and_counts_as_latency() {
         let folder = Folder::new();
         Wav::new(vec![tone(48_000, 96_000), vec![0.0; 96_000]]).write(&folder.file("in.wav"));
@@ -487,7 +559,8 @@ mod conversion {
 /// Sources and sinks that are plugins and have a format of their own.
 mod plugins_of_another_format {
     use super::*;
-    use host::config::ElementSpec;
+    use host::config::{ElementSpec, FileSinkSpec};
+    use host::edge::Quality;
     use host::plugin::spec::{Mode, PluginSpec, Standby};
     use tests::scene::kill;
     use tests::workspace::python;
@@ -545,7 +618,110 @@ def create_plugin(): return Keeper()
     }
 
     fn source(spec: PluginSpec) -> SourceSpec {
-        SourceSpec::Plugin { name: "tone".into(), spec }
+        SourceSpec::Plugin { name: "tone".into(), spec, map: None }
+    }
+
+    /// Has as many channels as it is asked for, each with its number in tenths.
+    const STEPS: &str = "
+from base_plugin import *
+
+class Steps(AudioSourcePlugin):
+    def get_info(self): return PluginInfo('steps', '1', '', '', PluginType.AUDIO_SOURCE)
+    def initialize(self): return True
+    def start(self): return True
+    def set_sample_rate(self, rate): self.rate = rate
+    def get_sample_rate(self): return self.rate
+    def set_channel_count(self, channels): self.channels = channels
+    def get_channel_count(self): return self.channels
+    def read_audio(self, buffer):
+        for channel in range(self.channels):
+            buffer.data[channel] = (channel + 1) / 10
+        return True
+
+def create_plugin(): return Steps()
+";
+
+    /// Writes the last frame of each block that it gets to a file, all its channels.
+    const FRAMES: &str = "
+from base_plugin import *
+import numpy as np
+
+class Frames(AudioSinkPlugin):
+    def get_info(self): return PluginInfo('frames', '1', '', '', PluginType.AUDIO_SINK)
+    def initialize(self): return True
+    def start(self):
+        self.file = open(__file__ + '.raw', 'wb')
+        return True
+    def stop(self): self.file.close()
+    def set_sample_rate(self, rate): self.rate = rate
+    def get_sample_rate(self): return self.rate
+    def set_channel_count(self, channels): self.channels = channels
+    def get_channel_count(self): return self.channels
+    def write_audio(self, buffer):
+        self.file.write(np.ascontiguousarray(buffer.data[:, -1]).tobytes())
+        return True
+
+def create_plugin(): return Frames()
+";
+
+    fn floats(file: &Path) -> Vec<f32> {
+        let raw = std::fs::read(file).unwrap();
+        raw.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn plugins_at_the_ends_have_the_channels_that_a_map_names() {
+        // More than the pipeline has, and as many in another order.
+        for (source_map, sink_map, heard) in
+            [(vec![3, 1], vec![2, 0, 1], vec![0.1, 0.0, 0.3]), (vec![2, 1], vec![2, 1], vec![0.1, 0.2])]
+        {
+            let folder = Folder::new();
+            let (supervisor, _events) = Supervisor::new().unwrap();
+            // A twin would write to the same file.
+            let single = |spec| PluginSpec { standby: Standby::None, ..spec };
+            let steps = single(plugin(&folder, "steps.py", STEPS));
+            let source = SourceSpec::Plugin { name: "steps".into(), spec: steps, map: Some(source_map) };
+            let frames = single(plugin(&folder, "frames.py", FRAMES));
+            let sink = SinkSpec::Plugin { name: "frames".into(), spec: frames, map: Some(sink_map) };
+            let record = Some(FileSinkSpec::new(folder.file("between.wav")));
+            let spec = PipelineSpec { block_frames: 2048, record, ..PipelineSpec::new(source, sink) };
+            let mut pipeline = open(&spec, &supervisor);
+            pipeline.play().unwrap();
+            run(&mut pipeline, 48_000);
+            pipeline.close();
+            // A block that came too late, on a busy machine, is silence.
+            let frames = floats(&folder.file("frames.py.raw"));
+            let last =
+                frames.chunks_exact(heard.len()).rfind(|frame| frame.iter().any(|sample| *sample != 0.0));
+            assert_eq!(last, Some(&heard[..]));
+            let between = Wav::read(&folder.file("between.wav"));
+            assert_eq!(between.channels.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_map_of_channels_that_a_plugin_lacks_is_refused() {
+        let folder = Folder::new();
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let spec = plugin(&folder, "tone.py", TONE);
+        let source = SourceSpec::Plugin { name: "tone".into(), spec, map: Some(vec![1, 2]) };
+        let spec = PipelineSpec::new(source, SinkSpec::device("virtual"));
+        let said = Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string();
+        assert!(said.contains("the map names channel 2, and there are 1"), "{said}");
+    }
+
+    #[test]
+    fn a_plugins_rate_is_converted_as_well_as_is_asked_for_and_the_delay_told() {
+        let folder = Folder::new();
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        for (resampling, delay_frames) in [(None, 69), (Some(Quality::Fast), 34), (Some(Quality::Best), 138)]
+        {
+            let source = source(plugin(&folder, "tone.py", TONE));
+            let spec = PipelineSpec { resampling, ..PipelineSpec::new(source, SinkSpec::device("virtual")) };
+            let mut pipeline = open(&spec, &supervisor);
+            assert_eq!(pipeline.status().latency.plugin_frames, delay_frames, "{resampling:?}");
+            pipeline.close();
+        }
     }
 
     /// Runs until so many frames are processed.
@@ -639,7 +815,7 @@ def create_plugin(): return Early()
         let (supervisor, _events) = Supervisor::new().unwrap();
         // A twin would write to the same file.
         let spec = PluginSpec { standby: Standby::None, ..plugin(&folder, "keeper.py", KEEPER) };
-        let sink = SinkSpec::Plugin { name: "keeper".into(), spec };
+        let sink = SinkSpec::Plugin { name: "keeper".into(), spec, map: None };
         let spec = PipelineSpec {
             block_frames: 2048,
             ..PipelineSpec::new(SourceSpec::file(folder.file("in.wav")), sink)
@@ -649,9 +825,7 @@ def create_plugin(): return Early()
         until("the file has ended", || pipeline.has_ended());
         let counts = pipeline.status().plugins[0].counts;
         pipeline.close();
-        let raw = std::fs::read(folder.file("keeper.py.raw")).unwrap();
-        let heard: Vec<f32> =
-            raw.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let heard = floats(&folder.file("keeper.py.raw"));
         assert!(counts.lost() > 0 || heard.len() >= 88_200 - 2 * 2048, "{}", heard.len());
         let parts = heard[2_048..80_000].chunks_exact(4_410);
         let wrong = parts.filter(|part| super::conversion::distance_from_tone(part, 44_100) > 1e-3).count();

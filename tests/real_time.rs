@@ -15,7 +15,7 @@ use host::builtin::{Gain, Meter};
 use host::chain::Chain;
 use host::disk::{self, Until};
 use host::edge::{
-    CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Side, frame_fifo,
+    CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Quality, Side, frame_fifo,
 };
 use host::pipeline::{Baton, Engine, InputCallback, OutputCallback, QueueCallback};
 use host::plugin::Plugin;
@@ -423,9 +423,10 @@ fn files_and_odd_device_buffers_cost_nothing_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let reader = AudioReader::open(workspace::root().join("examples/song.flac")).unwrap();
     let writer = WavWriter::create(folder.path().join("out.wav"), 2, 48_000, Bits::F32).unwrap();
-    let (player, _reading, progress) = disk::play(reader, false, 48_000, 2).unwrap();
+    let (player, _reading, progress) =
+        disk::play(reader, false, 48_000, ChannelMap::new(2, 2), Quality::Good).unwrap();
     let until = Until { source: Some(progress), latency_frames: 0, plugins: Vec::new() };
-    let (recorder, recording) = disk::record(writer, 48_000, 2, until).unwrap();
+    let (recorder, recording) = disk::record(writer, 48_000, ChannelMap::new(2, 2), until).unwrap();
     let mut chain = Chain::new(format(), vec![Box::new(player), Box::new(recorder)]).unwrap();
     let mut blocks = OutputReblock::new(format());
     let mut edge = DeviceOutput::new(Side::plain(48_000, ChannelMap::new(2, 6))).unwrap();
