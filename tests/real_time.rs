@@ -447,12 +447,18 @@ fn files_and_odd_device_buffers_cost_nothing_at_all() {
 /// An input and an output of other rates and channels, whose clocks drift: all that is between them and a chain.
 #[test]
 fn conversion_and_drift_cost_nothing_but_time() {
+    for quality in [Quality::Fast, Quality::Good, Quality::Best] {
+        converts_and_follows_a_drift(quality);
+    }
+}
+
+fn converts_and_follows_a_drift(quality: Quality) {
     const BUFFER: usize = 441;
-    let side = |device_rate, map| Side { device_rate, ..Side::plain(48_000, map) };
+    let side = |device_rate, map| Side { device_rate, quality, ..Side::plain(48_000, map) };
     let mut input = DeviceInput::new(side(44_100, ChannelMap::new(1, 2))).unwrap();
     let mut output = DeviceOutput::new(side(96_000, ChannelMap::listed(2, 4, &[2, 0, 1]).unwrap())).unwrap();
     let (mut writer, reader) = frame_fifo(2, 48_000, 0);
-    let queue = CaptureQueue::new(reader, format(), 1024, 480, Clocks::Two).unwrap();
+    let queue = CaptureQueue::new(reader, format(), 1024, 480, Clocks::Two(quality)).unwrap();
     let counts = queue.counts();
     let mut chain = Chain::new(format(), vec![Box::new(queue)]).unwrap();
     let mut blocks = OutputReblock::new(format());

@@ -112,7 +112,9 @@ impl Devices {
     /// Whether input and output can drift apart.
     pub(super) fn clocks(&self) -> Clocks {
         match (&self.input, &self.output) {
-            (Some(input), Some(output)) if !input.shares_clock_with(output) => Clocks::Two,
+            (Some(input), Some(output)) if !input.shares_clock_with(output) => {
+                Clocks::Two(input.want.quality)
+            }
             _ => Clocks::One,
         }
     }

@@ -229,13 +229,13 @@ impl<'a> Opening<'a> {
     /// A queue of so many frames, into which so many come at a time.
     fn queue(&mut self, input: usize, frames: usize) -> Result<(FrameWriter, CaptureQueue)> {
         let (_, output) = self.buffers();
-        self.fifo_frames = frames;
         let capacity = self.format.rate() as usize + frames + input + output;
         let clocks = self.devices.clocks();
         // With one clock nothing breaks off in the beginning: silence is there until the input comes.
         let silence = if clocks == Clocks::One { frames } else { 0 };
         let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
         let queue = CaptureQueue::new(reader, self.format, frames, input, clocks)?;
+        self.fifo_frames = frames + queue.delay_frames() as usize;
         self.capture = Some(queue.counts());
         Ok((writer, queue))
     }
