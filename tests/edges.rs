@@ -51,9 +51,10 @@ fn what_one_pipeline_plays_into_a_cable_another_one_hears_bit_by_bit() {
 mod two_devices {
     use super::*;
     use host::config::{Clock, DeviceSpec, FileSinkSpec};
+    use host::edge::Quality;
 
     /// Hears a transmission of one second and plays it by a clock that is faster by 200 ppm, for somebody who listens by
-    /// the same. Until it is known how much is to be corrected.
+    /// the same, corrected by frames left out or put in. Until it is known how much is to be corrected.
     fn transmit(name: &str, clock: Clock) -> (Wav, Wav, Wav) {
         let folder = Folder::new();
         let sent = write_noise(&folder.file("in.wav"), 48_000);
@@ -62,7 +63,7 @@ mod two_devices {
         let fast = DeviceSpec { ppm: 200, ..DeviceSpec::new(&ear) };
         let transmit = PipelineSpec::new(SourceSpec::file(folder.file("in.wav")), SinkSpec::device(&radio));
         let mut receive = PipelineSpec::new(SourceSpec::device(&radio), SinkSpec::Device(fast.clone()));
-        receive.clock = clock;
+        (receive.clock, receive.resampling) = (clock, Some(Quality::Fast));
         receive.record = Some(FileSinkSpec::new(folder.file("rx.wav")));
         let listen = PipelineSpec::new(SourceSpec::Device(fast), SinkSpec::file(folder.file("out.wav")));
         let [mut transmitter, mut receiver, mut listener] =
@@ -100,6 +101,25 @@ mod two_devices {
         for heard in [processed, heard] {
             let (whole, parts) = whole_parts(&sent, &heard);
             assert!(whole > parts / 2, "{whole} of {parts}");
+        }
+    }
+
+    #[test]
+    fn what_holding_them_together_delays_by_is_told() {
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let adaptation_frames = |resampling, clock| {
+            let sink = DeviceSpec { ppm: 200, ..DeviceSpec::new("virtual:told at an ear") };
+            let source = SourceSpec::device("virtual:told at a radio");
+            let spec = PipelineSpec::new(source, SinkSpec::Device(sink));
+            let mut pipeline = open(&PipelineSpec { resampling, clock, ..spec }, &supervisor);
+            let latency = pipeline.status().latency;
+            pipeline.close();
+            latency.adaptation_frames
+        };
+        for clock in [Clock::Sink, Clock::Source] {
+            let fast = adaptation_frames(Some(Quality::Fast), clock);
+            assert_eq!(adaptation_frames(None, clock), fast + 63, "{clock:?}");
+            assert_eq!(adaptation_frames(Some(Quality::Best), clock), fast + 127, "{clock:?}");
         }
     }
 }
@@ -173,6 +193,15 @@ mod two_clocks {
     const SEVERAL_BLOCKS: Sizes = Sizes { block: 128, buffer: 1024 };
     const TONE_HZ: f64 = 1_000.0;
 
+    /// A sound that another clock's input hears.
+    #[derive(Clone, Copy)]
+    struct Sound {
+        hz: f64,
+        /// By how many millionths its clock is fast.
+        ppm: i32,
+        input_rate: u32,
+    }
+
     #[derive(Clone, Copy)]
     struct Sizes {
         block: u32,
@@ -188,7 +217,8 @@ mod two_clocks {
     }
 
     /// An input whose clock is fast by `ppm` and whose rate is `input_rate`, and an output that is neither.
-    fn duplex(Sizes { block, buffer }: Sizes, ppm: i32, input_rate: u32, jitter: u32) -> Duplex {
+    fn duplex(Sizes { block, buffer }: Sizes, sound: Sound, jitter: u32, quality: Quality) -> Duplex {
+        let Sound { hz, ppm, input_rate } = sound;
         let (host, simulation) = VirtualHost::simulated();
         let host = host.jittered(jitter);
         let want = |rate| StreamFormat { rate, channels: 1, buffer_frames: Some(buffer) };
@@ -203,14 +233,14 @@ mod two_clocks {
         let longest = side(input_rate).frames((buffer + jitter) as usize) + 1;
         let target = longest + (buffer + jitter + block) as usize;
         let (mut writer, reader) = frame_fifo(1, RATE as usize, 0);
-        let mut queue = CaptureQueue::new(reader, format, target, longest, Clocks::Two).unwrap();
+        let mut queue = CaptureQueue::new(reader, format, target, longest, Clocks::Two(quality)).unwrap();
         let counts = queue.counts();
         let mut edge = DeviceInput::new(side(input_rate)).unwrap();
         let mut frame = 0u64;
         let capture = move |capture: &Capture<'_>| {
             // The sound in the air goes by true time, in which this clock is fast.
             let true_rate = f64::from(input_rate) * (1.0 + f64::from(ppm) * 1e-6);
-            let tone = |n: u64| (TAU * (TONE_HZ * n as f64 / true_rate).fract()).sin() as f32 * 0.5;
+            let tone = |n: u64| (TAU * (hz * n as f64 / true_rate).fract()).sin() as f32 * 0.5;
             let samples: Vec<f32> = (frame..frame + capture.frames as u64).map(tone).collect();
             frame += capture.frames as u64;
             let at = u64::try_from(capture.at.as_nanos()).unwrap();
@@ -257,9 +287,22 @@ mod two_clocks {
     }
 
     fn is_heard_well(sizes: Sizes, minutes: u64, ppm: i32, input_rate: u32, jitter: u32) {
+        is_heard_well_at(Quality::Good, sizes, minutes, ppm, input_rate, jitter);
+    }
+
+    fn is_heard_well_at(
+        quality: Quality,
+        sizes: Sizes,
+        minutes: u64,
+        ppm: i32,
+        input_rate: u32,
+        jitter: u32,
+    ) {
         let Sizes { block, buffer } = sizes;
-        let what = format!("{ppm} ppm, {input_rate} Hz, buffers of {buffer} +- {jitter}, blocks of {block}");
-        let duplex = duplex(sizes, ppm, input_rate, jitter);
+        let what = format!(
+            "{quality:?}, {ppm} ppm, {input_rate} Hz, buffers of {buffer} +- {jitter}, blocks of {block}"
+        );
+        let duplex = duplex(sizes, Sound { hz: TONE_HZ, ppm, input_rate }, jitter, quality);
         // The beginning: silence until the queue is filled, and a fade.
         duplex.simulation.run(Duration::from_millis(100));
         duplex.heard.lock().unwrap().clear();
@@ -373,6 +416,43 @@ mod two_clocks {
     }
 
     #[test]
+    fn so_it_is_where_frames_are_left_out_or_put_in_rather_than_converted() {
+        is_heard_well_at(Quality::Fast, ONE_BLOCK, 2, 200, RATE, 7);
+    }
+
+    /// The level of a tone in these frames.
+    fn level(samples: &[f32], hz: f64) -> f64 {
+        let angle = |n: usize| TAU * hz * n as f64 / f64::from(RATE);
+        let (sine, cosine) = samples.iter().enumerate().fold((0.0, 0.0), |(sine, cosine), (n, sample)| {
+            (sine + f64::from(*sample) * angle(n).sin(), cosine + f64::from(*sample) * angle(n).cos())
+        });
+        2.0 * sine.hypot(cosine) / samples.len() as f64
+    }
+
+    /// Between the loudest and the softest millisecond of two seconds, once it is known what is to be corrected.
+    fn ripple_db(hz: f64) -> f64 {
+        let sound = Sound { hz, ppm: 200, input_rate: RATE };
+        let duplex = duplex(ONE_BLOCK, sound, 0, Quality::default());
+        duplex.simulation.run(Duration::from_secs(20));
+        duplex.heard.lock().unwrap().clear();
+        duplex.simulation.run(Duration::from_secs(2));
+        let heard = duplex.heard.lock().unwrap();
+        let levels = heard.chunks_exact(48).map(|part| level(part, hz));
+        let (softest, loudest) =
+            levels.fold((f64::MAX, 0.0f64), |(a, b), level| (a.min(level), b.max(level)));
+        20.0 * (loudest / softest).log10()
+    }
+
+    #[test]
+    fn high_tones_keep_their_level_while_clocks_are_held_together() {
+        for hz in [5_000.0, 10_000.0, 15_000.0] {
+            let ripple = ripple_db(hz);
+            println!("{hz} Hz: level ripple {ripple:.4} dB");
+            assert!(ripple < 0.05, "{hz} Hz: {ripple} dB");
+        }
+    }
+
+    #[test]
     fn buffers_that_vary_as_pulseaudios_do_change_nothing() {
         is_heard_well(ONE_BLOCK, 2, 200, RATE, 7);
         is_heard_well(ONE_BLOCK, 2, -200, RATE, 7);
@@ -394,7 +474,8 @@ mod two_clocks {
 /// Rates and channels that are not the pipeline's.
 mod conversion {
     use super::*;
-    use host::config::{DeviceSpec, FileSinkSpec};
+    use host::config::{DeviceSpec, FileSinkSpec, FileSourceSpec};
+    use host::edge::Quality;
     use std::f32::consts::TAU;
 
     pub(super) fn tone(rate: u32, frames: usize) -> Vec<f32> {
@@ -446,6 +527,77 @@ mod conversion {
     }
 
     #[test]
+    fn a_file_is_converted_as_well_as_can_be_or_as_is_asked_for() {
+        // What the shortest filter does not let through.
+        const HIGH_HZ: f32 = 20_000.0;
+        let folder = Folder::new();
+        let high = (0..44_100).map(|n| (TAU * HIGH_HZ * n as f32 / 44_100.0).sin() * 0.5).collect();
+        Wav::new(vec![high]).at(44_100).write(&folder.file("in.wav"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let loudness = |resampling| {
+            let source = SourceSpec::file(folder.file("in.wav"));
+            let spec = PipelineSpec::new(source, SinkSpec::file(folder.file("out.wav")));
+            let spec = PipelineSpec { rate: Some(48_000), resampling, ..spec };
+            let mut pipeline = open(&spec, &supervisor);
+            pipeline.play().unwrap();
+            until("the file has ended", || pipeline.has_ended());
+            pipeline.close();
+            let heard = Wav::read(&folder.file("out.wav"));
+            heard.channels[0][1_000..47_000].iter().fold(0.0f32, |most, sample| most.max(sample.abs()))
+        };
+        let [unsaid, best, fast] = [None, Some(Quality::Best), Some(Quality::Fast)].map(loudness);
+        assert!(unsaid > 0.49 && unsaid == best, "{unsaid}, {best}");
+        assert!(fast < 0.35, "{fast}");
+    }
+
+    #[test]
+    fn files_give_and_take_the_channels_that_a_map_names() {
+        let folder = Folder::new();
+        let sent = Wav::new(noises(3, 48_000));
+        sent.write(&folder.file("in.wav"));
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let source = FileSourceSpec { map: Some(vec![3, 1]), ..FileSourceSpec::new(folder.file("in.wav")) };
+        let file = |name: &str, map: &[u32]| {
+            let map = Some(map.to_vec());
+            FileSinkSpec { map, ..FileSinkSpec::new(folder.file(name)) }
+        };
+        let sink = SinkSpec::File(file("out.wav", &[2, 0, 1]));
+        let spec = PipelineSpec { channels: Some(2), ..PipelineSpec::new(SourceSpec::File(source), sink) };
+        let spec = PipelineSpec { record: Some(file("record.wav", &[1])), ..spec };
+        let mut pipeline = open(&spec, &supervisor);
+        pipeline.play().unwrap();
+        until("the file has ended", || pipeline.has_ended());
+        pipeline.close();
+        let [first, _, third] = &sent.channels[..] else { panic!() };
+        let heard = Wav::read(&folder.file("out.wav"));
+        assert_eq!(heard.channels, [first.clone(), vec![0.0; 48_000], third.clone()]);
+        assert_eq!(Wav::read(&folder.file("record.wav")).channels, std::slice::from_ref(third));
+    }
+
+    #[test]
+    fn a_map_of_channels_that_are_not_there_is_refused_and_the_file_to_be_written_left_as_it_is() {
+        let folder = Folder::new();
+        write_noise(&folder.file("in.wav"), 100);
+        let before = write_noise(&folder.file("out.wav"), 50);
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let refusal = |source_map: &[u32], sink_map: &[u32]| {
+            let map = Some(source_map.to_vec());
+            let source = FileSourceSpec { map, ..FileSourceSpec::new(folder.file("in.wav")) };
+            let map = Some(sink_map.to_vec());
+            let sink = FileSinkSpec { map, ..FileSinkSpec::new(folder.file("out.wav")) };
+            let spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::File(sink));
+            Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string()
+        };
+        let said = refusal(&[1, 3], &[1, 2]);
+        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        let said = refusal(&[1, 2], &[3]);
+        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        let said = refusal(&[1, 2, 0], &[1]);
+        assert!(said.contains("the map is for 3 channels, and there are 2"), "{said}");
+        assert_eq!(Wav::read(&folder.file("out.wav")).channels, before.channels);
+    }
+
+    #[test]
     fn devices_of_another_rate_are_converted_which_is_told_and_counts_as_latency() {
         let folder = Folder::new();
         Wav::new(vec![tone(48_000, 96_000), vec![0.0; 96_000]]).write(&folder.file("in.wav"));
@@ -487,7 +639,8 @@ mod conversion {
 /// Sources and sinks that are plugins and have a format of their own.
 mod plugins_of_another_format {
     use super::*;
-    use host::config::ElementSpec;
+    use host::config::{ElementSpec, FileSinkSpec};
+    use host::edge::Quality;
     use host::plugin::spec::{Mode, PluginSpec, Standby};
     use tests::scene::kill;
     use tests::workspace::python;
@@ -545,7 +698,110 @@ def create_plugin(): return Keeper()
     }
 
     fn source(spec: PluginSpec) -> SourceSpec {
-        SourceSpec::Plugin { name: "tone".into(), spec }
+        SourceSpec::Plugin { name: "tone".into(), spec, map: None }
+    }
+
+    /// Has as many channels as it is asked for, each with its number in tenths.
+    const STEPS: &str = "
+from base_plugin import *
+
+class Steps(AudioSourcePlugin):
+    def get_info(self): return PluginInfo('steps', '1', '', '', PluginType.AUDIO_SOURCE)
+    def initialize(self): return True
+    def start(self): return True
+    def set_sample_rate(self, rate): self.rate = rate
+    def get_sample_rate(self): return self.rate
+    def set_channel_count(self, channels): self.channels = channels
+    def get_channel_count(self): return self.channels
+    def read_audio(self, buffer):
+        for channel in range(self.channels):
+            buffer.data[channel] = (channel + 1) / 10
+        return True
+
+def create_plugin(): return Steps()
+";
+
+    /// Writes the last frame of each block that it gets to a file, all its channels.
+    const FRAMES: &str = "
+from base_plugin import *
+import numpy as np
+
+class Frames(AudioSinkPlugin):
+    def get_info(self): return PluginInfo('frames', '1', '', '', PluginType.AUDIO_SINK)
+    def initialize(self): return True
+    def start(self):
+        self.file = open(__file__ + '.raw', 'wb')
+        return True
+    def stop(self): self.file.close()
+    def set_sample_rate(self, rate): self.rate = rate
+    def get_sample_rate(self): return self.rate
+    def set_channel_count(self, channels): self.channels = channels
+    def get_channel_count(self): return self.channels
+    def write_audio(self, buffer):
+        self.file.write(np.ascontiguousarray(buffer.data[:, -1]).tobytes())
+        return True
+
+def create_plugin(): return Frames()
+";
+
+    fn floats(file: &Path) -> Vec<f32> {
+        let raw = std::fs::read(file).unwrap();
+        raw.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn plugins_at_the_ends_have_the_channels_that_a_map_names() {
+        // More than the pipeline has, and as many in another order.
+        for (source_map, sink_map, heard) in
+            [(vec![3, 1], vec![2, 0, 1], vec![0.1, 0.0, 0.3]), (vec![2, 1], vec![2, 1], vec![0.1, 0.2])]
+        {
+            let folder = Folder::new();
+            let (supervisor, _events) = Supervisor::new().unwrap();
+            // A twin would write to the same file.
+            let single = |spec| PluginSpec { standby: Standby::None, ..spec };
+            let steps = single(plugin(&folder, "steps.py", STEPS));
+            let source = SourceSpec::Plugin { name: "steps".into(), spec: steps, map: Some(source_map) };
+            let frames = single(plugin(&folder, "frames.py", FRAMES));
+            let sink = SinkSpec::Plugin { name: "frames".into(), spec: frames, map: Some(sink_map) };
+            let record = Some(FileSinkSpec::new(folder.file("between.wav")));
+            let spec = PipelineSpec { block_frames: 2048, record, ..PipelineSpec::new(source, sink) };
+            let mut pipeline = open(&spec, &supervisor);
+            pipeline.play().unwrap();
+            run(&mut pipeline, 48_000);
+            pipeline.close();
+            // A block that came too late, on a busy machine, is silence.
+            let frames = floats(&folder.file("frames.py.raw"));
+            let last =
+                frames.chunks_exact(heard.len()).rfind(|frame| frame.iter().any(|sample| *sample != 0.0));
+            assert_eq!(last, Some(&heard[..]));
+            let between = Wav::read(&folder.file("between.wav"));
+            assert_eq!(between.channels.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_map_of_channels_that_a_plugin_lacks_is_refused() {
+        let folder = Folder::new();
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let spec = plugin(&folder, "tone.py", TONE);
+        let source = SourceSpec::Plugin { name: "tone".into(), spec, map: Some(vec![1, 2]) };
+        let spec = PipelineSpec::new(source, SinkSpec::device("virtual"));
+        let said = Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string();
+        assert!(said.contains("the map names channel 2, and there are 1"), "{said}");
+    }
+
+    #[test]
+    fn a_plugins_rate_is_converted_as_well_as_is_asked_for_and_the_delay_told() {
+        let folder = Folder::new();
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        for (resampling, delay_frames) in [(None, 69), (Some(Quality::Fast), 34), (Some(Quality::Best), 138)]
+        {
+            let source = source(plugin(&folder, "tone.py", TONE));
+            let spec = PipelineSpec { resampling, ..PipelineSpec::new(source, SinkSpec::device("virtual")) };
+            let mut pipeline = open(&spec, &supervisor);
+            assert_eq!(pipeline.status().latency.plugin_frames, delay_frames, "{resampling:?}");
+            pipeline.close();
+        }
     }
 
     /// Runs until so many frames are processed.
@@ -639,7 +895,7 @@ def create_plugin(): return Early()
         let (supervisor, _events) = Supervisor::new().unwrap();
         // A twin would write to the same file.
         let spec = PluginSpec { standby: Standby::None, ..plugin(&folder, "keeper.py", KEEPER) };
-        let sink = SinkSpec::Plugin { name: "keeper".into(), spec };
+        let sink = SinkSpec::Plugin { name: "keeper".into(), spec, map: None };
         let spec = PipelineSpec {
             block_frames: 2048,
             ..PipelineSpec::new(SourceSpec::file(folder.file("in.wav")), sink)
@@ -649,9 +905,7 @@ def create_plugin(): return Early()
         until("the file has ended", || pipeline.has_ended());
         let counts = pipeline.status().plugins[0].counts;
         pipeline.close();
-        let raw = std::fs::read(folder.file("keeper.py.raw")).unwrap();
-        let heard: Vec<f32> =
-            raw.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let heard = floats(&folder.file("keeper.py.raw"));
         assert!(counts.lost() > 0 || heard.len() >= 88_200 - 2 * 2048, "{}", heard.len());
         let parts = heard[2_048..80_000].chunks_exact(4_410);
         let wrong = parts.filter(|part| super::conversion::distance_from_tone(part, 44_100) > 1e-3).count();

@@ -15,7 +15,7 @@ use host::builtin::{Gain, Meter};
 use host::chain::Chain;
 use host::disk::{self, Until};
 use host::edge::{
-    CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Side, frame_fifo,
+    CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Quality, Side, frame_fifo,
 };
 use host::pipeline::{Baton, Engine, InputCallback, OutputCallback, QueueCallback};
 use host::plugin::Plugin;
@@ -423,9 +423,10 @@ fn files_and_odd_device_buffers_cost_nothing_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let reader = AudioReader::open(workspace::root().join("examples/song.flac")).unwrap();
     let writer = WavWriter::create(folder.path().join("out.wav"), 2, 48_000, Bits::F32).unwrap();
-    let (player, _reading, progress) = disk::play(reader, false, 48_000, 2).unwrap();
+    let (player, _reading, progress) =
+        disk::play(reader, false, 48_000, ChannelMap::new(2, 2), Quality::Good).unwrap();
     let until = Until { source: Some(progress), latency_frames: Arc::default(), plugins: Vec::new() };
-    let (recorder, recording) = disk::record(writer, 48_000, 2, until).unwrap();
+    let (recorder, recording) = disk::record(writer, 48_000, ChannelMap::new(2, 2), until).unwrap();
     let mut chain = Chain::new(format(), vec![Box::new(player), Box::new(recorder)]).unwrap();
     let mut blocks = OutputReblock::new(format());
     let mut edge = DeviceOutput::new(Side::plain(48_000, ChannelMap::new(2, 6))).unwrap();
@@ -446,12 +447,18 @@ fn files_and_odd_device_buffers_cost_nothing_at_all() {
 /// An input and an output of other rates and channels, whose clocks drift: all that is between them and a chain.
 #[test]
 fn conversion_and_drift_cost_nothing_but_time() {
+    for quality in [Quality::Fast, Quality::Good, Quality::Best] {
+        converts_and_follows_a_drift(quality);
+    }
+}
+
+fn converts_and_follows_a_drift(quality: Quality) {
     const BUFFER: usize = 441;
-    let side = |device_rate, map| Side { device_rate, ..Side::plain(48_000, map) };
+    let side = |device_rate, map| Side { device_rate, quality, ..Side::plain(48_000, map) };
     let mut input = DeviceInput::new(side(44_100, ChannelMap::new(1, 2))).unwrap();
     let mut output = DeviceOutput::new(side(96_000, ChannelMap::listed(2, 4, &[2, 0, 1]).unwrap())).unwrap();
     let (mut writer, reader) = frame_fifo(2, 48_000, 0);
-    let queue = CaptureQueue::new(reader, format(), 1024, 480, Clocks::Two).unwrap();
+    let queue = CaptureQueue::new(reader, format(), 1024, 480, Clocks::Two(quality)).unwrap();
     let counts = queue.counts();
     let mut chain = Chain::new(format(), vec![Box::new(queue)]).unwrap();
     let mut blocks = OutputReblock::new(format());

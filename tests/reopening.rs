@@ -129,7 +129,7 @@ impl Scene {
         let mut writer = hound::WavWriter::create(&silence, format).unwrap();
         (0..96_000).for_each(|_| writer.write_sample(0i16).unwrap());
         writer.finalize().unwrap();
-        let source = FileSourceSpec { file: silence, repeat: true };
+        let source = FileSourceSpec { repeat: true, ..FileSourceSpec::new(silence) };
         let base = PipelineSpec::new(SourceSpec::File(source), SinkSpec::device("virtual"));
         let base = PipelineSpec { block_frames: BLOCK, channels: Some(2), rate: Some(48_000), ..base };
         let base = base.then(ElementSpec::Plugin { name: "passes".into(), spec: plugin });

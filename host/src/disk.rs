@@ -70,7 +70,8 @@ pub struct PlayerThread {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-/// Plays this file to a pipeline of this rate and so many channels, again and again if it shall `repeat`.
+/// Plays this file to a pipeline of this rate, again and again if it shall `repeat`; `map` is from the file's channels
+/// to the pipeline's.
 ///
 /// # Errors
 /// The file can't be read, its rate not converted, or its thread not started.
@@ -78,13 +79,15 @@ pub fn play(
     reader: AudioReader,
     repeat: bool,
     rate: u32,
-    channels: usize,
+    map: ChannelMap,
+    quality: Quality,
 ) -> Result<(Player, PlayerThread, Arc<Progress>)> {
+    let channels = map.target();
     let (mut ring, frames) = queue(rate as usize * RING_SECONDS * channels, 0.0);
     let progress = Arc::new(Progress::default());
     let stop = Arc::new(AtomicBool::new(false));
     let (read, stopped) = (Arc::clone(&progress), Arc::clone(&stop));
-    let mut file = Reading::new(reader, repeat, rate, channels)?;
+    let mut file = Reading::new(reader, repeat, rate, map, quality)?;
     // The first second is there before the audio starts.
     while ring.slots() > ring.buffer().capacity() / 2 && file.fill(&mut ring)? {}
     let work = move || {
@@ -125,12 +128,11 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(reader: AudioReader, repeat: bool, rate: u32, channels: usize) -> Result<Self> {
-        let map = ChannelMap::new(reader.channels() as usize, channels);
-        // Nobody waits for this thread.
-        let converter = PushConverter::new(reader.rate(), rate, channels, Quality::Best)?;
+    fn new(reader: AudioReader, repeat: bool, rate: u32, map: ChannelMap, quality: Quality) -> Result<Self> {
+        let channels = map.target();
+        let converter = PushConverter::new(reader.rate(), rate, channels, quality)?;
         let rates = (u64::from(reader.rate()), u64::from(rate));
-        let delay = Quality::Best.delay_s(reader.rate(), rate) * f64::from(rate);
+        let delay = quality.delay_s(reader.rate(), rate) * f64::from(rate);
         Ok(Self {
             buffer: vec![0.0; CHUNK_FRAMES * map.source()],
             mapped: vec![0.0; CHUNK_FRAMES * channels],
@@ -339,13 +341,14 @@ pub struct RecorderThread {
     recording: Arc<Recording>,
 }
 
-/// Records into this file, which has the pipeline's rate and channels.
+/// Records into this file, which has the pipeline's rate; `map` is from the pipeline's channels to the file's.
 pub fn record(
     writer: WavWriter,
     rate: u32,
-    channels: usize,
+    map: ChannelMap,
     until: Until,
 ) -> Result<(Recorder, RecorderThread)> {
+    let channels = map.target();
     let (frames, ring) = queue(rate as usize * RING_SECONDS * channels, 0.0);
     let recording = Arc::new(Recording::default());
     let stop = Arc::new(AtomicBool::new(false));
@@ -359,7 +362,6 @@ pub fn record(
         result
     };
     let thread = spawn("nda-record", work)?;
-    let map = ChannelMap::new(channels, channels);
     let recorder = Recorder { frames, channels, map, recording: Arc::clone(&recording) };
     Ok((recorder, RecorderThread { stop, thread: Some(thread), recording }))
 }

@@ -4,7 +4,7 @@
 
 use super::files::Role;
 use super::plugin::{self, End, Names};
-use super::reader::{Form, Node, PLUGIN_KEYS, Reader, Span};
+use super::reader::{END_PLUGIN_KEYS, Form, Node, Reader, Span};
 use super::spec::{DeviceName, DeviceSpec, FileSinkSpec, FileSourceSpec, SinkSpec, SourceSpec};
 use crate::audio_file::Bits;
 use crate::backend::names_a_system;
@@ -18,10 +18,11 @@ const DEVICE_BUFFER: RangeInclusive<u32> = 16..=65_536;
 
 const DEVICE: Form =
     Form { key: "device", what: "a device", keys: &["buffer", "fallback", "rate", "map", "ppm"] };
-const PLUGIN: Form = Form { key: "plugin", what: "a plugin", keys: PLUGIN_KEYS };
+const PLUGIN: Form = Form { key: "plugin", what: "a plugin", keys: END_PLUGIN_KEYS };
 const SOURCE: [Form; 3] =
-    [Form { key: "file", what: "an audio file to read", keys: &["loop"] }, DEVICE, PLUGIN];
-const SINK: [Form; 3] = [Form { key: "file", what: "a file to write", keys: &["bits"] }, DEVICE, PLUGIN];
+    [Form { key: "file", what: "an audio file to read", keys: &["loop", "map"] }, DEVICE, PLUGIN];
+const SINK: [Form; 3] =
+    [Form { key: "file", what: "a file to write", keys: &["bits", "map"] }, DEVICE, PLUGIN];
 
 /// A source, or `None` and a fault.
 pub(super) fn source(reader: &mut Reader<'_>, node: &Node<'_>, names: &mut Names) -> Option<SourceSpec> {
@@ -32,7 +33,7 @@ pub(super) fn source(reader: &mut Reader<'_>, node: &Node<'_>, names: &mut Names
             let text = reader.text("source", node)?;
             if text.ends_with(".py") {
                 let (name, spec) = plugin::named_file(reader, &text, at, names, End::Source);
-                return Some(SourceSpec::Plugin { name, spec });
+                return Some(SourceSpec::Plugin { name, spec, map: None });
             }
             Some(match short_device(reader, &text, &at)? {
                 Short::Device(device) => SourceSpec::Device(device),
@@ -56,13 +57,15 @@ fn source_table(
         ("file", node) => {
             let text = reader.text("file", node);
             let repeat = table.get("loop").and_then(|node| reader.boolean("loop", node)).unwrap_or(false);
+            let map = map(reader, table);
             let file = reader.file(&text?, node.span(), Role::Audio);
-            Some(SourceSpec::File(FileSourceSpec { file, repeat }))
+            Some(SourceSpec::File(FileSourceSpec { file, repeat, map }))
         }
         ("device", node) => device(reader, table, node).map(SourceSpec::Device),
         (key, node) => {
+            let map = map(reader, table);
             let (name, spec) = plugin::table(reader, table, (key, node), names, End::Source)?;
-            Some(SourceSpec::Plugin { name, spec })
+            Some(SourceSpec::Plugin { name, spec, map })
         }
     }
 }
@@ -76,11 +79,11 @@ pub(super) fn sink(reader: &mut Reader<'_>, node: &Node<'_>, names: &mut Names) 
             let text = reader.text("sink", node)?;
             if text.ends_with(".py") {
                 let (name, spec) = plugin::named_file(reader, &text, at, names, End::Sink);
-                return Some(SinkSpec::Plugin { name, spec });
+                return Some(SinkSpec::Plugin { name, spec, map: None });
             }
             match short_device(reader, &text, &at)? {
                 Short::Device(device) => Some(SinkSpec::Device(device)),
-                Short::Other => file_sink(reader, "sink", &text, at, None).map(SinkSpec::File),
+                Short::Other => file_sink(reader, "sink", &text, at).map(SinkSpec::File),
             }
         }
         _ => {
@@ -100,8 +103,9 @@ fn sink_table(
         ("file", node) => file_table(reader, table, node).map(SinkSpec::File),
         ("device", node) => device(reader, table, node).map(SinkSpec::Device),
         (key, node) => {
+            let map = map(reader, table);
             let (name, spec) = plugin::table(reader, table, (key, node), names, End::Sink)?;
-            Some(SinkSpec::Plugin { name, spec })
+            Some(SinkSpec::Plugin { name, spec, map })
         }
     }
 }
@@ -115,7 +119,7 @@ pub(super) fn record(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<FileSin
         }
         DeValue::String(_) => {
             let text = reader.text("record", node)?;
-            file_sink(reader, "record", &text, node.span(), None)
+            file_sink(reader, "record", &text, node.span())
         }
         _ => {
             reader.wrong_type("record", node, "a .wav file or a table with `file`");
@@ -125,18 +129,13 @@ pub(super) fn record(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<FileSin
 }
 
 fn file_table(reader: &mut Reader<'_>, table: &DeTable<'_>, node: &Node<'_>) -> Option<FileSinkSpec> {
-    let bits = table.get("bits").and_then(|node| bits(reader, node));
+    let bits = table.get("bits").and_then(|node| bits(reader, node)).unwrap_or_default();
+    let map = map(reader, table);
     let text = reader.text("file", node)?;
-    file_sink(reader, "file", &text, node.span(), bits)
+    Some(FileSinkSpec { bits, map, ..file_sink(reader, "file", &text, node.span())? })
 }
 
-fn file_sink(
-    reader: &mut Reader<'_>,
-    key: &str,
-    text: &str,
-    at: Span,
-    bits: Option<Bits>,
-) -> Option<FileSinkSpec> {
+fn file_sink(reader: &mut Reader<'_>, key: &str, text: &str, at: Span) -> Option<FileSinkSpec> {
     if !text.to_lowercase().ends_with(".wav") {
         let device =
             if key == "sink" { ", or a device: \"default\", \"virtual\", \"device:NAME\"" } else { "" };
@@ -144,8 +143,7 @@ fn file_sink(
             .fault(&at, format!("\"{text}\" can't be written; it must be a file that ends in .wav{device}"));
         return None;
     }
-    let file = reader.file(text, at, Role::Output);
-    Some(FileSinkSpec { file, bits: bits.unwrap_or_default() })
+    Some(FileSinkSpec::new(reader.file(text, at, Role::Output)))
 }
 
 fn bits(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Bits> {
@@ -196,7 +194,7 @@ fn device(reader: &mut Reader<'_>, table: &DeTable<'_>, node: &Node<'_>) -> Opti
     let fallback_virtual =
         fallback.and_then(|node| reader.choice("fallback", node, &[("virtual", true)])).unwrap_or(false);
     let rate = table.get("rate").and_then(|node| reader.whole("rate", node, RATE));
-    let map = table.get("map").and_then(|node| map(reader, node));
+    let map = map(reader, table);
     let ppm = table.get("ppm").and_then(|node| ppm(reader, node));
     let name = DeviceName::new(&name?);
     if let (true, true, Some(node)) = (name.is_virtual(), fallback_virtual, fallback) {
@@ -209,8 +207,9 @@ fn device(reader: &mut Reader<'_>, table: &DeTable<'_>, node: &Node<'_>) -> Opti
 }
 
 /// Channel numbers, 0 for silence.
-fn map(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<u32>> {
+fn map(reader: &mut Reader<'_>, table: &DeTable<'_>) -> Option<Vec<u32>> {
     const RIGHT: &str = "a list of channels, 0 for silence, such as [1, 2]";
+    let node = table.get("map")?;
     let Some(array) = node.get_ref().as_array() else {
         reader.wrong_type("map", node, RIGHT);
         return None;

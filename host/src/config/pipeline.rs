@@ -21,7 +21,7 @@ struct Settings {
     channels: Option<u32>,
     python: Option<PathBuf>,
     power: Power,
-    resampling: Quality,
+    resampling: Option<Quality>,
 }
 
 impl Settings {
@@ -45,7 +45,7 @@ impl Settings {
         if let Some(node) = table.get("resampling") {
             const CHOICES: [(&str, Quality); 3] =
                 [("fast", Quality::Fast), ("good", Quality::Good), ("best", Quality::Best)];
-            settings.resampling = reader.choice("resampling", node, &CHOICES).unwrap_or_default();
+            settings.resampling = reader.choice("resampling", node, &CHOICES);
         }
         settings
     }

@@ -38,6 +38,14 @@ pub(super) const PLUGIN_KEYS: &[&str] = &[
     "snapshot_s",
 ];
 
+/// Those of one that is a source or a sink: also which of its channels is which of the pipeline's.
+pub(super) const END_PLUGIN_KEYS: &[&str] = &{
+    let mut keys = ["map"; PLUGIN_KEYS.len() + 1];
+    let (plugin, _) = keys.split_at_mut(PLUGIN_KEYS.len());
+    plugin.copy_from_slice(PLUGIN_KEYS);
+    keys
+};
+
 /// The keys that only the top level has; below a `[[pipeline]]` they would be taken for the pipeline's.
 pub(super) const TOP_KEYS: &[&str] = &["reports", "power", "socket"];
 

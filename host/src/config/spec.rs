@@ -51,8 +51,8 @@ pub struct PipelineSpec {
     pub affinity: Affinity,
     /// What idle processors are to do while it plays.
     pub power: Power,
-    /// How well other rates are converted.
-    pub resampling: Quality,
+    /// How well other rates are converted; `None` is the default quality, and the best for a file, which nobody waits for.
+    pub resampling: Option<Quality>,
     /// Whose clock it runs on, where source and sink are devices.
     pub clock: Clock,
 }
@@ -84,7 +84,7 @@ impl PipelineSpec {
             record: None,
             affinity: Affinity::default(),
             power: Power::default(),
-            resampling: Quality::default(),
+            resampling: None,
             clock: Clock::default(),
         }
     }
@@ -131,13 +131,15 @@ pub enum SourceSpec {
         name: String,
         /// What was asked of it.
         spec: PluginSpec,
+        /// For each of the pipeline's channels the plugin's, see [`DeviceSpec::map`].
+        map: Option<Vec<u32>>,
     },
 }
 
 impl SourceSpec {
     /// An audio file, played once.
     pub fn file(file: impl Into<PathBuf>) -> Self {
-        Self::File(FileSourceSpec { file: file.into(), repeat: false })
+        Self::File(FileSourceSpec::new(file))
     }
 
     /// An input device, see [`DeviceName::new`].
@@ -149,7 +151,7 @@ impl SourceSpec {
     /// A Python plugin named after its file; a lost block is silence.
     pub fn plugin(file: impl Into<PathBuf>) -> Self {
         let spec = end_plugin(file);
-        Self::Plugin { name: plugin_name(&spec), spec }
+        Self::Plugin { name: plugin_name(&spec), spec, map: None }
     }
 }
 
@@ -160,6 +162,15 @@ pub struct FileSourceSpec {
     pub file: PathBuf,
     /// Whether it starts again at its end (`loop` in the configuration).
     pub repeat: bool,
+    /// For each of the pipeline's channels the file's, see [`DeviceSpec::map`].
+    pub map: Option<Vec<u32>>,
+}
+
+impl FileSourceSpec {
+    /// A file that is played once, with the channels that it has.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), repeat: false, map: None }
+    }
 }
 
 /// What happens to the audio at one place of the chain.
@@ -207,6 +218,8 @@ pub enum SinkSpec {
         name: String,
         /// What was asked of it.
         spec: PluginSpec,
+        /// For each of the plugin's channels the pipeline's, see [`DeviceSpec::map`].
+        map: Option<Vec<u32>>,
     },
 }
 
@@ -225,7 +238,7 @@ impl SinkSpec {
     /// A Python plugin named after its file; a lost block is silence.
     pub fn plugin(file: impl Into<PathBuf>) -> Self {
         let spec = end_plugin(file);
-        Self::Plugin { name: plugin_name(&spec), spec }
+        Self::Plugin { name: plugin_name(&spec), spec, map: None }
     }
 }
 
@@ -242,12 +255,14 @@ pub struct FileSinkSpec {
     pub file: PathBuf,
     /// How a sample is written.
     pub bits: Bits,
+    /// For each of the file's channels the pipeline's, see [`DeviceSpec::map`].
+    pub map: Option<Vec<u32>>,
 }
 
 impl FileSinkSpec {
-    /// A WAV file of 32-bit float samples.
+    /// A WAV file of 32-bit float samples, with the pipeline's channels.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), bits: Bits::default() }
+        Self { file: file.into(), bits: Bits::default(), map: None }
     }
 }
 

@@ -145,16 +145,39 @@ mod what_may_be_said {
             pipeline("source = { device = \"default\", rate = 44100, map = [2, 0] }\nresampling = \"best\"");
         let device = DeviceSpec { rate: Some(44_100), map: Some(vec![2, 0]), ..DeviceSpec::new("default") };
         assert_eq!(found.source, SourceSpec::Device(device));
-        assert_eq!(found.resampling, Quality::Best);
+        assert_eq!(found.resampling, Some(Quality::Best));
         let inherited = good("resampling = \"fast\"\n[[pipeline]]\nsource = \"in.wav\"\n");
-        assert_eq!(inherited.pipelines[0].resampling, Quality::Fast);
-        assert_eq!(pipeline("source = \"in.wav\"").resampling, Quality::Good);
+        assert_eq!(inherited.pipelines[0].resampling, Some(Quality::Fast));
+        assert_eq!(pipeline("source = \"in.wav\"").resampling, None);
+    }
+
+    #[test]
+    fn whatever_stands_at_an_end_may_have_its_channels_mapped() {
+        let map = Some(vec![2, 0]);
+        let found = pipeline(
+            "source = { file = \"a.wav\", map = [2, 0] }\nsink = { file = \"o.wav\", map = [2, 0] }\n\
+             record = { file = \"r.wav\", map = [2, 0] }",
+        );
+        let source = FileSourceSpec { map: map.clone(), ..FileSourceSpec::new("/base/a.wav") };
+        let file = |name: &str| FileSinkSpec { map: map.clone(), ..FileSinkSpec::new(name) };
+        assert_eq!(found.source, SourceSpec::File(source));
+        assert_eq!(found.sink, SinkSpec::File(file("/base/o.wav")));
+        assert_eq!(found.record, Some(file("/base/r.wav")));
+        let found = pipeline(
+            "source = { plugin = \"a.py\", map = [2, 0] }\nsink = { plugin = \"b.py\", map = [2, 0] }",
+        );
+        let mapped = |end: (&str, PluginSpec)| (end.0.to_owned(), end.1, map.clone());
+        let plugin = |file| PluginSpec { lost: Lost::Mute, ..PluginSpec::new(file) };
+        let SourceSpec::Plugin { name, spec, map: source_map } = found.source else { panic!() };
+        assert_eq!((name, spec, source_map), mapped(("a", plugin("/base/a.py"))));
+        let SinkSpec::Plugin { name, spec, map: sink_map } = found.sink else { panic!() };
+        assert_eq!((name, spec, sink_map), mapped(("b", plugin("/base/b.py"))));
     }
 
     #[test]
     fn long_sources_say_more() {
         let source = |text: &str| pipeline(&format!("source = {text}")).source;
-        let file = FileSourceSpec { file: "/base/a.wav".into(), repeat: true };
+        let file = FileSourceSpec { repeat: true, ..FileSourceSpec::new("/base/a.wav") };
         assert_eq!(source("{ file = \"a.wav\", loop = true }"), SourceSpec::File(file));
         let device =
             DeviceSpec { buffer_frames: Some(128), fallback_virtual: true, ..DeviceSpec::new("default") };
@@ -169,7 +192,7 @@ mod what_may_be_said {
             guard: Guard::Off,
             ..PluginSpec::new("/base/sine.py").set("frequency", "440")
         };
-        assert_eq!(source(text), SourceSpec::Plugin { name: "tone".into(), spec });
+        assert_eq!(source(text), SourceSpec::Plugin { name: "tone".into(), spec, map: None });
     }
 
     #[test]
@@ -182,7 +205,7 @@ mod what_may_be_said {
         for (text, bits) in
             [("16", Bits::I16), ("24", Bits::I24), ("\"32f\"", Bits::F32), ("\"16\"", Bits::I16)]
         {
-            let expected = SinkSpec::File(FileSinkSpec { file: "/base/o.wav".into(), bits });
+            let expected = SinkSpec::File(FileSinkSpec { bits, ..FileSinkSpec::new("/base/o.wav") });
             assert_eq!(sink(&format!("{{ file = \"o.wav\", bits = {text} }}")), expected);
         }
     }
@@ -191,7 +214,7 @@ mod what_may_be_said {
     fn a_recording_is_a_file_with_or_without_bits() {
         let record = |text: &str| pipeline(&format!("source = \"in.wav\"\nrecord = {text}")).record;
         assert_eq!(record("\"out.wav\""), Some(FileSinkSpec::new("/base/out.wav")));
-        let expected = FileSinkSpec { file: "/base/out.wav".into(), bits: Bits::I24 };
+        let expected = FileSinkSpec { bits: Bits::I24, ..FileSinkSpec::new("/base/out.wav") };
         assert_eq!(record("{ file = \"out.wav\", bits = 24 }"), Some(expected));
     }
 
@@ -333,8 +356,8 @@ mod what_may_be_said {
             snapshot_every: Duration::ZERO,
             ..PluginSpec::new("/base/a.py")
         };
-        assert_eq!(found.source, SourceSpec::Plugin { name: "a".into(), spec: spec.clone() });
-        assert_eq!(found.sink, SinkSpec::Plugin { name: "a-2".into(), spec });
+        assert_eq!(found.source, SourceSpec::Plugin { name: "a".into(), spec: spec.clone(), map: None });
+        assert_eq!(found.sink, SinkSpec::Plugin { name: "a-2".into(), spec, map: None });
     }
 
     #[test]
@@ -557,7 +580,11 @@ mod what_is_said_about_faults {
         assert!(
             fault("sink = { device = \"virtual\", map = 1 }").contains("a list of channels, 0 for silence")
         );
-        assert!(fault("sink = { device = \"virtual\", map = [] }").contains("`map` is empty"));
+        for end in ["device = \"virtual\"", "file = \"o.wav\"", "plugin = \"p.py\""] {
+            assert!(fault(&format!("sink = {{ {end}, map = [] }}")).contains("`map` is empty"), "{end}");
+        }
+        let element = fault("plugins = [{ file = \"p.py\", map = [1] }]");
+        assert!(element.contains("`map` is not a key of a Python plugin"), "{element}");
         assert!(fault("sink = { device = \"virtual\", map = [65] }").contains("from 0 to 64"));
         assert!(fault("sink = { device = \"virtual\", rate = 7 }").contains("from 8000 to 192000"));
         assert!(fault("resampling = \"sinc\"").contains("\"fast\", \"good\" or \"best\""));

@@ -1,4 +1,4 @@
-//! Plugins at the ends of a pipeline that run at a rate, or with channels, of their own.
+//! Plugins at the ends of a pipeline that run at a rate, or with channels, of their own, or whose channels are mapped.
 //!
 //! For opening a pipeline. Such a plugin is called with blocks of its own format, as many frames each as the pipeline's
 //! but of another length: no, one or several times for a block of the pipeline. What lies between is the same as
@@ -58,11 +58,17 @@ pub struct AdaptedSource {
 }
 
 impl AdaptedSource {
-    /// `inner` makes blocks of its `own` format, for a pipeline of this one.
+    /// `inner` makes blocks of its `own` format, for a pipeline of this one; `map` is from its channels to the pipeline's.
     ///
     /// # Errors
     /// Of kind `Config`: the rates can't be converted.
-    pub fn new(inner: Box<dyn Processor>, own: Format, format: Format, quality: Quality) -> Result<Self> {
+    pub fn new(
+        inner: Box<dyn Processor>,
+        own: Format,
+        format: Format,
+        map: ChannelMap,
+        quality: Quality,
+    ) -> Result<Self> {
         Ok(Self {
             inner,
             own,
@@ -70,7 +76,7 @@ impl AdaptedSource {
             quality,
             converter: PullConverter::new(own.rate(), format.rate(), own.channels(), quality)?,
             blocks: OutputReblock::new(own),
-            map: ChannelMap::new(own.channels(), format.channels()),
+            map,
             frames: vec![0.0; own.channels() * format.block_frames()],
         })
     }
@@ -135,18 +141,24 @@ pub struct AdaptedSink {
 }
 
 impl AdaptedSink {
-    /// `inner` takes blocks of its `own` format, from a pipeline of this one.
+    /// `inner` takes blocks of its `own` format, from a pipeline of this one; `map` is from that one's channels to its.
     ///
     /// # Errors
     /// Of kind `Config`: the rates can't be converted.
-    pub fn new(inner: Box<dyn Processor>, own: Format, format: Format, quality: Quality) -> Result<Self> {
+    pub fn new(
+        inner: Box<dyn Processor>,
+        own: Format,
+        format: Format,
+        map: ChannelMap,
+        quality: Quality,
+    ) -> Result<Self> {
         Ok(Self {
             inner,
             own,
             format,
             converter: PushConverter::new(format.rate(), own.rate(), own.channels(), quality)?,
             blocks: InputReblock::new(own),
-            map: ChannelMap::new(format.channels(), own.channels()),
+            map,
             frames: vec![0.0; own.channels() * format.block_frames()],
         })
     }
@@ -257,7 +269,8 @@ mod tests {
     #[test]
     fn a_source_at_another_rate_with_one_channel_is_heard_in_tune_on_both() {
         let own = format((1, 128, 44_100));
-        let mut source = AdaptedSource::new(Box::new(Tone(0)), own, format(PIPELINE), Quality::Good).unwrap();
+        let (map, tone) = (ChannelMap::new(1, 2), Box::new(Tone(0)));
+        let mut source = AdaptedSource::new(tone, own, format(PIPELINE), map, Quality::Good).unwrap();
         assert_eq!(source.latency_frames(), 480 + 69);
         let (mut samples, mut heard) = ([f32::NAN; 256], Vec::new());
         for _ in 0..20 {
@@ -273,7 +286,8 @@ mod tests {
     fn a_sink_at_another_rate_with_more_channels_hears_in_tune_what_passes_unchanged() {
         let (own, heard) = (format((3, 128, 96_000)), Arc::default());
         let ear = Box::new(Ear(Arc::clone(&heard)));
-        let mut sink = AdaptedSink::new(ear, own, format(PIPELINE), Quality::Good).unwrap();
+        let map = ChannelMap::new(2, 3);
+        let mut sink = AdaptedSink::new(ear, own, format(PIPELINE), map, Quality::Good).unwrap();
         for block in 0..20 {
             let mut samples: Vec<f32> =
                 (0..128).chain(0..128).map(|n| sine(block * 128 + n, 48_000.0)).collect();

@@ -1,9 +1,8 @@
 //! What an input device has brought, for a chain that runs in an output device's callback.
 //!
 //! The reading end of a [`frame_fifo`](super::frame_fifo), as a processor at the beginning of the chain. If both
-//! devices have one clock, frames pass bit by bit. Else the queue is read a little faster or slower than it is filled
-//! ([`super::drift`]), by rubato's `Slip`, which now and then takes one frame more or fewer and fades across the
-//! place: it has no delay, and leaves alone what needs no correction.
+//! devices have one clock, frames pass bit by bit. Else the queue is read a little faster or slower than it is filled:
+//! [`super::drift`] says by how much, and [`super::gear`] does it.
 //!
 //! The queue is [`State::Priming`] until it holds what it should, and silent so long; then [`State::Running`]. If it
 //! runs dry, what it has is played and ends in a short slope instead of a step, and it is primed again: there is one
@@ -14,13 +13,13 @@
 //! the queue dry again and again. When it has, the queue is primed for what really comes, as far as there is room.
 
 use super::channels::ChannelMap;
+use super::convert::Quality;
 use super::drift::Drift;
 use super::fifo::{FifoCounts, FrameReader};
+use super::gear::Gear;
 use crate::block::Block;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::processor::{Processor, Turn};
-use rubato::audioadapter_buffers::direct::{InterleavedSlice, SequentialSlice};
-use rubato::{Adjustable, FixedAsync, Resampler, Slip};
 use shared::format::Format;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -37,8 +36,8 @@ const PILED_UP_S: f32 = 1.0;
 pub enum Clocks {
     /// They have one clock: nothing is corrected.
     One,
-    /// Each has its own.
-    Two,
+    /// Each has its own; what they drift apart is corrected so well.
+    Two(Quality),
 }
 
 /// How a [`CaptureQueue`] is doing, for any thread to read.
@@ -108,7 +107,7 @@ enum State {
 
 /// Holds the clocks of an input and an output together.
 struct Clutch {
-    slip: Slip<f32>,
+    gear: Gear,
     drift: Drift,
 }
 
@@ -184,14 +183,12 @@ impl CaptureQueue {
         let (channels, block) = (format.channels(), format.block_frames());
         let clutch = match clocks {
             Clocks::One => None,
-            Clocks::Two => {
-                let slip = Slip::new(block, channels, FixedAsync::Output).map_err(|e| {
-                    Error::new(Kind::Config, "blocks are too short for two devices").source(e)
-                })?;
-                Some(Clutch { slip, drift: Drift::new(format.rate(), block) })
+            Clocks::Two(quality) => {
+                let gear = Gear::new(format, quality)?;
+                Some(Clutch { gear, drift: Drift::new(format.rate(), block) })
             }
         };
-        let most = clutch.as_ref().map_or(block, |clutch| clutch.slip.input_frames_max());
+        let most = clutch.as_ref().map_or(block, |clutch| clutch.gear.most_frames());
         let counts = Arc::new(CaptureCounts { fifo: frames.counts(), ..CaptureCounts::default() });
         let queue = Self {
             frames,
@@ -251,6 +248,12 @@ impl CaptureQueue {
         self.counts.grown.fetch_add(u32::try_from(more).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
+    /// Frames by which what is read is late besides those that are to be in the queue.
+    #[must_use]
+    pub fn delay_frames(&self) -> u32 {
+        self.clutch.as_ref().map_or(0, |clutch| clutch.gear.delay_frames())
+    }
+
     /// How it is doing.
     #[must_use]
     pub fn counts(&self) -> Arc<CaptureCounts> {
@@ -280,13 +283,16 @@ impl CaptureQueue {
         let level = self.frames.level();
         let needed = self.correct();
         if level < needed {
-            self.run_dry(block, level);
+            self.run_dry(block, level, needed);
             return;
         }
         match self.piled_up(level) {
-            0 => self.give(block, needed),
-            excess => self.leave_out(block, excess),
+            0 => {
+                self.frames.read(&mut self.scratch[..needed * self.format.channels()]);
+            }
+            excess => self.leave_out(excess, needed),
         }
+        self.give(block, needed);
         self.fade_in(block);
         let (frames, last) = (self.format.block_frames(), &mut self.last);
         last.iter_mut()
@@ -333,6 +339,9 @@ impl CaptureQueue {
         if again {
             self.counts.dropped.fetch_add(excess as u64, Ordering::Relaxed);
         }
+        if let Some(clutch) = &mut self.clutch {
+            clutch.gear.begin_anew();
+        }
         // What never broke off begins as it begins.
         let fades = again || self.is_rising || self.clutch.is_some();
         self.state = State::Running { frames: if fades { 0 } else { u32::MAX } };
@@ -353,30 +362,20 @@ impl CaptureQueue {
         let full_or_level = full.unwrap_or_else(|| self.frames.level() as f64);
         self.level += (full_or_level - self.level) * share;
         self.counts.level.store(whole_frames(self.level), Ordering::Relaxed);
-        let Some(Clutch { slip, drift }) = &mut self.clutch else { return block };
+        let Some(Clutch { gear, drift }) = &mut self.clutch else { return block };
         let correction = drift.step(full.map(|full| full - wanted));
         #[expect(clippy::cast_possible_truncation, reason = "within some thousand millionths")]
         self.counts.correction.store((correction * 1e7) as i32, Ordering::Relaxed);
-        // It keeps to what it can do if this is too much.
-        let _ = slip.set_resample_ratio(1.0 / (1.0 + correction), false);
-        slip.input_frames_next()
+        gear.take_more(correction);
+        gear.next_frames()
     }
 
+    /// A block of the frames that have been read.
     fn give(&mut self, block: &mut [f32], needed: usize) {
-        let (channels, frames) = (self.format.channels(), self.format.block_frames());
-        let source = &mut self.scratch[..needed * channels];
-        self.frames.read(source);
-        let Some(clutch) = &mut self.clutch else {
-            self.map.deinterleave(source, block, frames, 0);
-            return;
-        };
-        let adapters = (
-            InterleavedSlice::new(&*source, channels, needed),
-            SequentialSlice::new_mut(block, channels, frames),
-        );
-        // The sizes are those that it asked for: it can't fail.
-        if let (Ok(source), Ok(mut block)) = adapters {
-            let _ = clutch.slip.process_into_buffer(&source, &mut block, None);
+        let source = &self.scratch[..needed * self.format.channels()];
+        match &mut self.clutch {
+            Some(clutch) => clutch.gear.make(source, block),
+            None => self.map.deinterleave(source, block, self.format.block_frames(), 0),
         }
     }
 
@@ -394,9 +393,9 @@ impl CaptureQueue {
         if least > self.target + slack { least - self.target } else { 0 }
     }
 
-    /// Leaves out so many frames, with a crossfade over this block.
-    fn leave_out(&mut self, block: &mut [f32], excess: usize) {
-        let (channels, frames) = (self.format.channels(), self.format.block_frames());
+    /// Reads a block's frames and leaves out so many, with a crossfade over them.
+    fn leave_out(&mut self, excess: usize, frames: usize) {
+        let channels = self.format.channels();
         let (before, behind) = (&mut self.scratch[..frames * channels], &mut self.other[..frames * channels]);
         self.frames.peek(before);
         self.frames.skip(excess);
@@ -408,20 +407,18 @@ impl CaptureQueue {
             let share = (frame + 1) as f32 / frames as f32;
             before.iter_mut().zip(behind).for_each(|(before, behind)| *before += (behind - *before) * share);
         }
-        self.map.deinterleave(before, block, frames, 0);
         self.counts.dropped.fetch_add(excess as u64, Ordering::Relaxed);
         if let Some(clutch) = &mut self.clutch {
             clutch.drift.forget_error();
         }
     }
 
-    /// Gives what there is, less than a block, and begins anew.
-    fn run_dry(&mut self, block: &mut [f32], level: usize) {
-        let (channels, frames) = (self.format.channels(), self.format.block_frames());
+    /// Gives what there is, less than a block takes, and begins anew.
+    fn run_dry(&mut self, block: &mut [f32], level: usize, needed: usize) {
+        let frames = self.format.block_frames();
         let rest = level.min(frames);
-        let source = &mut self.scratch[..rest * channels];
-        self.frames.read(source);
-        self.map.deinterleave(source, block, frames, 0);
+        self.read_and_hold(rest, needed);
+        self.give(block, needed);
         // It may break off again before it has faded in.
         self.fade_in(block);
         if let Some(end) = rest.checked_sub(1) {
@@ -433,6 +430,16 @@ impl CaptureQueue {
         self.state = State::Priming { again: true };
         self.slope = 0;
         self.end_in_a_slope(block, rest);
+    }
+
+    /// Reads so many frames, of so many that are needed: the last one is held, and is not heard.
+    fn read_and_hold(&mut self, rest: usize, needed: usize) {
+        let channels = self.format.channels();
+        let (there, missing) = self.scratch[..needed * channels].split_at_mut(rest * channels);
+        self.frames.read(there);
+        let held = there.len().checked_sub(channels).map(|at| &there[at..]);
+        let held = held.unwrap_or(&self.last);
+        missing.chunks_exact_mut(channels).for_each(|frame| frame.copy_from_slice(held));
     }
 
     /// From frame `from` on the block goes from the last frame to silence, or is silent.
@@ -449,12 +456,14 @@ impl CaptureQueue {
     }
 
     fn fade_in(&mut self, block: &mut [f32]) {
+        // What begins anew is silent until its first frame comes out, and that may be a loud one.
+        let delay = self.delay_frames() as f32;
         let State::Running { frames: done } = &mut self.state else { return };
         let (frames, steps) = (self.format.block_frames(), FADE_IN_S * self.format.rate() as f32);
-        if (*done as f32) < steps {
+        if (*done as f32) < delay + steps {
             for channel in block.chunks_exact_mut(frames) {
                 for (step, sample) in (*done..).zip(channel) {
-                    *sample *= (step as f32 / steps).min(1.0);
+                    *sample *= ((step as f32 - delay) / steps).clamp(0.0, 1.0);
                 }
             }
         }
@@ -514,6 +523,9 @@ mod tests {
     const BLOCK: usize = 64;
     const TARGET: usize = 3 * BLOCK;
     const BLOCK_NS: u64 = 1_333_333;
+
+    /// One clock, or two that are held together in each way.
+    const ALL: [Clocks; 3] = [Clocks::One, Clocks::Two(Quality::Fast), Clocks::Two(Quality::Good)];
 
     fn queue(clocks: Clocks, silence: usize) -> (FrameWriter, CaptureQueue) {
         let (writer, reader) = frame_fifo(1, RATE as usize, silence);
@@ -599,7 +611,7 @@ mod tests {
 
     #[test]
     fn what_the_input_brought_before_the_output_began_is_not_heard_late_for_ever() {
-        for clocks in [Clocks::One, Clocks::Two] {
+        for clocks in ALL {
             let mut course = Course::new(clocks, 0);
             (0..100).for_each(|_| course.write());
             course.both(1);
@@ -609,7 +621,7 @@ mod tests {
 
     #[test]
     fn an_input_that_comes_late_is_one_gap_without_a_click_and_no_burst() {
-        for clocks in [Clocks::One, Clocks::Two] {
+        for clocks in ALL {
             let mut course = Course::new(clocks, TARGET);
             course.both(200);
             (0..50).for_each(|_| course.read());
@@ -631,7 +643,7 @@ mod tests {
     #[test]
     fn an_input_that_comes_back_with_a_longer_buffer_has_some_gaps_and_then_none() {
         const LONG: usize = 4096;
-        for clocks in [Clocks::One, Clocks::Two] {
+        for clocks in ALL {
             let mut course = Course::new(clocks, TARGET);
             course.both(200);
             (0..50).for_each(|_| course.read());
@@ -665,7 +677,7 @@ mod tests {
     fn an_output_that_takes_more_at_a_time_than_before_has_that_after_one_silence_without_a_click() {
         const BLOCKS: u32 = 16;
         const LONG: usize = BLOCKS as usize;
-        for clocks in [Clocks::One, Clocks::Two] {
+        for clocks in ALL {
             let mut course = Course::new(clocks, TARGET);
             course.both(200);
             assert!(course.queue.burst_max() >= BLOCKS);
@@ -694,7 +706,7 @@ mod tests {
     #[test]
     fn however_long_an_input_is_away_nothing_is_heard_behind_the_slope() {
         // What was counted on, frame by frame, came round to its beginning after a day.
-        for clocks in [Clocks::One, Clocks::Two] {
+        for clocks in ALL {
             let end = slope_frames(Format::new(1, 64, RATE).unwrap());
             for counted in [end - 10, end, u32::MAX - 10] {
                 let mut course = Course::new(clocks, TARGET);
@@ -732,7 +744,7 @@ mod tests {
 
     #[test]
     fn what_has_piled_up_is_left_out_without_a_click() {
-        for clocks in [Clocks::One, Clocks::Two] {
+        for clocks in ALL {
             let mut course = Course::new(clocks, TARGET);
             course.both(200);
             (0..300).for_each(|_| course.write());

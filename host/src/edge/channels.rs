@@ -56,6 +56,24 @@ impl ChannelMap {
         Ok(Self { source, target: list.iter().map(gets).chain(silent).collect() })
     }
 
+    /// As the list says, or where there is none the map that is right for most.
+    ///
+    /// # Errors
+    /// As of [`listed`](Self::listed).
+    pub fn wanted(source: usize, target: usize, list: Option<&[u32]>) -> Result<Self> {
+        list.map_or_else(|| Ok(Self::new(source, target)), |list| Self::listed(source, target, list))
+    }
+
+    /// Channels that the source of such a list is to have.
+    pub(crate) fn source_of(list: &[u32]) -> u32 {
+        list.iter().copied().max().unwrap_or(1).max(1)
+    }
+
+    /// Channels that the target of such a list is to have.
+    pub(crate) fn target_of(list: &[u32]) -> u32 {
+        u32::try_from(list.len()).unwrap_or(u32::MAX)
+    }
+
     /// Channels that it takes.
     #[must_use]
     pub fn source(&self) -> usize {

@@ -51,19 +51,32 @@ impl Quality {
     }
 
     fn sinc(self, from: u32, to: u32) -> SincInterpolationParameters {
-        let window = match self {
-            Self::Fast => WindowFunction::Hann2,
-            Self::Good | Self::Best => WindowFunction::BlackmanHarris2,
-        };
-        let sinc = SincInterpolationParameters::new(self.sinc_frames(), window);
         let places = to as usize / gcd(from as usize, to as usize);
         if places <= PLACES_MAX {
             // rubato's places lie one step early: many make that step short.
             let places = places * PLACES_LEAST.div_ceil(places);
-            sinc.oversampling_factor(places).interpolation(SincInterpolationType::Nearest)
+            self.filter().oversampling_factor(places).interpolation(SincInterpolationType::Nearest)
         } else {
-            sinc.oversampling_factor(PLACES_LEAST).interpolation(SincInterpolationType::Cubic)
+            self.sinc_of_clocks()
         }
+    }
+
+    /// For a ratio that may be any: between the places it is interpolated.
+    pub(super) fn sinc_of_clocks(self) -> SincInterpolationParameters {
+        self.filter().oversampling_factor(PLACES_LEAST).interpolation(SincInterpolationType::Cubic)
+    }
+
+    /// Frames by which that is late where the rates are the same but for the clocks.
+    pub(super) fn delay_of_clocks(self) -> u32 {
+        u32::try_from(self.sinc_frames() / 2 - 1).unwrap_or(u32::MAX)
+    }
+
+    fn filter(self) -> SincInterpolationParameters {
+        let window = match self {
+            Self::Fast => WindowFunction::Hann2,
+            Self::Good | Self::Best => WindowFunction::BlackmanHarris2,
+        };
+        SincInterpolationParameters::new(self.sinc_frames(), window)
     }
 }
 

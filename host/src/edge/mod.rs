@@ -21,6 +21,7 @@ mod convert;
 mod device;
 mod drift;
 mod fifo;
+mod gear;
 mod handover;
 mod reblock;
 

@@ -105,7 +105,7 @@ impl Post {
             ..Around::default()
         };
         let element = ElementSpec::Plugin { name: name.to_owned(), spec: wish.plugin(file) };
-        let source = FileSourceSpec { file: silence(&folder)?, repeat: true };
+        let source = FileSourceSpec { repeat: true, ..FileSourceSpec::new(silence(&folder)?) };
         let mut spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::device("virtual")).then(element);
         (spec.name, spec.block_frames) = (name.to_owned(), BLOCK_FRAMES);
         let judge = Judge::new(format, RAMP_FRAMES, 10f32.powf(wish.level_max_db() / 20.0));

@@ -85,7 +85,7 @@ impl Devices {
     ) -> Result<Self> {
         let mut settle = |device: &DeviceSpec, is_input| {
             let (spec, virtual_host) = (device.clone(), virtual_host.cloned());
-            let (quality, known) = (pipeline.resampling, device.known.clone());
+            let (quality, known) = (pipeline.resampling.unwrap_or_default(), device.known.clone());
             settle(Want { spec, is_input, quality, virtual_host, known, planned: None }, format, note)
         };
         let input = match &pipeline.source {
@@ -116,7 +116,9 @@ impl Devices {
     /// Whether input and output can drift apart.
     pub(super) fn clocks(&self) -> Clocks {
         match (&self.input, &self.output) {
-            (Some(input), Some(output)) if !input.shares_clock_with(output) => Clocks::Two,
+            (Some(input), Some(output)) if !input.shares_clock_with(output) => {
+                Clocks::Two(input.want.quality)
+            }
             _ => Clocks::One,
         }
     }
@@ -212,8 +214,8 @@ impl Want {
     /// The device, not yet open.
     pub(super) fn find(&self, format: Format) -> Result<Found> {
         let channels = match (&self.spec.map, self.is_input) {
-            (Some(map), true) => map.iter().copied().max().unwrap_or(1).max(1),
-            (Some(map), false) => u32::try_from(map.len()).unwrap_or(u32::MAX),
+            (Some(map), true) => ChannelMap::source_of(map),
+            (Some(map), false) => ChannelMap::target_of(map),
             (None, _) => u32::try_from(format.channels()).unwrap_or(u32::MAX),
         };
         let (rate, buffer_frames) = (self.spec.rate.unwrap_or(format.rate()), self.buffer_frames(format));
@@ -277,10 +279,7 @@ impl Want {
         } else {
             (format.channels(), device.channels())
         };
-        let map = match &self.spec.map {
-            Some(list) => ChannelMap::listed(from, to, list)?,
-            None => ChannelMap::new(from, to),
-        };
+        let map = ChannelMap::wanted(from, to, self.spec.map.as_deref())?;
         Ok(Side { device_rate, rate: format.rate(), map, quality: self.quality })
     }
 
@@ -381,8 +380,8 @@ mod tests {
         let format = Format::new(2, BLOCK, 48_000).unwrap();
         let file = || PipelineSpec::new(SourceSpec::file("in.wav"), SinkSpec::device("virtual"));
         let plugin = |mode, adapt| PluginSpec { mode, adapt, ..PluginSpec::new("gain.py") };
-        let from = |spec| SourceSpec::Plugin { name: "source".into(), spec };
-        let into = |spec| SinkSpec::Plugin { name: "sink".into(), spec };
+        let from = |spec| SourceSpec::Plugin { name: "source".into(), spec, map: None };
+        let into = |spec| SinkSpec::Plugin { name: "sink".into(), spec, map: None };
         let (same_block, pipelined) = (Some(Mode::SameBlock), Some(Mode::Pipelined));
         for (is_planned, spec) in [
             (false, file()),

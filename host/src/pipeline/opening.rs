@@ -17,8 +17,8 @@ use crate::chain::{self, Chain, Delays};
 use crate::config::{ElementSpec, FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::disk::{self, PlayerThread, Progress, RecorderThread, Until};
 use crate::edge::{
-    AdaptedSink, AdaptedSource, CaptureCounts, CaptureQueue, Clocks, FrameWriter, Handover, Quality,
-    frame_fifo,
+    AdaptedSink, AdaptedSource, CaptureCounts, CaptureQueue, ChannelMap, Clocks, FrameWriter, Handover,
+    Quality, frame_fifo,
 };
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
@@ -133,12 +133,10 @@ impl<'a> Opening<'a> {
         let plugins = started.plugins.iter().map(|plugin| Arc::clone(plugin.stats())).collect();
         let behind_frames = Arc::new(AtomicU64::new(chain_latency.into()));
         let recorders = self.add_recorders(&behind_frames, plugins)?;
-        if let SinkSpec::Plugin { .. } = self.spec.sink
+        if let SinkSpec::Plugin { map, .. } = &self.spec.sink
             && let Some(remote) = started.remotes.next()
         {
-            let sink = self.adapted(remote, |remote, own, format, quality| {
-                Ok(Box::new(AdaptedSink::new(remote, own, format, quality)?))
-            })?;
+            let sink = self.sink(remote, map.as_deref())?;
             self.processors.push(sink);
         }
         if self.devices.are_paced_by_source() {
@@ -190,16 +188,18 @@ impl<'a> Opening<'a> {
     ) -> Result<()> {
         match (&self.spec.source, reader) {
             (SourceSpec::File(file), Some(reader)) => {
+                let channels = (reader.channels() as usize, self.format.channels());
+                let map = ChannelMap::wanted(channels.0, channels.1, file.map.as_deref())?;
+                // Nobody waits for its thread.
+                let quality = self.spec.resampling.unwrap_or(Quality::Best);
                 let (player, thread, progress) =
-                    disk::play(reader, file.repeat, self.format.rate(), self.format.channels())?;
+                    disk::play(reader, file.repeat, self.format.rate(), map, quality)?;
                 self.processors.push(Box::new(player));
                 (self.player, self.progress) = (Some(thread), Some(progress));
             }
-            (SourceSpec::Plugin { .. }, _) => {
+            (SourceSpec::Plugin { map, .. }, _) => {
                 if let Some(remote) = remotes.next() {
-                    let source = self.adapted(remote, |remote, own, format, quality| {
-                        Ok(Box::new(AdaptedSource::new(remote, own, format, quality)?))
-                    })?;
+                    let source = self.source(remote, map.as_deref())?;
                     self.processors.push(source);
                 }
             }
@@ -245,7 +245,6 @@ impl<'a> Opening<'a> {
     /// A queue of so many frames, into which so many come at a time.
     fn queue(&mut self, input: usize, frames: usize) -> Result<(FrameWriter, CaptureQueue)> {
         let (_, output) = self.buffers();
-        self.fifo_frames = frames;
         let capacity = self.format.rate() as usize + frames + input + output;
         let clocks = self.devices.clocks();
         // With one clock nothing breaks off in the beginning: silence is there until the input comes. What is to rise has to
@@ -255,19 +254,34 @@ impl<'a> Opening<'a> {
         let queue = CaptureQueue::new(reader, self.format, frames, input, clocks)?;
         let queue = queue.taken_by(output);
         let queue = if self.rising { queue.rising() } else { queue };
+        self.fifo_frames = frames + queue.delay_frames() as usize;
         self.capture = Some(queue.counts());
         Ok((writer, queue))
     }
 
-    /// A plugin at an end as it is, or adapted if it has a format of its own.
-    fn adapted(
-        &self,
-        remote: Remote,
-        adapt: impl FnOnce(Box<dyn Processor>, Format, Format, Quality) -> Result<Box<dyn Processor>>,
-    ) -> Result<Box<dyn Processor>> {
-        let own = remote.format();
-        let remote: Box<dyn Processor> = Box::new(remote);
-        if own == self.format { Ok(remote) } else { adapt(remote, own, self.format, self.spec.resampling) }
+    /// How well a plugin's rate is converted.
+    fn quality(&self) -> Quality {
+        self.spec.resampling.unwrap_or_default()
+    }
+
+    /// A plugin as a source, adapted if it has a format of its own or its channels are mapped.
+    fn source(&self, remote: Remote, list: Option<&[u32]>) -> Result<Box<dyn Processor>> {
+        let (own, format, remote) = (remote.format(), self.format, Box::new(remote));
+        let map = ChannelMap::wanted(own.channels(), format.channels(), list)?;
+        if own == format && map.is_identity() {
+            return Ok(remote);
+        }
+        Ok(Box::new(AdaptedSource::new(remote, own, format, map, self.quality())?))
+    }
+
+    /// The same as a sink.
+    fn sink(&self, remote: Remote, list: Option<&[u32]>) -> Result<Box<dyn Processor>> {
+        let (own, format, remote) = (remote.format(), self.format, Box::new(remote));
+        let map = ChannelMap::wanted(format.channels(), own.channels(), list)?;
+        if own == format && map.is_identity() {
+            return Ok(remote);
+        }
+        Ok(Box::new(AdaptedSink::new(remote, own, format, map, self.quality())?))
     }
 
     fn add_elements(&mut self, remotes: &mut impl Iterator<Item = Remote>) {
@@ -298,9 +312,12 @@ impl<'a> Opening<'a> {
 
     fn add_recorder(&mut self, spec: &FileSinkSpec, until: Until) -> Result<(PathBuf, RecorderThread)> {
         let (channels, rate) = (self.format.channels(), self.format.rate());
-        let writer =
-            WavWriter::create(&spec.file, u32::try_from(channels).unwrap_or(u32::MAX), rate, spec.bits)?;
-        let (recorder, thread) = disk::record(writer, rate, channels, until)?;
+        let file_channels = spec.map.as_ref().map_or(channels, Vec::len);
+        // Before the file is replaced.
+        let map = ChannelMap::wanted(channels, file_channels, spec.map.as_deref())?;
+        let file_channels = u32::try_from(file_channels).unwrap_or(u32::MAX);
+        let writer = WavWriter::create(&spec.file, file_channels, rate, spec.bits)?;
+        let (recorder, thread) = disk::record(writer, rate, map, until)?;
         self.processors.push(Box::new(recorder));
         Ok((spec.file.clone(), thread))
     }
