@@ -5,8 +5,28 @@ use crate::server::Program;
 use crate::until::DEADLINE;
 use crate::wav::Wav;
 use crate::workspace::{Folder, built};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A client that listens.
+#[derive(Debug)]
+pub struct Listening {
+    client: Program,
+    heard: PathBuf,
+}
+
+impl Listening {
+    /// What it has heard, once it has heard all.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    #[must_use]
+    pub fn heard(self) -> Wav {
+        self.client.succeeds(2 * DEADLINE);
+        Wav::read(&self.heard)
+    }
+}
 
 /// A server with the dummy driver, under a name of its own, so that tests can run side by side.
 #[derive(Debug)]
@@ -128,6 +148,16 @@ impl Jack {
         pass.args([format!("cpal_client_{pid}_in"), format!("cpal_client_{pid}_out")]);
         Program::start(pass, &self.folder.file("pass.log")).succeeds(2 * DEADLINE);
         Wav::read(&heard)
+    }
+
+    /// Has a client listen to the only output of a program with this number for so many frames, as soon as it is there: that
+    /// of a server too that is not running yet.
+    #[must_use]
+    pub fn listen(&self, pid: u32, frames: usize) -> Listening {
+        let heard = self.folder.file("listened.wav");
+        let mut listen = self.command(built("jack-client"));
+        listen.arg("listen").arg(&heard).args([format!("cpal_client_{pid}_out"), frames.to_string()]);
+        Listening { client: Program::start(listen, &self.folder.file("listen.log")), heard }
     }
 
     /// A stereo card whose output is joined with its input, for a program with this number, there until it is dropped.

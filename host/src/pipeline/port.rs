@@ -371,6 +371,7 @@ impl Port {
             return;
         }
         self.past = self.counts();
+        self.added = self.added();
         self.attempt = None;
         (self.playing, self.stand_in) = (None, None);
         self.end.take_back();

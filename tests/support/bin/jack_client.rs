@@ -1,6 +1,7 @@
 //! A JACK client for the tests: `jack-client wait`, until the server of the environment answers;
 //! `jack-client pass PLAY.wav HEARD.wav INTO FROM`, which plays a file into the ports whose names begin with INTO
 //! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more;
+//! `jack-client listen HEARD.wav FROM FRAMES`, which waits for a port whose name begins with FROM and records so much of it;
 //! `jack-client card FROM INTO`, a stereo card whose output is joined with its input, for the ones and the others until it
 //! is ended; or `jack-client period FRAMES`, which has the server's periods be so long from now on.
 //!
@@ -25,13 +26,17 @@ fn main() -> ExitCode {
         ["pass", play, heard, into, from] => {
             pass(&Wav::read(Path::new(play)), into, from).write(Path::new(heard));
         }
+        ["listen", heard, from, frames] => {
+            listen(from, frames.parse().expect("a number")).write(Path::new(heard));
+        }
         ["card", from, into] => card(from, into),
         ["period", frames] => {
             open().set_buffer_size(frames.parse().expect("a number")).expect("the server takes it");
         }
         _ => {
             eprintln!(
-                "jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | card FROM INTO | period FRAMES"
+                "jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | listen HEARD.wav FROM FRAMES | card FROM INTO |\n\
+                 period FRAMES"
             );
             return ExitCode::FAILURE;
         }
@@ -55,16 +60,34 @@ fn pass(play: &Wav, into: &str, from: &str) -> Wav {
     let rate = client.sample_rate();
     let Ends { ins, outs, in_names, out_names } = Ends::new(&client, count);
     let frames = play.frames() + rate as usize;
-    let (go, at) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let heard = vec![vec![0.0; frames]; count];
-    let tape =
-        Tape { outs, ins, play: play.channels.clone(), heard, go: Arc::clone(&go), at: Arc::clone(&at) };
-    let active = client.activate_async((), tape).expect("the client is activated");
-    let client = active.as_client();
-    until("the program's ports are connected", || {
+    tape(client, (ins, outs), play.channels.clone(), frames, |client| {
         let connected = connect(client, &out_names, &ports(client, into, PortFlags::IS_INPUT));
         connected && connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names)
-    });
+    })
+}
+
+fn listen(from: &str, frames: usize) -> Wav {
+    let client = open();
+    let Ends { ins, in_names, .. } = Ends::new(&client, 1);
+    tape(client, (ins, Vec::new()), Vec::new(), frames, |client| {
+        connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names)
+    })
+}
+
+/// What is heard for so many frames while `play` is played, from the time on when all is connected.
+fn tape(
+    client: Client,
+    (ins, outs): (Vec<Port<AudioIn>>, Vec<Port<AudioOut>>),
+    play: Vec<Vec<f32>>,
+    frames: usize,
+    is_connected: impl Fn(&Client) -> bool,
+) -> Wav {
+    let rate = client.sample_rate();
+    let (go, at) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let heard = vec![vec![0.0; frames]; ins.len()];
+    let tape = Tape { outs, ins, play, heard, go: Arc::clone(&go), at: Arc::clone(&at) };
+    let active = client.activate_async((), tape).expect("the client is activated");
+    until("the program's ports are connected", || is_connected(active.as_client()));
     go.store(true, Ordering::Release);
     until("all is recorded", || at.load(Ordering::Acquire) == frames);
     let (_, (), tape) = active.deactivate().expect("the client ends");
