@@ -7,9 +7,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use tests::audio::{noises, soft_noise};
 use tests::config::config;
-use tests::heard::{compare, likeness};
+use tests::heard::{Heard, compare, likeness};
 use tests::jack::Jack;
-use tests::leftovers::{descriptors, private_kib, threads};
+use tests::leftovers::{Held, holds_no_more_than, private_kib, threads};
 use tests::nda::{Running, command};
 use tests::plugins::processor;
 use tests::until::until;
@@ -74,28 +74,71 @@ fn ended(running: Running) -> Value {
     done.json()["pipelines"][0].clone()
 }
 
-/// Frames in which what comes back rises from silence: 20 ms.
-const RISE: usize = 960;
+/// How the run's only pipeline is doing, once it plays and all its devices are there.
+fn status(folder: &Folder, pid: u32) -> Value {
+    let mut status = Value::Null;
+    until("the pipeline plays with all its devices", || {
+        let mut ask = command(["ctl", "status", "--run", &pid.to_string(), "--json"]);
+        ask.env("XDG_RUNTIME_DIR", folder.path());
+        let done = Running::start(ask).wait();
+        let lane = if done.code == Some(0) { done.json()["pipelines"][0].clone() } else { Value::Null };
+        status = lane["status"].clone();
+        let devices =
+            status["devices"].as_array().is_some_and(|all| all.iter().all(|it| it["lost_s"].is_null()));
+        lane["state"] == "playing" && devices
+    });
+    status
+}
 
-/// The signal comes through, in its place and never doubled; once more if the program was just opening its devices, and
-/// came back in the middle of it.
-fn is_heard(jack: &Jack, channels: usize, pid: u32) {
+fn count(of: &Value, key: &str) -> usize {
+    usize::try_from(of[key].as_u64().unwrap_or_else(|| panic!("{key} in {of}"))).expect("a count")
+}
+
+/// What ramps take around a lost block, 2 ms each, and around a queue that ran dry, 5 ms each.
+const RAMPS: usize = 2 * RATE as usize / 500;
+const SLOPES: usize = 2 * RATE as usize / 200;
+
+/// Frames of silence, and of ramps around it, that a pipeline's report has a reason for.
+fn explained(report: &Value) -> usize {
+    let counts = &report["plugins"][0]["counts"];
+    let lost: usize = ["late", "failed", "gone", "behind", "torn"].iter().map(|key| count(counts, key)).sum();
+    // What a device was late for is missing, and so may be what was on its way.
+    let blocks = lost + 2 * count(&report["xruns"], "device");
+    let gaps = report["capture"].as_object().map_or(0, |_| count(&report["capture"], "gaps"));
+    let not_there = count(report, "underrun_frames") + count(report, "overrun_frames");
+    blocks * (PERIOD as usize + RAMPS) + gaps * SLOPES + not_there
+}
+
+/// It was one pipeline with the same devices all the time.
+fn is_unbroken(before: &Value, after: &Value) -> bool {
+    let losses = |report: &Value| -> usize {
+        report["devices"].as_array().expect("a list").iter().map(|device| count(device, "losses")).sum()
+    };
+    count(after, "frames") > count(before, "frames") && losses(after) == losses(before)
+}
+
+/// A signal goes through, in its place and never doubled, and no more of it is missing than the pipeline has counted as
+/// lost meanwhile. Again, if the program has just opened its devices anew.
+fn is_heard(jack: &Jack, folder: &Folder, channels: usize, pid: u32) -> Heard {
     const TRIES: usize = 5;
     let signal = signal(channels);
     for _ in 0..TRIES {
-        if let Some(heard) = compare(&jack.pass(&signal, pid), &halved(&signal)) {
-            assert!(heard.wrong <= RISE, "{heard:?}");
-            if heard.wrong == 0 && heard.exact * 2 > signal.frames() {
-                return;
-            }
+        let before = status(folder, pid);
+        let heard = compare(&jack.pass(&signal, pid), &halved(&signal));
+        let after = status(folder, pid);
+        if !is_unbroken(&before, &after) {
+            continue;
         }
+        let heard = heard.unwrap_or_else(|| panic!("the signal was not heard: {after}"));
+        assert_eq!(heard.wrong, 0, "{heard:?} {after}");
+        let explained = explained(&after) - explained(&before);
+        assert!(
+            heard.silent + heard.faded <= explained,
+            "{explained} missing frames are explained: {heard:?} {before} {after}"
+        );
+        return heard;
     }
-    panic!("the signal was not heard");
-}
-
-/// What must not grow with each server that dies.
-fn held(pid: u32) -> [usize; 2] {
-    [descriptors(pid), threads(pid)]
+    panic!("the program never had its devices for long enough");
 }
 
 #[test]
@@ -103,12 +146,8 @@ fn a_signal_goes_through_jack_and_a_python_plugin_and_comes_out_sample_for_sampl
     for channels in [2, 1, 3] {
         let (jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
         let running = nda(&jack, &folder, channels, BOTH);
-        let signal = signal(channels);
-        let heard =
-            compare(&jack.pass(&signal, running.pid()), &halved(&signal)).expect("some of it is heard");
+        let heard = is_heard(&jack, &folder, channels, running.pid());
         let report = ended(running);
-        assert_eq!(heard.wrong, 0, "{heard:?} {report}");
-        assert!(heard.exact * 2 > signal.frames(), "{heard:?} {report}");
         let told_ms = report["latency"]["total_ms"].as_f64().expect("a latency");
         assert!(heard.late_frames as f64 * 1e3 / f64::from(RATE) <= told_ms, "{heard:?} {report}");
     }
@@ -122,18 +161,18 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     let mut restart = || {
         jack.kill();
         jack.start_again();
-        is_heard(&jack, 2, pid);
+        is_heard(&jack, &folder, 2, pid);
     };
     // The first time may load what stays.
     restart();
-    let (before, memory) = (held(pid), private_kib(pid));
+    let (before, memory) = (Held::by(pid), private_kib(pid));
     restart();
     restart();
-    until("descriptors and threads are as they were", || {
-        held(pid).iter().zip(before).all(|(now, before)| *now <= before)
-    });
+    holds_no_more_than(before, pid);
     let grown = private_kib(pid).saturating_sub(memory);
-    assert!(grown < 8 << 10, "{grown} KiB more");
+    // The allocator's pools fill, by 250 KiB with each of the first servers and by 30 with the tenth. Nothing can be told from
+    // that about less; what is as large as a stream's buffers would be seen as a mapping, a thread or a descriptor too.
+    assert!(grown < 2 << 10, "{grown} KiB more");
     ended(running);
 }
 
@@ -155,15 +194,14 @@ fn a_server_that_is_started_again_with_longer_periods_has_its_program_play_on_wi
     let mut restart = |period| {
         jack.kill();
         jack.start_again_with(RATE, period);
-        is_heard(&jack, 2, pid);
+        is_heard(&jack, &folder, 2, pid);
     };
     restart(2 * PERIOD);
-    let before = held(pid);
+    let before = Held::by(pid);
     restart(4 * PERIOD);
-    until("descriptors and threads are as they were", || {
-        held(pid).iter().zip(before).all(|(now, before)| *now <= before)
-    });
+    holds_no_more_than(before, pid);
     assert!(has_said(&folder, "its buffer has 4096 frames now, and the pipeline plays on"));
+    // What was taken for once is not taken for again.
     restart(PERIOD);
     let report = ended(running);
     // Four blocks in a row are what it comes later for.
@@ -192,13 +230,13 @@ fn a_server_that_is_started_again_at_a_lower_rate_has_its_program_play_on_and_be
 fn a_server_whose_periods_become_longer_while_it_runs_has_its_program_play_on() {
     let (mut jack, folder) = (Jack::start(RATE, PERIOD / 2), Folder::new());
     let running = nda(&jack, &folder, 2, BOTH);
-    is_heard(&jack, 2, running.pid());
+    is_heard(&jack, &folder, 2, running.pid());
     jack.set_period(4 * PERIOD);
     until("it is planned for that", || has_said(&folder, "its buffer has 4096 frames now"));
-    is_heard(&jack, 2, running.pid());
+    is_heard(&jack, &folder, 2, running.pid());
     // Shorter ones fit.
     jack.set_period(PERIOD);
-    is_heard(&jack, 2, running.pid());
+    is_heard(&jack, &folder, 2, running.pid());
     assert_eq!(times_begun(running), 1);
 }
 
@@ -212,7 +250,7 @@ fn a_server_that_is_started_after_its_program_has_it_as_if_it_had_been_there() {
     assert!(has_said(&folder, "the virtual device plays until it is there: JACK: no server is running"));
     jack.start_again();
     // No sample is converted: the server has one clock for both, which was known before it was there.
-    is_heard(&jack, 2, running.pid());
+    is_heard(&jack, &folder, 2, running.pid());
     assert!(has_said(&folder, "s after the start"));
     assert_eq!(times_begun(running), 1);
 }
@@ -232,17 +270,57 @@ fn a_pipeline_without_a_second_device_or_a_pipelined_plugin_takes_a_server_with_
     assert_eq!(times_begun(running), 1);
 }
 
+/// Only the server knows that it plays two periods later.
+#[test]
+fn the_latency_that_a_server_says_it_has_is_told_while_a_run_plays_and_when_it_has_ended() {
+    let (jack, folder) = (Jack::start_asynchronous(RATE, PERIOD), Folder::new());
+    let running = nda(&jack, &folder, 2, BOTH);
+    let tells = |report: &Value| count(&report["latency"], "device_frames") >= 3 * PERIOD as usize;
+    until("it is told", || tells(&status(&folder, running.pid())));
+    let report = ended(running);
+    assert!(tells(&report), "{report}");
+}
+
+/// A constant level is heard across the return of its device: silence, then a rise. Where the program had its turn before
+/// anybody listened, there is no silence, and it is killed again.
+#[test]
+fn what_comes_back_with_a_server_rises_from_silence_without_a_step_or_a_burst() {
+    const LEVEL: f32 = 0.25;
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    let input = folder.file("in.wav");
+    Wav::new(vec![vec![2.0 * LEVEL; RATE as usize]]).write(&input);
+    let ends =
+        format!("source = {{ file = {input:?}, loop = true }}\nsink = {{ device = \"jack:default\" }}");
+    let running = nda(&jack, &folder, 1, &ends);
+    let mut heard_again = || {
+        jack.kill();
+        let listening = jack.listen(running.pid(), 2 * RATE as usize);
+        jack.start_again();
+        Some(listening.heard().channels.remove(0)).filter(|heard| heard[0] == 0.0)
+    };
+    let heard = (0..5).find_map(|_| heard_again()).expect("the silence before the return");
+    let report = ended(running);
+    let loudest = heard.iter().fold(0.0, |loudest: f32, sample| loudest.max(sample.abs()));
+    assert!((LEVEL * 0.999..LEVEL * 1.001).contains(&loudest), "{loudest} {report}");
+    // Half a cosine of 20 ms, whose middle is the steepest; a lost block fades faster.
+    let steepest = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+    assert!(steepest < LEVEL / 50.0, "{steepest} {report}");
+    let begins = heard.iter().position(|sample| *sample > 0.0).expect("something is heard");
+    let is_there = heard.iter().position(|sample| *sample > 0.99 * LEVEL).expect("all of it is heard");
+    assert!(is_there - begins > RATE as usize / 100, "it takes {} frames {report}", is_there - begins);
+}
+
 /// Its streams are left to their threads. When it goes on, only those that took their place are heard.
 #[test]
 fn a_server_that_hangs_and_comes_back_hears_each_sample_once() {
     let (jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
     let running = nda(&jack, &folder, 2, BOTH);
-    is_heard(&jack, 2, running.pid());
+    is_heard(&jack, &folder, 2, running.pid());
     let healthy = threads(running.pid());
     jack.server().signal(Signal::STOP);
     until("its streams are given up", || threads(running.pid()) > healthy);
     jack.server().signal(Signal::CONT);
-    is_heard(&jack, 2, running.pid());
+    is_heard(&jack, &folder, 2, running.pid());
     until("what was left behind is gone", || threads(running.pid()) <= healthy);
     ended(running);
 }

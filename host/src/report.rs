@@ -128,7 +128,7 @@ pub struct Latency {
     pub plugin_frames: u32,
     /// Adapting the devices' buffers to the block.
     pub adaptation_frames: u32,
-    /// The devices' own buffers, as far as they are known.
+    /// What lies in the devices: as long as they say that it takes, and one buffer each where they don't.
     pub device_frames: u32,
     /// All of it.
     pub total_ms: f64,

@@ -14,6 +14,8 @@ pub struct Heard {
     pub exact: usize,
     /// Frames that are silent instead.
     pub silent: usize,
+    /// Frames that are softer, as where a gap begins and ends.
+    pub faded: usize,
     /// All others.
     pub wrong: usize,
 }
@@ -29,13 +31,15 @@ pub fn compare(heard: &Wav, expected: &Wav) -> Option<Heard> {
     let frame = |wav: &Wav, at: usize| -> Vec<f32> {
         wav.channels.iter().map(|channel| channel.get(at).copied().unwrap_or_default()).collect()
     };
-    let mut all = Heard { late_frames, exact: 0, silent: 0, wrong: 0 };
+    let mut all = Heard { late_frames, exact: 0, silent: 0, faded: 0, wrong: 0 };
     for at in 0..expected.frames() {
-        let is = frame(heard, at + late_frames);
-        if is == frame(expected, at) {
+        let (is, should) = (frame(heard, at + late_frames), frame(expected, at));
+        if is == should {
             all.exact += 1;
         } else if is.iter().all(|sample| *sample == 0.0) {
             all.silent += 1;
+        } else if is.iter().zip(&should).all(|(is, should)| is * should >= 0.0 && is.abs() <= should.abs()) {
+            all.faded += 1;
         } else {
             all.wrong += 1;
         }

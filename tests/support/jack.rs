@@ -1,12 +1,32 @@
 //! A JACK server of a test's own, on no sound card, and clients that play into a program and record from it, or
-//! join its ends.
+//! are a card for it.
 
 use crate::server::Program;
 use crate::until::DEADLINE;
 use crate::wav::Wav;
 use crate::workspace::{Folder, built};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A client that listens.
+#[derive(Debug)]
+pub struct Listening {
+    client: Program,
+    heard: PathBuf,
+}
+
+impl Listening {
+    /// What it has heard, once it has heard all.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    #[must_use]
+    pub fn heard(self) -> Wav {
+        self.client.succeeds(2 * DEADLINE);
+        Wav::read(&self.heard)
+    }
+}
 
 /// A server with the dummy driver, under a name of its own, so that tests can run side by side.
 #[derive(Debug)]
@@ -14,6 +34,7 @@ pub struct Jack {
     name: String,
     period: u32,
     rate: u32,
+    is_asynchronous: bool,
     folder: Folder,
     server: Option<Program>,
 }
@@ -25,10 +46,23 @@ impl Jack {
     /// If `jackd` is not installed or does not answer.
     #[must_use]
     pub fn start(rate: u32, period: u32) -> Self {
+        Self::start_as(rate, period, false)
+    }
+
+    /// The same as `jackd` does it unasked: it plays a period later what its clients give it, and waits for none.
+    ///
+    /// # Panics
+    /// As [`Jack::start`].
+    #[must_use]
+    pub fn start_asynchronous(rate: u32, period: u32) -> Self {
+        Self::start_as(rate, period, true)
+    }
+
+    fn start_as(rate: u32, period: u32, is_asynchronous: bool) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("nda-{}-{number}", std::process::id());
-        let mut jack = Self { name, period, rate, folder: Folder::new(), server: None };
+        let mut jack = Self { name, period, rate, is_asynchronous, folder: Folder::new(), server: None };
         jack.start_again();
         jack
     }
@@ -39,8 +73,12 @@ impl Jack {
     /// As [`Jack::start`].
     pub fn start_again(&mut self) {
         let mut command = self.command("jackd");
-        // Synchronous, so that a busy machine makes the server late and not its clients lose blocks.
-        command.args(["-n", &self.name, "-r", "-S", "-t", "5000", "-d", "dummy"]);
+        command.args(["-n", &self.name, "-r", "-t", "5000"]);
+        if !self.is_asynchronous {
+            // So that a busy machine makes the server late and not its clients lose blocks.
+            command.arg("-S");
+        }
+        command.args(["-d", "dummy"]);
         command.args(["-r", &self.rate.to_string(), "-p", &self.period.to_string()]);
         self.server = Some(Program::start(command, &self.folder.file("jackd.log")));
         let mut wait = self.command(built("jack-client"));
@@ -112,12 +150,23 @@ impl Jack {
         Wav::read(&heard)
     }
 
-    /// A cable from the output of a program with this number to its input, there until it is dropped. However often
-    /// the program opens its ports, they are joined.
+    /// Has a client listen to the only output of a program with this number for so many frames, as soon as it is there: that
+    /// of a server too that is not running yet.
     #[must_use]
-    pub fn join(&self, pid: u32) -> Program {
-        let mut join = self.command(built("jack-client"));
-        join.args(["join".to_owned(), format!("cpal_client_{pid}_out"), format!("cpal_client_{pid}_in")]);
-        Program::start(join, &self.folder.file("join.log"))
+    pub fn listen(&self, pid: u32, frames: usize) -> Listening {
+        let heard = self.folder.file("listened.wav");
+        let mut listen = self.command(built("jack-client"));
+        listen.arg("listen").arg(&heard).args([format!("cpal_client_{pid}_out"), frames.to_string()]);
+        Listening { client: Program::start(listen, &self.folder.file("listen.log")), heard }
+    }
+
+    /// A stereo card whose output is joined with its input, for a program with this number, there until it is dropped.
+    /// Frames take as long through it as the server says of its own. However often the program opens its ports, they are
+    /// connected.
+    #[must_use]
+    pub fn card(&self, pid: u32) -> Program {
+        let mut card = self.command(built("jack-client"));
+        card.args(["card".to_owned(), format!("cpal_client_{pid}_out"), format!("cpal_client_{pid}_in")]);
+        Program::start(card, &self.folder.file("card.log"))
     }
 }

@@ -1,7 +1,8 @@
-//! What must not be left behind: processes, descriptors, memory.
+//! What must not be left behind: processes, descriptors, mappings, names, memory.
 
-use crate::until::{DEADLINE, process_ends};
+use crate::until::{DEADLINE, comes_true, process_ends};
 use shared::boot::HOST_PID;
+use std::ffi::OsStr;
 use std::fs;
 
 /// The living processes that were started by this host, or by its workers.
@@ -60,6 +61,76 @@ pub fn descriptors(pid: u32) -> usize {
 #[must_use]
 pub fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).expect("a living process").count()
+}
+
+/// What a process holds of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Descriptors that it has open.
+    pub descriptors: usize,
+    /// Its threads.
+    pub threads: usize,
+    /// Files, segments and libraries that it has mapped, each as often as that is so. What has no name is memory.
+    pub mappings: usize,
+    /// Its children, zombies as well.
+    pub children: usize,
+    /// Names in `/dev/shm` that bear its number: its own, and what a server has for it.
+    pub names: usize,
+}
+
+impl Held {
+    /// What there is now.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    #[must_use]
+    pub fn by(pid: u32) -> Self {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a living process");
+        Self {
+            descriptors: descriptors(pid),
+            threads: threads(pid),
+            mappings: maps.lines().filter(|line| line.contains('/')).count(),
+            children: children(pid),
+            names: shared_names_of(pid),
+        }
+    }
+
+    /// Whether there is no more of anything than there was.
+    #[must_use]
+    pub fn is_within(&self, before: &Self) -> bool {
+        let all = |held: &Self| [held.descriptors, held.threads, held.mappings, held.children, held.names];
+        all(self).iter().zip(all(before)).all(|(now, before)| *now <= before)
+    }
+}
+
+/// A process holds no more than it did, once what is ending has ended.
+///
+/// # Panics
+/// If it holds more for as long as a test may take.
+pub fn holds_no_more_than(before: Held, pid: u32) {
+    let mut now = before;
+    let is_within = comes_true(|| {
+        now = Held::by(pid);
+        now.is_within(&before)
+    });
+    assert!(is_within, "{before:?} before, {now:?} now");
+}
+
+fn shared_names_of(pid: u32) -> usize {
+    let number = pid.to_string();
+    let names = fs::read_dir("/dev/shm").expect("shared memory").flatten().map(|entry| entry.file_name());
+    names.filter(|name| words_of(name).any(|word| word == number)).count()
+}
+
+fn words_of(name: &OsStr) -> impl Iterator<Item = &str> {
+    name.to_str().unwrap_or_default().split(|letter: char| !letter.is_ascii_alphanumeric())
+}
+
+/// A thread may end while it is asked.
+fn children(pid: u32) -> usize {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a living process").flatten();
+    let of = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    of.map(|children| children.split_whitespace().count()).sum()
 }
 
 /// Memory that a process has written to, not counting what it shares with others, in KiB.

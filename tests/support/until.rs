@@ -15,12 +15,21 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 ///
 /// # Panics
 /// If that takes longer than [`DEADLINE`].
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn until(what: &str, done: impl FnMut() -> bool) {
+    assert!(comes_true(done), "waited in vain: {what}");
+}
+
+/// Waits until `done`, [`DEADLINE`] at most; whether it came to that.
+#[must_use]
+pub fn comes_true(mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + DEADLINE;
     while !done() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::park_timeout(BETWEEN_LOOKS);
     }
+    true
 }
 
 /// Waits for a process to end; true at once if there is none of this number.

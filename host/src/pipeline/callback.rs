@@ -75,14 +75,16 @@ impl Place {
         Self { format, pulse, rank, fade, whole, called_ns: 0, pace: Pace::default() }
     }
 
-    /// At the beginning of a callback: the time.
-    fn begin(&mut self, at: Duration) -> u64 {
+    /// At the beginning of a callback, whose first frame the device says is on its way for so long: the time.
+    fn begin(&mut self, at: Duration, transit: Duration) -> u64 {
         if let Some(rank) = &mut self.rank {
             rank.take();
         }
         let now_ns = now_ns();
         if !self.whole.goes_on(at, now_ns.saturating_sub(self.called_ns)) {
             self.called_ns = now_ns;
+            // What it says is of the first frame of all parts.
+            self.pulse.hear(transit);
         }
         now_ns
     }
@@ -128,7 +130,7 @@ impl OutputCallback {
     /// To be called on the audio thread: beside what the chain does it reads the clock, and neither makes nor frees
     /// anything, whoever's turn it is.
     pub fn play(&mut self, playback: &mut Playback<'_>) {
-        let began_ns = self.place.begin(playback.at);
+        let began_ns = self.place.begin(playback.at, playback.latency);
         let Self { engine, blocks, device, place } = self;
         let called_ns = place.called_ns;
         let frames = device.frames(playback.frames);
@@ -172,7 +174,7 @@ impl InputCallback {
     /// # Real-time
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
-        let began_ns = self.place.begin(capture.at);
+        let began_ns = self.place.begin(capture.at, capture.latency);
         let Self { engine, blocks, device, place } = self;
         let called_ns = place.called_ns;
         let frames = device.frames(capture.frames);
@@ -219,7 +221,7 @@ impl QueueCallback {
     /// # Real-time
     /// As [`OutputCallback::play`].
     pub fn record(&mut self, capture: &Capture<'_>) {
-        let began_ns = self.place.begin(capture.at);
+        let began_ns = self.place.begin(capture.at, capture.latency);
         let Self { queue, device, brought, place } = self;
         let frames = device.frames(capture.frames);
         let in_one_go = brought.with(capture.at, frames as u64);
@@ -289,7 +291,7 @@ mod tests {
         // A second of frames in each callback.
         let mut callback = move |n: u64| {
             let at = Duration::from_secs(n);
-            let began_ns = place.begin(at);
+            let began_ns = place.begin(at, Duration::ZERO);
             place.end(began_ns, 48_000, at);
         };
         let told = std::thread::spawn(move || {

@@ -37,11 +37,23 @@ pub(super) struct Found {
     pub(super) side: Side,
 }
 
+/// What frames lie in a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holding {
+    Nothing,
+    OneBuffer,
+    /// As many as it says, and one buffer where it says nothing or less: no device does with less.
+    WhatItSays,
+}
+
 impl Found {
-    /// Whether frames lie in the device. A virtual one has nothing behind its buffer; what is played into a cable is
-    /// heard one buffer of its input later.
-    pub(super) fn holds_frames(&self, is_input: bool) -> bool {
-        !self.device.is_virtual() || (is_input && self.device.is_cable())
+    /// A virtual device has nothing behind its buffer; what is played into a cable is heard one buffer of its input later.
+    pub(super) fn holding(&self, is_input: bool) -> Holding {
+        match (self.device.is_virtual(), is_input && self.device.is_cable()) {
+            (true, true) => Holding::OneBuffer,
+            (true, false) => Holding::Nothing,
+            (false, _) => Holding::WhatItSays,
+        }
     }
 }
 

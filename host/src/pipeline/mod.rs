@@ -19,6 +19,7 @@ mod plugins;
 mod port;
 mod pulse;
 mod streams;
+mod transit;
 
 pub use baton::{Baton, Claim};
 pub use callback::{InputCallback, OutputCallback, QueueCallback};

@@ -7,7 +7,7 @@
 //! [`lookout`](super::lookout).
 
 use super::attempt::{Attempt, Outcome};
-use super::devices::{self, Found, Want};
+use super::devices::{self, Found, Holding, Want};
 use super::latency::Added;
 use super::lookout::Lookout;
 use super::streams::{End, Playing, Terms};
@@ -49,7 +49,7 @@ pub(super) struct Port {
     attempt: Option<Attempt>,
     lookout: Lookout,
     name: String,
-    /// What the device adds to the latency; while it is lost, what it did.
+    /// What the device adds to the latency, as far as it was known when it was opened; while it is lost, what it did.
     added: Added,
     /// It has been there.
     was_there: bool,
@@ -144,13 +144,15 @@ impl Port {
 
     /// What it adds to the latency.
     pub(super) fn added(&self) -> Added {
-        self.added
+        let said = self.playing.as_ref().and_then(Playing::transit);
+        let said = said.map_or(0, |transit| frames_of(transit, self.terms.format.rate()));
+        Added { device_frames: self.added.device_frames.max(said), ..self.added }
     }
 
     /// Frames that may be on their way through it when the last of them have been processed: what is left of the block,
     /// what its conversion holds, and two of its buffers, as many devices have.
     pub(super) fn rest_frames(&self) -> u64 {
-        let Added { device_frames, conversion_frames, .. } = self.added;
+        let Added { device_frames, conversion_frames, .. } = self.added();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundred frames")]
         let converted = conversion_frames.ceil() as u64;
         self.terms.format.block_frames() as u64 - 1 + converted + 2 * u64::from(device_frames)
@@ -269,6 +271,7 @@ impl Port {
         let gone = format!("{} is gone ({})", self.words(), first_line(&why));
         news.push((Level::Error, format!("{gone}; {meanwhile} until it is back")));
         self.why = Some(why);
+        self.added = self.added();
         self.told.clear();
         self.lookout.lost(now);
         self.stand_in(news);
@@ -410,6 +413,7 @@ impl Port {
             return;
         }
         self.past = self.counts();
+        self.added = self.added();
         self.attempt = None;
         (self.playing, self.stand_in) = (None, None);
         self.end.take_back();
@@ -436,12 +440,22 @@ impl Counts {
 }
 
 fn added(end: &End, want: &Want, terms: &Terms, playing: &Playing) -> Added {
-    let Playing { stream, side, holds_frames, .. } = playing;
+    let Playing { stream, side, holding, .. } = playing;
     let buffer_frames = stream.buffer_frames();
-    let device_frames = if *holds_frames { want.frames(side, buffer_frames, terms.format) } else { 0 };
+    let device_frames = match holding {
+        Holding::Nothing => 0,
+        // What it says is asked for whenever it is told.
+        Holding::OneBuffer | Holding::WhatItSays => want.frames(side, buffer_frames, terms.format),
+    };
     let conversion_frames =
         if end.is_input() { side.input_delay_frames() } else { side.output_delay_frames() };
     Added { buffer_frames, device_frames, conversion_frames }
+}
+
+/// Frames that last so long, some seconds at most.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a million at most")]
+fn frames_of(time: Duration, rate: u32) -> u32 {
+    (time.as_secs_f64() * f64::from(rate)).round() as u32
 }
 
 /// That a device is back, or there for the first time. The default one may be another one now; then both are told.

@@ -1,10 +1,13 @@
-//! The signs of life of one stream: how often it called back, and how often that began late or took too long.
+//! The signs of life of one stream: how often it called back, how often that began late or took too long, and what the
+//! device says of its latency.
 //!
 //! Written on its audio thread, read by the thread that watches. What the device itself says is the stream's own
 //! ([`Stream::xruns`](crate::backend::Stream::xruns)).
 
+use super::transit::Transit;
 use crate::clock::now_ns;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counters of one stream, with one writer.
 #[derive(Debug, Default)]
@@ -16,6 +19,7 @@ pub struct Pulse {
     began_ns: AtomicU64,
     /// When the last callback ended.
     ended_ns: AtomicU64,
+    transit: Transit,
 }
 
 impl Pulse {
@@ -37,6 +41,20 @@ impl Pulse {
     #[must_use]
     pub fn longest_ns(&self) -> u64 {
         self.longest_ns.load(Ordering::Relaxed)
+    }
+
+    /// How long frames are on their way through the device, as it says; `None` if it doesn't, or has just begun.
+    #[must_use]
+    pub fn transit(&self) -> Option<Duration> {
+        self.transit.told()
+    }
+
+    /// The device says so as it calls for what it wants in one go; zero, if it says nothing.
+    ///
+    /// # Real-time
+    /// Yes.
+    pub(super) fn hear(&self, transit: Duration) {
+        self.transit.hear(transit);
     }
 
     /// A callback for frames that last so long, which began at `began_ns` of the host's clock, ends now; it was for a

@@ -5,7 +5,7 @@
 
 use super::baton::Baton;
 use super::callback::{InputCallback, OutputCallback, Place, QueueCallback};
-use super::devices::Found;
+use super::devices::{Found, Holding};
 use super::engine::Engine;
 use super::fade::Fade;
 use super::lookout::Signs;
@@ -79,7 +79,7 @@ impl End {
         let (sender, events) = sync_channel(EVENTS);
         let told = Arc::new(Told::default());
         let tell = tell(sender, Arc::clone(&told));
-        let (is_like, holds_frames) = (found.side.clone(), found.holds_frames(self.is_input()));
+        let (is_like, holding) = (found.side.clone(), found.holding(self.is_input()));
         let Found { device, side } = found;
         let (name, known) = (device.name().to_owned(), device.known());
         let (stream, turn) = match self {
@@ -102,7 +102,7 @@ impl End {
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };
-        Ok(Playing { stream, name, known, side: is_like, holds_frames, pulse, events, told, turn })
+        Ok(Playing { stream, name, known, side: is_like, holding, pulse, events, told, turn })
     }
 
     /// From now on this stream is the one that is heard, or listened to.
@@ -185,8 +185,8 @@ pub(super) struct Playing {
     pub(super) known: Option<DeviceChoice>,
     /// What the device is like, seen from the pipeline.
     pub(super) side: Side,
-    /// Whether frames lie in the device.
-    pub(super) holds_frames: bool,
+    /// What frames lie in the device.
+    pub(super) holding: Holding,
     pub(super) pulse: Arc<Pulse>,
     pub(super) events: Receiver<StreamEvent>,
     told: Arc<Told>,
@@ -197,6 +197,11 @@ impl Playing {
     /// Whether it has said that it is over.
     pub(super) fn is_lost(&self) -> bool {
         self.told.is_lost.load(Ordering::Acquire)
+    }
+
+    /// How long its device says that frames are on their way through it, if it is to be believed.
+    pub(super) fn transit(&self) -> Option<Duration> {
+        self.pulse.transit().filter(|_| self.holding == Holding::WhatItSays)
     }
 
     /// What has been seen of it.

@@ -1,15 +1,17 @@
 //! A JACK client for the tests: `jack-client wait`, until the server of the environment answers;
 //! `jack-client pass PLAY.wav HEARD.wav INTO FROM`, which plays a file into the ports whose names begin with INTO
 //! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more;
-//! `jack-client join FROM INTO`, a cable from the ones to the others until it is ended; or `jack-client period FRAMES`,
-//! which has the server's periods be so long from now on.
+//! `jack-client listen HEARD.wav FROM FRAMES`, which waits for a port whose name begins with FROM and records so much of it;
+//! `jack-client card FROM INTO`, a stereo card whose output is joined with its input, for the ones and the others until it
+//! is ended; or `jack-client period FRAMES`, which has the server's periods be so long from now on.
 //!
 //! A process of its own, as libjack takes the server's name from the environment. All of the audio is in memory,
 //! so that nothing but the server decides what is lost.
 
-use jack::{AudioIn, AudioOut, Client, ClientOptions, Control, Port, PortFlags, ProcessScope};
+use jack::{AudioIn, AudioOut, Client, ClientOptions, Control, LatencyType, Port, PortFlags, ProcessScope};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,13 +26,17 @@ fn main() -> ExitCode {
         ["pass", play, heard, into, from] => {
             pass(&Wav::read(Path::new(play)), into, from).write(Path::new(heard));
         }
-        ["join", from, into] => join(from, into),
+        ["listen", heard, from, frames] => {
+            listen(from, frames.parse().expect("a number")).write(Path::new(heard));
+        }
+        ["card", from, into] => card(from, into),
         ["period", frames] => {
             open().set_buffer_size(frames.parse().expect("a number")).expect("the server takes it");
         }
         _ => {
             eprintln!(
-                "jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | join FROM INTO | period FRAMES"
+                "jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | listen HEARD.wav FROM FRAMES | card FROM INTO |\n\
+                 period FRAMES"
             );
             return ExitCode::FAILURE;
         }
@@ -52,46 +58,87 @@ fn pass(play: &Wav, into: &str, from: &str) -> Wav {
     let client = open();
     let count = play.channels.len();
     let rate = client.sample_rate();
-    let channels = || (0..count).map(|channel| channel.to_string());
-    let outs: Vec<_> = channels()
-        .map(|n| client.register_port(&format!("out_{n}"), AudioOut::default()).expect("a port"))
-        .collect();
-    let ins: Vec<_> = channels()
-        .map(|n| client.register_port(&format!("in_{n}"), AudioIn::default()).expect("a port"))
-        .collect();
-    let name = |port: Result<String, jack::Error>| port.expect("a name");
-    let out_names: Vec<_> = outs.iter().map(|port| name(port.name())).collect();
-    let in_names: Vec<_> = ins.iter().map(|port| name(port.name())).collect();
+    let Ends { ins, outs, in_names, out_names } = Ends::new(&client, count);
     let frames = play.frames() + rate as usize;
-    let (go, at) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let heard = vec![vec![0.0; frames]; count];
-    let tape =
-        Tape { outs, ins, play: play.channels.clone(), heard, go: Arc::clone(&go), at: Arc::clone(&at) };
-    let active = client.activate_async((), tape).expect("the client is activated");
-    let client = active.as_client();
-    until("the program's ports are connected", || {
+    tape(client, (ins, outs), play.channels.clone(), frames, |client| {
         let connected = connect(client, &out_names, &ports(client, into, PortFlags::IS_INPUT));
         connected && connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names)
-    });
+    })
+}
+
+fn listen(from: &str, frames: usize) -> Wav {
+    let client = open();
+    let Ends { ins, in_names, .. } = Ends::new(&client, 1);
+    tape(client, (ins, Vec::new()), Vec::new(), frames, |client| {
+        connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names)
+    })
+}
+
+/// What is heard for so many frames while `play` is played, from the time on when all is connected.
+fn tape(
+    client: Client,
+    (ins, outs): (Vec<Port<AudioIn>>, Vec<Port<AudioOut>>),
+    play: Vec<Vec<f32>>,
+    frames: usize,
+    is_connected: impl Fn(&Client) -> bool,
+) -> Wav {
+    let rate = client.sample_rate();
+    let (go, at) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let heard = vec![vec![0.0; frames]; ins.len()];
+    let tape = Tape { outs, ins, play, heard, go: Arc::clone(&go), at: Arc::clone(&at) };
+    let active = client.activate_async((), tape).expect("the client is activated");
+    until("the program's ports are connected", || is_connected(active.as_client()));
     go.store(true, Ordering::Release);
     until("all is recorded", || at.load(Ordering::Acquire) == frames);
     let (_, (), tape) = active.deactivate().expect("the client ends");
     Wav::new(tape.heard).at(rate)
 }
 
-/// It takes leave when it is asked to end: a server can't end itself while it waits for a client that is gone.
-fn join(from: &str, into: &str) {
+/// The ports of this client, and what they are called.
+struct Ends {
+    ins: Vec<Port<AudioIn>>,
+    outs: Vec<Port<AudioOut>>,
+    in_names: Vec<String>,
+    out_names: Vec<String>,
+}
+
+impl Ends {
+    fn new(client: &Client, count: usize) -> Self {
+        let ins = |n| client.register_port(&format!("in_{n}"), AudioIn::default()).expect("a port");
+        let outs = |n| client.register_port(&format!("out_{n}"), AudioOut::default()).expect("a port");
+        let (ins, outs): (Vec<_>, Vec<_>) = (0..count).map(|n| (ins(n), outs(n))).unzip();
+        let in_names = ins.iter().map(|port| port.name().expect("a name")).collect();
+        let out_names = outs.iter().map(|port| port.name().expect("a name")).collect();
+        Self { ins, outs, in_names, out_names }
+    }
+}
+
+/// A frame is on its way as long as through the server's own card, out and in again, which the server says of that one's
+/// ports. It takes leave when it is asked to end: a server can't end itself while it waits for a client that is gone.
+fn card(from: &str, into: &str) {
+    const CHANNELS: usize = 2;
     let mut end = SigSet::empty();
     end.add(Signal::SIGTERM);
     // Before there is another thread.
     end.thread_block().expect("a signal can be blocked");
     let end = SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK).expect("a descriptor");
     let client = open();
-    until("whoever wanted the cable takes it away", || {
-        let outputs = ports(&client, from, PortFlags::IS_OUTPUT);
-        connect(&client, &outputs, &ports(&client, into, PortFlags::IS_INPUT));
+    let frames = |port: &str, direction| {
+        client.port_by_name(port).expect("a card").get_latency_range(direction).1 as usize
+    };
+    let out = frames("system:playback_1", LatencyType::Playback);
+    let frames = out + frames("system:capture_1", LatencyType::Capture);
+    println!("{frames}");
+    let Ends { ins, outs, in_names, out_names } = Ends::new(&client, CHANNELS);
+    let lines = vec![VecDeque::from(vec![0.0; frames]); CHANNELS];
+    let active = client.activate_async((), Card { ins, outs, lines }).expect("the client is activated");
+    let client = active.as_client();
+    until("whoever wanted the card takes it away", || {
+        connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names);
+        connect(client, &out_names, &ports(client, into, PortFlags::IS_INPUT));
         end.read_signal().expect("a signal or none").is_some()
     });
+    active.deactivate().expect("the client ends");
 }
 
 fn ports(client: &Client, prefix: &str, flags: PortFlags) -> Vec<String> {
@@ -105,6 +152,23 @@ fn connect(client: &Client, from: &[String], to: &[String]) -> bool {
         Err(_) => false,
     };
     from.len() == to.len() && from.iter().zip(to).all(connects)
+}
+
+/// What is on its way through the card, a line for each channel.
+struct Card {
+    ins: Vec<Port<AudioIn>>,
+    outs: Vec<Port<AudioOut>>,
+    lines: Vec<VecDeque<f32>>,
+}
+
+impl jack::ProcessHandler for Card {
+    fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
+        for ((input, output), line) in self.ins.iter().zip(&mut self.outs).zip(&mut self.lines) {
+            line.extend(input.as_slice(scope));
+            output.as_mut_slice(scope).fill_with(|| line.pop_front().expect("one that came in"));
+        }
+        Control::Continue
+    }
 }
 
 /// What is played and heard, from the cycle on in which `go` is seen.
