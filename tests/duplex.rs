@@ -222,7 +222,7 @@ fn from_a_device_to_a_device_the_link_takes_less_than_the_program_before_allowed
     assert_eq!(declared, Some(BLOCK as u64), "the decryptor's block: {done}");
 }
 
-/// The programme's own figure, with a JACK server's devices in the place of the file, the cable and the speaker. It says of
+/// What the run itself tells, with a JACK server's devices in the place of the file, the cable and the speaker. It says of
 /// them that they hold a period each.
 #[test]
 fn with_real_devices_at_all_four_ends_the_link_takes_less_than_the_program_before_allowed() {

@@ -588,9 +588,19 @@ mod conversion {
             let spec = PipelineSpec::new(SourceSpec::File(source), SinkSpec::File(sink));
             Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string()
         };
+        let refusal_of_record = |map: &[u32]| {
+            let map = Some(map.to_vec());
+            let record = Some(FileSinkSpec { map, ..FileSinkSpec::new(folder.file("record.wav")) });
+            let (source, sink) = (folder.file("in.wav"), folder.file("out.wav"));
+            let spec = PipelineSpec::new(SourceSpec::file(source), SinkSpec::file(sink));
+            let spec = PipelineSpec { record, ..spec };
+            Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string()
+        };
         let said = refusal(&[1, 3], &[1, 2]);
         assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
         let said = refusal(&[1, 2], &[3]);
+        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        let said = refusal_of_record(&[3]);
         assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
         let said = refusal(&[1, 2, 0], &[1]);
         assert!(said.contains("the map is for 3 channels, and there are 2"), "{said}");

@@ -232,6 +232,9 @@ fn whoever_comes_behind_one_that_fails_closed_can_not_read_where_that_one_works(
         let [first, middle, last] = three(&folder, "pass");
         let mut row = Row::new(vec![first, PluginSpec { fail_closed, ..middle }, last]);
         row.join_up_to(if fail_closed { 1 } else { 2 });
+        // An errand that joins two has long been sent.
+        (0..200).for_each(|_| drop(row.pass(0.0, AMPLE_NS)));
+        assert_eq!(row.direct()[2] > 0, !fail_closed);
         let alone = segments(&row, 0);
         assert_eq!(segments(&row, 1), alone + 1, "the middle one reads what the first has answered");
         assert_eq!(segments(&row, 2), alone + more, "fails closed: {fail_closed}");

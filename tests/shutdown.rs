@@ -237,6 +237,7 @@ fn terminated_while_importing(folder: &Folder, running: Running) -> Done {
     running.signal(Signal::TERM);
     let (_, done) = running.wait_alone();
     workers.into_iter().for_each(assert_reaped);
+    assert_eq!(crash::list(&folder.file("reports")), [], "nobody has died who was not asked to");
     done
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Write a page with plots into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Compare with the run in this file; end with 9 if ratios have become worse, or none could be judged
+    /// Compare with the run in this file; end with 9 if ratios have become worse, or if the runs have none in common
     #[arg(long, value_name = "BASELINE.json")]
     pub(crate) check: Option<PathBuf>,
     /// A parameter of PLUGIN

@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::plugin::conceal::Concealer;
 use crate::plugin::{Place, Plugin};
 use crate::processor::{Processor, Turn};
-use crate::report::{RenderReport, shown};
+use crate::report::RenderReport;
 use crate::supervisor::{Because, Death, Event, Supervisor};
 use crate::telemetry::Loss;
 use shared::clock::now_ns;
@@ -608,12 +608,8 @@ fn died(
         return failed(plugin, Kind::Worker, &how);
     };
     let done = "the render was given up".to_owned();
-    let report = |folder| crash::write(folder, &flight.report(&death, done));
-    let kept = match reports.map(report) {
-        Some(Ok(path)) => format!("; report: {}", shown(&path)),
-        Some(Err(why)) => format!("; no report: {why}"),
-        None => String::new(),
-    };
+    let keep = |folder| crash::write_in_time(folder, flight.report(&death, done));
+    let kept = reports.map_or_else(String::new, keep);
     failed(plugin, death.kind(), &format!("{death}{kept}"))
 }
 

@@ -25,9 +25,10 @@ pub(crate) fn write_down(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// To be there before `faulthandler` is, which calls whoever was there before.
+/// To be there before `faulthandler` is, which calls whoever was there before. From then on the flags are its own: a system
+/// call that the signal interrupts is not restarted, which a worker that is asked has no time left to mind.
 fn say_where_they_end() -> nix::Result<()> {
-    let action = SigAction::new(SigHandler::Handler(say_end), SaFlags::SA_RESTART, SigSet::empty());
+    let action = SigAction::new(SigHandler::Handler(say_end), SaFlags::empty(), SigSet::empty());
     // SAFETY: `say_end` makes one system call, write(2), and touches nothing else: a handler may do that at any time.
     unsafe { sigaction(Signal::SIGUSR1, &action) }.map(drop)
 }

@@ -7,6 +7,7 @@
 use super::{CrashReport, FileMark, LastBlock, kept, text};
 use crate::audio_file::{Bits, WavWriter};
 use crate::error::{Error, Kind, Result, plain};
+use crate::report::shown;
 use serde::Serialize;
 use shared::format::Format;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -14,6 +15,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// The form of `report.json`. It changes when a field changes its meaning or goes, not when one is added.
@@ -22,6 +24,8 @@ pub(super) const FORMAT: u32 = 1;
 pub(super) const UNFINISHED: &str = ".unfinished-";
 /// A folder that has been unfinished for so long belongs to a host that is gone.
 const ABANDONED: Duration = Duration::from_secs(3600);
+/// How long somebody waits for a report to be written.
+pub(crate) const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 /// Names that are tried, before it is taken that something else is wrong.
 const NAMES_MAX: u32 = 1000;
 /// Longest part of a plugin's name in the name of a folder.
@@ -58,6 +62,25 @@ pub fn write(dir: &Path, report: &CrashReport) -> Result<PathBuf> {
     let written = publish(dir, &name, |folder| fill(folder, report, number)).map_err(refusal)?;
     kept::prune(dir, &written);
     Ok(written)
+}
+
+/// The same on a thread of its own, for whoever can't wait for a disk that may never answer: what came of it, in words to be
+/// put behind a sentence.
+pub(crate) fn write_in_time(dir: &Path, report: CrashReport) -> String {
+    let (done, written) = sync_channel(1);
+    let to = dir.to_owned();
+    let work = move || {
+        let _ = done.send(write(&to, &report));
+    };
+    if let Err(why) = std::thread::Builder::new().name("nda-report".into()).spawn(work) {
+        return format!("; no report: there is no thread to write it ({why})");
+    }
+    match written.recv_timeout(WRITTEN_WITHIN) {
+        Ok(Ok(path)) => format!("; report: {}", shown(&path)),
+        Ok(Err(why)) => format!("; no report: {why}"),
+        // Not as `shown`, which asks the disk.
+        Err(_) => format!("; its report is still being written to {}", dir.display()),
+    }
 }
 
 /// Makes the folder of reports, or makes sure that nobody else can have put something there.

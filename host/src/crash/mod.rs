@@ -28,6 +28,7 @@ mod kept;
 mod text;
 
 pub use folder::write;
+pub(crate) use folder::{WRITTEN_WITHIN, write_in_time};
 pub use jiff::Timestamp;
 pub use kept::{KEPT_MAX, Kept, list, open};
 

@@ -242,7 +242,10 @@ impl CaptureQueue {
         }
     }
 
+    /// No farther than that what the input brings at a time still fits behind it.
     fn grow(&mut self, more: usize) {
+        let room = self.frames.capacity().saturating_sub(self.input_buffer + self.target);
+        let more = more.min(room);
         self.target += more;
         self.counts.target.store(whole_frames(self.wanted()), Ordering::Relaxed);
         self.counts.grown.fetch_add(u32::try_from(more).unwrap_or(u32::MAX), Ordering::Relaxed);

@@ -182,7 +182,7 @@ impl Pipeline {
 
     /// Looks after its devices: one that is lost is opened again as soon as it is there. Tells what has happened to
     /// them, to files and to plugins' samples since the last time, in words, and how much it matters. To be called
-    /// about every 20 ms; it waits for nothing.
+    /// about every 20 ms; it waits for nothing but, where a device's buffer has grown, a block that is under way.
     pub fn news(&mut self) -> Vec<(Level, String)> {
         let of_plugins = self.plugins.iter_mut().filter_map(Plugin::news);
         let mut news: Vec<_> = of_plugins.map(|line| (Level::Warning, line)).collect();
@@ -274,6 +274,11 @@ impl Pipeline {
         let (all, by_host) =
             causes.fold((0, 0), |(all, by_host), it| (all + it.total(), by_host + it.host_late));
         Xruns { device, host_late: host_late.max(by_host), plugin_late: all - by_host }
+    }
+
+    /// Lets whoever is opened next have its cores, as it is about to be closed.
+    pub(crate) fn get_up(&mut self) {
+        self.seat.get_up();
     }
 
     /// Stops the devices: nothing is processed from now on, and [`Pipeline::status`] is final.

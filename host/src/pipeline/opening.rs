@@ -132,13 +132,16 @@ impl<'a> Opening<'a> {
         let chain_latency = chain::latency_frames(&self.processors, self.format);
         let plugins = started.plugins.iter().map(|plugin| Arc::clone(plugin.stats())).collect();
         let behind_frames = Arc::new(AtomicU64::new(chain_latency.into()));
+        // Its map may be refused, and then no file is to be replaced.
+        let sink = match &self.spec.sink {
+            SinkSpec::Plugin { map, .. } => {
+                started.remotes.next().map(|remote| self.sink(remote, map.as_deref()))
+            }
+            _ => None,
+        };
+        let sink = sink.transpose()?;
         let recorders = self.add_recorders(&behind_frames, plugins)?;
-        if let SinkSpec::Plugin { map, .. } = &self.spec.sink
-            && let Some(remote) = started.remotes.next()
-        {
-            let sink = self.sink(remote, map.as_deref())?;
-            self.processors.push(sink);
-        }
+        self.processors.extend(sink);
         if self.devices.are_paced_by_source() {
             self.add_handover()?;
         }
@@ -306,16 +309,28 @@ impl<'a> Opening<'a> {
         };
         let until =
             Until { source: self.progress.clone(), latency_frames: Arc::clone(latency_frames), plugins };
-        let files = sink.into_iter().chain(&self.spec.record);
-        files.map(|file| self.add_recorder(file, until.clone())).collect()
+        let files: Vec<_> = sink.into_iter().chain(&self.spec.record).collect();
+        // All before the first file is replaced.
+        let maps = files.iter().map(|file| self.map_of(file)).collect::<Result<Vec<_>>>()?;
+        files.into_iter().zip(maps).map(|(file, map)| self.add_recorder(file, map, until.clone())).collect()
     }
 
-    fn add_recorder(&mut self, spec: &FileSinkSpec, until: Until) -> Result<(PathBuf, RecorderThread)> {
-        let (channels, rate) = (self.format.channels(), self.format.rate());
-        let file_channels = spec.map.as_ref().map_or(channels, Vec::len);
-        // Before the file is replaced.
-        let map = ChannelMap::wanted(channels, file_channels, spec.map.as_deref())?;
-        let file_channels = u32::try_from(file_channels).unwrap_or(u32::MAX);
+    fn file_channels(&self, spec: &FileSinkSpec) -> usize {
+        spec.map.as_ref().map_or(self.format.channels(), Vec::len)
+    }
+
+    fn map_of(&self, spec: &FileSinkSpec) -> Result<ChannelMap> {
+        ChannelMap::wanted(self.format.channels(), self.file_channels(spec), spec.map.as_deref())
+    }
+
+    fn add_recorder(
+        &mut self,
+        spec: &FileSinkSpec,
+        map: ChannelMap,
+        until: Until,
+    ) -> Result<(PathBuf, RecorderThread)> {
+        let rate = self.format.rate();
+        let file_channels = u32::try_from(self.file_channels(spec)).unwrap_or(u32::MAX);
         let writer = WavWriter::create(&spec.file, file_channels, rate, spec.bits)?;
         let (recorder, thread) = disk::record(writer, rate, map, until)?;
         self.processors.push(Box::new(recorder));

@@ -1,10 +1,10 @@
 //! A device that a pipeline plays to or records from, for as long as the pipeline lasts: lost, waited for, opened again;
 //! or not there in the beginning, and waited for likewise.
 //!
-//! For the thread that watches, which looks here often and never waits: all that a device could hold up is done on
-//! threads of their own. While the device that paces the pipeline is lost, a stream of the virtual device is its clock,
-//! so that its plugins go on, and so it is with an output beside it; while an input beside it is lost, its queue runs dry. When to try again is decided in
-//! [`lookout`](super::lookout).
+//! For the thread that watches, which looks here often and waits for nothing but a block that is under way, a tenth of a
+//! second at most, when the pipeline is planned anew: all that a device could hold up is done on threads of their own. While the device that paces the pipeline is lost, a stream of the virtual device is its clock,
+//! so that its plugins go on, and so it is with an output beside it; while an input beside it is lost, its queue runs dry.
+//! When to try again is decided in [`lookout`](super::lookout).
 
 use super::attempt::{Attempt, Outcome};
 use super::devices::{self, Found, Holding, Want};
@@ -169,10 +169,7 @@ impl Port {
         self.look_at_buffer(news);
         match self.attempt.take().map(|attempt| attempt.look(now)) {
             Some(Outcome::Going(attempt)) => self.attempt = Some(attempt),
-            Some(Outcome::Open(playing)) => match self.plan_for(&playing, news) {
-                true => self.take(*playing, now, news),
-                false => self.attempt = Some(Attempt::waiting(playing, now)),
-            },
+            Some(Outcome::Open(playing)) => self.plan_and_take(playing, now, news),
             Some(Outcome::Failed(error)) => self.fail(&error, now, news),
             Some(Outcome::Outgrown(error)) => {
                 self.fail(&error, now, news);
@@ -183,6 +180,21 @@ impl Port {
         }
     }
 
+    /// Takes a device that is open, once the pipeline is planned for it.
+    fn plan_and_take(&mut self, playing: Box<Playing>, now: Instant, news: &mut Vec<News>) {
+        let buffer = playing.stream.buffer_frames();
+        // It may have grown since it was opened.
+        if let Err(error) = self.want.check_buffer(&playing.side, buffer, self.terms.format) {
+            self.fail(&error, now, news);
+            return self.outgrow(&error);
+        }
+        if self.plan_for(&playing, buffer, news) {
+            self.take(*playing, now, news);
+        } else {
+            self.attempt = Some(Attempt::waiting(playing, now));
+        }
+    }
+
     /// A server may be told to take, or to bring, more or less at a time while it plays.
     fn look_at_buffer(&mut self, news: &mut Vec<News>) {
         let Some(playing) = &self.playing else { return };
@@ -190,7 +202,7 @@ impl Port {
         let Some(frames) = buffer.filter(|_| buffer != self.added.buffer_frames) else { return };
         let Some(playing) = self.playing.take() else { return };
         let fits = self.want.check_buffer(&playing.side, buffer, self.terms.format);
-        let is_planned = fits.is_err() || self.plan_for(&playing, news);
+        let is_planned = fits.is_err() || self.plan_for(&playing, buffer, news);
         self.end.give_to(&playing);
         if is_planned {
             self.added = added(&self.end, &self.want, &self.terms, &playing);
@@ -215,8 +227,8 @@ impl Port {
 
     /// Has the pipeline planned for what a device takes or brings at a time, where that is more than before: its workers and
     /// its source go on. False if that has to be tried again, as a block is under way for longer than blocks last.
-    fn plan_for(&mut self, playing: &Playing, news: &mut Vec<News>) -> bool {
-        let (format, buffer) = (self.terms.format, playing.stream.buffer_frames());
+    fn plan_for(&mut self, playing: &Playing, buffer: Option<u32>, news: &mut Vec<News>) -> bool {
+        let format = self.terms.format;
         let Some(burst) = self.want.outgrows(&playing.side, buffer, format) else {
             return buffer.is_none() || self.end.announce(self.want.frames(&playing.side, buffer, format));
         };

@@ -87,6 +87,8 @@ pub(crate) struct Remains {
     pub(crate) pid: u32,
     /// What the plugin calls itself, with its version, if it came so far as to load it.
     pub(crate) title: Option<String>,
+    /// Whether it says that it does not fail closed: one that did not come so far may do so.
+    pub(crate) is_open: bool,
     pub(crate) python: PathBuf,
     pub(crate) python_version: String,
     /// How it ended, if it did.
@@ -96,7 +98,7 @@ pub(crate) struct Remains {
 impl Remains {
     /// A report with that in it.
     pub(crate) fn told_in(self, report: CrashReport) -> CrashReport {
-        let Self { pid, title, python, python_version, death } = self;
+        let Self { pid, title, python, python_version, death, .. } = self;
         let report =
             CrashReport { pid: Some(pid), title, python, python_version: Some(python_version), ..report };
         let Some(death) = death else { return report };

@@ -25,6 +25,8 @@ pub(crate) struct Known {
     /// The incarnation that plays, or the last one that did.
     pub(crate) worker: Arc<Worker>,
     pub(crate) incarnation: u32,
+    /// Good blocks of all before it.
+    pub(crate) good_before: u64,
     /// The twin that stands by, if there is one.
     pub(crate) twin: Option<Arc<Worker>>,
     /// Every parameter that was accepted, or set while nobody played, as it is now.
@@ -142,6 +144,7 @@ impl Care {
             collector: Collector::new(worker.gc(), uncached.counts()),
             worker: Arc::new(worker),
             incarnation: super::FIRST,
+            good_before: 0,
             twin: None,
             parameters: Parameters::new(set),
             uncached,

@@ -103,9 +103,14 @@ impl Concealer {
             self.dry = self.dry.longer(self.dry.frames + later, most);
         }
         if is_late {
-            self.breaks_off = true;
+            self.break_off();
             self.succeed();
         }
+    }
+
+    /// There will be no result for a while: what was heard ends with a ramp.
+    pub(crate) fn break_off(&mut self) {
+        self.breaks_off = true;
     }
 
     /// There is no result yet: silence, which is no loss.
@@ -257,8 +262,7 @@ impl Delay {
         Self { frames, block_frames, kept, lines: silence(format.channels() * kept), at: 0, heard: kept }
     }
 
-    /// The same with what was heard, for longer delays. What was not kept is silence that does not count, unless all of it
-    /// was silence before the first block.
+    /// The same with what was heard, for longer delays. What was not kept is silence that does not count.
     fn longer(&self, frames: usize, most: usize) -> Self {
         let kept = most + self.block_frames;
         let mut lines = silence(self.lines.len() / self.kept * kept);

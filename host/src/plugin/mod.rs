@@ -23,6 +23,7 @@ pub mod worker;
 
 pub use remote::Remote;
 
+use crate::crash::CrashReport;
 use crate::edge::own_burst;
 use crate::error::{Error, Kind, Result};
 use crate::recovery::{Patient, Ward};
@@ -163,12 +164,12 @@ impl Plugin {
         place: Place,
         slots: Option<u32>,
     ) -> Result<(Self, HostEnd)> {
-        let first = FirstStart { name, spec: &spec, place, reports: supervisor.reports() };
+        let first = FirstStart { supervisor, name, spec: &spec, place };
         let worker = supervisor.spawn(name, &spec).map_err(|why| first.failed(why, None))?;
         let loaded = worker.loaded().clone();
         let made = Self::equip(name, spec.clone(), place, slots, worker);
         let (mut plugin, end) = made.map_err(|why| first.failed(why, Some(&loaded)))?;
-        plugin.reports = first.reports;
+        plugin.reports = supervisor.reports();
         Ok((plugin, end))
     }
 
@@ -177,7 +178,7 @@ impl Plugin {
     /// # Errors
     /// As [`Worker::start`]; one that has died is in a report.
     pub(crate) fn start(&self, supervisor: &Supervisor, place: Place) -> Result<()> {
-        let first = FirstStart { name: &self.name, spec: &self.spec, place, reports: supervisor.reports() };
+        let first = FirstStart { supervisor, name: &self.name, spec: &self.spec, place };
         self.worker().start().map_err(|why| first.failed(why, Some(&self.loaded)))
     }
 
@@ -473,7 +474,11 @@ impl Plugin {
 
     /// The error of a worker that was to go, and its report if it has died.
     fn kept(&self, why: Error) -> Error {
-        unwatched::kept(why, self.reports.as_deref(), || self.subject().report("it was being stopped".into()))
+        let report = || CrashReport {
+            good_blocks: self.counts().good - self.care.known().good_before,
+            ..self.subject().report("it was being stopped".into())
+        };
+        unwatched::kept(why, self.reports.as_deref(), report)
     }
 
     /// Asks the worker to go, waits for it, and kills it if it stays.
@@ -481,8 +486,8 @@ impl Plugin {
     /// # Errors
     /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same. One that has died in it is in a report.
     pub fn shutdown(mut self) -> Result<()> {
-        // Of one that has ended by now recovery has told.
-        let was_gone = self.care.known().worker.is_gone();
+        // Of one that has ended by now recovery has told, if it watched.
+        let was_told = self.ward.is_some() && self.care.known().worker.is_gone();
         // Nobody takes the place of one that is to go; a twin goes as it does.
         self.ward = None;
         let (worker, twin) = {
@@ -495,8 +500,9 @@ impl Plugin {
                 // Without a thread it is killed.
                 leave.spawn_scoped(scope, move || twin.shutdown()).ok()
             });
-            let left = worker.shutdown().map_err(|why| if was_gone { why } else { self.kept(why) });
-            left.and(leaving.and_then(|leaving| leaving.join().ok()).unwrap_or(Ok(())))
+            let left = worker.shutdown().map_err(|why| if was_told { why } else { self.kept(why) });
+            let also = leaving.and_then(|leaving| leaving.join().ok()).unwrap_or(Ok(()));
+            left.and(also.map_err(|why| self.kept(why)))
         })
     }
 }

@@ -767,7 +767,8 @@ impl Processor for Remote {
     }
 
     fn latency_frames(&self) -> u32 {
-        self.terms.own_latency_frames
+        // A sink's is behind what is told.
+        if self.terms.kind == PluginKind::Sink { 0 } else { self.terms.own_latency_frames }
     }
 
     fn added_frames(&self) -> u32 {

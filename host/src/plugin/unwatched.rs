@@ -1,42 +1,43 @@
 //! The end of a worker that recovery does not watch, in the first start of its plugin or in its last stop: the error that its
 //! user gets names a report for the plugin's author.
 //!
-//! For whoever starts or ends a plugin and may wait for the disk. A plugin that only refuses or raises has not died, and
-//! what it said is in the error.
+//! For whoever starts or ends a plugin. A plugin that only refuses or raises has not died, and what it said is in the error;
+//! nor is it news how a worker ended that was not wanted any more.
 
 use super::Place;
 use super::spec::{Mode, PluginSpec};
 use crate::crash::{self, CrashReport};
 use crate::error::Error;
-use crate::report::shown;
+use crate::supervisor::{Because, Supervisor};
 use shared::message::{Loaded, PluginKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The error that something failed with. If it was the worker's end, that is in a report, with what `report` knows.
 pub(super) fn kept(mut why: Error, reports: Option<&Path>, report: impl FnOnce() -> CrashReport) -> Error {
     let (Some(folder), Some(remains)) = (reports, why.take_remains()) else { return why };
-    let ended = remains.death.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string);
-    let report = remains.told_in(CrashReport { ended, ..report() });
-    why.and(&match crash::write(folder, &report) {
-        Ok(path) => format!("; report: {}", shown(&path)),
-        Err(why) => format!("; no report: {why}"),
-    })
+    let Some(death) = remains.death.clone() else { return why };
+    if death.because == Some(Because::Unwanted) {
+        return why;
+    }
+    let report = remains.told_in(CrashReport { ended: death.to_string(), ..report() });
+    why.and(&crash::write_in_time(folder, report))
 }
 
 /// A plugin that is started for the first time.
 #[derive(Debug)]
 pub(super) struct FirstStart<'a> {
+    pub(super) supervisor: &'a Supervisor,
     pub(super) name: &'a str,
     pub(super) spec: &'a PluginSpec,
     pub(super) place: Place,
-    /// Where reports go; `None` writes none.
-    pub(super) reports: Option<PathBuf>,
 }
 
 impl FirstStart<'_> {
     /// The error that it failed with. `loaded` is what the plugin said of itself, if it came so far.
     pub(super) fn failed(&self, why: Error, loaded: Option<&Loaded>) -> Error {
-        kept(why, self.reports.as_deref(), || self.report(loaded))
+        // Asked for now: nowhere if all workers have been asked to go meanwhile.
+        let reports = self.supervisor.reports();
+        kept(why, reports.as_deref(), || self.report(loaded))
     }
 
     fn report(&self, loaded: Option<&Loaded>) -> CrashReport {

@@ -83,8 +83,9 @@ struct Asker {
     link: Held,
     origin: Origin,
     hello: Hello,
-    /// What the plugin calls itself, with its version, if it came so far.
+    /// What the plugin calls itself, with its version, if it came so far; and whether it says that it fails open.
     title: Option<String>,
+    is_open: bool,
     limits: Limits,
 }
 
@@ -108,10 +109,11 @@ impl Worker {
         link.bound(spec.memory_max.unwrap_or_else(memory_max));
         // Whose blocks may take so long, may do so with everything.
         let other = limits.other.max(spec.hang_after.unwrap_or_default());
-        let mut asker = Asker { link, origin, hello, title: None, limits: Limits { other, ..limits } };
+        let mut asker =
+            Asker { link, origin, hello, title: None, is_open: false, limits: Limits { other, ..limits } };
         match asker.load() {
             Ok(loaded) => {
-                asker.title = Some(title(&loaded));
+                (asker.title, asker.is_open) = (Some(title(&loaded)), !loaded.fail_closed);
                 Ok(Self { asker, loaded, gc: spec.gc, answers: Mutex::default() })
             }
             Err(why) => {
@@ -125,8 +127,8 @@ impl Worker {
     /// One whose process is simulated: nothing can be asked of it.
     #[cfg(test)]
     pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
-        let title = Some(title(&loaded));
-        let asker = Asker { link, origin, hello, title, limits: Limits::default() };
+        let (title, is_open) = (Some(title(&loaded)), !loaded.fail_closed);
+        let asker = Asker { link, origin, hello, title, is_open, limits: Limits::default() };
         Self { asker, loaded, gc: Gc::default(), answers: Mutex::default() }
     }
 
@@ -515,6 +517,7 @@ impl Asker {
         Remains {
             pid: self.link.process.pid(),
             title: self.title.clone(),
+            is_open: self.is_open,
             python: self.origin.python.clone(),
             python_version: self.hello.python.clone(),
             death,

@@ -45,7 +45,7 @@ impl RealTime {
             is_taken: false,
             own: None,
         };
-        Ok(Seat { cores, rank, hold: self.idle.hold(power), machine: Arc::clone(self) })
+        Ok(Seat { cores, has_got_up: false, rank, hold: self.idle.hold(power), machine: Arc::clone(self) })
     }
 
     /// A place on these cores that nobody is to take meanwhile who can choose.
@@ -59,6 +59,7 @@ impl RealTime {
 #[derive(Debug)]
 pub(crate) struct Seat {
     cores: Vec<usize>,
+    has_got_up: bool,
     rank: Rank,
     hold: Hold,
     machine: Arc<RealTime>,
@@ -68,6 +69,13 @@ impl Seat {
     /// The numbers of its cores; none, if it may use all that the host may.
     pub(crate) fn cores(&self) -> &[usize] {
         &self.cores
+    }
+
+    /// Lets whoever is seated next have its cores: it hardly uses them any more.
+    pub(crate) fn get_up(&mut self) {
+        if !std::mem::replace(&mut self.has_got_up, true) {
+            self.machine.cores.leave(&self.cores);
+        }
     }
 
     /// The place of its audio threads.
@@ -101,6 +109,6 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.machine.cores.leave(&self.cores);
+        self.get_up();
     }
 }

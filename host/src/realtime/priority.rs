@@ -118,8 +118,10 @@ impl Rank {
             Ok(Schedule { policy: Policy::Fifo(priority), .. }) => (Some(priority), None),
             other => {
                 let given = self.fifo.filter(|priority| schedule::set(thread, &fifo(*priority)).is_ok());
-                if let (None, Ok(own)) = (given, other) {
-                    go_ahead_of_workers(thread, own.nice);
+                if let (None, Ok(Schedule { policy: Policy::Other | Policy::Batch, nice, .. })) =
+                    (given, other)
+                {
+                    go_ahead_of_workers(thread, nice);
                 }
                 (given, given)
             }

@@ -654,21 +654,21 @@ impl Case {
         let (Some(worker), Some(counts)) = (heir.worker, heir.counts) else { return };
         self.snapshots.restored(heir.snapshot.as_ref().map(|snapshot| snapshot.number));
         self.blames_state = false;
+        let so_far = self.patient.stats.counts();
         let mut known = self.patient.care.known();
         known.worker = Arc::clone(&worker);
-        known.incarnation = incarnation;
+        (known.incarnation, known.good_before) = (incarnation, so_far.good);
         known.twin = None;
         known.uncached.follow(counts.clone());
         known.collector.follow(counts);
         drop(known);
-        let counts = self.patient.stats.counts();
         self.returned.retain(|line| line.incarnation >= incarnation);
         self.playing = Some(Playing {
             incarnation,
             worker,
             was: heir.was,
-            good_before: counts.good,
-            floods: Floods::from(counts.flooded),
+            good_before: so_far.good,
+            floods: Floods::from(so_far.flooded),
             snapshot: heir.snapshot,
             hands_on: false,
             abandoned: false,

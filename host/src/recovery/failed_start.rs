@@ -57,13 +57,19 @@ impl FailedStart {
     }
 
     fn report(self, patient: &Patient, ended: String, done: String, detail: String) -> CrashReport {
-        let state = self.state.as_deref().filter(|_| !patient.nature.is_closed);
+        // It may be another than the one before, and have secrets that that one had not.
+        let is_open =
+            self.remains.as_ref().is_some_and(|remains| remains.is_open) && !patient.nature.is_closed;
+        let state = self.state.as_deref().filter(|_| is_open);
+        let known = patient.subject(self.incarnation).report(done);
+        let parameters = known.parameters.into_iter().map(|(key, value)| (key, value.filter(|_| is_open)));
         let report = CrashReport {
             when: self.when,
             ended,
             traceback: detail,
             state: state.map(<[u8]>::to_vec),
-            ..patient.subject(self.incarnation).report(done)
+            parameters: parameters.collect(),
+            ..known
         };
         match self.remains {
             Some(remains) => remains.told_in(report),

@@ -3,16 +3,13 @@
 //! The report is written on a thread of its own, which may wait for the disk for ever: nobody waits for that thread. The
 //! line is told when the report is there, or without it when it has waited long enough.
 
-use crate::crash::{self, CrashReport};
+use crate::crash::{self, CrashReport, WRITTEN_WITHIN};
 use crate::error::{Result, plain};
 use crate::level::Level;
 use crate::supervisor::{Event, Teller};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long a line waits for its report.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// What is told of a worker that ended: one line, and more if there is no report to read it in.
 #[derive(Debug)]
@@ -147,6 +144,7 @@ mod tests {
     use super::*;
     use crate::supervisor::simulated::Stage;
     use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
 
     const EVER: Duration = Duration::from_secs(3600);
 

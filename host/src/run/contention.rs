@@ -67,7 +67,7 @@ fn read(spec: &PipelineSpec) -> Option<&Path> {
     }
 }
 
-/// Only of cores that are named: of others each pipeline gets what is there.
+/// Only of cores that are named: of others each pipeline gets what is there, and one that is closing has got up.
 fn share_a_core(one: &PipelineSpec, other: &PipelineSpec) -> bool {
     match (&one.affinity, &other.affinity) {
         (Affinity::Cores(some), Affinity::Cores(others)) => some.iter().any(|core| others.contains(core)),

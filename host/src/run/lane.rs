@@ -531,7 +531,9 @@ fn no_thread(why: std::io::Error) -> Error {
 }
 
 /// Closes one on a thread of its own.
-fn close(playing: Playing) -> State {
+fn close(mut playing: Playing) -> State {
+    // Whoever is opened meanwhile may have its cores.
+    playing.pipeline.get_up();
     // Without a thread it is dropped: its devices are stopped, and its workers end.
     Job::begin(move || end(playing)).map_or(State::Idle, State::Closing)
 }

@@ -161,7 +161,7 @@ pub fn run_with(
 /// Whether none plays and some ought to: they are being opened anew, or have failed to start. While another plays they may
 /// fail as they like: that one is not ended for their devices.
 fn owing(lanes: &[Lane]) -> bool {
-    let plays = lanes.iter().any(|lane| lane.pipeline().is_some());
+    let plays = lanes.iter().any(|lane| lane.pipeline().is_some() && !lane.is_over());
     !plays && lanes.iter().any(|lane| lane.is_being_opened_anew() || lane.has_failed())
 }
 

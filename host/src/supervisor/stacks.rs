@@ -50,9 +50,10 @@ impl Stacks {
     /// Until when to wait for those that it was asked for at `since`: until it says that they end or is silent behind them,
     /// or `until` at most.
     pub(super) fn awaited_until(&self, since: Instant, until: Instant) -> Instant {
-        let ended = self.ended.filter(|at| *at >= since);
-        let silent = self.written.filter(|at| *at >= since).map(|_| self.spoke + DONE);
-        ended.or(silent).map_or(until, |at| at.min(until))
+        // Without the stack the end of it means nothing: a plugin can have switched off what writes it.
+        let Some(written) = self.written.filter(|at| *at >= since) else { return until };
+        let ended = self.ended.filter(|at| *at >= written);
+        ended.unwrap_or(self.spoke + DONE).min(until)
     }
 }
 
@@ -71,6 +72,8 @@ mod tests {
         assert!(!stacks.hear("  File \"plugin.py\", line 7 in process", at(2)));
         assert!(stacks.hear(STACKS_END.trim_end(), at(2)));
         assert_eq!(stacks.awaited_until(at(1), at(100)), at(2));
+        assert!(stacks.hear(STACKS_END.trim_end(), at(50)), "of another question, without a stack");
+        assert_eq!(stacks.awaited_until(at(40), at(100)), at(100));
     }
 
     #[test]

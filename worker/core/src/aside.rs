@@ -2,8 +2,9 @@
 //!
 //! For the loop in `serve`, when the collector runs: several workers share a processor, with the same real-time priority,
 //! and whoever has the processor keeps it from the others until it waits. It is the calling thread alone that steps aside,
-//! and where it has no such priority there is nothing to step aside from.
+//! and where it has no such priority, or could not have it back, it stays where it is.
 
+use rustix::process::{Resource, geteuid, getrlimit};
 use shared::schedule::{self, Policy, Schedule};
 
 /// Below every other worker, above all that is no real-time thread.
@@ -17,15 +18,21 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Steps aside. Two system calls, which do not wait, and two more when this is dropped.
+    /// Steps aside. A few system calls, which do not wait, and two more when this is dropped.
     #[must_use]
     pub fn step() -> Self {
-        let ahead = |own: &Schedule| matches!(own.policy, Policy::Fifo(priority) if priority > LOWEST);
+        let ahead = |own: &Schedule| matches!(own.policy, Policy::Fifo(it) if it > LOWEST && may_have(it));
         let before = schedule::get(None).ok().filter(ahead);
         let before = before
             .filter(|own| schedule::set(None, &Schedule { policy: Policy::Fifo(LOWEST), ..*own }).is_ok());
         Self { before }
     }
+}
+
+/// Whether the calling thread may give itself this real-time priority.
+fn may_have(priority: u8) -> bool {
+    let limit = getrlimit(Resource::Rtprio).current;
+    geteuid().is_root() || limit.is_none_or(|most| most >= u64::from(priority))
 }
 
 impl Drop for Aside {
@@ -34,7 +41,6 @@ impl Drop for Aside {
         // The host may have had it give way meanwhile.
         let is_aside = schedule::get(None).is_ok_and(|own| own.policy == Policy::Fifo(LOWEST));
         if is_aside {
-            // It may have what it had.
             let _ = schedule::set(None, &before);
         }
     }

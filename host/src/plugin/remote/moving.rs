@@ -81,6 +81,10 @@ impl Remote {
         } else {
             self.concealer.succeed();
         }
+        if switch == Switch::ToPipelined && self.under_way.len() < self.terms.burst as usize {
+            // A burst has become longer: the first results are still to come.
+            self.concealer.break_off();
+        }
         let burst_frames = self.terms.burst * u32::try_from(self.format.block_frames()).unwrap_or(u32::MAX);
         let (mode, added_frames) = match switch {
             Switch::ToPipelined => (Mode::Pipelined, burst_frames),

@@ -441,6 +441,17 @@ fn one_that_may_become_pipelined_does_so_for_the_longer_burst() {
     assert_eq!(scene.remote.added_frames(), 3 * 64);
 }
 
+#[test]
+fn one_that_becomes_pipelined_before_a_longer_burst_is_full_breaks_off_without_a_step() {
+    let mut scene = Scene::new(PluginKind::Processor, Mode::SameBlock, 8);
+    (0..3).for_each(|n| _ = scene.play_waited(audio(n)));
+    scene.remote.replan(3);
+    scene.have_it_move();
+    let heard = scene.play_waited(audio(3));
+    assert_eq!((heard, scene.remote.terms.mode), (audio(3), Mode::Pipelined));
+    assert_joined(scene.play_waited(audio(4)), heard, [0.0; FRAMES]);
+}
+
 /// A plugin that turns the signal round, `own_frames` late; what is heard of a signal that counts up.
 fn bypassing(
     mode: Mode,
