@@ -474,11 +474,12 @@ impl Plugin {
 
     /// The error of a worker that was to go, and its report if it has died.
     fn kept(&self, why: Error) -> Error {
-        let report = || CrashReport {
-            good_blocks: self.counts().good - self.care.known().good_before,
-            ..self.subject().report("it was being stopped".into())
+        let report = || {
+            let good_before = self.care.known().good_before;
+            let report = self.subject().report("it was being stopped".into());
+            CrashReport { good_blocks: report.counts.good - good_before, ..report }
         };
-        unwatched::kept(why, self.reports.as_deref(), report)
+        unwatched::stopped(why, self.reports.as_deref(), report)
     }
 
     /// Asks the worker to go, waits for it, and kills it if it stays.
