@@ -2,8 +2,8 @@
 //!
 //! The life of a worker, in messages: it says [`Hello`]; the host sends requests ([`Request`], numbered), the
 //! worker answers each with a [`Reply`] of the same number, in order; in between it may send logs and failures
-//! of blocks at any time, and says when it begins with what may take long ([`Notice`]). No message is recursive and none holds elements of no size, so a decoder
-//! with a limit can't be made to use more memory than the message has bytes.
+//! of blocks at any time, and says when it begins with what may take long ([`Notice`]). No message is recursive and none
+//! holds elements of no size, so a decoder with a limit can't be made to use more memory than the message has bytes.
 
 use crate::format::Format;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
