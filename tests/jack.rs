@@ -172,8 +172,9 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     restart();
     holds_no_more_than(before, pid);
     let grown = private_kib(pid).saturating_sub(memory);
-    // The allocator's pools fill, by 250 KiB with each of the first servers and by 30 with the tenth. Nothing can be told from
-    // that about less; what is as large as a stream's buffers would be seen as a mapping, a thread or a descriptor too.
+    // The allocator's pools fill, by 250 KiB with each of the first servers and by 30 with the tenth. Nothing can be told
+    // from that about less; what is as large as a stream's buffers would be seen as a mapping, a thread or a descriptor
+    // too.
     assert!(grown < 2 << 10, "{grown} KiB more");
     ended(running);
 }

@@ -256,8 +256,8 @@ impl Processor for Counted {
     }
 }
 
-/// At half the rate a device's frames last twice as long: two blocks for each of its buffers, and one more at times, as they
-/// are converted.
+/// At half the rate a device's frames last twice as long: two blocks for each of its buffers, and one more at times, as
+/// they are converted.
 #[test]
 fn a_device_that_comes_back_with_longer_buffers_is_played_to_by_the_same_worker_from_where_it_was() {
     const CABLE: &str = "a radio with longer buffers";

@@ -203,7 +203,8 @@ fn fold(text: &str, width: usize) -> Vec<String> {
     wrapped(&[text.to_owned()], width).lines().map(str::to_owned).collect()
 }
 
-/// What a worker has in memory: the one whose circumstances all others are varied from, or else the first that was measured.
+/// What a worker has in memory: the one whose circumstances all others are varied from, or else the first that was
+/// measured.
 fn memory(series: &[Series]) -> Option<String> {
     let measured = || series.iter().filter(|it| it.memory.is_some());
     let base = measured().find(|it| it.variant.plugin == "passthrough").or_else(|| measured().next())?;

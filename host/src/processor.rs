@@ -58,8 +58,8 @@ pub trait Processor: Any + Send {
         0
     }
 
-    /// The most blocks that a device may call for in one go without [missing](Processor::replan) anything here. What has its
-    /// result within the block takes any number.
+    /// The most blocks that a device may call for in one go without [missing](Processor::replan) anything here. What has
+    /// its result within the block takes any number.
     fn burst_max(&self) -> u32 {
         u32::MAX
     }

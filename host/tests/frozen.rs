@@ -51,8 +51,8 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Stops a host for longer than its worker may take, which answers when the host has gone on for half of that time: what the
-/// host says to that, and for how much of its wait it was not stopped.
+/// Stops a host for longer than its worker may take, which answers when the host has gone on for half of that time: what
+/// the host says to that, and for how much of its wait it was not stopped.
 fn stopped_while_it_waits(limit: Duration) -> (String, Duration) {
     let fake = Fake::new(ROLE);
     let mut host = Command::new(std::env::current_exe().unwrap());

@@ -49,8 +49,8 @@ pub struct SlotHead {
     /// In the host's segment `[published, 0, 0, 0]`, in the worker's `[seen, woken, entered, left]`, all of
     /// [`crate::clock::now_ns`]. For statistics only: a worker may write anything here.
     pub stamps: [AtomicU64; 4],
-    /// In the worker's segment: [`crate::ring::Notes`] as `[cpu, delay, collector, faults << 16 | slept << 8 | generation]`.
-    /// For statistics only, too. In the host's segment: the words of an [order](crate::ring::Order).
+    /// In the worker's segment: [`crate::ring::Notes`] as `[cpu, delay, collector, faults << 16 | slept << 8 |
+    /// generation]`. For statistics only, too. In the host's segment: the words of an [order](crate::ring::Order).
     pub notes: [AtomicU32; 4],
     /// In the worker's segment, of a block that came from the worker before: whether it was taken from there
     /// ([`crate::ring::FROM_PEER`]), and how many of its samples had to be replaced.

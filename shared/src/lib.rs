@@ -1,8 +1,9 @@
 //! What the host and a worker process agree on, and nothing else.
 //!
-//! Two processes that do not trust each other share two memory segments and a socket. This crate says how the
-//! segments are laid out ([`layout`]), made and sealed ([`segment`]), how blocks of audio pass through them
-//! ([`ring`]), what a worker counts for show ([`collected`]), what is said on the socket ([`message`], [`control`]) and how a worker ends ([`exit`]).
+//! Two processes that do not trust each other share two memory segments and a socket. This crate says how the segments
+//! are laid out ([`layout`]), made and sealed ([`segment`]), how blocks of audio pass through them ([`ring`]), what a
+//! worker counts for show ([`collected`]), what is said on the socket ([`message`], [`control`]) and how a worker ends
+//! ([`exit`]).
 //!
 //! It knows no Python, no audio device and starts no thread. The rules it keeps:
 //!

@@ -1,9 +1,9 @@
 //! How long it pays to look for an answer before going to sleep.
 //!
-//! For whoever waits, on either side. Looking costs a processor's time and saves a wake-up: it pays while the peer
-//! runs on another processor and answers within microseconds, and never where both share one, since the peer can't
-//! run while we look. [`Spinner`] learns that from what it has seen; where the time is chosen by itself, the peer can't turn
-//! that into more than [`AUTO_MAX_NS`] of one processor for each block.
+//! For whoever waits, on either side. Looking costs a processor's time and saves a wake-up: it pays while the peer runs
+//! on another processor and answers within microseconds, and never where both share one, since the peer can't run while
+//! we look. [`Spinner`] learns that from what it has seen; where the time is chosen by itself, the peer can't turn that
+//! into more than [`AUTO_MAX_NS`] of one processor for each block.
 
 /// The longest look where the time is chosen by itself.
 pub const AUTO_MAX_NS: u64 = 20_000;

@@ -150,8 +150,8 @@ impl Jack {
         Wav::read(&heard)
     }
 
-    /// Has a client listen to the only output of a program with this number for so many frames, as soon as it is there: that
-    /// of a server too that is not running yet.
+    /// Has a client listen to the only output of a program with this number for so many frames, as soon as it is there:
+    /// that of a server too that is not running yet.
     #[must_use]
     pub fn listen(&self, pid: u32, frames: usize) -> Listening {
         let heard = self.folder.file("listened.wav");

@@ -1,7 +1,7 @@
 //! Writes down the stacks of all threads: when the process crashes, and when the host asks with SIGUSR1.
 //!
-//! For a host that wants to know where a plugin hangs, and waits no longer than it must. Python's own `faulthandler` does it,
-//! also while native code keeps the interpreter. Where they end is said by a handler that it calls when it is done.
+//! For a host that wants to know where a plugin hangs, and waits no longer than it must. Python's own `faulthandler` does
+//! it, also while native code keeps the interpreter. Where they end is said by a handler that it calls when it is done.
 
 // The handler of a signal.
 #![allow(unsafe_code)]
@@ -34,6 +34,7 @@ fn say_where_they_end() -> nix::Result<()> {
 }
 
 extern "C" fn say_end(_: c_int) {
-    // Not by the C library: what was interrupted may be about to read its `errno`. If it is lost, the host goes by the silence.
+    // Not by the C library: what was interrupted may be about to read its `errno`. If it is lost, the host goes by the
+    // silence.
     let _ = rustix::io::write(rustix::stdio::stderr(), STACKS_END.as_bytes());
 }

@@ -87,9 +87,9 @@ impl System {
         self.is("jack")
     }
 
-    /// Whether somebody may set its devices to other buffers while they play, and a stream says so: a JACK server's periods.
-    /// PipeWire's change as well, but a stream that has just been opened does not know them yet: what a pipeline that is
-    /// opened anew would be planned for again.
+    /// Whether somebody may set its devices to other buffers while they play, and a stream says so: a JACK server's
+    /// periods. PipeWire's change as well, but a stream that has just been opened does not know them yet: what a pipeline
+    /// that is opened anew would be planned for again.
     pub(super) fn changes_buffers(self) -> bool {
         self.is("jack")
     }

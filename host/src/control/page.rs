@@ -5,11 +5,11 @@
 //! writes it and the run never reads it, so nothing can be said to it here; no plugin knows of it, and no audio goes
 //! through it.
 //!
-//! A page is the segment `/nda-NAME-PID.status` (a file in `/dev/shm`, which may be mapped) of [`SIZE`] bytes: [`MAGIC`]; at
-//! [`SEQUENCE`] a count that is odd while the page is being written; at [`WRITTEN`] when it was written last, in
-//! nanoseconds of `CLOCK_MONOTONIC`; and from [`TEXT`] on the status in JSON, as `nda ctl status --json` has it, up to the
-//! first zero byte: none at all if it is too long. Both numbers have 64 bits in the machine's own order. Who reads the
-//! same even count before and after has read a whole status.
+//! A page is the segment `/nda-NAME-PID.status` (a file in `/dev/shm`, which may be mapped) of [`SIZE`] bytes: [`MAGIC`];
+//! at [`SEQUENCE`] a count that is odd while the page is being written; at [`WRITTEN`] when it was written last, in
+//! nanoseconds of `CLOCK_MONOTONIC`; and from [`TEXT`] on the status in JSON, as `nda ctl status --json` has it, up to
+//! the first zero byte: none at all if it is too long. Both numbers have 64 bits in the machine's own order. Who reads
+//! the same even count before and after has read a whole status.
 //!
 //! Its run holds an exclusive `flock` on it: whoever gets one has a page whose run is over.
 //!

@@ -192,7 +192,8 @@ impl Front {
             }
             match accept() {
                 Ok(stream) => self.take(stream),
-                // Without a descriptor or memory for it whoever knocks stays there: asked at once, the listener is ready again.
+                // Without a descriptor or memory for it whoever knocks stays there: asked at once, the listener is ready
+                // again.
                 Err(error) if is_for_want_of_room(&error) => {
                     let _ = poll(&mut ready[..1], Some(&DESCRIPTORS_AGAIN));
                 }

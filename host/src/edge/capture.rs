@@ -313,8 +313,8 @@ impl CaptureQueue {
         Some(level as f64 + since.clamp(-most, most))
     }
 
-    /// Whether frames may be taken: from the first block of a go on, once what broke off has ended. What is more than enough in the beginning would be
-    /// heard late for ever: it goes.
+    /// Whether frames may be taken: from the first block of a go on, once what broke off has ended. What is more than
+    /// enough in the beginning would be heard late for ever: it goes.
     fn is_enough(&mut self, is_first: bool) -> bool {
         let State::Priming { again } = self.state else { return true };
         if !is_first || self.slope < slope_frames(self.format) {

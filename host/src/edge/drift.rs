@@ -9,13 +9,13 @@
 //! some 20 s. For a drift of 200 ppm (10 frames per second at 48 kHz) that comes all at once the queue is off by
 //! `10 / (e w)`, some 40 frames, at most.
 //!
-//! No pitch is heard to change. The first term, the pull, is kept within [`LIMIT_PPM`], so that a queue that is far off comes back
-//! slowly instead of out of tune, by 4 to 7 frames a second at 48 kHz: together with a drift of 200 ppm that is not known
-//! yet the pitch is off by 350 ppm, 0.6 cent, at most, however far off the queue is; people tell 3 to 5 cents. The second,
-//! which comes to be the drift itself, changes by less than [`OMEGA`] times the first in a second, and not at all while
-//! the first is cut short and the queue comes back nearly as fast as that alone brings it ([`Limited`]): it would take the
-//! way back for a drift. Jitter of the callbacks does not matter: the error is taken as if frames came one by one, and
-//! one measurement is heard for no more than [`SPIKE_S`].
+//! No pitch is heard to change. The first term, the pull, is kept within [`LIMIT_PPM`], so that a queue that is far off
+//! comes back slowly instead of out of tune, by 4 to 7 frames a second at 48 kHz: together with a drift of 200 ppm that
+//! is not known yet the pitch is off by 350 ppm, 0.6 cent, at most, however far off the queue is; people tell 3 to 5
+//! cents. The second, which comes to be the drift itself, changes by less than [`OMEGA`] times the first in a second, and
+//! not at all while the first is cut short and the queue comes back nearly as fast as that alone brings it ([`Limited`]):
+//! it would take the way back for a drift. Jitter of the callbacks does not matter: the error is taken as if frames came
+//! one by one, and one measurement is heard for no more than [`SPIKE_S`].
 
 /// The loop's bandwidth, in radians per second.
 const OMEGA: f64 = 0.1;

@@ -9,8 +9,8 @@
 //! - `Good`, `Best`: rubato's asynchronous resampler with a windowed sinc, whose ratio follows in a ramp. No frame passes
 //!   as it is, and all come later by half the sinc.
 //!
-//! The last test measures what each does to a tone; README has the figures ("Two clocks"). Not for rates that differ by more than clocks
-//! do: that is `convert`'s.
+//! The last test measures what each does to a tone; README has the figures ("Two clocks"). Not for rates that differ by
+//! more than clocks do: that is `convert`'s.
 
 use super::convert::Quality;
 use crate::error::{Error, Kind, Result};

@@ -1,10 +1,10 @@
 //! What lies between a pipeline and what it is joined to: other buffers, rates, channels and clocks.
 //!
-//! For the audio callbacks. A device asks for as many frames as it likes, at its own rate, with its own channels,
-//! by its own clock; a pipeline works on blocks of one size in one format. Towards an output device that is a
-//! [`DeviceOutput`]: blocks to frames ([`OutputReblock`]), rate ([`PullConverter`]), channels ([`ChannelMap`]). From an
-//! input device it is a [`DeviceInput`], the same backwards, and then either an [`InputReblock`], or where input and
-//! output are two devices a queue: a [`FrameWriter`] and a [`CaptureQueue`], which holds the two clocks together. The queue lies before the
+//! For the audio callbacks. A device asks for as many frames as it likes, at its own rate, with its own channels, by its
+//! own clock; a pipeline works on blocks of one size in one format. Towards an output device that is a [`DeviceOutput`]:
+//! blocks to frames ([`OutputReblock`]), rate ([`PullConverter`]), channels ([`ChannelMap`]). From an input device it is
+//! a [`DeviceInput`], the same backwards, and then either an [`InputReblock`], or where input and output are two devices
+//! a queue: a [`FrameWriter`] and a [`CaptureQueue`], which holds the two clocks together. The queue lies before the
 //! chain, or behind it where that runs on the clock of its source ([`Handover`]).
 //!
 //! A source or a sink that is a plugin with a format of its own is an [`AdaptedSource`] or an [`AdaptedSink`].

@@ -268,8 +268,8 @@ impl FaultTable {
         })
     }
 
-    /// A worker is ended when its stacks have been asked for: by its end the host has what the report says of them. Each one
-    /// counts, so it is the longest that is judged.
+    /// A worker is ended when its stacks have been asked for: by its end the host has what the report says of them. Each
+    /// one counts, so it is the longest that is judged.
     fn hung(&self) -> Option<Verdict> {
         let hung = || self.rows.iter().filter(|row| matches!(row.kind, Kind::Loop | Kind::LoopInC));
         let to_end =

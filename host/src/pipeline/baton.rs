@@ -67,9 +67,9 @@ impl<T: Send> Baton<T> {
         }
     }
 
-    /// Works with the thing here, once whoever works with it has put it back, and puts it back too. It is nobody's turn from
-    /// then on. `None` if it takes longer than this to get it; then it is nobody's turn either. As [`Baton::take_back`]: not
-    /// for audio threads.
+    /// Works with the thing here, once whoever works with it has put it back, and puts it back too. It is nobody's turn
+    /// from then on. `None` if it takes longer than this to get it; then it is nobody's turn either. As
+    /// [`Baton::take_back`]: not for audio threads.
     pub fn between_turns<R>(&self, within: Duration, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut thing = self.take_back(within)?;
         let done = work(&mut thing);

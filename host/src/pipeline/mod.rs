@@ -1,8 +1,8 @@
 //! A pipeline in real time: source, chain and sink, running on the clock of a device.
 //!
 //! The sink's device paces the pipeline; without one, or where `clock` is `"source"`, the source's does; without either
-//! the virtual device. All of the chain runs in that device's callback. This half, for the thread that watches, opens everything, tells
-//! how it goes, and closes it in the order that keeps every file whole.
+//! the virtual device. All of the chain runs in that device's callback. This half, for the thread that watches, opens
+//! everything, tells how it goes, and closes it in the order that keeps every file whole.
 
 mod attempt;
 mod baton;

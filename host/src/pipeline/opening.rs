@@ -250,8 +250,8 @@ impl<'a> Opening<'a> {
         let (_, output) = self.buffers();
         let capacity = self.format.rate() as usize + frames + input + output;
         let clocks = self.devices.clocks();
-        // With one clock nothing breaks off in the beginning: silence is there until the input comes. What is to rise has to
-        // be waited for instead: silence would have risen long before it.
+        // With one clock nothing breaks off in the beginning: silence is there until the input comes. What is to rise has
+        // to be waited for instead: silence would have risen long before it.
         let silence = if clocks == Clocks::One && !self.rising { frames } else { 0 };
         let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
         let queue = CaptureQueue::new(reader, self.format, frames, input, clocks)?;

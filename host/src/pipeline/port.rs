@@ -2,9 +2,10 @@
 //! or not there in the beginning, and waited for likewise.
 //!
 //! For the thread that watches, which looks here often and waits for nothing but a block that is under way, a tenth of a
-//! second at most, when the pipeline is planned anew: all that a device could hold up is done on threads of their own. While the device that paces the pipeline is lost, a stream of the virtual device is its clock,
-//! so that its plugins go on, and so it is with an output beside it; while an input beside it is lost, its queue runs dry.
-//! When to try again is decided in [`lookout`](super::lookout).
+//! second at most, when the pipeline is planned anew: all that a device could hold up is done on threads of their own.
+//! While the device that paces the pipeline is lost, a stream of the virtual device is its clock, so that its plugins go
+//! on, and so it is with an output beside it; while an input beside it is lost, its queue runs dry. When to try again is
+//! decided in [`lookout`](super::lookout).
 
 use super::attempt::{Attempt, Outcome};
 use super::devices::{self, Found, Holding, Want};
@@ -225,8 +226,8 @@ impl Port {
         }
     }
 
-    /// Has the pipeline planned for what a device takes or brings at a time, where that is more than before: its workers and
-    /// its source go on. False if that has to be tried again, as a block is under way for longer than blocks last.
+    /// Has the pipeline planned for what a device takes or brings at a time, where that is more than before: its workers
+    /// and its source go on. False if that has to be tried again, as a block is under way for longer than blocks last.
     fn plan_for(&mut self, playing: &Playing, buffer: Option<u32>, news: &mut Vec<News>) -> bool {
         let format = self.terms.format;
         let Some(burst) = self.want.outgrows(&playing.side, buffer, format) else {

@@ -123,8 +123,8 @@ impl End {
         }
     }
 
-    /// Has the chain ready for a device that calls for so many blocks in one go; what that delays by then. It is nobody's turn
-    /// from now on. `None` if whoever has it keeps it for too long.
+    /// Has the chain ready for a device that calls for so many blocks in one go; what that delays by then. It is nobody's
+    /// turn from now on. `None` if whoever has it keeps it for too long.
     pub(super) fn replan(&self, burst: u32) -> Option<Delays> {
         match self {
             Self::Output(engine) | Self::Input(engine) | Self::Behind(engine) => {

@@ -19,8 +19,8 @@
 //! The CPU time has in it what the kernel did for the code: memory that is touched for the first time, say.
 //!
 //! Of a worker that was not let run it is told apart whether its cgroup was throttled, where the kernel says so
-//! ([`throttling`](super::throttling)). Where it does not, the run queue is what is named; so is it for real-time threads that
-//! the kernel throttles, as it tells nobody which.
+//! ([`throttling`](super::throttling)). Where it does not, the run queue is what is named; so is it for real-time threads
+//! that the kernel throttles, as it tells nobody which.
 //!
 //! A worker answers one block after the other. A block that waited behind one which was late itself waited for what that
 //! one did: [`Attribution`] remembers those of the last blocks.

@@ -92,8 +92,8 @@ impl Concealer {
         self.dry.frames = self.plan.latency_frames;
     }
 
-    /// From the next block on the output may come `more` frames later than it might until now; if it `is_late`, it does, and
-    /// what was heard breaks off until then. Allocates: not for the audio thread.
+    /// From the next block on the output may come `more` frames later than it might until now; if it `is_late`, it does,
+    /// and what was heard breaks off until then. Allocates: not for the audio thread.
     pub(crate) fn replan(&mut self, more: usize, is_late: bool) {
         if self.dry.kept > 0 {
             let later = if is_late { more } else { 0 };

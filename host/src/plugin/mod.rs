@@ -485,7 +485,8 @@ impl Plugin {
     /// Asks the worker to go, waits for it, and kills it if it stays.
     ///
     /// # Errors
-    /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same. One that has died in it is in a report.
+    /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same. One that has died in it is in a
+    /// report.
     pub fn shutdown(mut self) -> Result<()> {
         // Of one that has ended by now recovery has told, if it watched.
         let was_told = self.ward.is_some() && self.care.known().worker.is_gone();

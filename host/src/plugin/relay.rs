@@ -1,10 +1,10 @@
 //! Plugins in a row that hand a block on to each other: from worker to worker, without the host in between.
 //!
-//! For chains and sections, on the audio thread. The host orders the block of all of them at once, wakes the first
-//! worker and waits for the last: so many switches and one, instead of two for each. It goes from worker to worker
-//! only where all is well. Nobody reads where a plugin that fails closed writes but the host, which goes between. Who has no
-//! worker, has just lost a block, moves between modes or isn't joined to its
-//! neighbour (see [`Edge`]) is driven on its own, as a [`Remote`] is outside of a relay, and so is every ramp.
+//! For chains and sections, on the audio thread. The host orders the block of all of them at once, wakes the first worker
+//! and waits for the last: so many switches and one, instead of two for each. It goes from worker to worker only where
+//! all is well. Nobody reads where a plugin that fails closed writes but the host, which goes between. Who has no worker,
+//! has just lost a block, moves between modes or isn't joined to its neighbour (see [`Edge`]) is driven on its own, as a
+//! [`Remote`] is outside of a relay, and so is every ramp.
 //!
 //! What is wrong in the middle is repaired within the block. A stage that is late or gone is given up at its own
 //! deadline: what its policy says is put together here and supplied to the next stage, whose worker takes it instead.
@@ -192,7 +192,8 @@ impl Relay {
         let name = names.join(" > ");
         let edges = row.windows(2).map(|pair| {
             let edge = Arc::new(Edge::default());
-            // Where one works, what it got lies for a while, and whoever comes behind it could read that: it may be a secret.
+            // Where one works, what it got lies for a while, and whoever comes behind it could read that: it may be a
+            // secret.
             let is_secret = pair[0].terms.plan.closed;
             if let (false, Some(up), Some(down)) = (is_secret, &pair[0].ward, &pair[1].ward) {
                 up.join(down, Arc::clone(&edge));

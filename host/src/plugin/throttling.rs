@@ -8,8 +8,8 @@
 //! throttled longest. That is less than the truth where the others had nothing to run; it is never more than a cgroup of
 //! the worker's was throttled somewhere.
 //!
-//! What can't be seen: real-time threads are not throttled by cgroups but by `sched_rt_runtime_us`, of which the kernel tells
-//! nobody which thread it hit.
+//! What can't be seen: real-time threads are not throttled by cgroups but by `sched_rt_runtime_us`, of which the kernel
+//! tells nobody which thread it hit.
 
 use crate::realtime::placement;
 use std::collections::VecDeque;
@@ -76,8 +76,8 @@ impl Throttling {
         }
     }
 
-    /// For how long it was throttled between these moments at least. What a look finds added ended since the look before, and
-    /// nobody knows when: it may be that most of it was before these moments, or after them.
+    /// For how long it was throttled between these moments at least. What a look finds added ended since the look before,
+    /// and nobody knows when: it may be that most of it was before these moments, or after them.
     pub(crate) fn within_ns(&self, from_ns: u64, to_ns: u64) -> u64 {
         let looks = self.seen.iter().zip(self.seen.iter().skip(1));
         let least_ns = looks.map(|((before_ns, before), (after_ns, after))| {

@@ -220,10 +220,11 @@ impl Worker {
         self.asker.link.tell_no_death();
     }
 
-    /// Gives the worker up, without waiting for anything: its ring is dead from now on and [`Worker::gone`] is up.
-    /// It is asked for the stacks of its threads and killed when it has written them down, in a quarter of a second at the
+    /// Gives the worker up, without waiting for anything: its ring is dead from now on and [`Worker::gone`] is up. It is
+    /// asked for the stacks of its threads and killed when it has written them down, in a quarter of a second at the
     /// latest, in 15 ms if it takes ever more of the machine, or at once if a signal has stopped it. `why`, corrected in
-    /// that case, and the stacks become part of its [`Death`]. The reason of a worker that was ending already stays its own.
+    /// that case, and the stacks become part of its [`Death`]. The reason of a worker that was ending already stays its
+    /// own.
     pub fn abandon(&self, why: Because) {
         self.asker.link.abandon(why);
     }

@@ -713,8 +713,8 @@ impl Case {
         self.is_over = true;
     }
 
-    /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left to tell of deaths, which doesn't take
-    /// long, and the threads that are on errands, which may.
+    /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left to
+    /// tell of deaths, which doesn't take long, and the threads that are on errands, which may.
     pub(super) fn close(mut self, reports: Option<&Path>) -> (Rest, Vec<JoinHandle<()>>) {
         self.stop();
         self.collect_lines();

@@ -1,4 +1,5 @@
-//! Waits of the audio thread that a worker spoilt, by waking it for nothing or by keeping wakes from it, and whether they come too fast.
+//! Waits of the audio thread that a worker spoilt, by waking it for nothing or by keeping wakes from it, and whether they
+//! come too fast.
 //!
 //! For the recovery thread, which sees them counted. One now and then may be anybody's; some within a second are no
 //! accident.

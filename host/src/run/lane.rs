@@ -591,8 +591,8 @@ mod tests {
         assert!(lane.pipeline().is_some_and(Pipeline::is_muted));
     }
 
-    /// One whose device came back at a sixth of the rate, so that its frames are six times as long, looked after until it is
-    /// to be opened anew.
+    /// One whose device came back at a sixth of the rate, so that its frames are six times as long, looked after until it
+    /// is to be opened anew.
     struct Grown {
         lane: Lane,
         recordings: Recordings,

@@ -235,8 +235,8 @@ impl WorkerEnd {
         self.wait_for(|| now_ns, deadline_ns.saturating_sub(now_ns), interrupt).0
     }
 
-    /// As [`WorkerEnd::wait`], for so long at most; and the time when that is over. `rest` is asked for the time, if there is
-    /// anything to wait for.
+    /// As [`WorkerEnd::wait`], for so long at most; and the time when that is over. `rest` is asked for the time, if
+    /// there is anything to wait for.
     #[must_use]
     pub fn wait_for(
         &mut self,

@@ -151,8 +151,9 @@ impl<P: Plugin> Server<'_, P> {
         self.collect(hands_on);
     }
 
-    /// Has the collector run in the slack after a block, if it is time, behind every other worker that has something to do.
-    /// Where the block goes on to the next worker, which may wait for this processor all the same, little of the slack is its.
+    /// Has the collector run in the slack after a block, if it is time, behind every other worker that has something to
+    /// do. Where the block goes on to the next worker, which may wait for this processor all the same, little of the
+    /// slack is its.
     fn collect(&mut self, hands_on: bool) {
         let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
         // Whoever was woken by the answer may have had the processor since.

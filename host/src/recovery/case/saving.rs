@@ -18,8 +18,8 @@ const SAVE_SHARE: u32 = 200;
 pub(super) struct Saving {
     /// The incarnation that has been asked for its state and has not answered.
     pub(super) of: Option<u32>,
-    /// The incarnation that is being given one, as a twin; it may have taken over since. Whoever plays otherwise has no part
-    /// in that.
+    /// The incarnation that is being given one, as a twin; it may have taken over since. Whoever plays otherwise has no
+    /// part in that.
     pub(super) to: Option<u32>,
     /// What that one had before.
     pub(super) before: Option<Snapshot>,
