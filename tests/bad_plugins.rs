@@ -413,6 +413,24 @@ fn a_stop_or_shutdown_that_raises_does_not_spoil_what_was_rendered() {
     }
 }
 
+#[test]
+fn a_crash_while_it_stops_does_not_spoil_what_was_rendered_and_leaves_a_report() {
+    for method in ["stop", "shutdown"] {
+        let (folder, wav) = folder_with_noise();
+        let crash = format!("def {method}(self):\n    os.kill(os.getpid(), 11)");
+        let plugin = processor_with(&folder, "made", "return True", &crash);
+        let (done, report) = Render::new(&folder, folder.file("in.wav")).plugin(plugin).reported();
+        done.ended_with(9);
+        let told = report["unwilling"].to_string();
+        assert!(told.contains("SIGSEGV") && told.contains("; report: "), "{told}");
+        let [kept] = &crash::list(&folder.file("reports"))[..] else { panic!("one report: {told}") };
+        assert!(kept.ended.contains("SIGSEGV") && kept.done == "it was being stopped", "{kept:?}");
+        let stacks = std::fs::read_to_string(kept.path.join("traceback.txt")).unwrap();
+        assert!(stacks.contains(method), "{stacks}");
+        assert_eq!(Wav::read(&folder.file("out.wav")), wav, "{method}");
+    }
+}
+
 /// A processor that leaves a file for each of `stop` and `shutdown`.
 fn leaves_in_order(folder: &Folder) -> PathBuf {
     let method = |name: &str| {

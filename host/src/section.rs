@@ -11,6 +11,7 @@
 use crate::block::Block;
 use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
+use crate::plugin;
 use crate::plugin::conceal::Plan;
 use crate::plugin::line::Line;
 use crate::plugin::relay;
@@ -29,8 +30,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
-/// Slots between the audio thread and the section, beside those of a burst.
-const SPARE_SLOTS: u32 = 4;
 /// How much of a block's time the section may use; the rest is for waking up and handing back.
 const SHARE: f64 = 0.9;
 
@@ -89,7 +88,8 @@ pub(crate) fn halves(
 
 fn ends(format: Format, burst: u32) -> Result<(HostEnd, WorkerEnd)> {
     let refused = |e| Error::new(Kind::System, "memory for a pipelined section can't be had").source(e);
-    let layout = Layout::new(format, (burst + SPARE_SLOTS).next_power_of_two())
+    let layout = plugin::slots_of(burst)
+        .and_then(|slots| Layout::new(format, slots))
         .ok_or_else(|| Error::new(Kind::System, format!("a section can't be {burst} blocks behind")))?;
     HostEnd::create_for_thread(layout).map_err(refused)
 }

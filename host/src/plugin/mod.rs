@@ -54,6 +54,8 @@ use worker::Worker;
 const SLOTS: u32 = 8;
 /// Slots of a pipelined plugin beside those of a burst.
 const SPARE_SLOTS: u32 = 4;
+/// A device may come back with a buffer so many times as long.
+const LONGER: u32 = 4;
 /// Longest delay of its own that a plugin can declare.
 const LATENCY_MAX_S: f64 = 10.0;
 /// The incarnation that a plugin is loaded as.
@@ -570,25 +572,34 @@ fn own_format(name: &str, kind: PluginKind, place: Place, says: &Configured) -> 
     Ok((own != place.format).then_some(own))
 }
 
-/// Slots enough for a burst and for some blocks more that a slow worker may fall behind.
+/// Slots enough for a burst and for some blocks more that a slow worker may fall behind, and for bursts that become longer
+/// where there can be so many. `None` if there can't for this one.
+pub(crate) fn slots_of(burst: u32) -> Option<u32> {
+    let fit = |blocks: u32| {
+        let slots = blocks.saturating_add(SPARE_SLOTS).checked_next_power_of_two();
+        slots.filter(|slots| *slots <= SLOTS_MAX)
+    };
+    fit(burst)?;
+    Some(fit(burst.saturating_mul(LONGER)).unwrap_or(SLOTS_MAX).max(SLOTS))
+}
+
 fn slots_for(name: &str, kind: PluginKind, mode: Mode, may_move: bool, place: Place) -> Result<u32> {
     if mode == Mode::SameBlock && !may_move {
         return Ok(SLOTS);
     }
-    let wanted = place.burst.saturating_add(SPARE_SLOTS).checked_next_power_of_two().unwrap_or(u32::MAX);
+    let slots = slots_of(place.burst);
     // A sink has nothing to give back: what does not fit is not handed over, and counted. Who could move to pipelined,
     // stays where that does not fit.
     if kind == PluginKind::Sink || mode == Mode::SameBlock {
-        return Ok(wanted.clamp(SLOTS, SLOTS_MAX));
+        return Ok(slots.unwrap_or(SLOTS_MAX));
     }
-    if wanted > SLOTS_MAX {
+    slots.ok_or_else(|| {
         let (block, burst) = (place.format.block_frames(), place.burst);
         let what =
             format!("plugin {name} can't be pipelined: the device's buffer holds {burst} blocks of {block}");
         let remedy = "set a larger `block` or a smaller `buffer` for the device, or `mode = \"same-block\"`";
-        return Err(Error::new(Kind::Config, what).remedy(remedy));
-    }
-    Ok(wanted.max(SLOTS))
+        Error::new(Kind::Config, what).remedy(remedy)
+    })
 }
 
 fn check_kind(name: &str, spec: &PluginSpec, is: PluginKind, wanted: Option<PluginKind>) -> Result<()> {
@@ -657,6 +668,12 @@ pub(crate) fn latency_frames(name: &str, format: Format, latency_s: f64) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ring_has_room_for_bursts_four_times_as_long_where_there_are_so_many_slots() {
+        let slots = [1, 2, 4, 8, 15, 60, 61, u32::MAX].map(slots_of);
+        assert_eq!(slots, [Some(8), Some(16), Some(32), Some(64), Some(64), Some(64), None, None]);
+    }
 
     #[test]
     fn a_burst_has_one_block_more_only_at_another_rate() {

@@ -1,6 +1,6 @@
-//! A JACK client for the tests: `jack-client wait`, until the server of the environment answers;
-//! `jack-client pass PLAY.wav HEARD.wav INTO FROM`, which plays a file into the ports whose names begin with INTO
-//! and, beginning in the same cycle, records from those that begin with FROM for as long and a second more;
+//! JACK clients for the tests: `jack-client wait`, until the server of the environment answers;
+//! `jack-client pass PLAY.wav HEARD.wav INTO FROM`: one client plays a file into the ports whose names begin with INTO and,
+//! beginning in the same cycle, another one records from those that begin with FROM for as long and a second more;
 //! `jack-client listen HEARD.wav FROM FRAMES`, which waits for a port whose name begins with FROM and records so much of it;
 //! `jack-client card FROM INTO`, a stereo card whose output is joined with its input, for the ones and the others until it
 //! is ended; or `jack-client period FRAMES`, which has the server's periods be so long from now on.
@@ -14,8 +14,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use tests::until::until;
 use tests::wav::Wav;
 
@@ -54,63 +54,64 @@ fn open() -> Client {
     client.expect("it was waited for").0
 }
 
+/// Cycles after which no client can have missed what was said to all.
+const ENOUGH: u32 = 8;
+
+/// Two clients, as they would be two programs: both begin in the cycle that is said to them.
 fn pass(play: &Wav, into: &str, from: &str) -> Wav {
-    let client = open();
-    let count = play.channels.len();
-    let rate = client.sample_rate();
-    let Ends { ins, outs, in_names, out_names } = Ends::new(&client, count);
-    let frames = play.frames() + rate as usize;
-    tape(client, (ins, outs), play.channels.clone(), frames, |client| {
-        let connected = connect(client, &out_names, &ports(client, into, PortFlags::IS_INPUT));
-        connected && connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names)
-    })
+    let (player, recorder) = (open(), open());
+    let (count, frames) = (play.channels.len(), play.frames() + player.sample_rate() as usize);
+    let (begin, (outs, out_names)) = (Begin::default(), outputs(&player, count));
+    let playing = Player { outs, play: play.channels.clone(), begin: begin.clone(), at: 0 };
+    let player = player.activate_async((), playing).expect("the client is activated");
+    let heard = record(recorder, count, frames, (&begin, ENOUGH), |recorder, in_names| {
+        let player = player.as_client();
+        let connected = connect(player, &out_names, &ports(player, into, PortFlags::IS_INPUT));
+        connected && connect(recorder, &ports(recorder, from, PortFlags::IS_OUTPUT), in_names)
+    });
+    player.deactivate().expect("the client ends");
+    heard
 }
 
 fn listen(from: &str, frames: usize) -> Wav {
-    let client = open();
-    let Ends { ins, in_names, .. } = Ends::new(&client, 1);
-    tape(client, (ins, Vec::new()), Vec::new(), frames, |client| {
-        connect(client, &ports(client, from, PortFlags::IS_OUTPUT), &in_names)
+    record(open(), 1, frames, (&Begin::default(), 0), |client, in_names| {
+        connect(client, &ports(client, from, PortFlags::IS_OUTPUT), in_names)
     })
 }
 
-/// What is heard for so many frames while `play` is played, from the time on when all is connected.
-fn tape(
+/// What is heard for so many frames, from so many cycles after all is connected.
+fn record(
     client: Client,
-    (ins, outs): (Vec<Port<AudioIn>>, Vec<Port<AudioOut>>),
-    play: Vec<Vec<f32>>,
+    count: usize,
     frames: usize,
-    is_connected: impl Fn(&Client) -> bool,
+    (begin, cycles): (&Begin, u32),
+    is_connected: impl Fn(&Client, &[String]) -> bool,
 ) -> Wav {
-    let rate = client.sample_rate();
-    let (go, at) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let heard = vec![vec![0.0; frames]; ins.len()];
-    let tape = Tape { outs, ins, play, heard, go: Arc::clone(&go), at: Arc::clone(&at) };
-    let active = client.activate_async((), tape).expect("the client is activated");
-    until("the program's ports are connected", || is_connected(active.as_client()));
-    go.store(true, Ordering::Release);
+    let (rate, at, (ins, in_names)) =
+        (client.sample_rate(), Arc::<AtomicUsize>::default(), inputs(&client, count));
+    let heard = vec![vec![0.0; frames]; count];
+    let recorder = Recorder { ins, heard, begin: begin.clone(), at: Arc::clone(&at) };
+    let active = client.activate_async((), recorder).expect("the client is activated");
+    until("the program's ports are connected", || is_connected(active.as_client(), &in_names));
+    begin.after(cycles, active.as_client());
     until("all is recorded", || at.load(Ordering::Acquire) == frames);
-    let (_, (), tape) = active.deactivate().expect("the client ends");
-    Wav::new(tape.heard).at(rate)
+    let (_, (), recorder) = active.deactivate().expect("the client ends");
+    Wav::new(recorder.heard).at(rate)
 }
 
-/// The ports of this client, and what they are called.
-struct Ends {
-    ins: Vec<Port<AudioIn>>,
-    outs: Vec<Port<AudioOut>>,
-    in_names: Vec<String>,
-    out_names: Vec<String>,
+/// New ports of this client, and what they are called.
+fn inputs(client: &Client, count: usize) -> (Vec<Port<AudioIn>>, Vec<String>) {
+    let port = |n| client.register_port(&format!("in_{n}"), AudioIn::default()).expect("a port");
+    let ports: Vec<_> = (0..count).map(port).collect();
+    let names = ports.iter().map(|port| port.name().expect("a name")).collect();
+    (ports, names)
 }
 
-impl Ends {
-    fn new(client: &Client, count: usize) -> Self {
-        let ins = |n| client.register_port(&format!("in_{n}"), AudioIn::default()).expect("a port");
-        let outs = |n| client.register_port(&format!("out_{n}"), AudioOut::default()).expect("a port");
-        let (ins, outs): (Vec<_>, Vec<_>) = (0..count).map(|n| (ins(n), outs(n))).unzip();
-        let in_names = ins.iter().map(|port| port.name().expect("a name")).collect();
-        let out_names = outs.iter().map(|port| port.name().expect("a name")).collect();
-        Self { ins, outs, in_names, out_names }
-    }
+fn outputs(client: &Client, count: usize) -> (Vec<Port<AudioOut>>, Vec<String>) {
+    let port = |n| client.register_port(&format!("out_{n}"), AudioOut::default()).expect("a port");
+    let ports: Vec<_> = (0..count).map(port).collect();
+    let names = ports.iter().map(|port| port.name().expect("a name")).collect();
+    (ports, names)
 }
 
 /// A frame is on its way as long as through the server's own card, out and in again, which the server says of that one's
@@ -129,7 +130,7 @@ fn card(from: &str, into: &str) {
     let out = frames("system:playback_1", LatencyType::Playback);
     let frames = out + frames("system:capture_1", LatencyType::Capture);
     println!("{frames}");
-    let Ends { ins, outs, in_names, out_names } = Ends::new(&client, CHANNELS);
+    let ((ins, in_names), (outs, out_names)) = (inputs(&client, CHANNELS), outputs(&client, CHANNELS));
     let lines = vec![VecDeque::from(vec![0.0; frames]); CHANNELS];
     let active = client.activate_async((), Card { ins, outs, lines }).expect("the client is activated");
     let client = active.as_client();
@@ -171,28 +172,58 @@ impl jack::ProcessHandler for Card {
     }
 }
 
-/// What is played and heard, from the cycle on in which `go` is seen.
-struct Tape {
-    outs: Vec<Port<AudioOut>>,
-    ins: Vec<Port<AudioIn>>,
-    play: Vec<Vec<f32>>,
-    heard: Vec<Vec<f32>>,
-    go: Arc<AtomicBool>,
-    at: Arc<AtomicUsize>,
+/// The cycle in which all begin, once that is known.
+#[derive(Clone, Default)]
+struct Begin(Arc<OnceLock<u32>>);
+
+impl Begin {
+    /// So many cycles from now.
+    fn after(&self, cycles: u32, client: &Client) {
+        let begin = client.frame_time().wrapping_add(cycles * client.buffer_size());
+        self.0.set(begin).expect("it is said once");
+    }
+
+    fn is_over(&self, scope: &ProcessScope) -> bool {
+        // Frames are counted by 32 bits, round and round.
+        self.0.get().is_some_and(|begin| scope.last_frame_time().wrapping_sub(*begin) < u32::MAX / 2)
+    }
 }
 
-impl jack::ProcessHandler for Tape {
+/// Plays to its end, and silence then.
+struct Player {
+    outs: Vec<Port<AudioOut>>,
+    play: Vec<Vec<f32>>,
+    begin: Begin,
+    at: usize,
+}
+
+impl jack::ProcessHandler for Player {
     fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
-        let at = self.at.load(Ordering::Relaxed);
-        let is_on = self.go.load(Ordering::Acquire);
+        let is_on = self.begin.is_over(scope);
         for (port, play) in self.outs.iter_mut().zip(&self.play) {
             let port = port.as_mut_slice(scope);
-            let rest = if is_on { play.get(at..).unwrap_or_default() } else { &[] };
+            let rest = if is_on { play.get(self.at..).unwrap_or_default() } else { &[] };
             let count = rest.len().min(port.len());
             port[..count].copy_from_slice(&rest[..count]);
             port[count..].fill(0.0);
         }
-        if is_on {
+        self.at += if is_on { scope.n_frames() as usize } else { 0 };
+        Control::Continue
+    }
+}
+
+/// Hears as much as there is room for.
+struct Recorder {
+    ins: Vec<Port<AudioIn>>,
+    heard: Vec<Vec<f32>>,
+    begin: Begin,
+    at: Arc<AtomicUsize>,
+}
+
+impl jack::ProcessHandler for Recorder {
+    fn process(&mut self, _: &Client, scope: &ProcessScope) -> Control {
+        let at = self.at.load(Ordering::Relaxed);
+        if self.begin.is_over(scope) {
             let mut end = at;
             for (port, heard) in self.ins.iter().zip(&mut self.heard) {
                 let port = port.as_slice(scope);
