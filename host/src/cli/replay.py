@@ -83,7 +83,11 @@ class Report:
         values = dict(json.loads(self.bytes_of("parameters.json") or "[]"), **SET)
         missing = [key for key in told["parameters"] if key not in values]
         if missing:
-            say("  note: not in the report, and not set: {}; give each with --set KEY=VALUE".format(", ".join(missing)))
+            say(
+                "  note: not in the report, and not set: {}; give each with --set KEY=VALUE".format(
+                    ", ".join(missing)
+                )
+            )
         self.parameters = list(values.items())
         if any(not block["input"] for block in listed) and told["kind"] != "source":
             say("  note: what it got is not in the report: it gets silence")
