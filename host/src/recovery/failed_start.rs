@@ -57,9 +57,9 @@ impl FailedStart {
     }
 
     fn report(self, patient: &Patient, ended: String, done: String, detail: String) -> CrashReport {
-        // It may be another than the one before, and have secrets that that one had not.
-        let is_open =
-            self.remains.as_ref().is_some_and(|remains| remains.is_open) && !patient.nature.is_closed;
+        // One that was loaded may say of itself what the one before did not: then what it was set to is a secret.
+        let says_closed = |remains: &Remains| remains.title.is_some() && !remains.is_open;
+        let is_open = !patient.nature.is_closed && !self.remains.as_deref().is_some_and(says_closed);
         let state = self.state.as_deref().filter(|_| is_open);
         let known = patient.subject(self.incarnation).report(done);
         let parameters = known.parameters.into_iter().map(|(key, value)| (key, value.filter(|_| is_open)));
