@@ -18,9 +18,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -170,7 +170,8 @@ impl Drop for Server {
 struct Front {
     asks: SyncSender<Asked>,
     is_over: Arc<AtomicBool>,
-    clients: Vec<(Arc<UnixStream>, JoinHandle<()>)>,
+    /// A connection is its thread's alone: who has gone holds no descriptor until the next one comes.
+    clients: Vec<(Weak<UnixStream>, JoinHandle<()>)>,
 }
 
 impl Front {
@@ -200,7 +201,7 @@ impl Front {
                 Err(_) => {}
             }
         }
-        for (stream, _) in &self.clients {
+        for stream in self.clients.iter().filter_map(|(stream, _)| stream.upgrade()) {
             let _ = stream.shutdown(Shutdown::Read);
         }
         for (_, thread) in self.clients {
@@ -224,15 +225,12 @@ impl Front {
 
     fn serve(&mut self, stream: UnixStream) {
         let stream = Arc::new(stream);
-        let client = Client {
-            stream: Arc::clone(&stream),
-            read: Vec::new(),
-            asks: self.asks.clone(),
-            is_over: Arc::clone(&self.is_over),
-        };
+        let held = Arc::downgrade(&stream);
+        let client =
+            Client { stream, read: Vec::new(), asks: self.asks.clone(), is_over: Arc::clone(&self.is_over) };
         let thread = thread::Builder::new().name("nda-client".into());
         // Without a thread it is hung up on.
-        self.clients.extend(thread.spawn(move || client.run()).ok().map(|thread| (stream, thread)));
+        self.clients.extend(thread.spawn(move || client.run()).ok().map(|thread| (held, thread)));
     }
 }
 
@@ -278,7 +276,6 @@ impl Client {
                 break;
             }
         }
-        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// The next line, without its end.

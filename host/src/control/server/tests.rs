@@ -3,6 +3,7 @@
 use super::super::words::Done;
 use super::super::{Place, ask};
 use super::*;
+use crate::until::until;
 use std::io::{BufRead, BufReader};
 use tempfile::TempDir;
 
@@ -22,6 +23,10 @@ impl Scene {
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("it.sock")
+    }
+
+    fn bound(&self) -> String {
+        format!("{}/.it.sock", self.folder.path().display())
     }
 
     fn connect(&self) -> Talk {
@@ -142,6 +147,18 @@ fn a_client_that_hangs_up_before_its_answer_does_no_harm() {
     drop(talk);
     reply.send(Reply::done("nobody hears it")).unwrap();
     assert!(scene.connect().is_served(&scene));
+}
+
+#[test]
+fn a_client_that_has_gone_holds_no_descriptor_while_nobody_else_comes() {
+    let scene = Scene::new();
+    let mut talk = scene.connect();
+    assert!(talk.is_served(&scene));
+    // Those of the server's side bear the name under which it was bound, the listener among them.
+    let open = || fs::read_to_string("/proc/net/unix").unwrap().matches(&scene.bound()).count();
+    assert_eq!(open(), 2);
+    drop(talk);
+    until("its connection is closed", || open() == 1);
 }
 
 #[test]
