@@ -331,7 +331,7 @@ mod two_clocks {
     }
 
     /// A whole pipeline, as it is opened, from a cable whose clock is off to one whose is not.
-    fn a_pipeline_is_heard_well(clock: Clock, ppm: i32, minutes: u64) {
+    fn a_pipeline_is_heard_well(clock: Clock, ppm: i32) {
         let what = format!("a pipeline on the clock of its {clock:?}, {ppm} ppm");
         let (host, simulation) = VirtualHost::simulated();
         let want = StreamFormat { rate: RATE, channels: 1, buffer_frames: Some(ONE_BLOCK.buffer) };
@@ -375,7 +375,7 @@ mod two_clocks {
         heard.lock().unwrap().clear();
         let begun = pipeline.status();
         let (mut worst, mut levels) = (0.0f64, Vec::new());
-        for _ in 0..minutes * 60 {
+        for _ in 0..600 {
             simulation.run(Duration::from_secs(1));
             let mut heard = heard.lock().unwrap();
             worst = worst.max(off_pitch(&heard, &what));
@@ -401,12 +401,12 @@ mod two_clocks {
 
     #[test]
     fn a_whole_pipeline_between_clocks_200_ppm_apart_plays_ten_minutes_in_tune_on_its_sinks_clock() {
-        a_pipeline_is_heard_well(Clock::Sink, 200, 10);
+        a_pipeline_is_heard_well(Clock::Sink, 200);
     }
 
     #[test]
-    fn a_whole_pipeline_between_clocks_200_ppm_apart_plays_in_tune_on_its_sources_clock() {
-        a_pipeline_is_heard_well(Clock::Source, -200, 3);
+    fn a_whole_pipeline_between_clocks_200_ppm_apart_plays_ten_minutes_in_tune_on_its_sources_clock() {
+        a_pipeline_is_heard_well(Clock::Source, -200);
     }
 
     #[test]

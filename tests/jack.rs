@@ -167,7 +167,7 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     };
     // The first time may load what stays.
     restart();
-    let (before, memory) = (Held::by(pid).or_one_more(), private_kib(pid));
+    let (before, memory) = (Held::by(pid), private_kib(pid));
     restart();
     restart();
     holds_no_more_than(before, pid);
@@ -200,7 +200,7 @@ fn a_server_that_is_started_again_with_longer_periods_has_its_program_play_on_wi
         is_heard(&jack, &folder, 2, pid);
     };
     restart(2 * PERIOD);
-    let before = Held::by(pid).or_one_more();
+    let before = Held::by(pid);
     restart(4 * PERIOD);
     restart(4 * PERIOD);
     holds_no_more_than(before, pid);

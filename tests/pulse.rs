@@ -97,7 +97,7 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     // It has begun when something is heard: PulseAudio asks for the first blocks before that. The first time may
     // load what stays.
     let mut is_back = is_heard(&pulse, sink) && restart(&mut pulse);
-    let (before, memory) = (Held::by(pid).or_one_more(), private_kib(pid));
+    let (before, memory) = (Held::by(pid), private_kib(pid));
     is_back = is_back && restart(&mut pulse) && restart(&mut pulse);
     if is_back {
         holds_no_more_than(before, pid);

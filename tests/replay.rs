@@ -3,7 +3,6 @@
 use host::Format;
 use host::crash::{self, CrashReport, LastBlock};
 use host::plugin::spec::PluginSpec;
-use host::telemetry::{Counts, Percentiles};
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -33,35 +32,19 @@ fn report(file: &Path) -> CrashReport {
         output: (seq < 4).then(|| samples(seq, 0.5)),
         answered: seq < 4,
     };
+    let format = Format::new(2, FRAMES as u32, 48_000).expect("a format");
     CrashReport {
-        plugin: "tx/made".into(),
-        title: None,
-        file: file.to_owned(),
-        loaded: None,
         python: python(),
-        python_version: None,
         pid: Some(4711),
         kind: "processor".into(),
-        format: Format::new(2, FRAMES as u32, 48_000).expect("a format"),
         mode: "same-block".into(),
         when: "2026-03-01T12:00:00Z".parse().expect("a time"),
         ended: "was killed by SIGSEGV (a crash in native code)".into(),
-        exit_code: None,
         signal: Some(11),
-        because: None,
         done: "nothing".into(),
         good_blocks: 3,
-        counts: Counts::default(),
-        incarnation: 1,
-        parameters: Vec::new(),
-        log: Vec::new(),
-        traceback: String::new(),
-        plugin_time: Percentiles::default(),
-        round_trip: Percentiles::default(),
-        stamps: Vec::new(),
-        misses: Vec::new(),
         last_blocks: (1..=4).map(block).collect(),
-        state: None,
+        ..CrashReport::about("tx/made", file, format)
     }
 }
 

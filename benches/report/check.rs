@@ -9,8 +9,9 @@
 //!   the baseline is of another processor or of other rights, since what a switch costs beside a call differs with them.
 //! - What the turns show. Each of the four medians (the series and its partner, then and now) has a wobble: how far
 //!   its turns' medians went from it, as a factor. They go their ways independently, so their logarithms add up by
-//!   their squares. Where that is more than 3 the run was too restless to say anything, and the ratio is told but
-//!   not judged: a limit wide enough would let everything pass under the name of a check.
+//!   their squares. Where that is more than 3 the run was too restless for a ratio within it to say anything: it is told
+//!   but not judged, as a limit wide enough would let everything pass under the name of a check. One that is worse by
+//!   more than even that has regressed.
 //!
 //! 99th percentiles are told and not judged: they are the machine's more than the code's. Not judged are also series
 //! that the scheduler placed (one core or two is a factor of ten, by its mood), those with a load beside them, and
@@ -28,7 +29,7 @@ const LIMIT_MIN: f64 = 1.6;
 const LIMIT_MIN_ELSEWHERE: f64 = 2.5;
 /// So many ratios that one run lacks are told one by one.
 const TOLD_MAX: usize = 8;
-/// Where the turns ask for more, nothing can be said.
+/// Where the turns ask for more, nothing can be said of what is within it.
 const LIMIT_MAX: f64 = 3.0;
 
 /// What the comparison came to.
@@ -122,11 +123,11 @@ fn all_ratios(series: &[Series]) -> Vec<Ratio<'_>> {
 fn compare(old: &Ratio<'_>, new: &Ratio<'_>, least: f64) -> Compared {
     let wobbles = [old.of, old.partner, new.of, new.partner].map(wobble);
     let spread = wobbles.iter().map(|wobble| wobble.ln().powi(2)).sum::<f64>().sqrt().exp();
-    let limit = old.value * spread.clamp(least, LIMIT_MAX);
+    let limit = old.value * spread.max(least);
     let standing = match () {
         () if !is_judged(new) => Standing::Told,
-        () if spread > LIMIT_MAX => Standing::Restless,
         () if new.value > limit => Standing::Regressed,
+        () if spread > LIMIT_MAX => Standing::Restless,
         () => Standing::Kept,
     };
     Compared {
@@ -340,6 +341,11 @@ mod tests {
         assert_eq!(comparison.ratios[0].standing, Standing::Restless);
         assert_eq!(comparison.outcome(), Outcome::TooRestless);
         assert!(comparison.to_string().ends_with("; run it again on a quieter machine\n"), "{comparison}");
+        // What even that does not explain is worse on any machine.
+        new.series[0].times.p50_ns = 60_000;
+        new.series[0].turns_p50_ns = vec![15_000, 60_000];
+        let comparison = against(&old, &new);
+        assert_eq!((comparison.outcome(), comparison.ratios[0].limit), (Outcome::Regressed, 4.0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! For `nda run` under systemd (`Type=notify`, `WatchdogSec=`). The watchdog is fed when every pipeline has processed
 //! blocks since it was fed last, by their own counts, not because time has passed: when audio stands still, though
 //! every thread may be alive, the manager starts `nda` again. A pipeline that has ended, or that was stopped, owes nothing;
-//! one that has to be opened anew and can't be owes blocks that it does not process.
+//! nor does one that can't be opened anew while another plays, which is not to be ended for it.
 
 use crate::level::Level;
 use crate::report::PipelineStatus;
@@ -19,7 +19,7 @@ const FEEDS: u32 = 4;
 pub(super) struct Service {
     watchdog: Option<Duration>,
     progress: Progress,
-    /// Some pipeline ought to play and doesn't.
+    /// None plays, and some ought to.
     is_owed: bool,
     is_ready: bool,
 }

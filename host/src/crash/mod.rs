@@ -15,8 +15,8 @@
 //! # Secrets
 //! A replay needs what the plugin had: its parameters, its state, and what it got. So the folder is its owner's alone
 //! (mode 0700, the files 0600), and what may be private is in files of its own. Of a plugin that fails closed, or that
-//! did not come so far in its first start as to say whether it does, what it got, its state and the values of its parameters are secrets,
-//! and nowhere in the folder: whoever replays it gives the values himself.
+//! did not come so far in its first start as to say whether it does, what it got, its state and the values of its
+//! parameters are secrets, and nowhere in the folder: whoever replays it gives the values himself.
 //!
 //! `report.txt`, `report.json`, `traceback.txt` and `log.txt` hold no value of a parameter, no sample and no state,
 //! unless the plugin itself wrote one into its messages. Those four can be shown to others; the rest should not be.
@@ -116,8 +116,9 @@ pub struct CrashReport {
 }
 
 impl CrashReport {
-    /// A report about a plugin's process of which nothing else is known.
-    pub(crate) fn about(plugin: &str, file: &Path, format: Format) -> Self {
+    /// A report about a plugin's first process, of which nothing else is known.
+    #[must_use]
+    pub fn about(plugin: &str, file: &Path, format: Format) -> Self {
         Self {
             plugin: plugin.to_owned(),
             title: None,

@@ -320,7 +320,8 @@ impl Lane {
         !self.is_wanted || self.is_gone || self.is_to_begin_anew || playing.spec != self.spec
     }
 
-    fn is_to_open(&self) -> bool {
+    /// Whether it is to be opened, and nothing is in its way here.
+    pub(super) fn is_to_open(&self) -> bool {
         matches!(self.state, State::Idle) && self.is_wanted && !self.is_gone && self.why.is_none()
     }
 
@@ -381,7 +382,7 @@ impl Lane {
         }
     }
 
-    /// Begins to open it, if it is to be.
+    /// Begins to open it, as it [is to be](Self::is_to_open).
     pub(super) fn open(
         &mut self,
         supervisor: &Arc<Supervisor>,
@@ -389,9 +390,6 @@ impl Lane {
         recordings: &Recordings,
         told: &mut Told<'_>,
     ) {
-        if !self.is_to_open() {
-            return;
-        }
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
         let (mut written, lines) = recordings.spare(&spec);
         let insists = self.anew.iter().filter(|anew| anew.is_of(&spec));

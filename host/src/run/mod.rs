@@ -226,12 +226,13 @@ impl Run<'_> {
         }
         self.by_hand.extend(self.lanes.extract_if(.., |lane| lane.is_past()).filter_map(Lane::leave));
         for at in 0..self.lanes.len() {
+            let lane = &self.lanes[at];
             // What is being stopped may have the device, the file or the core that this one wants.
-            if self.lanes.iter().any(|other| other.keeps_back(&self.lanes[at].spec)) {
-                continue;
+            let waits = || self.lanes.iter().any(|other| other.keeps_back(&lane.spec));
+            if lane.is_to_open() && !waits() {
+                let prefix = start::prefix(lane.name(), self.lanes.len());
+                self.lanes[at].open(&self.supervisor, prefix, &self.recordings, &mut self.told);
             }
-            let prefix = start::prefix(self.lanes[at].name(), self.lanes.len());
-            self.lanes[at].open(&self.supervisor, prefix, &self.recordings, &mut self.told);
         }
         self.answer_waiters();
     }

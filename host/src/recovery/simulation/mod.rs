@@ -23,7 +23,7 @@ use run::{Run, Sums};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Seeds of a usual run.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
