@@ -15,7 +15,8 @@ use std::path::Path;
 
 /// The error that a stop failed with. One that has left as it was asked to is nobody's news.
 pub(super) fn stopped(why: Error, reports: Option<&Path>, report: impl FnOnce() -> CrashReport) -> Error {
-    kept(why, reports, |death| death.ending != Ending::Code(Exit::Goodbye as i32), report)
+    let left = |death: &Death| death.answered_last && death.ending == Ending::Code(Exit::Goodbye as i32);
+    kept(why, reports, |death| !left(death), report)
 }
 
 /// The error that something failed with. If it was the worker's end, and that is news, it is in a report, with what

@@ -41,6 +41,8 @@ pub struct Death {
     pub ending: Ending,
     /// Whether it had said hello: before, the exit code is the boot script's; afterwards it may be the plugin's.
     pub greeted: bool,
+    /// Whether it had answered the request to go: what ends it before that is not its stop.
+    pub answered_last: bool,
     /// Why the host ended it, if it was the host.
     pub because: Option<Because>,
     /// The last lines it wrote to standard error; may be empty.
@@ -226,7 +228,7 @@ mod tests {
 
     fn death(ending: Ending, because: Option<Because>) -> Death {
         let (stderr, log, failure) = Default::default();
-        Death { ending, greeted: true, because, stderr, log, failure }
+        Death { ending, greeted: true, answered_last: false, because, stderr, log, failure }
     }
 
     #[test]

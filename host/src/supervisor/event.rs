@@ -221,7 +221,8 @@ mod tests {
         assert!(reporter.offer(log.clone()) && !reporter.offer(log.clone()));
         let ending = Ending::Code(3);
         let (stderr, lines, failure) = Default::default();
-        let how = Death { ending, greeted: true, because: None, stderr, log: lines, failure };
+        let how =
+            Death { ending, greeted: true, answered_last: false, because: None, stderr, log: lines, failure };
         let died = Event::Died { plugin, how: Arc::new(how) };
         reporter.owe(died.clone());
         assert!(reporter.owes());

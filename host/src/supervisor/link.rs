@@ -76,6 +76,8 @@ struct Call {
     deadline: Instant,
     /// Phase after a good answer.
     then: Option<Phase>,
+    /// It is the request to go.
+    is_last: bool,
     /// Whether the plugin's `save_state` or `load_state` is called for it.
     is_of_state: bool,
     /// The worker says that it is at that.
@@ -119,6 +121,7 @@ struct State {
     /// Somebody else tells of its end.
     untold: bool,
     greeted: bool,
+    answered_last: bool,
     waker: Option<HostWaker>,
     hooks: Hooks,
     because: Option<Because>,
@@ -145,6 +148,7 @@ impl Link {
         let hello = Call {
             deadline: Instant::now(),
             then: None,
+            is_last: false,
             is_of_state: false,
             is_at_state: false,
             heard: None,
@@ -156,6 +160,7 @@ impl Link {
             phase: Phase::Quiet,
             untold: false,
             greeted: false,
+            answered_last: false,
             waker: None,
             hooks: Hooks::default(),
             because: None,
@@ -259,7 +264,8 @@ impl Link {
         }
         let now = Instant::now();
         let before = state.calls.values().map(|call| call.deadline).max().unwrap_or(now).max(now);
-        let from = if matches!(body, Ask::Shutdown) { now } else { before };
+        let is_last = matches!(body, Ask::Shutdown);
+        let from = if is_last { now } else { before };
         let then = match body {
             Ask::Start { .. } => Some(Phase::Running),
             Ask::Stop => Some(Phase::Quiet),
@@ -269,7 +275,8 @@ impl Link {
         let id = state.last;
         let is_of_state = matches!(body, Ask::SaveState { from: 0 } | Ask::LoadState { more: false, .. });
         let deadline = from + limit;
-        state.calls.insert(id, Call { deadline, then, is_of_state, is_at_state: false, heard: None });
+        let call = Call { deadline, then, is_last, is_of_state, is_at_state: false, heard: None };
+        state.calls.insert(id, call);
         Ok((id, Patience::new(now, from + limit)))
     }
 
@@ -542,7 +549,9 @@ impl Link {
         };
         let good = matches!(heard, Heard::Answer(Ok(_)));
         let then = call.then.filter(|_| good);
+        let is_last = call.is_last;
         call.heard = Some(heard);
+        state.answered_last |= is_last;
         if let Some(phase) = then.filter(|_| state.phase != Phase::Leaving) {
             state.phase = phase;
         }
@@ -597,6 +606,7 @@ impl Link {
     fn death(&self, ending: Ending, said: LastSaid) -> Death {
         let LastSaid { stderr, log, failure } = said;
         let state = self.state();
-        Death { ending, greeted: state.greeted, because: state.because.clone(), stderr, log, failure }
+        let (greeted, answered_last, because) = (state.greeted, state.answered_last, state.because.clone());
+        Death { ending, greeted, answered_last, because, stderr, log, failure }
     }
 }
