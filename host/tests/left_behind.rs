@@ -27,6 +27,8 @@ use std::{fs, thread};
 const ESCAPES: &str = "leaves a child in a session of its own";
 const BARE: &str = "leaves a child in a session and an environment of its own";
 const PYTHON: &str = "NDA_TEST_PYTHON_OF_HOST";
+/// Where a host's reports go: a shell could take it for more than one name.
+const REPORTS: &str = "its reports *";
 const HEARS_CTRL_C: &str = "NDA_TEST_HOST_HEARS_CTRL_C";
 
 fn pid(raw: u32) -> Pid {
@@ -153,6 +155,7 @@ fn ask_at_ctrl_c(worker: &Worker) {
 fn play_the_host() {
     let Some(python) = std::env::var_os(PYTHON).map(PathBuf::from) else { return };
     let (supervisor, events) = Supervisor::with_limits(PATIENT).unwrap();
+    supervisor.report_to(REPORTS);
     let file = python.with_file_name("plugin.py");
     let spec =
         host::plugin::spec::PluginSpec { python: Some(python), ..host::plugin::spec::PluginSpec::new(file) };
@@ -232,6 +235,27 @@ fn a_host_that_is_killed_leaves_no_worker_no_grandchild_and_no_warden() {
     assert_eq!(names(own.path()), BTreeSet::new(), "files for a while");
     let left: Vec<_> = shared.into_iter().filter(|name| name.exists()).collect();
     assert!(left.is_empty(), "names of shared memory: {left:?}");
+}
+
+#[test]
+fn a_report_that_a_killed_host_had_not_finished_does_not_stay() {
+    let fake = Fake::new("good");
+    let mut host = Host::start(&fake, |_| {});
+    let first = warden_of(host.worker()).unwrap();
+    // What it is told is told to its successor as well.
+    kill_process(pid(first), Signal::KILL).unwrap();
+    let warden = until("another warden", || warden_of(host.worker()).filter(|another| *another != first));
+    let reports = host.folder.path().join(REPORTS);
+    let [half, of_another] =
+        [host.child.id(), host.child.id() + 1].map(|pid| reports.join(format!(".unfinished-{pid}-7")));
+    for folder in [&half, &of_another, &reports.join("whole")] {
+        fs::create_dir_all(folder.join("in")).unwrap();
+        fs::write(folder.join("in/report.json"), "{").unwrap();
+    }
+    host.kill();
+    wait_ended("the warden", warden);
+    assert!(!half.exists());
+    assert!(of_another.exists() && reports.join("whole/in/report.json").exists());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Writing a report: a folder that is there whole or not at all, readable by its owner alone.
 //!
 //! The folder is filled under a temporary name and renamed at the end, so that a full disk or a killed host leaves
-//! no half report, and hosts that write at once don't meet. What a killed host left unfinished the next one clears
-//! away.
+//! no half report, and hosts that write at once don't meet. What a killed host left unfinished its
+//! warden clears away, or else the next one.
 
 use super::{CrashReport, FileMark, LastBlock, kept, text};
 use crate::audio_file::{Bits, WavWriter};
@@ -128,8 +128,14 @@ fn unfinished(dir: &Path) -> io::Result<PathBuf> {
 /// A name for what is not whole; each call gives another one.
 pub(super) fn unfinished_name(dir: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    dir.join(format!("{UNFINISHED}{}-{count}", std::process::id()))
+    let mut name = unfinished_of_this_process(dir).into_os_string();
+    name.push(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+    name.into()
+}
+
+/// What all such names of this process begin with.
+pub(crate) fn unfinished_of_this_process(dir: &Path) -> PathBuf {
+    dir.join(format!("{UNFINISHED}{}-", std::process::id()))
 }
 
 fn rename_to_free(from: &Path, dir: &Path, name: &str) -> io::Result<PathBuf> {
@@ -257,6 +263,14 @@ mod tests {
         assert_eq!(make(), dir.path().join("a"));
         std::fs::write(dir.path().join("a-2"), "").unwrap();
         assert_eq!(make(), dir.path().join("a-3"));
+    }
+
+    #[test]
+    fn what_is_unfinished_bears_the_name_by_which_a_warden_knows_it() {
+        let dir = Path::new("/reports");
+        let (name, beginning) = (unfinished_name(dir), unfinished_of_this_process(dir).into_os_string());
+        assert_eq!(beginning, *format!("/reports/.unfinished-{}-", std::process::id()));
+        assert!(name.to_string_lossy().starts_with(&*beginning.to_string_lossy()) && name != *beginning);
     }
 
     #[test]

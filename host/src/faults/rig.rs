@@ -36,6 +36,8 @@ const QUIET: Duration = Duration::from_millis(150);
 const QUIET_TICKS: u64 = 4;
 /// After so long it is done without a standby.
 const QUIET_PATIENCE: Duration = Duration::from_secs(3);
+/// Where the reports are in the run's folder.
+const REPORTS: &str = "reports";
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 /// How long a snapshot is waited for that takes the poison; it is asked for once a second.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(2500);
@@ -94,7 +96,7 @@ struct Post {
 
 impl Post {
     fn open(supervisor: &Supervisor, name: &str, wish: &Wish, random: &mut Random) -> Result<Self> {
-        let folder = TempDir::new().map_err(|e| no_room().source(e))?;
+        let folder = TempDir::new_in(&wish.folder).map_err(|e| no_room().source(e))?;
         let file = folder.path().join("faulty.py");
         std::fs::write(&file, FAULTY).map_err(|e| no_room().source(e))?;
         let format = format();
@@ -191,6 +193,8 @@ pub(super) struct Wish {
     pub(super) standby: Standby,
     pub(super) fail_closed: bool,
     pub(super) mark: String,
+    /// Where its files are.
+    pub(super) folder: PathBuf,
 }
 
 impl Wish {
@@ -224,7 +228,8 @@ pub(super) struct Rig {
     past: Past,
     lines: VecDeque<String>,
     events: Receiver<Event>,
-    reports: TempDir,
+    /// All files of the run are in it.
+    folder: TempDir,
     /// Dropped last: it ends whoever is left.
     supervisor: Supervisor,
 }
@@ -233,32 +238,23 @@ impl Rig {
     /// Opens the neighbour; the plugin that is to fail follows with the first fault.
     pub(super) fn open(spec: &FaultsSpec, mark: &str, seed: u64) -> Result<Self> {
         let (supervisor, events) = Supervisor::new()?;
+        let folder = TempDir::new().map_err(|e| no_room().source(e))?;
+        supervisor.leaves_behind(folder.path());
         // The user's own reports stay as they are.
-        let reports = TempDir::new().map_err(|e| no_room().source(e))?;
-        supervisor.report_to(reports.path());
+        supervisor.report_to(folder.path().join(REPORTS));
         let mut random = Random::new(seed);
         let wish = Wish {
             python: spec.python.clone(),
             standby: spec.standby,
             fail_closed: false,
             mark: mark.to_owned(),
+            folder: folder.path().to_owned(),
         };
         let healthy = Wish { standby: Standby::None, ..wish.clone() };
         let neighbour = Post::open(&supervisor, "neighbour", &healthy, &mut random)?;
         let patience = spec.patience;
         let (past, lines) = (Past::default(), VecDeque::new());
-        Ok(Self {
-            wish,
-            random,
-            patience,
-            neighbour,
-            patient: None,
-            past,
-            lines,
-            events,
-            reports,
-            supervisor,
-        })
+        Ok(Self { wish, random, patience, neighbour, patient: None, past, lines, events, folder, supervisor })
     }
 
     /// Has the plugin under test play, with this policy, unless it does so already.
@@ -410,8 +406,12 @@ impl Rig {
     }
 
     fn report_names(&self) -> HashSet<OsString> {
-        let entries = std::fs::read_dir(self.reports.path()).into_iter().flatten();
+        let entries = std::fs::read_dir(self.reports()).into_iter().flatten();
         entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect()
+    }
+
+    fn reports(&self) -> PathBuf {
+        self.folder.path().join(REPORTS)
     }
 
     /// The report of this worker's end, as soon as it is there and was not before. One that is late is waited for as long
@@ -420,7 +420,7 @@ impl Rig {
         let mut report = None;
         self.until(self.patience, |rig| {
             let new = rig.report_names().into_iter().filter(|name| !before.contains(name));
-            report = new.map(|name| rig.reports.path().join(name)).find_map(|path| Report::read(&path, pid));
+            report = new.map(|name| rig.reports().join(name)).find_map(|path| Report::read(&path, pid));
             report.is_some()
         });
         report

@@ -33,7 +33,7 @@ use recordings::Recordings;
 use reload::Reload;
 use requests::Waiter;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -100,11 +100,10 @@ pub fn run_with(
     let (supervisor, events) = Supervisor::new()?;
     supervisor.report_to(reports_of(config));
     let socket = reins.listener.as_ref().and_then(Listener::own_path);
-    let files: Vec<_> =
-        socket.into_iter().chain(reins.page.as_ref().map(Page::path)).map(Path::to_owned).collect();
-    if !files.is_empty() {
-        supervisor.leaves_behind(files);
-    }
+    socket
+        .into_iter()
+        .chain(reins.page.as_ref().map(Page::path))
+        .for_each(|path| supervisor.leaves_behind(path));
     let mut told = Told::new(observer);
     let mut pipelines = Vec::new();
     let open = || start::open_all(config, &supervisor, stop, &mut told, &mut pipelines);

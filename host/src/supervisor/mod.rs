@@ -37,6 +37,7 @@ pub use spare::Spare;
 pub use spawner::Spawner;
 pub use stat::Condition;
 
+use crate::crash;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::worker::Worker;
@@ -46,12 +47,13 @@ use bell::Bell;
 use event::Reporter;
 use rustix::process::{Resource, getrlimit};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use warden::Leftover;
 use watch::{Command, Watch};
 
 /// How often a start that goes on looks whether it is still wanted.
@@ -168,7 +170,9 @@ impl Supervisor {
 
     /// Where reports of plugins' deaths go from now on; until this is called there are none.
     pub fn report_to(&self, folder: impl Into<PathBuf>) {
-        self.recovery.report_to(folder.into());
+        let folder = folder.into();
+        self.take_away(Leftover::Beginning(crash::unfinished_of_this_process(&folder)));
+        self.recovery.report_to(folder);
     }
 
     /// Where that is, for one that dies while it is started first.
@@ -176,10 +180,14 @@ impl Supervisor {
         self.recovery.reports()
     }
 
-    /// Has these files taken away if this process is killed and can't do it itself. To be called once, before the first
-    /// worker is started; no other process may ever use the names.
-    pub(crate) fn leaves_behind(&self, files: Vec<PathBuf>) {
-        self.spawner.command(Command::TakeAway(files));
+    /// Has this file, or folder with all that is in it, taken away if this process is killed and can't do it itself. No
+    /// other process may ever use the name.
+    pub(crate) fn leaves_behind(&self, path: &Path) {
+        self.take_away(Leftover::Path(path.to_owned()));
+    }
+
+    fn take_away(&self, leftover: Leftover) {
+        self.spawner.command(Command::TakeAway(leftover));
     }
 
     /// From now on something plays: whoever is started goes after that until it plays itself, where that can be undone.

@@ -1,6 +1,6 @@
 //! The warden: a tiny process that cleans up behind the workers of a host that was killed.
 //!
-//! For the supervisor thread, which starts it before its first worker, or when the run has files that must go with it. A
+//! For the supervisor thread, which starts it before its first worker, or when the host has files that must go with it. A
 //! worker ends with its host by itself, but not what a plugin put into a process group or session of its own; if the host
 //! ends in order, it sees to those, and the warden just goes. The work is done by `warden.sh`.
 
@@ -9,8 +9,10 @@ use super::mark;
 use super::process::Process;
 use super::sweep;
 use rustix::process::Pid;
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,21 +21,44 @@ const BASH: &str = "/bin/bash";
 /// Tells it what the marks of its brood begin with.
 const MARKS: &str = "NDA_MARKS";
 
+/// What of the host's own must not outlive it. No other process may ever use the name.
+#[derive(Debug)]
+pub(super) enum Leftover {
+    /// A file, or a folder with all that is in it.
+    Path(PathBuf),
+    /// All whose path begins like this.
+    Beginning(PathBuf),
+}
+
+impl Leftover {
+    /// As `warden.sh` reads it. A path that has more than one line can't be told.
+    fn line(&self) -> Option<Vec<u8>> {
+        let (kind, path) = match self {
+            Self::Path(path) => (b"= ", path),
+            Self::Beginning(path) => (b"* ", path),
+        };
+        let path = std::path::absolute(path).ok()?;
+        let bytes = path.as_os_str().as_bytes();
+        (!bytes.contains(&b'\n')).then(|| [kind, bytes, b"\n"].concat())
+    }
+}
+
 /// The warden of one supervisor.
 #[derive(Debug)]
 pub(super) struct Warden {
     process: Process,
     /// The only write end of its standard input: closed by whatever ends this process.
-    _alive: OwnedFd,
+    alive: File,
 }
 
 impl Warden {
-    /// Starts the warden of the workers with tokens of this `brood`, which takes `files` away as well.
-    pub(super) fn start(brood: &str, files: &[PathBuf]) -> io::Result<Self> {
+    /// Starts the warden of the workers with tokens of this `brood`, which takes `leftovers` away as well.
+    pub(super) fn start(brood: &str, leftovers: &[Leftover]) -> io::Result<Self> {
         let (theirs, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        // Nobody waits for one that does not read.
+        rustix::io::ioctl_fionbio(&alive, true)?;
         let child = shell()
             .args(["-c", include_str!("warden.sh"), "nda-warden", brood])
-            .args(files)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -45,7 +70,16 @@ impl Warden {
             .spawn()?;
         let process = Process::of(child)?;
         mark::take_off(process.raw_pid());
-        Ok(Self { process, _alive: alive })
+        let warden = Self { process, alive: alive.into() };
+        leftovers.iter().for_each(|leftover| warden.takes(leftover));
+        Ok(warden)
+    }
+
+    /// Has this taken away as well. One that has ended is missed by whoever watches it.
+    pub(super) fn takes(&self, leftover: &Leftover) {
+        if let Some(line) = leftover.line() {
+            let _ = (&self.alive).write_all(&line);
+        }
     }
 
     /// The process, for as long as it has not been reaped.

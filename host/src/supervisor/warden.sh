@@ -1,9 +1,10 @@
-# Ends what a host's workers left, when the host can't do it any more. Run as `sh -c THIS warden TOKEN [FILE...]`.
+# Ends what a host's workers left, when the host can't do it any more. Run as `sh -c THIS warden TOKEN`.
 #
 # Standard input ends when the host does, however it does: nobody else holds the other end. Then every process
 # whose environment carries a token of that host's workers is killed, again and again until none is left; and then
-# those that have another environment, but the mark of which NDA_MARKS are the first digits. The host's FILEs, which
-# have its number in their names, go first.
+# those that have another environment, but the mark of which NDA_MARKS are the first digits. What of the host's own is
+# to go first it says on standard input, a line each: `= PATH`, a file or a folder with all that is in it, or `* PATH`,
+# all whose path begins like that.
 trap '' INT TERM HUP QUIT PIPE USR1 USR2 TSTP
 cd /
 command -v grep >/dev/null || exit 3
@@ -16,10 +17,18 @@ for fd in /proc/self/fd/*; do
         *) [ -z "$BASH_VERSION" ] || eval "exec $fd>&-" ;;
     esac
 done
-while read -r _; do :; done
 token=$1
 shift
-[ "$#" = 0 ] || rm -f -- "$@"
+while IFS= read -r line; do
+    set -- "$@" "$line"
+done
+for line; do
+    path=${line#??}
+    case $line in
+        "= /"*) rm -rf -- "$path" ;;
+        "* /"*) rm -rf -- "$path"* ;;
+    esac
+done
 
 rounds=0
 while [ "$rounds" -lt 1000 ]; do

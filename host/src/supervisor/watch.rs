@@ -18,7 +18,7 @@ use super::patience::{Sleeper, put_off};
 use super::process::{self, Launched};
 use super::stacks::Stacks;
 use super::sweep::Sweep;
-use super::warden::{self, Warden};
+use super::warden::{self, Leftover, Warden};
 use crate::level::Level;
 use crate::realtime::priority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -50,8 +50,8 @@ const CENSUS_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum Command {
     /// Start a worker.
     Launch(Launch),
-    /// Have these files taken away if this process is killed; before the first worker.
-    TakeAway(Vec<PathBuf>),
+    /// Have this taken away if this process is killed.
+    TakeAway(Leftover),
     /// Start no more, ask all workers to go, and end.
     Leave,
 }
@@ -85,7 +85,7 @@ pub(super) struct Watch {
     /// How many there have been.
     wardens: u32,
     /// Files that are the warden's to take away.
-    files: Vec<PathBuf>,
+    leftovers: Vec<Leftover>,
     sweep: Sweep,
     crowd: Crowd,
     /// When the crowd was looked at last.
@@ -128,7 +128,7 @@ impl Watch {
             is_appointed: false,
             warden: None,
             wardens: 0,
-            files: Vec::new(),
+            leftovers: Vec::new(),
             pace: Pace::of_the_host(),
             sweep: Sweep::default(),
             crowd: Crowd::new(everybody()),
@@ -271,10 +271,7 @@ impl Watch {
                 // Dropped unanswered: whoever waits for it is told that there will be none.
                 Ok(Command::Launch(_)) if self.leaving.is_some() => {}
                 Ok(Command::Launch(launch)) => self.launch(launch),
-                Ok(Command::TakeAway(files)) => {
-                    self.files = files;
-                    self.appoint_warden();
-                }
+                Ok(Command::TakeAway(leftover)) => self.take_away(leftover),
                 Ok(Command::Leave) => self.leave(),
                 Err(TryRecvError::Disconnected) => return self.leave(),
                 Err(TryRecvError::Empty) => return,
@@ -282,12 +279,21 @@ impl Watch {
         }
     }
 
-    /// Before the first worker, so that none is ever without; or when the first file is there. Once, unless it is lost.
+    fn take_away(&mut self, leftover: Leftover) {
+        if let Some(warden) = &self.warden {
+            warden.takes(&leftover);
+        }
+        self.leftovers.push(leftover);
+        self.appoint_warden();
+    }
+
+    /// Before the first worker, so that none is ever without; or when there is something to take away. Once, unless it is
+    /// lost.
     fn appoint_warden(&mut self) {
         if std::mem::replace(&mut self.is_appointed, true) {
             return;
         }
-        match Warden::start(&self.brood, &self.files) {
+        match Warden::start(&self.brood, &self.leftovers) {
             Ok(warden) => {
                 self.wardens += 1;
                 self.pace.try_to_return(warden.pid());
