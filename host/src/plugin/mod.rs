@@ -490,10 +490,8 @@ impl Plugin {
     /// Of kind `Plugin` if its `stop` or `shutdown` failed; it is gone all the same. One that has died in it is in a
     /// report.
     pub fn shutdown(mut self) -> Result<()> {
-        // Of one that has ended by now recovery has told, if it watched.
-        let was_told = self.ward.is_some() && self.care.known().worker.is_gone();
         // Nobody takes the place of one that is to go; a twin goes as it does.
-        self.ward = None;
+        let was_told = self.ward.take().is_some_and(|mut ward| ward.release());
         let (worker, twin) = {
             let mut known = self.care.known();
             (Arc::clone(&known.worker), known.twin.take())

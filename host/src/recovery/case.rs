@@ -716,8 +716,15 @@ impl Case {
     /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left to
     /// tell of deaths, which doesn't take long, and the threads that are on errands, which may.
     pub(super) fn close(mut self, reports: Option<&Path>) -> (Rest, Vec<JoinHandle<()>>) {
+        // Of one whose end is known the news may be on its way. What ends after all were asked to go is not news here.
+        if let Some(over) = self.playing.take_if(|playing| !self.is_over && playing.worker.is_gone()) {
+            let good_blocks = self.good_since(over.good_before);
+            self.bury(over, good_blocks, None, crate::clock::now_ns());
+            self.patient.care.known().deaths += 1;
+        }
         self.stop();
         self.collect_lines();
+        let is_told = self.playing.is_none();
         self.publish(reports, Obituary::has_ended);
         self.publish_failed_starts(reports);
         self.tell_afterwards();
@@ -726,7 +733,7 @@ impl Case {
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
         let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
         let late = (!obituaries.is_empty()).then(|| Late { obituaries, patient, reports, teller, until });
-        (Rest { tellings, late }, errands)
+        (Rest { tellings, late, is_told }, errands)
     }
 
     // --- in short ---

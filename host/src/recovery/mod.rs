@@ -258,15 +258,21 @@ impl Ward {
     pub(crate) fn restart(&self) {
         let _ = self.orders.send(Order::Restart(self.id));
     }
+
+    /// Watches no more, when all that there was to tell is told. Whether the end of the worker that played last is among
+    /// it; of one that lives, what becomes of it is its owner's to tell.
+    pub(crate) fn release(&mut self) -> bool {
+        let (done, over) = sync_channel(1);
+        // Hung up if the thread has ended meanwhile.
+        let is_sent = self.orders.send(Order::Release { id: self.id, done }).is_ok();
+        is_sent && over.recv().unwrap_or_default().wait()
+    }
 }
 
 impl Drop for Ward {
     fn drop(&mut self) {
-        let (done, over) = sync_channel(1);
-        if self.orders.send(Order::Release { id: self.id, done }).is_ok() {
-            // Hung up if the thread has ended meanwhile. What it had to tell is told before this is over.
-            over.recv().unwrap_or_default().wait();
-        }
+        // Where that is done already there is nothing more.
+        self.release();
     }
 }
 

@@ -148,6 +148,8 @@ impl Obituary {
 pub(super) struct Rest {
     pub(super) tellings: Vec<Telling>,
     pub(super) late: Option<Late>,
+    /// The worker that its plugin has is no more, and is among those.
+    pub(super) is_told: bool,
 }
 
 /// Deaths of which not all is known yet.
@@ -161,11 +163,13 @@ pub(super) struct Late {
 }
 
 impl Rest {
-    /// Waits until all is told: as long as a worker is given to end and a report to be written, and no longer.
-    pub(super) fn wait(self) {
-        let Self { mut tellings, late } = self;
+    /// Waits until all is told: as long as a worker is given to end and a report to be written, and no longer. Whether
+    /// the end of the worker that played last is among it.
+    pub(super) fn wait(self) -> bool {
+        let Self { mut tellings, late, is_told } = self;
         tellings.extend(late.into_iter().flat_map(Late::tell));
         tellings.into_iter().for_each(Telling::wait);
+        is_told
     }
 }
 

@@ -143,6 +143,22 @@ fn a_liar_is_given_up_also_when_its_twin_has_lied_before_anybody_looked() {
 }
 
 #[test]
+fn an_end_that_is_known_when_its_plugin_is_closed_is_told_though_its_news_comes_after() {
+    let mut scene = Scene::new(Standby::None);
+    scene.look(S);
+    scene.first.end();
+    let reports = tempfile::tempdir().unwrap();
+    let (rest, _) = scene.case.close(Some(reports.path()));
+    assert!(rest.wait());
+    let kept = crate::crash::list(reports.path());
+    assert!(kept.len() == 1 && kept[0].ended.contains("SIGKILL"), "{kept:?}");
+    // What becomes of one that lives is not told here.
+    let scene = Scene::new(Standby::None);
+    assert!(!scene.case.close(Some(reports.path())).0.wait());
+    assert_eq!(crate::crash::list(reports.path()).len(), 1);
+}
+
+#[test]
 fn a_twin_that_does_not_take_the_parameters_as_they_are_now_makes_room_for_another() {
     let mut scene = Scene::new(Standby::Twin);
     scene.look(0);
