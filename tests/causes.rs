@@ -7,12 +7,27 @@ use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tests::chain::{AMPLE_NS, Rack, SHORT_NS, same_block};
+use tests::chain::{AMPLE_NS, Rack, same_block};
 use tests::gate::Gate;
 use tests::plugins::processor_with;
 use tests::scene::{Scene, signal};
 use tests::workspace::Folder;
+
+/// So short that a plugin that was made to wait is late, and not shorter: half of it is waited for, and a worker looks at
+/// what a block has cost it only after an eighth of the 10.7 ms that one lasts.
+const SHORT_NS: u64 = 4_000_000;
+
+/// Keeps the other tests of this file waiting: a machine that is busy with those tells no causes.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // What failed elsewhere is told there.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The file system that is memory alone, as statfs(2) calls it.
+const TMPFS: i64 = 0x0102_1994;
 
 /// A plugin with this body and these methods, that may take as long as it likes.
 fn scene(process: &str, methods: &str) -> (Folder, Scene) {
@@ -54,6 +69,7 @@ fn found_in(mut scene: Scene, given_up: impl Fn(), right: impl Fn(&Causes) -> u6
 
 #[test]
 fn slow_python_code_is_the_cause() {
+    let _alone = alone();
     let busy =
         "end = self.time.thread_time() + 0.01\nwhile self.time.thread_time() < end:\n    pass\nreturn True";
     found(busy, "", |causes| causes.code);
@@ -61,6 +77,7 @@ fn slow_python_code_is_the_cause() {
 
 #[test]
 fn a_plugin_that_waits_for_something_is_found_waiting() {
+    let _alone = alone();
     let folder = Folder::new();
     let gate = Gate::new(&folder);
     // Every second block is to be late: the first of them is the third.
@@ -69,7 +86,37 @@ fn a_plugin_that_waits_for_something_is_found_waiting() {
 }
 
 #[test]
+fn a_plugin_whose_memory_has_to_come_from_a_disk_first_is_found_at_that() {
+    let _alone = alone();
+    // Pages of a file that nobody has read lately, one by one, until it has waited as long as there was time.
+    let pages = format!(
+        "
+n = 16 << 20
+if self.n == 1:
+    fd = os.open(__file__ + '.pages', os.O_RDWR | os.O_CREAT)
+    os.write(fd, bytes(n))
+    os.fsync(fd)
+    self.fd, self.pages = fd, self.mmap.mmap(fd, n, prot=self.mmap.PROT_READ)
+    self.pages.madvise(self.mmap.MADV_RANDOM)
+self.pages.madvise(self.mmap.MADV_DONTNEED)
+os.posix_fadvise(self.fd, 0, n, os.POSIX_FADV_DONTNEED)
+waited = lambda: self.time.perf_counter_ns() - self.time.thread_time_ns()
+until, at = waited() + {SHORT_NS} // 2, 0
+while waited() < until and at < n:
+    at += 16384 + self.pages[at]
+return at < n"
+    );
+    let folder = Folder::new();
+    if rustix::fs::statfs(folder.path()).expect("a file system").f_type == TMPFS {
+        eprintln!("not shown: the folder for temporary files is on no disk here");
+        return;
+    }
+    found_in(scene_in(&folder, &pages, "import mmap"), || (), |causes| causes.page_faults);
+}
+
+#[test]
 fn the_collector_is_the_cause_with_its_generation() {
+    let _alone = alone();
     // Made in a block: what is there at the start is nothing that the collector looks at.
     let collect =
         "if self.n == 1:\n    self.many = [[] for _ in range(400_000)]\nself.gc.collect()\nreturn True";
@@ -80,6 +127,7 @@ fn the_collector_is_the_cause_with_its_generation() {
 
 #[test]
 fn a_thread_that_holds_the_interpreter_is_the_cause() {
+    let _alone = alone();
     let start = "
 def start(self):
     sys.setswitchinterval(0.02)
@@ -132,6 +180,7 @@ impl Drop for Cgroup {
 
 #[test]
 fn a_worker_whose_cgroup_has_used_up_its_time_is_throttled() {
+    let _alone = alone();
     let Some(cgroup) = Cgroup::new() else {
         eprintln!("not shown: no cgroup can be made here");
         return;
@@ -162,6 +211,7 @@ fn a_worker_whose_cgroup_has_used_up_its_time_is_throttled() {
 
 #[test]
 fn a_worker_that_was_stopped_for_a_while_is_nobodys_fault() {
+    let _alone = alone();
     let (_folder, mut scene) = scene("return True", "");
     scene.play_answered(3);
     let pid = scene.plugins[0].worker().pid();
@@ -180,6 +230,7 @@ fn a_worker_that_was_stopped_for_a_while_is_nobodys_fault() {
 
 #[test]
 fn a_worker_that_is_stopped_in_the_middle_of_a_block_is_told_from_one_that_waits() {
+    let _alone = alone();
     let (_folder, mut scene) = scene("if self.n == 4:\n    os.kill(os.getpid(), 19)\nreturn True", "");
     scene.play_answered(3);
     let pid = scene.plugins[0].worker().pid();
@@ -198,6 +249,7 @@ fn a_worker_that_is_stopped_in_the_middle_of_a_block_is_told_from_one_that_waits
 
 #[test]
 fn a_worker_that_dies_in_a_block_is_dead_and_not_slow() {
+    let _alone = alone();
     let folder = Folder::new();
     let gate = Gate::new(&folder);
     let dies = format!("if self.n == 4:\n    {}\n    os._exit(3)\nreturn True", gate.wait());
