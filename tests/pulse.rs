@@ -32,7 +32,9 @@ fn nda(pulse: &Pulse, folder: &Folder, channels: usize, ends: &str) -> Running {
         "rate = {RATE}\nchannels = {channels}\n[[pipeline]]\n{ends}\n[[pipeline.plugins]]\nfile = {gain:?}\n"
     );
     let config = config(folder, &text);
-    let mut command = command(["run", config.to_str().expect("text"), "--json", "-"]);
+    let log = folder.file("nda.log");
+    let words = ["run", config.to_str().expect("text"), "--json", "-", "--log", log.to_str().expect("text")];
+    let mut command = command(words);
     pulse.tell(&mut command);
     let running = Running::start(command);
     until("the plugin gets a block", || first.exists());
@@ -107,8 +109,32 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     let done = running.wait();
     assert!(is_back, "the signal was not heard: {done}");
     assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    assert_eq!(done.json()["pipelines"][0]["plugins"][0]["deaths"], 0, "{done}");
     // Pools of the allocator's, as tests/jack.rs has it; some 1,200 KiB.
     assert!(grown < 4 << 10, "{grown} KiB more");
+}
+
+#[test]
+fn a_sink_that_is_suspended_is_waited_for_and_played_to_when_it_is_resumed() {
+    let sink = Sink { format: "float32le", rate: RATE, channels: 1 };
+    let (pulse, folder) = (Pulse::start(sink), Folder::new());
+    let running = nda(&pulse, &folder, sink.channels, ENDS);
+    assert!(is_heard(&pulse, sink));
+    let has_said =
+        |words: &str| std::fs::read_to_string(folder.file("nda.log")).is_ok_and(|text| text.contains(words));
+    pulse.control(&["suspend-sink", "speaker", "1"]);
+    until("it is found suspended", || has_said("can't be opened again yet: it opens but stands still"));
+    pulse.control(&["suspend-sink", "speaker", "0"]);
+    assert!(is_heard(&pulse, sink));
+    running.signal(Signal::INT);
+    let done = running.wait();
+    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    let pipelines = &done.json()["pipelines"];
+    assert_eq!(
+        (pipelines.as_array().map(Vec::len), &pipelines[0]["plugins"][0]["deaths"]),
+        (Some(1), &0.into()),
+        "{done}"
+    );
 }
 
 /// Most of the signal is heard again, once the program has opened its devices.

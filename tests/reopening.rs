@@ -426,6 +426,23 @@ fn a_device_that_hangs_is_lost_within_a_second_and_can_not_play_when_it_comes_ba
 }
 
 #[test]
+fn a_device_that_takes_a_buffer_and_stands_still_is_waited_for_and_was_lost_once() {
+    let _alone = alone();
+    let mut scene = Scene::playing();
+    scene.host.outputs().suspend();
+    scene.wait_lost(0);
+    let stands_still = "can't be opened again yet: it opens but stands still";
+    scene.until("a try", |scene| scene.has_told(stands_still));
+    // The virtual clock paces the pipeline meanwhile.
+    scene.wait_frames(50);
+    assert_eq!(scene.status().devices[0].losses, 1);
+    scene.host.outputs().put_back();
+    scene.wait_back(0);
+    scene.wait_frames(50);
+    assert_eq!(scene.status().devices[0].losses, 1, "{:?}", scene.told);
+}
+
+#[test]
 fn a_dead_device_leaves_no_trace_in_another_pipeline_s_samples() {
     let _alone = alone();
     // Without its plugin: a block that it lost on a busy machine would be no exact one.

@@ -62,12 +62,8 @@ impl Pulse {
         let mut command = self.command("pulseaudio");
         command.args(["-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]);
         command.args(["--high-priority=no", "--realtime=no", "--log-target=stderr"]);
-        let Sink { format, rate, channels } = self.sink;
-        // Without rewinds a sink takes 50 ms at a time and not two seconds, in which it asks nobody for anything.
         for name in ["cable", "speaker"] {
-            let map = self.sink.map();
-            let form = format!("format={format} rate={rate} channels={channels} channel_map={map}");
-            command.args(["-L", &format!("module-null-sink norewinds=1 sink_name={name} {form}")]);
+            command.args(["-L", &self.module(name)]);
         }
         // The last: who finds the socket finds the sinks.
         let listen = format!("module-native-protocol-unix auth-anonymous=1 socket={}", socket.display());
@@ -76,9 +72,26 @@ impl Pulse {
         until("the server listens", || UnixStream::connect(&socket).is_ok());
     }
 
+    /// The module that is the sink of this name, with what it is loaded with. Without rewinds a sink takes 50 ms at a time
+    /// and not two seconds, in which it asks nobody for anything.
+    fn module(&self, name: &str) -> String {
+        let (Sink { format, rate, channels }, map) = (self.sink, self.sink.map());
+        let form = format!("format={format} rate={rate} channels={channels} channel_map={map}");
+        format!("module-null-sink norewinds=1 sink_name={name} {form}")
+    }
+
     /// Kills the server.
     pub fn kill(&mut self) {
         self.server.take().into_iter().for_each(Program::kill);
+    }
+
+    /// Has the server do this, as `pactl` says it.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn control(&self, words: &[&str]) {
+        let done = self.command("pactl").args(words).output().expect("pactl");
+        assert!(done.status.success(), "{words:?}: {done:?}");
     }
 
     fn socket(&self) -> PathBuf {

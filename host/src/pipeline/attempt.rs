@@ -1,4 +1,4 @@
-//! One try to open a lost device again: on a thread that may take as long as it likes, until the device calls back.
+//! One try to open a lost device again: on a thread that may take as long as it likes, until the device runs.
 //!
 //! For a [`Port`](super::port), which looks how far it is and never waits. Whether there is another try after one that
 //! failed, and when, is not decided here.
@@ -19,14 +19,14 @@ enum Stage {
     /// A thread is at it.
     Opening(Receiver<Opened>),
     /// It is open and was told to play; what it plays is silence.
-    Waiting(Box<Playing>, Lookout),
+    Waiting(Box<Playing>, Lookout, Pace),
 }
 
 /// How far it is.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Going(Attempt),
-    /// The device calls back, and can be given its turn.
+    /// The device runs, and can be given its turn.
     Open(Box<Playing>),
     Failed(Error),
     /// It is there, but takes more at a time than the pipeline can be planned for. No other try will do.
@@ -67,7 +67,7 @@ impl Attempt {
     pub(super) fn waiting(playing: Box<Playing>, now: Instant) -> Self {
         let mut lookout = Lookout::new();
         lookout.plays(now);
-        Self(Stage::Waiting(playing, lookout))
+        Self(Stage::Waiting(playing, lookout, Pace::default()))
     }
 
     /// How far it is now.
@@ -82,7 +82,7 @@ impl Attempt {
                     Outcome::Failed(Error::new(Kind::System, "opening it panicked"))
                 }
             },
-            Stage::Waiting(playing, lookout) => wait_for(playing, lookout, now),
+            Stage::Waiting(playing, lookout, pace) => wait_for(playing, lookout, pace, now),
         }
     }
 }
@@ -97,7 +97,27 @@ fn open(end: &End, want: &Want, terms: &Terms) -> Opened {
     Ok(playing)
 }
 
-fn wait_for(playing: Box<Playing>, mut lookout: Lookout, now: Instant) -> Outcome {
+/// Whether a device runs. One that is suspended, or a card that never starts, takes as much as its buffer holds when it is
+/// opened, and then stands still.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    callbacks: u64,
+    /// In how many looks there were more than in the one before.
+    rises: u32,
+}
+
+impl Pace {
+    /// What is taken at once may come in two of the looks.
+    const RISES: u32 = 3;
+
+    fn runs(&mut self, callbacks: u64) -> bool {
+        self.rises += u32::from(callbacks > self.callbacks);
+        self.callbacks = callbacks;
+        self.rises >= Self::RISES
+    }
+}
+
+fn wait_for(playing: Box<Playing>, mut lookout: Lookout, mut pace: Pace, now: Instant) -> Outcome {
     let failed = |playing: Box<Playing>, why: String| {
         playing.let_go();
         Outcome::Failed(Error::new(Kind::Device, why))
@@ -105,11 +125,29 @@ fn wait_for(playing: Box<Playing>, mut lookout: Lookout, now: Instant) -> Outcom
     if playing.is_lost() {
         let why = playing.why_lost().unwrap_or_else(|| "it is gone again".to_owned());
         failed(playing, why)
-    } else if playing.pulse.callbacks() > 0 {
+    } else if pace.runs(playing.pulse.callbacks()) {
         Outcome::Open(playing)
     } else if lookout.has_stopped(playing.signs(), now) {
-        failed(playing, "it opens but does not call back".to_owned())
+        let does =
+            if pace.callbacks > 0 { "stands still, as one that is suspended" } else { "does not call back" };
+        failed(playing, format!("it opens but {does}"))
     } else {
-        Outcome::Going(Attempt(Stage::Waiting(playing, lookout)))
+        Outcome::Going(Attempt(Stage::Waiting(playing, lookout, pace)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_runs_that_goes_on_after_what_it_takes_at_once() {
+        let looks = |seen: &[u64]| {
+            let mut pace = Pace::default();
+            seen.iter().position(|callbacks| pace.runs(*callbacks))
+        };
+        assert_eq!(looks(&[0, 2, 2, 4, 4, 4, 5, 6]), Some(6));
+        assert_eq!(looks(&[1, 2, 3]), Some(2));
+        assert_eq!(looks(&[0, 1, 2, 2, 2, 2]), None);
     }
 }

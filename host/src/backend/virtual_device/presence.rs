@@ -1,4 +1,4 @@
-//! Whether the virtual device is there: a handle by which a test pulls it out, lets it hang, and puts it back.
+//! Whether the virtual device is there: a handle by which a test pulls it out, suspends it, lets it hang, and puts it back.
 //!
 //! For tests of what devices do that come and go. Nobody else holds such a handle: the device is there.
 
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const THERE: u32 = 0;
 const GONE: u32 = 1;
 const HUNG: u32 = 2;
+const SUSPENDED: u32 = 3;
 
 /// How it is with the device of a [`VirtualHost`](super::VirtualHost), for all of its streams.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +27,13 @@ impl Presence {
         self.set(HUNG);
     }
 
-    /// It is there again: it can be opened, and streams that hung go on.
+    /// It can be opened, but each of its streams takes one buffer at most and stands still then: as a server does it whose
+    /// device does not run.
+    pub fn suspend(&self) {
+        self.set(SUSPENDED);
+    }
+
+    /// It is there again: it can be opened, and streams that stood still go on.
     pub fn put_back(&self) {
         self.set(THERE);
     }
@@ -39,21 +46,23 @@ impl Presence {
     /// An error if it can't be opened just now.
     pub(super) fn check(&self) -> Result<(), cpal::Error> {
         match self.0.load(Ordering::Acquire) {
-            THERE => Ok(()),
+            THERE | SUSPENDED => Ok(()),
             HUNG => Err(cpal::Error::with_message(ErrorKind::DeviceBusy, "the virtual device hangs")),
             _ => Err(gone()),
         }
     }
 
-    /// Before a callback, and as a stream begins: waits while the device hangs. An error if it is gone.
+    /// Before a callback of a stream that `has_called` before or not, and as it begins: waits while the device stands still.
+    /// An error if it is gone.
     ///
     /// # Real-time
     /// Of a device that is there, yes.
-    pub(super) fn wait_while_hung(&self) -> Result<(), cpal::Error> {
+    pub(super) fn wait_while_still(&self, has_called: bool) -> Result<(), cpal::Error> {
         loop {
             match self.0.load(Ordering::Acquire) {
                 THERE => return Ok(()),
-                HUNG => drop(wait(&self.0, HUNG, None)),
+                SUSPENDED if !has_called => return Ok(()),
+                still @ (HUNG | SUSPENDED) => drop(wait(&self.0, still, None)),
                 _ => return Err(gone()),
             }
         }
@@ -104,6 +113,18 @@ mod tests {
         drop(stream);
         assert_eq!(failed.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
         called.try_iter().count();
+    }
+
+    #[test]
+    fn a_stream_of_a_device_that_is_suspended_calls_back_once_and_goes_on_when_it_is_back() {
+        let host = VirtualHost::new();
+        let presence = host.outputs();
+        presence.suspend();
+        let (_stream, called, _failed) = playing(&host).unwrap();
+        called.recv_timeout(PATIENCE).unwrap();
+        assert!(called.recv_timeout(Duration::from_millis(50)).is_err());
+        presence.put_back();
+        called.recv_timeout(PATIENCE).unwrap();
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl VirtualStream {
             Runner::Simulation(simulation.clone(), simulation.add(player))
         } else {
             let (control, free_running, presence) = (Arc::clone(&control), pace.is_free(), presence.clone());
-            let clock = Clock { control, metronome, free_running, presence, callback, on_error };
+            let has_called = false;
+            let clock = Clock { control, metronome, free_running, presence, has_called, callback, on_error };
             let thread = std::thread::Builder::new()
                 .name("virtual-device".into())
                 .spawn(move || clock.run())
@@ -112,7 +113,7 @@ impl VirtualStream {
 
 impl StreamTrait for VirtualStream {
     fn play(&self) -> Result<(), cpal::Error> {
-        self.presence.wait_while_hung()?;
+        self.presence.wait_while_still(false)?;
         if let Some(beginning) = self.beginning.as_ref().filter(|_| !self.control.plays()) {
             beginning.mark();
         }
@@ -204,6 +205,7 @@ struct Clock<C, E> {
     metronome: Metronome,
     free_running: bool,
     presence: Presence,
+    has_called: bool,
     callback: C,
     on_error: E,
 }
@@ -226,7 +228,8 @@ impl<C: Callback, E: FnMut(cpal::Error)> Clock<C, E> {
     /// Callback after callback, until paused or stopped; an error once the device is gone.
     fn play(&mut self) -> Result<(), cpal::Error> {
         while self.wait_for_next() {
-            self.presence.wait_while_hung()?;
+            self.presence.wait_while_still(self.has_called)?;
+            self.has_called = true;
             let (at, frames) = self.metronome.tick();
             self.control.is_at(at);
             if !self.callback.call(at, frames, &self.control) {
@@ -333,7 +336,8 @@ mod tests {
         let mut errors = Vec::new();
         let (callback, on_error) = (Calls(|_| ()), |error| errors.push(error));
         let presence = Presence::default();
-        let mut clock = Clock { control, metronome, free_running: false, presence, callback, on_error };
+        let (free_running, has_called) = (false, false);
+        let mut clock = Clock { control, metronome, free_running, presence, has_called, callback, on_error };
         assert!(clock.wait_for_next());
         assert!(clock.metronome.tick().0 >= Duration::from_secs(4));
         assert_eq!(errors, [cpal::Error::new(ErrorKind::Xrun)]);
