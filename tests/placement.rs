@@ -30,7 +30,7 @@ use tests::workspace::{Folder, built, install, python, root};
 
 const DEVICE: &str = "/dev/cpu_dma_latency";
 const AUDIO: Policy = Policy::Fifo(70);
-const WORKER: Policy = Policy::Fifo(10);
+const WORKER: Policy = Policy::Fifo(2);
 
 /// The cores that a thread may run on.
 fn cores_of(thread: u32) -> Vec<usize> {

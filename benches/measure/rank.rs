@@ -12,7 +12,7 @@ use shared::schedule::{self, Policy, Schedule};
 
 /// As the host has it: `host::realtime`.
 const AUDIO: u8 = 70;
-const WORKER: u8 = 10;
+const WORKER: u8 = 2;
 /// The longest rest.
 const REST_MAX_NS: u64 = 100_000_000;
 

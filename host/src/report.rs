@@ -359,7 +359,7 @@ mod tests {
     fn all() -> RealTimeStatus {
         RealTimeStatus {
             audio_fifo: Some(70),
-            worker_fifo: Some(10),
+            worker_fifo: Some(2),
             worker_nice: -10,
             workers_ahead: true,
             idle_states: "held off",
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn with_all_rights_a_line_says_what_there_is() {
-        let line = "real time: audio threads FIFO 70, workers FIFO 10, idle states held off";
+        let line = "real time: audio threads FIFO 70, workers FIFO 2, idle states held off";
         assert_eq!(all().to_string(), line);
     }
 

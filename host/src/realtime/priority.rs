@@ -20,8 +20,9 @@ use std::sync::{Arc, OnceLock};
 const AUDIO: u8 = 70;
 /// The priority of the thread that lets a worker give way which does not come to an end.
 const RECOVERY: u8 = 60;
-/// The priority of workers that play: below every thread of the kernel and of the host that has one.
-pub(crate) const WORKER: u8 = 10;
+/// The priority of workers that play: below every thread of the kernel and of the host that has one, also those that a JACK
+/// server gives its clients, 5 if it is not asked for more. There is one below it, for a worker that collects.
+pub(crate) const WORKER: u8 = 2;
 /// The shortest slice that the kernel gives.
 pub(crate) const SHORT_NS: u64 = 100_000;
 /// How far ahead of other programs workers that play are.
@@ -80,7 +81,7 @@ pub(crate) struct Rank {
 
 impl Rank {
     /// Puts the calling thread in its place, the first time that this is called. A thread that is a real-time one
-    /// already keeps its priority: its audio system knows why.
+    /// already keeps its priority, as its audio system knows why, if that is above the workers'.
     ///
     /// # Real-time
     /// Up to five system calls the first time, which do not wait; afterwards none. Nothing is allocated or freed.
@@ -115,7 +116,11 @@ impl Rank {
             let _ = sched_setaffinity(thread, cores);
         }
         let (has, given) = match schedule::get(thread) {
-            Ok(Schedule { policy: Policy::Fifo(priority), .. }) => (Some(priority), None),
+            Ok(Schedule { policy: Policy::Fifo(priority), .. }) => {
+                let above = WORKER + 1;
+                let is_raised = priority < above && schedule::set(thread, &fifo(above)).is_ok();
+                (Some(if is_raised { above } else { priority }), None)
+            }
             other => {
                 let given = self.fifo.filter(|priority| schedule::set(thread, &fifo(*priority)).is_ok());
                 if let (None, Ok(Schedule { policy: Policy::Other | Policy::Batch, nice, .. })) =
@@ -253,6 +258,23 @@ mod tests {
             own_policy()
         });
         assert_eq!((policy, told(&rank)), (Policy::Fifo(priority), priority));
+    }
+
+    #[test]
+    fn a_thread_whose_own_priority_is_not_above_the_workers_is_raised_above_them() {
+        if Rights::known().worker_fifo().is_none() {
+            return;
+        }
+        for (had, has) in [(1, WORKER + 1), (WORKER, WORKER + 1), (5, 5)] {
+            let rank = rank();
+            let mut own = rank.clone();
+            let policy = elsewhere(move || {
+                schedule::set(None, &fifo(had)).unwrap();
+                own.take();
+                own_policy()
+            });
+            assert_eq!((policy, told(&rank)), (Policy::Fifo(has), has));
+        }
     }
 
     #[test]
