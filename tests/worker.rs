@@ -4,7 +4,9 @@
 
 use shared::exit::Exit;
 use shared::format::Format;
-use shared::message::{Answer, Ask, Failure, Notice, PluginKind, STATE_MAX, STATE_PART, Stage, StatePart};
+use shared::message::{
+    Answer, Ask, Failure, Gc, Notice, PluginKind, STATE_MAX, STATE_PART, Stage, StatePart,
+};
 use shared::ring::{HostEnd, Status};
 use tests::plugin_file::{plugin, processor};
 use tests::until::{DEADLINE, process_ends, until};
@@ -958,21 +960,25 @@ fn a_stack_of_every_thread_is_written_when_the_host_asks_for_it() {
 }
 
 #[test]
-fn a_plugin_that_may_be_warmed_up_meets_silence_before_its_first_block_and_no_other_does() {
+fn a_plugin_that_may_be_warmed_up_by_its_own_or_its_users_word_meets_silence_first_and_no_other_does() {
     let counts = "def get_parameter(self, key):\n    return f'{self.n} {self.quiet}'\nquiet = True";
     let process =
         "if self.n <= 20: self.quiet = self.quiet and not buffer.data.any()\nbuffer.data += 1\nreturn True";
-    for (says, warmed) in
-        [("silent_warm_up = True", true), ("def silent_warm_up(self): return True", false), ("", false)]
-    {
+    for (says, wish, warmed) in [
+        ("silent_warm_up = True", None, true),
+        ("silent_warm_up = True", Some(false), false),
+        ("def silent_warm_up(self): return True", None, false),
+        ("", None, false),
+        ("", Some(true), true),
+    ] {
         let file = processor(process, &format!("{counts}\n{says}"));
         let mut worker = WorkerProcess::spawn();
         worker.load(&file.path).unwrap();
         let (mut end, _) = worker.configure(format(2, 64), &[]).unwrap();
-        worker.start().unwrap();
+        worker.ask(Ask::Start { gc: Gc::default(), silent_warm_up: wish }).unwrap();
         let before = worker.ask(Ask::GetParameter { key: String::new() });
         let Ok(Answer::Value(before)) = before else { panic!("{before:?}") };
-        assert_eq!(before, if warmed { "32 True" } else { "0 True" }, "{says}");
+        assert_eq!(before, if warmed { "32 True" } else { "0 True" }, "{says} {wish:?}");
         // Nothing of it is left in any slot.
         for _ in 0..2 * SLOTS {
             assert_eq!(good(&mut end, |samples| samples.fill(0.25)), vec![1.25; 128]);

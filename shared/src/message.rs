@@ -74,6 +74,8 @@ pub enum Ask {
     Start {
         /// Who decides from now on when Python's collector runs.
         gc: Gc,
+        /// Whether silent blocks come before the first one; `None` is as the plugin says.
+        silent_warm_up: Option<bool>,
     },
     /// Process no more blocks and call `stop`. Answered by [`Answer::Done`].
     Stop,

@@ -79,11 +79,12 @@ impl Plugin for PythonPlugin<'_> {
         Ok(Configured { rate, channels, latency_s, refused, uncached })
     }
 
-    fn start(&mut self, gc: Gc) -> Result<(), Failure> {
+    fn start(&mut self, gc: Gc, silent_warm_up: Option<bool>) -> Result<(), Failure> {
         self.instance(Stage::Start)?.agree(Stage::Start, "start")?;
         self.find_method()?;
-        if let (Some(blocks), true) = (&self.blocks, self.instance(Stage::Start)?.may_be_warmed_up()) {
-            blocks.warm_plugin_up();
+        let instance = self.instance(Stage::Start)?;
+        if silent_warm_up.unwrap_or_else(|| instance.may_be_warmed_up()) {
+            self.blocks.iter().for_each(Blocks::warm_plugin_up);
         }
         self.collector
             .hand_over(gc)

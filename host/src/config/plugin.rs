@@ -118,9 +118,21 @@ pub(super) fn table(
     let choices = [("host", Gc::Host), ("python", Gc::Python), ("off", Gc::Off)];
     let gc = table.get("gc").and_then(|node| reader.choice("gc", node, &choices)).unwrap_or_default();
     let python = python.or_else(|| names.python.clone());
+    let silent_warm_up = table.get("silent_warm_up").and_then(|node| reader.boolean("silent_warm_up", node));
     let spin = table.get("spin_us").and_then(|node| spin(reader, node)).unwrap_or_default();
-    let mut spec =
-        PluginSpec { python, set, mode, deadline, lost, fail_closed, guard, gc, spin, ..PluginSpec::new("") };
+    let mut spec = PluginSpec {
+        python,
+        set,
+        mode,
+        deadline,
+        lost,
+        fail_closed,
+        guard,
+        gc,
+        silent_warm_up,
+        spin,
+        ..PluginSpec::new("")
+    };
     recovery::read(reader, table, end, &mut spec);
     let text = reader.text(key, file)?;
     spec.file = plugin_file(reader, &text, file.span());

@@ -28,6 +28,7 @@ pub(super) const PLUGIN_KEYS: &[&str] = &[
     "fail_closed",
     "guard",
     "gc",
+    "silent_warm_up",
     "level_max_db",
     "spin_us",
     "adapt",

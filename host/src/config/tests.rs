@@ -232,7 +232,7 @@ mod what_may_be_said {
     fn a_plugin_has_all_its_settings() {
         let text = "{ file = \"b.py\", name = \"eq\", python = \"/opt/py\", set = { gain = \"0.5\" }, \
             mode = \"same-block\", deadline = 0.95, lost = \"mute\", fail_closed = true, guard = \"on\", \
-            gc = \"python\" }";
+            gc = \"python\", silent_warm_up = false }";
         let spec = PluginSpec {
             python: Some("/opt/py".into()),
             set: vec![("gain".into(), "0.5".into())],
@@ -242,6 +242,7 @@ mod what_may_be_said {
             fail_closed: true,
             guard: Guard::On,
             gc: Gc::Python,
+            silent_warm_up: Some(false),
             ..PluginSpec::new("/base/b.py")
         };
         assert_eq!(element(text), ElementSpec::Plugin { name: "eq".into(), spec });

@@ -108,6 +108,9 @@ pub struct PluginSpec {
     pub guard: Guard,
     /// Who decides when Python's collector runs while it processes blocks.
     pub gc: Gc,
+    /// Whether silent blocks come before the first one, so that its first calls, which are slow, are not heard; `None` is
+    /// as the plugin says.
+    pub silent_warm_up: Option<bool>,
     /// The loudest that its samples may be, in dB of full scale, before they are limited.
     pub level_max_db: f32,
     /// How long the audio thread and the worker look for each other's blocks before they sleep.
@@ -143,6 +146,7 @@ impl PluginSpec {
             fail_closed: false,
             guard: Guard::default(),
             gc: Gc::default(),
+            silent_warm_up: None,
             level_max_db: LEVEL_MAX_DB,
             spin: Spin::Auto,
             adapt: true,

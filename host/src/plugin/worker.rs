@@ -49,6 +49,7 @@ pub struct Worker {
     asker: Asker,
     loaded: Loaded,
     gc: Gc,
+    silent_warm_up: Option<bool>,
     answers: Mutex<Option<Answers>>,
 }
 
@@ -114,7 +115,8 @@ impl Worker {
         match asker.load() {
             Ok(loaded) => {
                 (asker.title, asker.is_open) = (Some(title(&loaded)), !loaded.fail_closed);
-                Ok(Self { asker, loaded, gc: spec.gc, answers: Mutex::default() })
+                let (gc, silent_warm_up) = (spec.gc, spec.silent_warm_up);
+                Ok(Self { asker, loaded, gc, silent_warm_up, answers: Mutex::default() })
             }
             Err(why) => {
                 // What it is, is told; that it had to be killed too, is not worth a word.
@@ -129,7 +131,7 @@ impl Worker {
     pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
         let (title, is_open) = (Some(title(&loaded)), !loaded.fail_closed);
         let asker = Asker { link, origin, hello, title, is_open, limits: Limits::default() };
-        Self { asker, loaded, gc: Gc::default(), answers: Mutex::default() }
+        Self { asker, loaded, gc: Gc::default(), silent_warm_up: None, answers: Mutex::default() }
     }
 
     /// The plugin's name, as its spawner gave it.
@@ -310,7 +312,8 @@ impl Worker {
     /// # Errors
     /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
     pub fn start(&self) -> Result<()> {
-        self.asker.done(Ask::Start { gc: self.gc }, self.asker.limits.start, "still starting", "starting")?;
+        let body = Ask::Start { gc: self.gc, silent_warm_up: self.silent_warm_up };
+        self.asker.done(body, self.asker.limits.start, "still starting", "starting")?;
         self.go_on();
         Ok(())
     }

@@ -272,7 +272,7 @@ impl<P: Plugin> Server<'_, P> {
                 let [answers] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Nonsense)?;
                 self.attach(&answers, layout, tag)?.map(|()| Answer::Done)
             }
-            Ask::Start { gc } => self.start(gc),
+            Ask::Start { gc, silent_warm_up } => self.start(gc, silent_warm_up),
             Ask::Stop => self.stop().map(|()| Answer::Done),
             Ask::SetParameter { key, value } => {
                 self.loaded()?.set_parameter(&key, &value).map(|accepted| Answer::Set { accepted })
@@ -359,9 +359,9 @@ impl<P: Plugin> Server<'_, P> {
         Ok(attached.map_err(|e| failure(Stage::Configure, &format!("it can't follow another worker: {e}"))))
     }
 
-    fn start(&mut self, gc: Gc) -> Result<Answer, Failure> {
+    fn start(&mut self, gc: Gc, silent_warm_up: Option<bool>) -> Result<Answer, Failure> {
         match std::mem::replace(&mut self.phase, Phase::Loaded) {
-            Phase::Ready(end) => match self.plugin.start(gc) {
+            Phase::Ready(end) => match self.plugin.start(gc, silent_warm_up) {
                 Ok(()) => {
                     denormals::flush_to_zero(true);
                     self.collections.play(true);
