@@ -26,7 +26,7 @@ pub use remote::Remote;
 use crate::crash::CrashReport;
 use crate::edge::own_burst;
 use crate::error::{Error, Kind, Result};
-use crate::recovery::{Patient, Ward};
+use crate::recovery::{Patient, Released, Ward};
 use crate::report::PluginStatus;
 use crate::supervisor::Supervisor;
 use crate::telemetry::{self, Counts, GuardNews, Passage, PluginStats};
@@ -491,7 +491,10 @@ impl Plugin {
     /// report.
     pub fn shutdown(mut self) -> Result<()> {
         // Nobody takes the place of one that is to go; a twin goes as it does.
-        let was_told = self.ward.take().is_some_and(|mut ward| ward.release());
+        let Released { is_told, reports } =
+            self.ward.take().map(|mut ward| ward.release()).unwrap_or_default();
+        // They may go elsewhere by now.
+        self.reports = reports.or(self.reports.take());
         let (worker, twin) = {
             let mut known = self.care.known();
             (Arc::clone(&known.worker), known.twin.take())
@@ -502,7 +505,7 @@ impl Plugin {
                 // Without a thread it is killed.
                 leave.spawn_scoped(scope, move || twin.shutdown()).ok()
             });
-            let left = worker.shutdown().map_err(|why| if was_told { why } else { self.kept(why) });
+            let left = worker.shutdown().map_err(|why| if is_told { why } else { self.kept(why) });
             let also = leaving.and_then(|leaving| leaving.join().ok()).unwrap_or(Ok(()));
             left.and(also.map_err(|why| self.kept(why)))
         })

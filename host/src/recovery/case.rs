@@ -66,6 +66,8 @@ pub(super) struct Case {
     gaps_seen: u64,
     obituaries: Vec<Obituary>,
     failed_starts: Vec<FailedStart>,
+    /// Workers that never played and have ended; how is being found out.
+    falling: Vec<(u32, Arc<Worker>)>,
     /// Lines that came back before the end of their workers was known.
     returned: Vec<Line>,
     /// Why its late blocks were.
@@ -173,6 +175,7 @@ impl Case {
             gaps_seen: 0,
             obituaries: Vec::new(),
             failed_starts: Vec::new(),
+            falling: Vec::new(),
             returned: Vec::new(),
             attribution: Attribution::default(),
             throttling: Throttling::default(),
@@ -353,17 +356,17 @@ impl Case {
 
     /// Has it found out how one ended that never played, unless the host has ended it.
     fn look_into(&mut self, incarnation: u32, worker: Option<Arc<Worker>>) {
-        let worker = worker.filter(|worker| worker.because() != Some(Because::Unwanted));
-        let errand = worker.and_then(|worker| errand::look_into(self.notes.clone(), incarnation, worker));
-        self.errands.extend(errand);
+        let Some(worker) = worker.filter(|worker| worker.because() != Some(Because::Unwanted)) else {
+            return;
+        };
+        self.falling.push((incarnation, Arc::clone(&worker)));
+        self.errands.extend(errand::look_into(self.notes.clone(), incarnation, worker));
     }
 
     fn fallen(&mut self, incarnation: u32, remains: Box<Remains>) {
-        let ended = remains.death.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string);
-        let why = Error::new(Kind::Plugin, ended);
-        let (when, is_known, remains) = (Timestamp::now(), self.knows(&why), Some(remains));
-        let (state, done) = (None, None);
-        let failed = FailedStart { incarnation, when, why, is_known, stood_by: true, remains, state, done };
+        self.falling.retain(|(falling, _)| *falling != incarnation);
+        let mut failed = FailedStart::of_one_that_stood_by(incarnation, remains);
+        failed.is_known = self.knows(&failed.why);
         self.failed_starts.push(failed);
     }
 
@@ -722,18 +725,28 @@ impl Case {
             self.bury(over, good_blocks, None, crate::clock::now_ns());
             self.patient.care.known().deaths += 1;
         }
+        let is_news =
+            |heir: &mut Heir| !self.is_over && heir.worker.as_ref().is_some_and(|worker| worker.is_gone());
+        if let Some(Heir { incarnation, worker: Some(worker), .. }) = self.heir.take_if(is_news)
+            && worker.because() != Some(Because::Unwanted)
+        {
+            self.patient.care.known().twin = None;
+            self.falling.push((incarnation, worker));
+        }
         self.stop();
         self.collect_lines();
         let is_told = self.playing.is_none();
         self.publish(reports, Obituary::has_ended);
         self.publish_failed_starts(reports);
         self.tell_afterwards();
-        let Self { mut obituaries, patient, spawner, tellings, errands, .. } = self;
+        let Self { mut obituaries, falling, patient, spawner, tellings, errands, .. } = self;
         obituaries.retain(Obituary::is_news);
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
         let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
-        let late = (!obituaries.is_empty()).then(|| Late { obituaries, patient, reports, teller, until });
-        (Rest { tellings, late, is_told }, errands)
+        let for_late = reports.clone();
+        let is_late = !obituaries.is_empty() || !falling.is_empty();
+        let late = is_late.then(|| Late { obituaries, falling, patient, reports: for_late, teller, until });
+        (Rest { tellings, late, is_told, reports }, errands)
     }
 
     // --- in short ---

@@ -4,7 +4,7 @@
 use super::Patient;
 use super::news::{News, Telling};
 use crate::crash::{CrashReport, Timestamp};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::plugin::autopsy::Remains;
 use crate::supervisor::Teller;
 use std::path::Path;
@@ -28,6 +28,21 @@ pub(super) struct FailedStart {
 }
 
 impl FailedStart {
+    /// The end of one that was ready, by what is left of it.
+    pub(super) fn of_one_that_stood_by(incarnation: u32, remains: Box<Remains>) -> Self {
+        let ended = remains.death.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string);
+        Self {
+            incarnation,
+            when: Timestamp::now(),
+            why: Error::new(Kind::Plugin, ended),
+            is_known: false,
+            stood_by: true,
+            remains: Some(remains),
+            state: None,
+            done: None,
+        }
+    }
+
     /// Tells it, with a report if there is a folder for it; gives what waits for that.
     pub(super) fn publish(
         self,

@@ -248,6 +248,15 @@ impl Recovery {
     }
 }
 
+/// What is left of a watch that is over.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    /// Whether the end of the worker that played last has been told.
+    pub(crate) is_told: bool,
+    /// Where reports go, if they do.
+    pub(crate) reports: Option<PathBuf>,
+}
+
 impl Ward {
     /// As the chain knows it.
     pub(crate) fn neighbour(&self) -> Neighbour {
@@ -259,13 +268,12 @@ impl Ward {
         let _ = self.orders.send(Order::Restart(self.id));
     }
 
-    /// Watches no more, when all that there was to tell is told. Whether the end of the worker that played last is among
-    /// it; of one that lives, what becomes of it is its owner's to tell.
-    pub(crate) fn release(&mut self) -> bool {
+    /// Watches no more, when all that there was to tell is told. What becomes of a worker that lives is its owner's to tell.
+    pub(crate) fn release(&mut self) -> Released {
         let (done, over) = sync_channel(1);
         // Hung up if the thread has ended meanwhile.
-        let is_sent = self.orders.send(Order::Release { id: self.id, done }).is_ok();
-        is_sent && over.recv().unwrap_or_default().wait()
+        let _ = self.orders.send(Order::Release { id: self.id, done });
+        over.recv().unwrap_or_default().wait()
     }
 }
 

@@ -4,9 +4,10 @@
 //! The pieces come one after the other: the death, the line with the last blocks, what was done about it. A process that
 //! the kernel does not let go of is told without its death.
 
-use super::Patient;
 use super::absence::Return;
+use super::failed_start::FailedStart;
 use super::news::{News, Telling};
+use super::{Patient, Released};
 use crate::crash::{CrashReport, Timestamp};
 use crate::error::plain;
 use crate::level::Level;
@@ -150,12 +151,16 @@ pub(super) struct Rest {
     pub(super) late: Option<Late>,
     /// The worker that its plugin has is no more, and is among those.
     pub(super) is_told: bool,
+    /// Where reports go.
+    pub(super) reports: Option<PathBuf>,
 }
 
 /// Deaths of which not all is known yet.
 #[derive(Debug)]
 pub(super) struct Late {
     pub(super) obituaries: Vec<Obituary>,
+    /// Those that never played.
+    pub(super) falling: Vec<(u32, Arc<Worker>)>,
     pub(super) patient: Patient,
     pub(super) reports: Option<PathBuf>,
     pub(super) teller: Teller,
@@ -163,27 +168,31 @@ pub(super) struct Late {
 }
 
 impl Rest {
-    /// Waits until all is told: as long as a worker is given to end and a report to be written, and no longer. Whether
-    /// the end of the worker that played last is among it.
-    pub(super) fn wait(self) -> bool {
-        let Self { mut tellings, late, is_told } = self;
+    /// Waits until all is told: as long as a worker is given to end and a report to be written, and no longer.
+    pub(super) fn wait(self) -> Released {
+        let Self { mut tellings, late, is_told, reports } = self;
         tellings.extend(late.into_iter().flat_map(Late::tell));
         tellings.into_iter().for_each(Telling::wait);
-        is_told
+        Released { is_told, reports }
     }
 }
 
 impl Late {
     fn tell(self) -> Vec<Telling> {
-        let Self { obituaries, patient, reports, teller, until } = self;
+        let Self { obituaries, falling, patient, reports, teller, until } = self;
+        let left = || until.saturating_duration_since(Instant::now());
         let tell = |mut obituary: Obituary| {
-            let left = until.saturating_duration_since(Instant::now());
-            if obituary.worker.wait_death(left).is_none() && !obituary.is_as_wanted() {
+            if obituary.worker.wait_death(left()).is_none() && !obituary.is_as_wanted() {
                 obituary.tell_unended(&patient, &teller);
             }
             obituary.publish(&patient, reports.as_deref(), teller.clone())
         };
-        obituaries.into_iter().filter_map(tell).collect()
+        let tell_fallen = |(incarnation, worker): (u32, Arc<Worker>)| {
+            let fallen = FailedStart::of_one_that_stood_by(incarnation, Box::new(worker.remains(left())));
+            fallen.publish(&patient, reports.as_deref(), teller.clone())
+        };
+        let told = obituaries.into_iter().filter_map(tell);
+        told.chain(falling.into_iter().filter_map(tell_fallen)).collect()
     }
 }
 

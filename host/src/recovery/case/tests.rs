@@ -149,13 +149,30 @@ fn an_end_that_is_known_when_its_plugin_is_closed_is_told_though_its_news_comes_
     scene.first.end();
     let reports = tempfile::tempdir().unwrap();
     let (rest, _) = scene.case.close(Some(reports.path()));
-    assert!(rest.wait());
+    assert!(rest.wait().is_told);
     let kept = crate::crash::list(reports.path());
     assert!(kept.len() == 1 && kept[0].ended.contains("SIGKILL"), "{kept:?}");
     // What becomes of one that lives is not told here.
     let scene = Scene::new(Standby::None);
-    assert!(!scene.case.close(Some(reports.path())).0.wait());
+    assert!(!scene.case.close(Some(reports.path())).0.wait().is_told);
     assert_eq!(crate::crash::list(reports.path()).len(), 1);
+}
+
+#[test]
+fn the_end_of_one_that_stood_by_is_told_when_its_plugin_is_closed_before_the_news_of_it() {
+    for is_looked_into in [false, true] {
+        let mut scene = Scene::new(Standby::Twin);
+        scene.look(0);
+        let twin = scene.prepare_second(0);
+        twin.end();
+        if is_looked_into {
+            scene.hear_ends(S);
+        }
+        let reports = tempfile::tempdir().unwrap();
+        assert!(!scene.case.close(Some(reports.path())).0.wait().is_told, "the one that plays lives");
+        let kept = crate::crash::list(reports.path());
+        assert!(kept.len() == 1 && kept[0].ended.contains("stood by"), "{kept:?}");
+    }
 }
 
 #[test]
