@@ -5,11 +5,16 @@
 //! neighbour loses to a busy machine are for `nda faults` on a quiet one.
 
 use host::faults::Kind;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
 use std::time::Duration;
+use tests::leftovers::{assert_no_worker_of, workers_of};
 use tests::nda::{Done, Running, command};
-use tests::workspace::python;
+use tests::until::until;
+use tests::workspace::{Folder, python};
 
 const EACH: u64 = 10;
 const KINDS: usize = 24;
@@ -85,4 +90,20 @@ fn restarts_one_after_the_other_leave_no_descriptor_map_name_or_process() {
     for what in LEAKS {
         assert_eq!(cycles["leaks"][what], 0, "{done}");
     }
+}
+
+#[test]
+fn killed_outright_it_leaves_no_file_and_no_worker() {
+    let (folder, python) = (Folder::new(), python());
+    let words =
+        ["faults", "--kinds", "sigkill", "--each", "1000", "--no-control", "--python"].map(OsStr::new);
+    let mut faults = command(words.into_iter().chain([python.as_os_str()]));
+    faults.env("TMPDIR", folder.path());
+    let running = Running::start(faults);
+    let files = || fs::read_dir(folder.path()).expect("a folder").count();
+    until("it plays", || files() > 0 && !workers_of(running.pid()).is_empty());
+    running.signal(Signal::KILL);
+    let (pid, _) = running.wait_alone();
+    until("the warden to take its files away", || files() == 0);
+    assert_no_worker_of(pid);
 }

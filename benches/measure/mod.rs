@@ -35,6 +35,7 @@ pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Ou
     let (began, clock, before) = (jiff::Timestamp::now().to_string(), Instant::now(), Reading::now());
     let watchdog = Watchdog::watch()?;
     let (supervisor, _events) = Supervisor::new()?;
+    supervisor.leaves_behind(plugins.folder());
     let mut field = Field::new(&supervisor, plugins)?;
     let entries = plan(wanted);
     tell(&format!("starting what {} variants need", entries.len()));

@@ -67,6 +67,12 @@ impl Plugins {
         Ok(Self { folder, python, own })
     }
 
+    /// Where the files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The plugin of this name, with every default.
     #[must_use]
     pub fn spec(&self, name: &str) -> PluginSpec {

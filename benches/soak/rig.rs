@@ -76,6 +76,7 @@ impl Rig {
     pub(super) fn open(python: Option<PathBuf>) -> Outcome<Self> {
         let folder = TempDir::new()?;
         let (supervisor, events) = Supervisor::new()?;
+        supervisor.leaves_behind(folder.path());
         // The user's own reports stay as they are.
         supervisor.report_to(folder.path().join("reports"));
         let (witness, told) = witness();

@@ -182,7 +182,7 @@ impl Supervisor {
 
     /// Has this file, or folder with all that is in it, taken away if this process is killed and can't do it itself. No
     /// other process may ever use the name.
-    pub(crate) fn leaves_behind(&self, path: &Path) {
+    pub fn leaves_behind(&self, path: &Path) {
         self.take_away(Leftover::Path(path.to_owned()));
     }
 

@@ -3,8 +3,8 @@
 # Standard input ends when the host does, however it does: nobody else holds the other end. Then every process
 # whose environment carries a token of that host's workers is killed, again and again until none is left; and then
 # those that have another environment, but the mark of which NDA_MARKS are the first digits. What of the host's own is
-# to go first it says on standard input, a line each: `= PATH`, a file or a folder with all that is in it, or `* PATH`,
-# all whose path begins like that.
+# to go too it says on standard input, a line each: `= PATH`, a file or a folder with all that is in it, or `* PATH`, all
+# whose path begins like that. Files go first, as others look for them; folders last, when nobody writes there any more.
 trap '' INT TERM HUP QUIT PIPE USR1 USR2 TSTP
 cd /
 command -v grep >/dev/null || exit 3
@@ -23,10 +23,8 @@ while IFS= read -r line; do
     set -- "$@" "$line"
 done
 for line; do
-    path=${line#??}
     case $line in
-        "= /"*) rm -rf -- "$path" ;;
-        "* /"*) rm -rf -- "$path"* ;;
+        "= /"*) rm -f -- "${line#??}" ;;
     esac
 done
 
@@ -46,7 +44,15 @@ while [ "$rounds" -lt 1000 ]; do
         esac
         kill -9 "$pid" 2>/dev/null && found=yes
     done
-    [ "$found" ] || exit 0
+    [ "$found" ] || break
     # At first as fast as they can multiply, then as slowly as the kernel needs to end one.
     [ "$rounds" -lt 50 ] || sleep 1
+done
+
+for line; do
+    path=${line#??}
+    case $line in
+        "= /"*) rm -rf -- "$path" ;;
+        "* /"*) rm -rf -- "$path"* ;;
+    esac
 done
