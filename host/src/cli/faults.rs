@@ -203,6 +203,7 @@ mod tests {
             with_stack: 0,
             to_end_ms: None,
             held_max_ms: 1.357,
+            held_too_long: 2,
             overslept_max_ms: 0.2,
             control_held_max_ms: Some(0.3),
             control_computed_max_ms: Some(0.04),

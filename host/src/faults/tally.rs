@@ -4,6 +4,7 @@
 
 use super::heard::Sound;
 use super::probe::Passage;
+use super::table::deadline_ms;
 
 /// How long it was not good.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,13 +37,17 @@ pub(super) struct Played {
     /// Samples that tell what a plugin was given that fails closed.
     pub(super) plain: u64,
     pub(super) held_max_ns: u64,
+    /// Blocks in which the audio thread was held for longer than it may be.
+    pub(super) held_too_long: u64,
 }
 
 impl Played {
     /// A block, in which so many samples tell what went in: a secret where the plugin `is_closed`.
     pub(super) fn count(&mut self, sound: Sound, plain: u64, is_closed: bool, held_ns: u64) {
         let plain = if is_closed { plain } else { 0 };
-        let block = Self { wrong: u64::from(sound == Sound::Wrong), plain, held_max_ns: held_ns };
+        let held_too_long = u64::from(held_ns as f64 > deadline_ms() * 1e6);
+        let block =
+            Self { wrong: u64::from(sound == Sound::Wrong), plain, held_max_ns: held_ns, held_too_long };
         *self = self.and(block);
     }
 
@@ -51,6 +56,7 @@ impl Played {
             wrong: self.wrong + other.wrong,
             plain: self.plain + other.plain,
             held_max_ns: self.held_max_ns.max(other.held_max_ns),
+            held_too_long: self.held_too_long + other.held_too_long,
         }
     }
 }
@@ -125,7 +131,7 @@ mod tests {
         another.count(Sound::Dry, 4, true, 10);
         another.count(Sound::Dry, 100, false, 10);
         another.count(Sound::Wrong, 0, true, 60);
-        assert_eq!(played.and(another), Played { wrong: 2, plain: 7, held_max_ns: 60 });
+        assert_eq!(played.and(another), Played { wrong: 2, plain: 7, held_max_ns: 60, held_too_long: 0 });
     }
 
     #[test]
