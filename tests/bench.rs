@@ -2,11 +2,14 @@
 //!
 //! Needs `cargo build -p benches` beside the program and the worker.
 
+use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
+use tests::leftovers::{assert_no_worker_of, workers_of};
 use tests::nda::{Done, Running, command};
 use tests::plugins::processor;
+use tests::until::until;
 use tests::workspace::{Folder, python};
 
 /// Runs it with so few blocks that it takes seconds.
@@ -146,8 +149,8 @@ fn a_run_is_told_shown_as_a_page_and_held_against_one_of_before() {
     // So few blocks say nothing: only that two runs were compared is asked for.
     let compared = nda(&["--check", json]);
     assert!([Some(0), Some(9)].contains(&compared.code) && compared.stdout.contains("before"), "{compared}");
-    // As if bare processes had taken a thousand times as long: beside that every isolated plugin was quick, by more than
-    // the turns of a busy machine differ. Nothing else is compared.
+    // As if bare processes had taken a thousand times as long: beside that every isolated plugin was quick, by more
+    // than the turns of a busy machine differ. Nothing else is compared.
     let mut before: Value =
         serde_json::from_str(&std::fs::read_to_string(json).expect("a run")).expect("JSON");
     let of_before = before["series"].as_array_mut().expect("series");
@@ -190,4 +193,18 @@ fn what_is_wrong_is_said() {
     bench(["--only", "nothing"]).ended_with(1).and_said("nothing to measure");
     bench(["--set", "x=1"]).ended_with(2).and_said("PLUGIN");
     bench(["missing.py", "--quick"]).ended_with(3).and_said("missing.py");
+}
+
+#[test]
+fn killed_outright_it_leaves_no_file_and_no_worker() {
+    let folder = Folder::new();
+    let mut bench = command(["bench", "--quick", "--python"]);
+    bench.arg(python()).env("TMPDIR", folder.path());
+    let running = Running::start(bench);
+    let files = || std::fs::read_dir(folder.path()).expect("a folder").count();
+    until("it measures", || files() > 0 && !workers_of(running.pid()).is_empty());
+    running.signal(Signal::KILL);
+    let (pid, _) = running.wait_alone();
+    until("the warden to take its files away", || files() == 0);
+    assert_no_worker_of(pid);
 }

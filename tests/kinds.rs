@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::nda::Done;
-use tests::plugins::sink;
+use tests::plugins::{processor, sink};
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
 
@@ -264,4 +264,19 @@ fn a_plugin_at_the_wrong_place_is_refused_with_the_right_one() {
         let config = config(&folder, &format!("[[pipeline]]\n{text}\n{sink}"));
         run(&config, &[]).wait().refused(6, &[culprit, place]);
     }
+}
+
+#[test]
+fn silent_blocks_come_first_where_the_configuration_says_so() {
+    let first = |says: &str| {
+        let folder = Folder::new();
+        noise_file(&folder, "in.wav", 19_200);
+        let counts = processor(&folder, "counts", "buffer.data[:] = self.n / 1000\nreturn True");
+        let plugin = format!("{{ file = {counts:?}{says} }}");
+        let ends = "block = 4800\nsource = \"in.wav\"\nsink = \"out.wav\"";
+        report(&folder, &format!("[[pipeline]]\n{ends}\nplugins = [{plugin}]\n"), &[]);
+        Wav::read(&folder.file("out.wav")).channels[0][0]
+    };
+    assert!(first("") < 0.002, "its first block is the first of the audio");
+    assert!(first(", silent_warm_up = true") > 0.03, "some dozens came before");
 }

@@ -171,8 +171,8 @@ fn paced(variants: impl IntoIterator<Item = Variant>) -> impl Iterator<Item = Va
     variants.into_iter().flat_map(|variant| PACES.map(|pace| Variant { pace, ..variant.clone() }))
 }
 
-/// The plugin in its worker, its blocks one a period, of a size that comes as often with the quick set: where blocks come
-/// more often than they last there is no slack for a collector.
+/// The plugin in its worker, its blocks one a period, of a size that comes as often with the quick set: where blocks
+/// come more often than they last there is no slack for a collector.
 fn paced_alone(plugin: &str) -> Variant {
     Variant { pace: Pace::Paced, block_frames: LONG_LOOK_FRAMES, ..isolated(plugin) }
 }

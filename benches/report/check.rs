@@ -30,7 +30,7 @@ const LIMIT_MIN_ELSEWHERE: f64 = 2.5;
 /// So many ratios that one run lacks are told one by one.
 const TOLD_MAX: usize = 8;
 /// Where the turns ask for more, nothing can be said of what is within it.
-const LIMIT_MAX: f64 = 3.0;
+const RESTLESS: f64 = 3.0;
 
 /// What the comparison came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn compare(old: &Ratio<'_>, new: &Ratio<'_>, least: f64) -> Compared {
     let standing = match () {
         () if !is_judged(new) => Standing::Told,
         () if new.value > limit => Standing::Regressed,
-        () if spread > LIMIT_MAX => Standing::Restless,
+        () if spread > RESTLESS => Standing::Restless,
         () => Standing::Kept,
     };
     Compared {
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_that_differ_widen_the_limit_but_never_without_end() {
+    fn turns_that_differ_widen_the_limit_and_too_much_of_that_is_told() {
         let (old, mut new) = (pair(6_000, 6_000), pair(12_000, 6_000));
         new.series[0].turns_p50_ns = vec![6_000, 12_000, 12_000];
         let comparison = against(&old, &new);

@@ -1,8 +1,9 @@
 //! The targets that a run is held to, each with its figure in this run.
 //!
-//! For tables and pages. All but those of chains, channels, the collector and a thread that spins are of 2 x 512 frames, of
-//! one plugin, with nothing else going on. A target is told for each set of circumstances in which it was measured; one that was not measured is named,
-//! never taken for kept. A difference of percentiles is that of the same percentile of both.
+//! For tables and pages. All but those of chains, channels, the collector and a thread that spins are of 2 x 512
+//! frames, of one plugin, with nothing else going on. A target is told for each set of circumstances in which it was
+//! measured; one that was not measured is named, never taken for kept. A difference of percentiles is that of the
+//! same percentile of both.
 
 use super::model::{Cores, Mode, Pace, Series, Variant, Waiting, What};
 use super::pairs;

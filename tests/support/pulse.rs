@@ -72,8 +72,8 @@ impl Pulse {
         until("the server listens", || UnixStream::connect(&socket).is_ok());
     }
 
-    /// The module that is the sink of this name, with what it is loaded with. Without rewinds a sink takes 50 ms at a time
-    /// and not two seconds, in which it asks nobody for anything.
+    /// The module that is the sink of this name, with what it is loaded with. Without rewinds a sink takes 50 ms at a
+    /// time and not two seconds, in which it asks nobody for anything.
     fn module(&self, name: &str) -> String {
         let (Sink { format, rate, channels }, map) = (self.sink, self.sink.map());
         let form = format!("format={format} rate={rate} channels={channels} channel_map={map}");

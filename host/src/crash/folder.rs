@@ -64,8 +64,8 @@ pub fn write(dir: &Path, report: &CrashReport) -> Result<PathBuf> {
     Ok(written)
 }
 
-/// The same on a thread of its own, for whoever can't wait for a disk that may never answer: what came of it, in words to
-/// be put behind a sentence.
+/// The same on a thread of its own, for whoever can't wait for a disk that may never answer: what came of it, in
+/// words to be put behind a sentence.
 pub(crate) fn write_in_time(dir: &Path, report: CrashReport) -> String {
     let (done, written) = sync_channel(1);
     let to = dir.to_owned();

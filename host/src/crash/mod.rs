@@ -90,8 +90,8 @@ pub struct CrashReport {
     pub counts: Counts,
     /// Which process of the plugin this was, counted from 1.
     pub incarnation: u32,
-    /// Parameters, key and value, in the order in which they were set; one that was set again has the last value. `None` is
-    /// a value that nobody is to find here.
+    /// Parameters, key and value, in the order in which they were set; one that was set again has the last value.
+    /// `None` is a value that nobody is to find here.
     #[serde(serialize_with = "keys")]
     pub parameters: Vec<(String, Option<String>)>,
     /// The last lines that it wrote or that were told of it, oldest first.

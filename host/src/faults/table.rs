@@ -102,8 +102,8 @@ pub struct FaultRow {
     pub neighbour_lost: u64,
     /// How many it lost in as many blocks without faults, if that was looked at.
     pub control_lost: Option<u64>,
-    /// Blocks of either pipeline, from the first to the last, that were neither the plugin's nor what replaces them: torn,
-    /// stale or noise.
+    /// Blocks of either pipeline, from the first to the last, that were neither the plugin's nor what replaces them:
+    /// torn, stale or noise.
     pub wrong_blocks: u64,
     /// Samples that told what a plugin was given that fails closed.
     pub plain_samples: u64,
@@ -243,10 +243,10 @@ impl FaultTable {
         });
         Verdict {
             target: "the audio thread is held no longer than the deadline",
-            kept: too_long == 0,
+            kept: too_long == 0 && held <= deadline,
             found: format!(
-                "longer in {too_long} blocks, {held:.2} ms at most, deadline {deadline:.2} ms{without}; beside that, the machine's timer is up to \
-                 {overslept:.2} ms late"
+                "longer in {too_long} blocks, {held:.2} ms at most, deadline {deadline:.2} ms{without}; beside that, \
+                 the machine's timer is up to {overslept:.2} ms late"
             ),
         }
     }
@@ -271,8 +271,8 @@ impl FaultTable {
         })
     }
 
-    /// A worker is ended when its stacks have been asked for: by its end the host has what the report says of them. Each
-    /// one counts, so it is the longest that is judged. The middle that is told is that of the slower kind.
+    /// A worker is ended when its stacks have been asked for: by its end the host has what the report says of them.
+    /// Each one counts, so it is the longest that is judged. The middle that is told is that of the slower kind.
     fn hung(&self) -> Option<Verdict> {
         let hung = || self.rows.iter().filter(|row| matches!(row.kind, Kind::Loop | Kind::LoopInC));
         let to_end = hung()
@@ -418,12 +418,13 @@ mod tests {
         let leaks = Leftovers { maps: 1, ..Leftovers::default() };
         let late = Some(Spread { p50: 255.0, max: 271.0 });
         let hung = row(Kind::LoopInC);
-        let cases: [(FaultRow, &str); 11] = [
+        let cases: [(FaultRow, &str); 12] = [
             (FaultRow { survived: 1, ..well.clone() }, "survived"),
             (FaultRow { wrong_blocks: 1, ..well.clone() }, "torn"),
             (FaultRow { unheard_blocks: 1, ..well.clone() }, "torn"),
             (FaultRow { leaks, ..well.clone() }, "behind"),
             (FaultRow { held_too_long: 1, ..well.clone() }, "deadline"),
+            (FaultRow { held_max_ms: 1.334, ..well.clone() }, "deadline"),
             (FaultRow { plain_samples: 1, ..well.clone() }, "plain sample"),
             (FaultRow { neighbour_lost: 1, ..well.clone() }, "neighbour"),
             (FaultRow { to_good_ms: slow, ..well.clone() }, "30 ms"),

@@ -131,7 +131,17 @@ mod tests {
         another.count(Sound::Dry, 4, true, 10);
         another.count(Sound::Dry, 100, false, 10);
         another.count(Sound::Wrong, 0, true, 60);
-        assert_eq!(played.and(another), Played { wrong: 2, plain: 7, held_max_ns: 60, held_too_long: 0 });
+        let both = played.and(another);
+        assert_eq!(both, Played { wrong: 2, plain: 7, held_max_ns: 60, held_too_long: 0 });
+    }
+
+    #[test]
+    fn blocks_in_which_the_audio_thread_was_held_beyond_the_deadline_are_counted() {
+        let mut played = Played::default();
+        for held_ns in [1_333_000, 1_334_000, 2_000_000] {
+            played.count(Sound::Good, 0, false, held_ns);
+        }
+        assert_eq!((played.and(played).held_too_long, played.held_max_ns), (4, 2_000_000));
     }
 
     #[test]

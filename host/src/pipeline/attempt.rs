@@ -63,11 +63,16 @@ impl Attempt {
         Ok(Self(Stage::Opening(opened)))
     }
 
-    /// One that is open, and is looked at once more.
-    pub(super) fn waiting(playing: Box<Playing>, now: Instant) -> Self {
+    /// One that runs, and is looked at once more.
+    pub(super) fn once_more(playing: Box<Playing>, now: Instant) -> Self {
+        let callbacks = playing.pulse.callbacks();
+        Self::waiting(playing, Pace { callbacks, rises: Pace::RISES - 1 }, now)
+    }
+
+    fn waiting(playing: Box<Playing>, pace: Pace, now: Instant) -> Self {
         let mut lookout = Lookout::new();
         lookout.plays(now);
-        Self(Stage::Waiting(playing, lookout, Pace::default()))
+        Self(Stage::Waiting(playing, lookout, pace))
     }
 
     /// How far it is now.
@@ -75,7 +80,7 @@ impl Attempt {
         match self.0 {
             Stage::Opening(opened) => match opened.try_recv() {
                 Err(TryRecvError::Empty) => Outcome::Going(Self(Stage::Opening(opened))),
-                Ok(Ok(playing)) => Outcome::Going(Self::waiting(Box::new(playing), now)),
+                Ok(Ok(playing)) => Outcome::Going(Self::waiting(Box::new(playing), Pace::default(), now)),
                 Ok(Err(Refusal::Failed(error))) => Outcome::Failed(error),
                 Ok(Err(Refusal::Outgrown(error))) => Outcome::Outgrown(error),
                 Err(TryRecvError::Disconnected) => {
@@ -97,8 +102,8 @@ fn open(end: &End, want: &Want, terms: &Terms) -> Opened {
     Ok(playing)
 }
 
-/// Whether a device runs. One that is suspended, or a card that never starts, takes as much as its buffer holds when it is
-/// opened, and then stands still.
+/// Whether a device runs. One that is suspended, or a card that never starts, takes as much as its buffer holds when
+/// it is opened, and then stands still.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pace {
     callbacks: u64,

@@ -192,7 +192,7 @@ impl Port {
         if self.plan_for(&playing, buffer, news) {
             self.take(*playing, now, news);
         } else {
-            self.attempt = Some(Attempt::waiting(playing, now));
+            self.attempt = Some(Attempt::once_more(playing, now));
         }
     }
 

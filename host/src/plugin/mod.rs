@@ -28,7 +28,7 @@ use crate::edge::own_burst;
 use crate::error::{Error, Kind, Result};
 use crate::recovery::{Patient, Released, Ward};
 use crate::report::PluginStatus;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Because, Supervisor};
 use crate::telemetry::{self, Counts, GuardNews, Passage, PluginStats};
 use autopsy::Subject;
 use care::Care;
@@ -491,8 +491,7 @@ impl Plugin {
     /// report.
     pub fn shutdown(mut self) -> Result<()> {
         // Nobody takes the place of one that is to go; a twin goes as it does.
-        let Released { is_told, reports } =
-            self.ward.take().map(|mut ward| ward.release()).unwrap_or_default();
+        let Released { is_told, reports } = self.ward.take().map(|ward| ward.release()).unwrap_or_default();
         // They may go elsewhere by now.
         self.reports = reports.or(self.reports.take());
         let (worker, twin) = {
@@ -500,7 +499,9 @@ impl Plugin {
             (Arc::clone(&known.worker), known.twin.take())
         };
         std::thread::scope(|scope| {
-            let leaving = twin.filter(|twin| !twin.is_gone()).and_then(|twin| {
+            // Also one that has just died: nobody else tells of it any more.
+            let is_wanted = |twin: &Arc<Worker>| twin.because() != Some(Because::Unwanted);
+            let leaving = twin.filter(is_wanted).and_then(|twin| {
                 let leave = std::thread::Builder::new().name("nda-twin".into());
                 // Without a thread it is killed.
                 leave.spawn_scoped(scope, move || twin.shutdown()).ok()

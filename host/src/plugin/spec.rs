@@ -108,8 +108,8 @@ pub struct PluginSpec {
     pub guard: Guard,
     /// Who decides when Python's collector runs while it processes blocks.
     pub gc: Gc,
-    /// Whether silent blocks come before the first one, so that its first calls, which are slow, are not heard; `None` is
-    /// as the plugin says.
+    /// Whether silent blocks come before the first one, so that its first calls, which are slow, are not heard;
+    /// `None` is as the plugin says.
     pub silent_warm_up: Option<bool>,
     /// The loudest that its samples may be, in dB of full scale, before they are limited.
     pub level_max_db: f32,

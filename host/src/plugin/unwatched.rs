@@ -1,5 +1,5 @@
-//! The end of a worker that recovery does not watch, in the first start of its plugin or in its last stop: the error that
-//! its user gets names a report for the plugin's author.
+//! The end of a worker that recovery does not watch, in the first start of its plugin or in its last stop: the error
+//! that its user gets names a report for the plugin's author.
 //!
 //! For whoever starts or ends a plugin. A plugin that only refuses or raises has not died, and what it said is in the
 //! error; nor is it news how a worker ended that was not wanted any more.

@@ -20,8 +20,8 @@ use std::sync::{Arc, OnceLock};
 const AUDIO: u8 = 70;
 /// The priority of the thread that lets a worker give way which does not come to an end.
 const RECOVERY: u8 = 60;
-/// The priority of workers that play: below every thread of the kernel and of the host that has one, also those that a JACK
-/// server gives its clients, 5 if it is not asked for more. There is one below it, for a worker that collects.
+/// The priority of workers that play: below every thread of the kernel and of the host that has one, also those that
+/// a JACK server gives its clients, 5 if it is not asked for more. There is one below it, for a worker that collects.
 pub(crate) const WORKER: u8 = 2;
 /// The shortest slice that the kernel gives.
 pub(crate) const SHORT_NS: u64 = 100_000;
@@ -91,8 +91,8 @@ impl Rank {
         }
     }
 
-    /// Takes the priority back that [`Rank::take`] gave the calling thread: it does not keep time, and would leave others
-    /// none. One that had its priority before keeps it, and so does one that has got another since.
+    /// Takes the priority back that [`Rank::take`] gave the calling thread: it does not keep time, and would leave
+    /// others none. One that had its priority before keeps it, and so does one that has got another since.
     ///
     /// # Real-time
     /// Three system calls, which do not wait.
@@ -145,8 +145,8 @@ pub(crate) fn fair(nice: i32) -> Schedule {
     Schedule { policy: Policy::Other, nice: nice.max(-20), slice_ns: SHORT_NS, reset_on_fork: true }
 }
 
-/// Gives a thread without a real-time priority a larger share than workers that play have, or one as large, where that is
-/// allowed.
+/// Gives a thread without a real-time priority a larger share than workers that play have, or one as large, where
+/// that is allowed.
 fn go_ahead_of_workers(thread: Option<Pid>, nice: i32) {
     let _ = [ABOVE_WORKERS, 0]
         .map(|above| nice - AHEAD - above)

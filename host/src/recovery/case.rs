@@ -105,7 +105,8 @@ struct Playing {
     floods: Floods,
     /// The state that it was given.
     snapshot: Option<Snapshot>,
-    /// The one behind it has been given the memory of its answers, or is about to be: it can wake whoever waits for those.
+    /// The one behind it has been given the memory of its answers, or is about to be: it can wake whoever waits for
+    /// those.
     hands_on: bool,
     /// The host has ended it; its end is on its way.
     abandoned: bool,
@@ -461,8 +462,8 @@ impl Case {
             let is_alive = self.is_alive(line.incarnation);
             match self.obituaries.iter_mut().find(of) {
                 Some(obituary) => obituary.line = Some(line),
-                // The audio thread may let go of it before anybody has told of its end. That of one that stood by, and has
-                // ended, is nobody's.
+                // The audio thread may let go of it before anybody has told of its end. That of one that stood by,
+                // and has ended, is nobody's.
                 None if is_alive => self.returned.push(line),
                 None => {}
             }
@@ -716,8 +717,8 @@ impl Case {
         self.is_over = true;
     }
 
-    /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left to
-    /// tell of deaths, which doesn't take long, and the threads that are on errands, which may.
+    /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left
+    /// to tell of deaths, which doesn't take long, and the threads that are on errands, which may.
     pub(super) fn close(mut self, reports: Option<&Path>) -> (Rest, Vec<JoinHandle<()>>) {
         // Of one whose end is known the news may be on its way. What ends after all were asked to go is not news here.
         if let Some(over) = self.playing.take_if(|playing| !self.is_over && playing.worker.is_gone()) {

@@ -1,5 +1,5 @@
-//! A replacement that failed or died before it played, while it was started or stood by: told to the user in one line, and
-//! kept for the plugin's author in a report without blocks.
+//! A replacement that failed or died before it played, while it was started or stood by: told to the user in one
+//! line, and kept for the plugin's author in a report without blocks.
 
 use super::Patient;
 use super::news::{News, Telling};

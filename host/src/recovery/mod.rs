@@ -268,12 +268,13 @@ impl Ward {
         let _ = self.orders.send(Order::Restart(self.id));
     }
 
-    /// Watches no more, when all that there was to tell is told. What becomes of a worker that lives is its owner's to tell.
-    pub(crate) fn release(&mut self) -> Released {
+    /// Watches no more, when all that there was to tell is told. What becomes of a worker that lives is its owner's
+    /// to tell.
+    pub(crate) fn release(&self) -> Released {
         let (done, over) = sync_channel(1);
-        // Hung up if the thread has ended meanwhile.
         let _ = self.orders.send(Order::Release { id: self.id, done });
-        over.recv().unwrap_or_default().wait()
+        // A thread that has ended meanwhile has told everything before.
+        over.recv().map_or(Released { is_told: true, reports: None }, Rest::wait)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The end of one worker that played: what is gathered of it, told to the user in one line, and kept for the
 //! plugin's author.
 //!
-//! The pieces come one after the other: the death, the line with the last blocks, what was done about it. A process that
-//! the kernel does not let go of is told without its death.
+//! The pieces come one after the other: the death, the line with the last blocks, what was done about it. A process
+//! that the kernel does not let go of is told without its death.
 
 use super::absence::Return;
 use super::failed_start::FailedStart;
@@ -189,7 +189,8 @@ impl Late {
         };
         let tell_fallen = |(incarnation, worker): (u32, Arc<Worker>)| {
             let fallen = FailedStart::of_one_that_stood_by(incarnation, Box::new(worker.remains(left())));
-            fallen.publish(&patient, reports.as_deref(), teller.clone())
+            let done = Some("its plugin was being closed".to_owned());
+            FailedStart { done, ..fallen }.publish(&patient, reports.as_deref(), teller.clone())
         };
         let told = obituaries.into_iter().filter_map(tell);
         told.chain(falling.into_iter().filter_map(tell_fallen)).collect()

@@ -180,8 +180,8 @@ impl Supervisor {
         self.recovery.reports()
     }
 
-    /// Has this file, or folder with all that is in it, taken away if this process is killed and can't do it itself. No
-    /// other process may ever use the name.
+    /// Has this file, or folder with all that is in it, taken away if this process is killed, or its supervisor ends
+    /// with workers left, and can't do it itself. No other process may ever use the name.
     pub fn leaves_behind(&self, path: &Path) {
         self.take_away(Leftover::Path(path.to_owned()));
     }

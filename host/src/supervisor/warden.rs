@@ -1,8 +1,8 @@
 //! The warden: a tiny process that cleans up behind the workers of a host that was killed.
 //!
-//! For the supervisor thread, which starts it before its first worker, or when the host has files that must go with it. A
-//! worker ends with its host by itself, but not what a plugin put into a process group or session of its own; if the host
-//! ends in order, it sees to those, and the warden just goes. The work is done by `warden.sh`.
+//! For the supervisor thread, which starts it before its first worker, or when the host has files that must go with
+//! it. A worker ends with its host by itself, but not what a plugin put into a process group or session of its own;
+//! if the host ends in order, it sees to those, and the warden just goes. The work is done by `warden.sh`.
 
 use super::death::Ending;
 use super::mark;

@@ -84,7 +84,7 @@ pub(super) struct Watch {
     warden: Option<Warden>,
     /// How many there have been.
     wardens: u32,
-    /// Files that are the warden's to take away.
+    /// What is the warden's to take away.
     leftovers: Vec<Leftover>,
     sweep: Sweep,
     crowd: Crowd,
@@ -287,8 +287,8 @@ impl Watch {
         self.appoint_warden();
     }
 
-    /// Before the first worker, so that none is ever without; or when there is something to take away. Once, unless it is
-    /// lost.
+    /// Before the first worker, so that none is ever without; or when there is something to take away. Once, unless
+    /// it is lost.
     fn appoint_warden(&mut self) {
         if std::mem::replace(&mut self.is_appointed, true) {
             return;

@@ -1,4 +1,5 @@
-//! Whether the virtual device is there: a handle by which a test pulls it out, suspends it, lets it hang, and puts it back.
+//! Whether the virtual device is there: a handle by which a test pulls it out, suspends it, lets it hang, and puts it
+//! back.
 //!
 //! For tests of what devices do that come and go. Nobody else holds such a handle: the device is there.
 
@@ -27,8 +28,8 @@ impl Presence {
         self.set(HUNG);
     }
 
-    /// It can be opened, but each of its streams takes one buffer at most and stands still then: as a server does it whose
-    /// device does not run.
+    /// It can be opened, but each of its streams takes one buffer at most and stands still then: as a server does it
+    /// whose device does not run.
     pub fn suspend(&self) {
         self.set(SUSPENDED);
     }
@@ -52,8 +53,8 @@ impl Presence {
         }
     }
 
-    /// Before a callback of a stream that `has_called` before or not, and as it begins: waits while the device stands still.
-    /// An error if it is gone.
+    /// Before a callback of a stream that `has_called` before or not, and as it begins: waits while the device stands
+    /// still. An error if it is gone.
     ///
     /// # Real-time
     /// Of a device that is there, yes.
