@@ -17,7 +17,7 @@ test: setup-tests
 	@cargo build --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
 	@.ci/tests --workspace --exclude worker
 	cargo test --locked --release -p worker -p benches -p tests --test sweep
-	RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
+	CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
 	.venv/bin/python -m pytest -q plugins_py/tests
 
 # The host is also checked without ALSA, since all that is tested is built with the default audio systems; with PipeWire
