@@ -110,7 +110,8 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     assert!(is_back, "the signal was not heard: {done}");
     assert!([Some(0), Some(9)].contains(&done.code), "{done}");
     assert_eq!(done.json()["pipelines"][0]["plugins"][0]["deaths"], 0, "{done}");
-    // Pools of the allocator's, as tests/jack.rs has it; some 1,200 KiB.
+    // Pools of the allocator's, as tests/jack.rs has it, which come a MiB or two at a time: a program that got over a hundred
+    // servers had 17.2 MB after five, 18.2 after ten to fifty, 20.3 after sixty to ninety-five, and 21.3 then.
     assert!(grown < 4 << 10, "{grown} KiB more");
 }
 
