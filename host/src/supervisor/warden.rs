@@ -57,6 +57,9 @@ impl Warden {
         let (theirs, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         // Nobody waits for one that does not read.
         rustix::io::ioctl_fionbio(&alive, true)?;
+        let alive = File::from(alive);
+        // Before it is there: a host that is killed in the next moment has said so.
+        leftovers.iter().for_each(|leftover| tell(&alive, leftover));
         let child = shell()
             .args(["-c", include_str!("warden.sh"), "nda-warden", brood])
             .stdin(Stdio::from(theirs))
@@ -70,16 +73,12 @@ impl Warden {
             .spawn()?;
         let process = Process::of(child)?;
         mark::take_off(process.raw_pid());
-        let warden = Self { process, alive: alive.into() };
-        leftovers.iter().for_each(|leftover| warden.takes(leftover));
-        Ok(warden)
+        Ok(Self { process, alive })
     }
 
     /// Has this taken away as well. One that has ended is missed by whoever watches it.
     pub(super) fn takes(&self, leftover: &Leftover) {
-        if let Some(line) = leftover.line() {
-            let _ = (&self.alive).write_all(&line);
-        }
+        tell(&self.alive, leftover);
     }
 
     /// The process, for as long as it has not been reaped.
@@ -101,6 +100,12 @@ impl Warden {
     pub(super) fn dismiss(self) {
         self.process.kill();
         self.process.wait();
+    }
+}
+
+fn tell(mut warden: &File, leftover: &Leftover) {
+    if let Some(line) = leftover.line() {
+        let _ = warden.write_all(&line);
     }
 }
 
