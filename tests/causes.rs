@@ -145,7 +145,8 @@ def start(self):
     return True";
     // Whom the machine keeps from running in its call is asked for the interpreter, and waits for it there once more.
     let (_folder, scene) = scene("return True", start);
-    found_in(scene, || (), |causes| causes.gil, |causes| causes.waiting);
+    let causes = found_in(scene, || (), |causes| causes.gil, |causes| causes.waiting);
+    assert!(causes.gil > causes.waiting, "{causes}");
 }
 
 /// A cgroup with a hundredth of a processor, and away again.

@@ -6,9 +6,9 @@
 //! **The worker's own part** of a block is always warmed up: a stand-in for the plugin's method is called on every slot
 //! before the first block is there, with the arrays, buffers and functions of numpy that blocks go through.
 //!
-//! **The plugin's part** only if it says so (`silent_warm_up = True`, see `base_plugin`), or the user's configuration does, by
-//! silent blocks in a buffer of their own after `start`. Nobody else can know that they harm nothing. They would turn
-//! the phase of a sine that has to start at zero, use up a counter or a nonce of an encryptor, lengthen a sink's
+//! **The plugin's part** only if it says so (`silent_warm_up = True`, see `base_plugin`), or the user's configuration
+//! does, by silent blocks in a buffer of their own after `start`. Nobody else can know that they harm nothing. They would
+//! turn the phase of a sine that has to start at zero, use up a counter or a nonce of an encryptor, lengthen a sink's
 //! file. A second instance to be thrown away would be no better: to get to its first block it has to `initialize` and
 //! `start`, and opens its files, devices and sockets twice; the bytecode that it warms is shared, but so is what the
 //! plugin keeps in its module. And a state that is saved before and restored afterwards is what the plugin wants kept

@@ -22,7 +22,7 @@ const BASH: &str = "/bin/bash";
 const MARKS: &str = "NDA_MARKS";
 
 /// What of the host's own must not outlive it. No other process may ever use the name.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Leftover {
     /// A file, or a folder with all that is in it.
     Path(PathBuf),

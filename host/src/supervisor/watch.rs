@@ -280,6 +280,10 @@ impl Watch {
     }
 
     fn take_away(&mut self, leftover: Leftover) {
+        // A run says so with each reload.
+        if self.leftovers.contains(&leftover) {
+            return;
+        }
         if let Some(warden) = &self.warden {
             warden.takes(&leftover);
         }
