@@ -19,11 +19,13 @@ use host::edge::{
 };
 use host::pipeline::{Baton, Engine, InputCallback, OutputCallback, QueueCallback};
 use host::plugin::Plugin;
-use host::plugin::spec::{Lost, Mode, PluginSpec, Standby};
+use host::plugin::spec::{Lost, Mode, PluginSpec, Spin, Standby};
 use host::processor::Processor;
 use host::supervisor::Supervisor;
 use nix::sys::resource::{UsageWho, getrusage};
+use rustix::process::Pid;
 use rustix::thread::futex::{self, Timespec};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Cmp, SeccompCondition as Is,
     SeccompFilter, SeccompRule,
@@ -239,6 +241,44 @@ fn a_pipelined_plugin_costs_at_most_a_wake() {
     let counts = plugins[0].status().counts;
     assert!(counts.good > 0);
     assert_eq!(counts.good + counts.lost(), 1999);
+    assert!((1..=2000).contains(&counts.woken), "{counts:?}");
+}
+
+#[test]
+fn a_pipelined_plugin_whose_worker_is_awake_costs_no_system_call_at_all() {
+    let (supervisor, _events) = Supervisor::new().unwrap();
+    // Longer than any pause here, whatever else the machine does.
+    let spin = Spin::For(4_000_000_000);
+    let spec = PluginSpec { mode: Some(Mode::Pipelined), spin, ..example("simple_gain.py") };
+    let (mut plugins, processors) = loaded(&supervisor, vec![spec]);
+    let chain = Chain::new(format(), processors).unwrap();
+    let [host, worker] = two_processors();
+    bind(plugins[0].worker().pid(), &worker);
+    sched_setaffinity(None, &host).unwrap();
+    confined(Wait::Never, run(chain, 2000, Duration::from_micros(300)));
+    let counts = plugins[0].status().counts;
+    assert!(counts.good > 0);
+    // It sleeps when the first one comes, and knows by its answer at the latest that it needn't.
+    assert!((1..=2).contains(&counts.woken), "{counts:?}");
+}
+
+/// Two of those that this thread may use.
+fn two_processors() -> [CpuSet; 2] {
+    let all = sched_getaffinity(None).unwrap();
+    let mut each = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).map(|core| {
+        let mut one = CpuSet::new();
+        one.set(core);
+        one
+    });
+    std::array::from_fn(|_| each.next().expect("two processors"))
+}
+
+/// Binds every thread of a process.
+fn bind(pid: u32, to: &CpuSet) {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let number = thread.unwrap().file_name().to_str().and_then(|number| number.parse().ok());
+        sched_setaffinity(number.and_then(Pid::from_raw), to).unwrap();
+    }
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub struct PluginStats {
     too_loud_samples: AtomicU64,
     flooded: AtomicU64,
     direct: AtomicU64,
+    woken: AtomicU64,
     held_max_ns: AtomicU64,
     /// How long the audio thread has asked to wait for the block that it is at, at most.
     asked_wait_ns: AtomicU64,
@@ -113,6 +114,8 @@ pub struct Counts {
     pub flooded: u64,
     /// Blocks that came straight from the worker before, without the host in between.
     pub direct: u64,
+    /// Times that its worker slept when it was given something, by the worker's word: a system call of the audio thread each.
+    pub woken: u64,
 }
 
 impl Counts {
@@ -204,6 +207,10 @@ impl PluginStats {
         add(&self.direct, 1);
     }
 
+    pub(crate) fn count_woken(&self) {
+        add(&self.woken, 1);
+    }
+
     pub(crate) fn note_held(&self, ns: u64) {
         if ns > self.held_max_ns.load(Ordering::Relaxed) {
             self.held_max_ns.store(ns, Ordering::Relaxed);
@@ -281,6 +288,7 @@ impl PluginStats {
             too_loud_samples: read(&self.too_loud_samples),
             flooded: read(&self.flooded),
             direct: read(&self.direct),
+            woken: read(&self.woken),
         }
     }
 }

@@ -123,17 +123,19 @@ pub(crate) fn park<T>(
     slept
 }
 
-/// Rings `own` bell; a system call only if the peer says that it sleeps.
+/// Rings `own` bell; a system call only if the peer says that it sleeps, and whether it was made.
 ///
 /// # Real-time
 /// No wait; at most one futex wake.
-pub(crate) fn ring(own: &Header, peer: &Header) {
+pub(crate) fn ring(own: &Header, peer: &Header) -> bool {
     count_up(&own.bell);
     // SYNC: bell before parked here, parked before ready in `park`.
     fence(Ordering::SeqCst);
-    if peer.parked.load(Ordering::Relaxed) == PARKED {
+    let sleeps = peer.parked.load(Ordering::Relaxed) == PARKED;
+    if sleeps {
         futex::wake(&own.bell);
     }
+    sleeps
 }
 
 /// A bell changes each time it is rung. It has one writer: no read-modify-write is needed.

@@ -307,8 +307,8 @@ impl Remote {
 
     /// Wakes the worker.
     pub(super) fn notify(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.end.notify();
+        if self.line.as_mut().is_some_and(|line| line.end.notify()) {
+            self.figures.stats.count_woken();
         }
     }
 
@@ -531,8 +531,10 @@ impl Remote {
 
     /// Gives the worker samples for a block that it was to get from another.
     pub(super) fn supply(&mut self, asked: Option<Asked>, block: &Block<'_>) {
-        if let (Some(line), Some(asked)) = (&mut self.line, asked) {
-            line.end.supply(asked.seq, |samples| samples.copy_from_slice(block.samples()));
+        if let (Some(line), Some(asked)) = (&mut self.line, asked)
+            && line.end.supply(asked.seq, |samples| samples.copy_from_slice(block.samples()))
+        {
+            self.figures.stats.count_woken();
         }
     }
 

@@ -216,15 +216,15 @@ impl HostEnd {
     }
 
     /// Gives a block samples that was to come from another worker, which has none, and wakes its own: that takes
-    /// these, if it has not just taken the other's.
+    /// these, if it has not just taken the other's. Whether it slept, as [`HostEnd::notify`].
     ///
     /// # Real-time
     /// May be called on the audio thread: at most one futex wake.
-    pub fn supply(&mut self, seq: u32, write: impl FnOnce(&mut [f32])) {
+    pub fn supply(&mut self, seq: u32, write: impl FnOnce(&mut [f32])) -> bool {
         // Until it is told, nobody looks at the samples of a block with an edge.
         write(self.request_samples(seq));
         order::supply_after_all(self.request.slot(self.layout.index(seq)), seq);
-        self.notify();
+        self.notify()
     }
 
     /// Keeps the samples of a block that came from another worker, for whoever looks at it when this one has ended.
@@ -269,13 +269,13 @@ impl HostEnd {
         self.request.header().spin.store(spin.to_word(), Ordering::Relaxed);
     }
 
-    /// Tells the worker that blocks have been published.
+    /// Tells the worker that blocks have been published. Whether it slept, by its own word, and had to be woken.
     ///
     /// # Real-time
     /// May be called on the audio thread: at most one futex wake, none if the worker is awake.
-    pub fn notify(&mut self) {
+    pub fn notify(&mut self) -> bool {
         self.published.let_go(|seq| self.request.slot(self.layout.index(seq)));
-        wait::ring(self.request.header(), self.reply.header());
+        wait::ring(self.request.header(), self.reply.header())
     }
 
     fn answer_word(&self, seq: u32) -> u32 {

@@ -260,7 +260,8 @@ impl WorkerEnd {
             }
             if wait::spin(until_ns, deadline_ns, ready).is_some() {
                 self.fetch_input();
-            } else {
+            } else if until_ns < deadline_ns {
+                // Else the time was over while it looked, and who says that he sleeps is woken.
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
                 let bells = Bells { first: &header.bell, second };
                 sleeps = wait::park(self.reply.header(), bells, deadline_ns, ready).times;
