@@ -151,11 +151,12 @@ class BasePlugin(ABC):
     the first sample, whatever the host's configuration says.
 
     ``silent_warm_up`` is optional too. The first calls of a method are slow: ten times as long as later
-    ones in plain Python, seconds where a compiler has to run first. ``silent_warm_up = True`` says that
-    between ``start`` and the first block of audio the method may be called with silence, some dozens of
-    times, and that nobody will hear or see anything of it later. A gain or a filter may say so; not what
-    counts blocks, keeps a phase, writes a file or uses up a nonce. Nothing that changes state is called
-    without it.
+    ones in plain Python, seconds where a compiler has to run first. So between ``start`` and the first
+    block of audio a processor is called with silence, some dozens of times, and nobody hears what it makes
+    of that: a pipeline may be silent for any time before there is sound. One to which that matters, as it
+    counts blocks or keeps a phase, says ``silent_warm_up = False``. A source or a sink is called so only if
+    it says ``silent_warm_up = True``: what it reads or writes is not there a second time. It never happens
+    after ``load_state``.
 
     A plugin whose process ends is started again with the parameters it had. One that knows more than those
     (what it has learned, a position, a delay line) may define two optional methods; it needs both:
@@ -295,6 +296,8 @@ class AudioSinkPlugin(_BlockSizePlugin):
 
 class AudioProcessorPlugin(_StreamPlugin):
     """Changes audio inside a chain."""
+
+    silent_warm_up: bool = True
 
     @abstractmethod
     def process_audio(self, buffer: AudioBuffer) -> bool:

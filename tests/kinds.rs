@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::nda::Done;
-use tests::plugins::{processor, sink};
+use tests::plugins::{processor, processor_with, sink};
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
 
@@ -267,16 +267,20 @@ fn a_plugin_at_the_wrong_place_is_refused_with_the_right_one() {
 }
 
 #[test]
-fn silent_blocks_come_first_where_the_configuration_says_so() {
-    let first = |says: &str| {
+fn silent_blocks_come_first_unless_the_plugin_or_the_configuration_wants_none() {
+    let first = |its_word: &str, says: &str| {
         let folder = Folder::new();
         noise_file(&folder, "in.wav", 19_200);
-        let counts = processor(&folder, "counts", "buffer.data[:] = self.n / 1000\nreturn True");
+        let process = "buffer.data[:] = self.n / 1000\nreturn True";
+        let its_word = if its_word.is_empty() { "del silent_warm_up" } else { its_word };
+        let counts = processor_with(&folder, "counts", process, its_word);
         let plugin = format!("{{ file = {counts:?}{says} }}");
         let ends = "block = 4800\nsource = \"in.wav\"\nsink = \"out.wav\"";
         report(&folder, &format!("[[pipeline]]\n{ends}\nplugins = [{plugin}]\n"), &[]);
         Wav::read(&folder.file("out.wav")).channels[0][0]
     };
-    assert!(first("") < 0.002, "its first block is the first of the audio");
-    assert!(first(", silent_warm_up = true") > 0.03, "some dozens came before");
+    assert!(first("", "") > 0.03, "some dozens came before");
+    assert!(first("", ", silent_warm_up = false") < 0.002, "its first block is the first of the audio");
+    assert!(first("silent_warm_up = False", "") < 0.002);
+    assert!(first("silent_warm_up = False", ", silent_warm_up = true") > 0.03);
 }

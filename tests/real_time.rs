@@ -156,7 +156,7 @@ fn written(folder: &Path, name: &str, body: &str) -> PluginSpec {
     let file = folder.join(name);
     let source = format!(
         "from base_plugin import *\n\
-         class P(AudioProcessorPlugin):\n    n = 0\n    \
+         class P(AudioProcessorPlugin):\n    n = 0\n    silent_warm_up = False\n    \
          def get_info(self): return PluginInfo('p', '1', '', '', PluginType.PROCESSOR)\n    \
          def initialize(self): return True\n    def start(self): return True\n    \
          def process_audio(self, buffer):\n        self.n += 1\n        {body}\n\

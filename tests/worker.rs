@@ -4,11 +4,9 @@
 
 use shared::exit::Exit;
 use shared::format::Format;
-use shared::message::{
-    Answer, Ask, Failure, Gc, Notice, PluginKind, STATE_MAX, STATE_PART, Stage, StatePart,
-};
+use shared::message::{Answer, Ask, Failure, Notice, PluginKind, STATE_MAX, STATE_PART, Stage, StatePart};
 use shared::ring::{HostEnd, Status};
-use tests::plugin_file::{plugin, processor};
+use tests::plugin_file::{PluginFile, plugin, processor};
 use tests::until::{DEADLINE, process_ends, until};
 use tests::worker_process::{Output, SLOTS, WorkerProcess, command, good, round};
 use tests::workspace::shipped;
@@ -960,38 +958,55 @@ fn a_stack_of_every_thread_is_written_when_the_host_asks_for_it() {
 }
 
 #[test]
-fn a_plugin_that_may_be_warmed_up_by_its_own_or_its_users_word_meets_silence_first_and_no_other_does() {
-    let counts = "def get_parameter(self, key):\n    return f'{self.n} {self.quiet}'\nquiet = True";
-    let process =
-        "if self.n <= 20: self.quiet = self.quiet and not buffer.data.any()\nbuffer.data += 1\nreturn True";
-    for (says, wish, warmed) in [
-        ("silent_warm_up = True", None, true),
-        ("silent_warm_up = True", Some(false), false),
-        ("def silent_warm_up(self): return True", None, false),
-        ("", None, false),
-        ("", Some(true), true),
-    ] {
-        let file = processor(process, &format!("{counts}\n{says}"));
+fn a_processor_may_be_warmed_up_unless_it_says_no_and_a_source_only_if_it_says_yes() {
+    let allows = |file: &PluginFile| {
         let mut worker = WorkerProcess::spawn();
-        worker.load(&file.path).unwrap();
-        let (mut end, _) = worker.configure(format(2, 64), &[]).unwrap();
-        worker.ask(Ask::Start { gc: Gc::default(), silent_warm_up: wish }).unwrap();
-        let before = worker.ask(Ask::GetParameter { key: String::new() });
-        let Ok(Answer::Value(before)) = before else { panic!("{before:?}") };
-        assert_eq!(before, if warmed { "32 True" } else { "0 True" }, "{says} {wish:?}");
-        // Nothing of it is left in any slot.
-        for _ in 0..2 * SLOTS {
-            assert_eq!(good(&mut end, |samples| samples.fill(0.25)), vec![1.25; 128]);
-        }
-        assert_eq!(end.worker_counts().uncached_blocks(), 0);
+        let loaded = worker.load(&file.path).unwrap();
         ends_well(worker);
+        loaded.silent_warm_up
+    };
+    for (says, allowed) in [
+        ("", true),
+        ("silent_warm_up = False", false),
+        ("def silent_warm_up(self): return False", true),
+        ("silent_warm_up = 'no'", true),
+    ] {
+        assert_eq!(allows(&processor("return True", says)), allowed, "{says}");
     }
+    assert!(!allows(&plugin(&format!("{SOURCE}create_plugin = Made"))));
+    assert!(allows(&plugin(&format!("{SOURCE}Made.silent_warm_up = True\ncreate_plugin = Made"))));
 }
 
 #[test]
-fn a_plugin_whose_silent_blocks_fail_starts_and_fails_in_its_first_block() {
-    let file = processor("raise ValueError(f'block {self.n}')", "silent_warm_up = True");
+fn a_plugin_that_is_warmed_up_meets_silence_before_its_first_block_and_nothing_of_that_is_left() {
+    let counts = "def get_parameter(self, key):\n    return f'{self.n} {self.quiet}'\nquiet = True";
+    let process =
+        "if self.n <= 20: self.quiet = self.quiet and not buffer.data.any()\nbuffer.data += 1\nreturn True";
+    let file = processor(process, counts);
     let (mut worker, mut end) = running(&file.path, format(2, 64), &[]);
+    let said = |worker: &mut WorkerProcess| {
+        let said = worker.ask(Ask::GetParameter { key: String::new() });
+        let Ok(Answer::Value(said)) = said else { panic!("{said:?}") };
+        said
+    };
+    assert_eq!(said(&mut worker), "0 True");
+    assert_eq!(worker.ask(Ask::WarmUp), Ok(Answer::Done));
+    assert_eq!(said(&mut worker), "32 True");
+    for _ in 0..2 * SLOTS {
+        assert_eq!(good(&mut end, |samples| samples.fill(0.25)), vec![1.25; 128]);
+    }
+    assert_eq!(end.worker_counts().uncached_blocks(), 0);
+    let before = said(&mut worker);
+    assert_eq!(worker.ask(Ask::WarmUp), Ok(Answer::Done));
+    assert_eq!(said(&mut worker), before, "nobody is thrown among silent blocks once it plays");
+    ends_well(worker);
+}
+
+#[test]
+fn a_plugin_whose_silent_blocks_fail_goes_on_and_fails_in_its_first_block() {
+    let file = processor("raise ValueError(f'block {self.n}')", "");
+    let (mut worker, mut end) = running(&file.path, format(2, 64), &[]);
+    assert_eq!(worker.ask(Ask::WarmUp), Ok(Answer::Done));
     assert_eq!(round(&mut end, ramp).0.status, Status::Failed);
     let notice = worker.wait_for_notice(|notice| matches!(notice, Notice::BlockFailed { .. }));
     let Notice::BlockFailed { failure, count } = notice else { panic!("{notice:?}") };

@@ -18,6 +18,7 @@ from base_plugin import *
 FLAG = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'died')
 class P(AudioProcessorPlugin):
     blocks = 0
+    silent_warm_up = False
     def get_info(self): return PluginInfo('Test', '1', 'me', 'test', PluginType.PROCESSOR)
     def initialize(self): return True
     def start(self): return True

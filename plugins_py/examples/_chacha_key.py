@@ -118,6 +118,8 @@ class KeyedProcessor(AudioProcessorPlugin):
 
     # Neither what comes before the encryptor nor the noise before the decryptor is to be heard.
     fail_closed = True
+    # `start` makes first calls by itself, with a packet of its own.
+    silent_warm_up = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 class FernetDecryptor(FernetProcessor):
     """Each block is opened on its own."""
 
+    # Silence is nothing that its partner has encrypted.
+    silent_warm_up = False
+
     def get_info(self) -> PluginInfo:
         return PluginInfo(
             name="Fernet Decryptor",

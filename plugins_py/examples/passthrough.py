@@ -14,8 +14,6 @@ from base_plugin import AudioBuffer, AudioProcessorPlugin, PluginInfo, PluginTyp
 class Passthrough(AudioProcessorPlugin):
     """What comes in goes out."""
 
-    silent_warm_up = True
-
     def get_info(self) -> PluginInfo:
         return PluginInfo(
             name="Passthrough",

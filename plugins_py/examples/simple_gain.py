@@ -25,8 +25,6 @@ CEILING = np.array(1.0, dtype=np.float32)
 class SimpleGain(AudioProcessorPlugin):
     """Multiplies and clips, in place and without temporary arrays."""
 
-    silent_warm_up = True
-
     def __init__(self) -> None:
         super().__init__()
         self._use(1.0)

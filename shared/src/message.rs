@@ -74,9 +74,10 @@ pub enum Ask {
     Start {
         /// Who decides from now on when Python's collector runs.
         gc: Gc,
-        /// Whether silent blocks come before the first one; `None` is as the plugin says.
-        silent_warm_up: Option<bool>,
     },
+    /// Call the plugin with blocks of silence that nobody hears, if it runs and has been given no block yet. Answered by
+    /// [`Answer::Done`], also if a block fails.
+    WarmUp,
     /// Process no more blocks and call `stop`. Answered by [`Answer::Done`].
     Stop,
     /// Set a parameter, between two blocks if it runs. Answered by [`Answer::Set`].
@@ -221,6 +222,8 @@ pub struct Loaded {
     pub description: String,
     /// It declares itself `fail_closed`.
     pub fail_closed: bool,
+    /// It may be given silence before its first block: by its own word or, without one, as a processor.
+    pub silent_warm_up: bool,
     /// It can save and restore its state: it has both `save_state` and `load_state`.
     pub keeps_state: bool,
 }

@@ -4,7 +4,7 @@ use crate::workspace::Folder;
 use std::path::PathBuf;
 
 /// A processor in `NAME.py` with this body of `process_audio(self, buffer)`. `self.n` counts its blocks from 1
-/// and can be asked for as the parameter `blocks`.
+/// and can be asked for as the parameter `blocks`; so none are silent before the first.
 pub fn processor(folder: &Folder, name: &str, process: &str) -> PathBuf {
     processor_with(folder, name, process, "")
 }
@@ -15,6 +15,7 @@ pub fn processor_with(folder: &Folder, name: &str, process: &str, methods: &str)
         "{HEAD}
 class Made(AudioProcessorPlugin):
     n = 0
+    silent_warm_up = False
 
     def get_info(self):
         return PluginInfo(\"{name}\", \"1\", \"test\", \"test\", PluginType.PROCESSOR)

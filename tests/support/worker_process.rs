@@ -244,7 +244,7 @@ impl WorkerProcess {
     /// # Errors
     /// What failed.
     pub fn start_with(&mut self, gc: Gc) -> Result<(), Failure> {
-        self.ask(Ask::Start { gc, silent_warm_up: None }).map(|_| ())
+        self.ask(Ask::Start { gc }).map(|_| ())
     }
 
     /// Stops the plugin.

@@ -122,11 +122,12 @@ impl<'py> Instance<'py> {
         self.object.getattr(name).map_err(|e| failure::raised(self.py(), Stage::Start, name, &e))
     }
 
-    /// Whether it says that silent blocks before the first one harm nothing.
-    pub(crate) fn may_be_warmed_up(&self) -> bool {
+    /// Whether silent blocks before the first one harm nothing: a processor has to do with silence at any time.
+    fn may_be_warmed_up(&self) -> bool {
         // A method of that name, or anything else of its own, is no word of a plugin's.
-        let says = self.object.getattr("silent_warm_up");
-        says.is_ok_and(|says| says.cast::<PyBool>().is_ok_and(|says| says.is_true()))
+        let says = self.object.getattr("silent_warm_up").ok();
+        let says = says.and_then(|says| says.cast::<PyBool>().ok().map(|says| says.is_true()));
+        says.unwrap_or(self.kind == PluginKind::Processor)
     }
 
     /// What the plugin says of itself; refused if it was written for another API.
@@ -150,6 +151,7 @@ impl<'py> Instance<'py> {
                         .object
                         .getattr_opt("fail_closed")?
                         .map_or(Ok(false), |it| it.is_truthy())?,
+                    silent_warm_up: self.may_be_warmed_up(),
                     keeps_state: self.can("save_state") && self.can("load_state"),
                 },
             ))

@@ -79,16 +79,20 @@ impl Plugin for PythonPlugin<'_> {
         Ok(Configured { rate, channels, latency_s, refused, uncached })
     }
 
-    fn start(&mut self, gc: Gc, silent_warm_up: Option<bool>) -> Result<(), Failure> {
+    fn start(&mut self, gc: Gc) -> Result<(), Failure> {
         self.instance(Stage::Start)?.agree(Stage::Start, "start")?;
         self.find_method()?;
-        let instance = self.instance(Stage::Start)?;
-        if silent_warm_up.unwrap_or_else(|| instance.may_be_warmed_up()) {
-            self.blocks.iter().for_each(Blocks::warm_plugin_up);
-        }
         self.collector
             .hand_over(gc)
             .map_err(|e| failure::raised(self.py, Stage::Start, "preparing the interpreter", &e))
+    }
+
+    fn warm_up(&mut self, gc: Gc) {
+        self.blocks.iter().for_each(Blocks::warm_plugin_up);
+        // What it made lives on, or is garbage: neither is for the first collections in the slack.
+        if let Err(e) = self.collector.hand_over(gc) {
+            e.write_unraisable(self.py, None);
+        }
     }
 
     fn collections(&self) -> Arc<Collections> {

@@ -1,4 +1,4 @@
-//! First calls are slow, and are made before the audio begins, as far as that changes nothing.
+//! First calls are slow, and are made before the audio begins.
 //!
 //! The first call of a method takes ten times as long as the thousandth: Python finds out which types its code meets,
 //! numpy looks up its loops, pages are touched for the first time, a compiler of the plugin's may run for seconds.
@@ -6,13 +6,11 @@
 //! **The worker's own part** of a block is always warmed up: a stand-in for the plugin's method is called on every slot
 //! before the first block is there, with the arrays, buffers and functions of numpy that blocks go through.
 //!
-//! **The plugin's part** only if it says so (`silent_warm_up = True`, see `base_plugin`), or the user's configuration
-//! does, by silent blocks in a buffer of their own after `start`. Nobody else can know that they harm nothing. They would
-//! turn the phase of a sine that has to start at zero, use up a counter or a nonce of an encryptor, lengthen a sink's
-//! file. A second instance to be thrown away would be no better: to get to its first block it has to `initialize` and
-//! `start`, and opens its files, devices and sockets twice; the bytecode that it warms is shared, but so is what the
-//! plugin keeps in its module. And a state that is saved before and restored afterwards is what the plugin wants kept
-//! over a death, not all that it did to the world.
+//! **The plugin's part**, when the host asks for it, by silent blocks in a buffer of their own after `start`. A processor has
+//! to do with silence at any time; one that counts blocks or keeps a phase says that it wants none (`silent_warm_up`, see
+//! `base_plugin`). A source would lose what it reads, and a sink write silence: they are called so only by their own word
+//! or their user's. A second instance to be thrown away would ask more of a plugin: to get to its first block it has to
+//! `initialize` and `start`, and opens its files, devices and sockets twice, or loads its model twice.
 
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;

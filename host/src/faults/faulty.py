@@ -121,6 +121,9 @@ if take("die-in-import", "over") is not None:
 class Faulty(AudioProcessorPlugin):
     """Turns the audio over, until a fault is asked for."""
 
+    # A fault befalls a block that is heard.
+    silent_warm_up = False
+
     def __init__(self):
         super().__init__()
         self.pending = None

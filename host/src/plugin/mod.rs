@@ -127,6 +127,8 @@ impl Plugin {
         let worker = plugin.worker();
         worker.tells_no_death();
         plugin.start(supervisor, place)?;
+        // Of what kills it here it may die in its first block as well: it is watched over by then, and replaced.
+        let _ = plugin.worker().warm_up(true);
         let (figures, times, misses) = telemetry::plugin_figures();
         plugin.stats = Arc::clone(&figures.stats);
         plugin.care.known().times = times;

@@ -312,10 +312,21 @@ impl Worker {
     /// # Errors
     /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
     pub fn start(&self) -> Result<()> {
-        let body = Ask::Start { gc: self.gc, silent_warm_up: self.silent_warm_up };
-        self.asker.done(body, self.asker.limits.start, "still starting", "starting")?;
+        self.asker.done(Ask::Start { gc: self.gc }, self.asker.limits.start, "still starting", "starting")?;
         self.go_on();
         Ok(())
+    }
+
+    /// Has the plugin called with silence before its first block, if the user says so or, where he doesn't, `by_default`
+    /// and the plugin allows it.
+    ///
+    /// # Errors
+    /// [`Kind::Plugin`] if it hangs or crashes.
+    pub(crate) fn warm_up(&self, by_default: bool) -> Result<()> {
+        if !self.silent_warm_up.unwrap_or(by_default && self.loaded.silent_warm_up) {
+            return Ok(());
+        }
+        self.asker.done(Ask::WarmUp, self.asker.limits.start, "still warming up", "warming up")
     }
 
     /// Lets it go before others, as one that plays or may at any time does.

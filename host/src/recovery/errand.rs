@@ -134,7 +134,10 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
         .snapshot
         .as_ref()
         .map_or(Ok(true), |snapshot| restore(worker, snapshot, || job.parameters.clone()));
-    restored.and_then(|_| worker.start()).map_err(|why| (why, job.snapshot.is_some()))?;
+    // Silence after a state would wash that out.
+    let warm_up = || if job.snapshot.is_some() { Ok(()) } else { worker.warm_up(true) };
+    let started = restored.and_then(|_| worker.start()).and_then(|()| warm_up());
+    started.map_err(|why| (why, job.snapshot.is_some()))?;
     end.let_worker_spin(job.spec.spin);
     let counts = end.worker_counts();
     Ok((Line::new(end, worker.gone(), job.incarnation), counts, configured.refused))

@@ -99,6 +99,7 @@ impl Puppet {
             author: text(),
             description: text(),
             fail_closed: false,
+            silent_warm_up: false,
             keeps_state: true,
         };
         Worker::simulated(Held(Arc::clone(&self.link)), origin, hello(), loaded)

@@ -23,12 +23,15 @@ pub trait Plugin {
     /// What failed.
     fn configure(&mut self, memory: SlotMemory, set: &[(String, String)]) -> Result<Configured, Failure>;
 
-    /// Gets ready for blocks, by silent ones if that is wished, or not said and the plugin's own word; and hands its
-    /// collector over to whom `gc` says.
+    /// Gets ready for blocks, and hands its collector over to whom `gc` says.
     ///
     /// # Errors
     /// What failed.
-    fn start(&mut self, gc: Gc, silent_warm_up: Option<bool>) -> Result<(), Failure>;
+    fn start(&mut self, gc: Gc) -> Result<(), Failure>;
+
+    /// Makes first calls with silence that nobody hears, after `start` with the same `gc` and before the first block. What
+    /// fails in them fails in that too.
+    fn warm_up(&mut self, _gc: Gc) {}
 
     /// Where it counts what its collector takes, if it has one: asked once, before anything else.
     fn collections(&self) -> Arc<Collections> {

@@ -59,6 +59,7 @@ pub fn serve_looking_around(
         collections,
         ended: 0,
         rhythm,
+        gc: Gc::default(),
         schedule,
     };
     loop {
@@ -83,6 +84,7 @@ struct Server<'a, P> {
     /// How many of them have been told of.
     ended: u64,
     rhythm: Rhythm,
+    gc: Gc,
     /// When the collector runs, if that is ours to decide.
     schedule: Option<Schedule>,
 }
@@ -272,7 +274,8 @@ impl<P: Plugin> Server<'_, P> {
                 let [answers] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Nonsense)?;
                 self.attach(&answers, layout, tag)?.map(|()| Answer::Done)
             }
-            Ask::Start { gc, silent_warm_up } => self.start(gc, silent_warm_up),
+            Ask::Start { gc } => self.start(gc),
+            Ask::WarmUp => Ok(self.warm_up()),
             Ask::Stop => self.stop().map(|()| Answer::Done),
             Ask::SetParameter { key, value } => {
                 self.loaded()?.set_parameter(&key, &value).map(|accepted| Answer::Set { accepted })
@@ -359,15 +362,16 @@ impl<P: Plugin> Server<'_, P> {
         Ok(attached.map_err(|e| failure(Stage::Configure, &format!("it can't follow another worker: {e}"))))
     }
 
-    fn start(&mut self, gc: Gc, silent_warm_up: Option<bool>) -> Result<Answer, Failure> {
+    fn start(&mut self, gc: Gc) -> Result<Answer, Failure> {
         match std::mem::replace(&mut self.phase, Phase::Loaded) {
-            Phase::Ready(end) => match self.plugin.start(gc, silent_warm_up) {
+            Phase::Ready(end) => match self.plugin.start(gc) {
                 Ok(()) => {
                     denormals::flush_to_zero(true);
                     self.collections.play(true);
                     let block_ns = end.layout().format().block_ns();
                     (self.toll, self.rhythm) = (Toll::new(block_ns), Rhythm::new(block_ns));
-                    self.schedule = (gc == Gc::Host).then(|| Schedule::new(self.plugin.frozen()));
+                    self.gc = gc;
+                    self.schedule_collections();
                     self.phase = Phase::Running(end);
                     Ok(Answer::Done)
                 }
@@ -381,6 +385,19 @@ impl<P: Plugin> Server<'_, P> {
                 Err(failure(Stage::Start, "a plugin starts once it has a format, and once"))
             }
         }
+    }
+
+    fn schedule_collections(&mut self) {
+        self.schedule = (self.gc == Gc::Host).then(|| Schedule::new(self.plugin.frozen()));
+    }
+
+    /// Nothing to do for a plugin that does not run, or has been given blocks.
+    fn warm_up(&mut self) -> Answer {
+        if matches!(&self.phase, Phase::Running(end) if !end.has_answered()) {
+            self.plugin.warm_up(self.gc);
+            self.schedule_collections();
+        }
+        Answer::Done
     }
 
     /// Ends processing; nothing to do for a plugin that does not run.

@@ -61,7 +61,7 @@ fn the_flag_is_up_exactly_while_a_request_waits() {
     let (host, worker) = Control::pair().unwrap();
     let inbox = Inbox::default();
     for id in 1..=3 {
-        host.send(&Request { id, body: Ask::Start { gc: Gc::Host, silent_warm_up: None } }).unwrap();
+        host.send(&Request { id, body: Ask::Start { gc: Gc::Host } }).unwrap();
     }
     drop(host);
     assert!(matches!(inbox.listen(&worker), ControlError::Closed));

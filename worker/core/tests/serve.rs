@@ -50,7 +50,16 @@ impl Plugin for Negate {
         };
         let text = String::new;
         let (name, version, author, description) = (file.to_owned(), text(), text(), text());
-        Ok(Loaded { kind, name, version, author, description, fail_closed: false, keeps_state: true })
+        Ok(Loaded {
+            kind,
+            name,
+            version,
+            author,
+            description,
+            fail_closed: false,
+            silent_warm_up: false,
+            keeps_state: true,
+        })
     }
 
     fn configure(&mut self, memory: SlotMemory, _set: &[(String, String)]) -> Result<Configured, Failure> {
@@ -59,7 +68,7 @@ impl Plugin for Negate {
         Ok(Configured { rate: None, channels: None, latency_s: 0.0, refused: Vec::new(), uncached: None })
     }
 
-    fn start(&mut self, _gc: Gc, _silent_warm_up: Option<bool>) -> Result<(), Failure> {
+    fn start(&mut self, _gc: Gc) -> Result<(), Failure> {
         self.life.push("start");
         if self.gain == "none" { Err(no("start() returned False")) } else { Ok(()) }
     }
@@ -154,7 +163,7 @@ impl Host {
         let mut host = Self::new();
         assert!(matches!(host.ask(Ask::Load { file: file.into() }), Ok(Answer::Loaded(_))));
         let end = host.configure(64);
-        assert_eq!(host.ask(Ask::Start { gc: Gc::Host, silent_warm_up: None }), Ok(Answer::Done));
+        assert_eq!(host.ask(Ask::Start { gc: Gc::Host }), Ok(Answer::Done));
         (host, end)
     }
 
@@ -249,11 +258,11 @@ fn a_plugin_lives_through_its_stages_in_order_and_can_be_started_again() {
     let (mut host, mut end) = Host::running("negate");
     assert_eq!(round(&mut end, 0.5).1, [-0.5; 128]);
     assert_eq!(host.ask(Ask::Stop), Ok(Answer::Done));
-    assert_eq!(host.ask(Ask::Start { gc: Gc::Host, silent_warm_up: None }), Ok(Answer::Done));
+    assert_eq!(host.ask(Ask::Start { gc: Gc::Host }), Ok(Answer::Done));
     assert_eq!(round(&mut end, 0.75).1, [-0.75; 128]);
     assert_eq!(host.ask(Ask::Stop), Ok(Answer::Done));
     let mut end = host.configure(32);
-    assert_eq!(host.ask(Ask::Start { gc: Gc::Host, silent_warm_up: None }), Ok(Answer::Done));
+    assert_eq!(host.ask(Ask::Start { gc: Gc::Host }), Ok(Answer::Done));
     assert_eq!(round(&mut end, 1.0).1, [-1.0; 64]);
     let life = host.goodbye();
     let expected = "load configure start stop start stop configure start stop shutdown";
@@ -400,12 +409,9 @@ fn what_the_plugin_refuses_is_told_and_can_be_tried_again() {
     let _end = host.configure(64);
     let set = |value: &str| Ask::SetParameter { key: "gain".into(), value: value.into() };
     assert!(host.ask(set("none")).is_ok());
-    assert_eq!(
-        host.ask(Ask::Start { gc: Gc::Host, silent_warm_up: None }),
-        Err(no("start() returned False"))
-    );
+    assert_eq!(host.ask(Ask::Start { gc: Gc::Host }), Err(no("start() returned False")));
     assert!(host.ask(set("some")).is_ok());
-    assert_eq!(host.ask(Ask::Start { gc: Gc::Host, silent_warm_up: None }), Ok(Answer::Done));
+    assert_eq!(host.ask(Ask::Start { gc: Gc::Host }), Ok(Answer::Done));
     host.goodbye();
 }
 
@@ -413,7 +419,7 @@ fn what_the_plugin_refuses_is_told_and_can_be_tried_again() {
 fn requests_out_of_order_are_refused_and_harm_nothing() {
     let (mut host, mut end) = Host::running("negate");
     assert!(host.ask(Ask::Load { file: "another".into() }).is_err());
-    assert!(host.ask(Ask::Start { gc: Gc::Host, silent_warm_up: None }).is_err());
+    assert!(host.ask(Ask::Start { gc: Gc::Host }).is_err());
     assert_eq!(round(&mut end, 0.5).1, [-0.5; 128]);
     assert_eq!(host.ask(Ask::Stop), Ok(Answer::Done));
     assert_eq!(host.ask(Ask::Stop), Ok(Answer::Done));

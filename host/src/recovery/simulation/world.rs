@@ -211,6 +211,7 @@ impl World {
             author: text(),
             description: text(),
             fail_closed: false,
+            silent_warm_up: false,
             keeps_state,
         };
         Worker::simulated(link, origin, hello(), loaded)
