@@ -168,6 +168,12 @@ fn asked(spec: PluginSpec, variant: &Variant) -> PluginSpec {
     }
 }
 
+/// What programs may still take without others having to give anything back, if the kernel tells.
+#[must_use]
+pub fn memory_left_bytes() -> Option<u64> {
+    bytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
 /// A number of kB behind a key.
 fn bytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

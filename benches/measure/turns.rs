@@ -6,7 +6,7 @@
 use super::bare::Bare;
 use super::batch::{Batch, Turn};
 use super::in_python::InPython;
-use super::isolated::Pipeline;
+use super::isolated::{self, Pipeline};
 use super::parts;
 use super::place::{Processors, Surroundings, bind_process, bind_thread};
 use super::plan::{Entry, block_ns, words};
@@ -22,7 +22,7 @@ use std::collections::hash_map::Entry as Place;
 pub const TURNS: u32 = 10;
 /// Blocks before those that count: enough for caches to be warm, where they can be.
 const WARM_UP: u32 = 20;
-const WARM_UP_PACED: u32 = 3;
+pub(super) const WARM_UP_PACED: u32 = 3;
 
 /// Everything that has its turns.
 pub struct Field<'a> {
@@ -35,6 +35,8 @@ pub struct Field<'a> {
     python: Option<InPython>,
     /// What is not measured, and why: each a sentence.
     pub left_out: Vec<String>,
+    /// And which variants those are.
+    pub unmeasured: Vec<Variant>,
 }
 
 /// What was measured of one variant so far.
@@ -60,6 +62,7 @@ impl<'a> Field<'a> {
             bare: HashMap::new(),
             python: None,
             left_out: Vec::new(),
+            unmeasured: Vec::new(),
         })
     }
 
@@ -71,7 +74,7 @@ impl<'a> Field<'a> {
         let mut ready = Vec::new();
         for entry in entries {
             match self.missing(&entry.variant)? {
-                Some(why) => self.leave_out(why),
+                Some(why) => self.leave_out(entry.variant, why),
                 None => {
                     self.prepare(&entry.variant)?;
                     ready.push(entry);
@@ -81,7 +84,8 @@ impl<'a> Field<'a> {
         Ok(ready)
     }
 
-    fn leave_out(&mut self, why: String) {
+    fn leave_out(&mut self, variant: Variant, why: String) {
+        self.unmeasured.push(variant);
         let why = format!("not measured: {why}");
         if !self.left_out.contains(&why) {
             self.left_out.push(why);
@@ -93,7 +97,28 @@ impl<'a> Field<'a> {
             let how = "install what benches/requirements.txt names (.ci/setup bench)";
             return Ok(Some(format!("pedalboard, which this Python can't import: {how}")));
         }
-        Ok(Surroundings::missing(&self.processors, variant))
+        let surroundings = Surroundings::missing(&self.processors, variant);
+        Ok(surroundings.or_else(|| self.too_many(variant)))
+    }
+
+    /// Why there is no memory for so many workers of a plugin, if so: by what one takes that was started before.
+    fn too_many(&self, variant: &Variant) -> Option<String> {
+        let workers = variant.chain * variant.pipelines;
+        if variant.what != What::Isolated || workers == 1 {
+            return None;
+        }
+        let alike = self.pipelines.iter().filter(|(it, _)| it.plugin == variant.plugin);
+        let one = alike.filter_map(|(_, pipelines)| pipelines.first()?.memory()).next()?;
+        let each_bytes = one.proportional_bytes;
+        let is_room = has_room(workers, each_bytes, isolated::memory_left_bytes()?);
+        let why = || {
+            let each_mib = each_bytes >> 20;
+            format!(
+                "several {} for which there is too little memory: a worker takes {each_mib} MiB",
+                variant.plugin
+            )
+        };
+        (!is_room).then(why)
     }
 
     /// The interpreter of the plugins and its numpy.
@@ -166,19 +191,19 @@ impl<'a> Field<'a> {
                 let pipeline = self.pipelines.get_mut(&workers_of(variant)).and_then(|all| all.first_mut());
                 let pipeline = pipeline.ok_or("no worker was started")?;
                 pipeline.bind(&sides.worker)?;
-                rank::as_audio(|| pipeline.drive(turn))
+                rank::as_audio(turn, || pipeline.drive(turn))
             }
             What::NoOp | What::PlainNumpy | What::Pedalboard => {
                 let python = self.python()?;
                 bind_process(python.pid(), &sides.worker)?;
                 rank::answer(python.pid());
-                rank::as_audio(|| python.turn(variant, turn))
+                rank::as_audio(turn, || python.turn(variant, turn))
             }
             _ => {
                 let bare = self.bare.get_mut(&processes_of(variant)).ok_or("no process was started")?;
                 bare.pids().try_for_each(|pid| bind_process(pid, &sides.worker))?;
                 bare.pids().for_each(rank::answer);
-                rank::as_audio(|| bare.turn(turn))
+                rank::as_audio(turn, || bare.turn(turn))
             }
         }
     }
@@ -191,12 +216,12 @@ impl<'a> Field<'a> {
             pipeline.bind(&self.processors.sides(variant.cores, lane).worker)?;
         }
         if let [only] = pipelines {
-            return rank::as_audio(|| only.turn(turn));
+            return rank::as_audio(turn, || only.turn(turn));
         }
         let processors = &self.processors;
         let one = |lane: u32, pipeline: &mut Pipeline| {
             bind_thread(&processors.sides(variant.cores, lane).host)?;
-            rank::as_audio(|| pipeline.turn(turn))
+            rank::as_audio(turn, || pipeline.turn(turn))
         };
         // An error of any kind does not pass from thread to thread; its words do.
         let one = |lane, pipeline: &mut Pipeline| one(lane, pipeline).map_err(|e| e.to_string());
@@ -242,6 +267,11 @@ impl Record {
     }
 }
 
+/// Whether so many workers leave a quarter of the memory to others.
+fn has_room(workers: u32, each_bytes: u64, left_bytes: u64) -> bool {
+    u64::from(workers).saturating_mul(each_bytes) <= left_bytes / 4 * 3
+}
+
 /// The part of an entry's blocks that this turn has.
 fn share(entry: &Entry, turn: u32) -> Turn {
     let blocks = entry.blocks / TURNS + u32::from(turn < entry.blocks % TURNS);
@@ -271,6 +301,14 @@ mod tests {
             let entry = plan(&wanted).remove(0);
             assert_eq!((0..TURNS).map(|turn| share(&entry, turn).blocks).sum::<u32>(), blocks);
         }
+    }
+
+    #[test]
+    fn so_many_workers_as_would_take_the_machines_memory_are_not_started() {
+        let gib = 1 << 30;
+        assert!(has_room(16, gib / 2, 12 * gib));
+        assert!(!has_room(16, gib / 2, 10 * gib));
+        assert!(!has_room(16, u64::MAX, u64::MAX));
     }
 
     #[test]

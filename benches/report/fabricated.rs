@@ -54,6 +54,8 @@ pub(super) fn run(series: Vec<Series>) -> Run {
         began: "2026-03-01T12:00:00Z".into(),
         took_s: 24.5,
         quick: true,
+        only: Vec::new(),
+        unmeasured: Vec::new(),
         machine: machine(),
         doubts: Vec::new(),
         series,

@@ -21,6 +21,12 @@ pub struct Run {
     pub took_s: f64,
     /// The small set, which takes less than half a minute.
     pub quick: bool,
+    /// The words that picked some of its variants; none if all of the set were wanted.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// Variants of the set that the machine could not measure.
+    #[serde(default)]
+    pub unmeasured: Vec<Variant>,
     /// Where it ran.
     pub machine: Machine,
     /// Why its figures can't be trusted, a sentence each.
