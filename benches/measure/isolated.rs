@@ -101,10 +101,10 @@ impl Pipeline {
         if self.leaves_audio && lost == 0 && last != *sent {
             return Err("the block came back changed".into());
         }
-        let parts_ns = match self.plugins.as_slice() {
-            [only] => parts::of(&spans, &only.keep_passages(0)),
-            _ => Vec::new(),
-        };
+        let passages: Vec<_> = self.plugins.iter().map(|plugin| plugin.keep_passages(0)).collect();
+        // In a pipelined chain each plugin has another block at a time, so that nothing passes in a row.
+        let is_one_after_the_other = !self.is_pipelined || passages.len() == 1;
+        let parts_ns = if is_one_after_the_other { parts::of(&spans, &passages) } else { Vec::new() };
         Ok(Batch { lost, parts_ns, ..Batch::of(&spans) })
     }
 

@@ -246,6 +246,7 @@ impl<'a> Field<'a> {
             times: Figures::of(&record.batch.times_ns),
             missed: record.missed,
             parts: parts::figures(&record.batch.parts_ns),
+            by_plugin_p50_ns: parts::by_plugin(&record.batch.parts_ns),
             turns_p50_ns: record.turns_p50_ns,
             memory: worker.and_then(|pipelines| pipelines.first()?.memory()),
             variant,

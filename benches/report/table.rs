@@ -258,10 +258,17 @@ fn where_the_time_goes(series: &[Series]) -> Vec<String> {
                 let name = cut(&format!("    {}", it.variant.who()), NAME);
                 let times = it.parts.iter().map(|part| whole_us(part.p50_ns));
                 lines.push(format!("{name:NAME$}{}", cells(times.collect())));
+                lines.extend(by_plugin(it));
             }
         }
     }
     lines
+}
+
+/// How long a block is with each plugin of a chain.
+fn by_plugin(series: &Series) -> Option<String> {
+    let times: Vec<_> = series.by_plugin_p50_ns.iter().map(|ns| whole_us(*ns)).collect();
+    (!times.is_empty()).then(|| format!("      plugin by plugin: {}", times.join(" ")))
 }
 
 /// "Python entered" in the width of a column: its last word.
@@ -271,7 +278,7 @@ fn short(name: &str) -> String {
 
 fn is_shown(series: &Series) -> bool {
     let it = &series.variant;
-    let plain = it.what == What::Isolated && (it.chain, it.pipelines, it.loaded) == (1, 1, false);
+    let plain = it.what == What::Isolated && (it.pipelines, it.loaded) == (1, false);
     plain && !series.parts.is_empty()
 }
 
@@ -331,6 +338,19 @@ SCHED_FIFO; idle states can be held off
         run.series[0].memory = Some(Memory { resident_bytes, proportional_bytes });
         let told = "memory of a worker with passthrough: 30.0 MiB resident, 15.0 MiB proportional";
         assert!(text(&run, 110).contains(told), "{}", text(&run, 110));
+    }
+
+    #[test]
+    fn of_a_chain_it_is_told_where_the_time_goes_and_how_much_of_it_each_plugin_has() {
+        let chain = Variant { chain: 4, ..variant(What::Isolated, "passthrough") };
+        let run = run(vec![series(chain, 20_000)]);
+        let text = text(&run, 110);
+        let told = "  parked, one core, chain of 4
+                                     written   woken entered    left noticed  copied
+    isolated passthrough                0.60    8.20    0.60    2.00    8.00    0.60
+      plugin by plugin: 5.00 5.00 5.00 5.00
+";
+        assert!(text.contains(told), "{text}");
     }
 
     const ROW: &str = "\

@@ -9,7 +9,7 @@ mod plot;
 mod scale;
 
 use super::judge::{self, Grade};
-use super::model::{Run, Series, What};
+use super::model::{Run, Series, Variant, What};
 use super::ratios::{self, Against};
 use super::table::{groups, machine};
 use super::targets::{self, Row, Targets};
@@ -259,15 +259,15 @@ fn grown(series: &[Series]) -> Markup {
     }
 }
 
-/// Bars of the parts of a block, of one plugin isolated without anything beside.
+/// Bars of the parts of a block, of a plugin or a chain of them isolated without anything beside.
 fn parts(series: &[Series]) -> Markup {
     let block = panels::block(series);
     let mut shown: Vec<&Series> = series
         .iter()
         .filter(|it| !it.parts.is_empty() && !it.variant.loaded)
-        .filter(|it| panels::is_plain(&it.variant, block))
+        .filter(|it| panels::is_plain(&Variant { chain: 1, ..it.variant.clone() }, block))
         .collect();
-    shown.sort_by_key(|it| (it.variant.pace, it.times.p50_ns));
+    shown.sort_by_key(|it| (it.variant.chain > 1, it.variant.pace, it.times.p50_ns));
     let names: Vec<&str> = shown.first().map_or_else(Vec::new, |it| names(it));
     html! {
         @if !shown.is_empty() {
@@ -283,11 +283,18 @@ fn parts(series: &[Series]) -> Markup {
                     div class="parts" {
                         p { (it.variant.name()) }
                         (bar(it))
+                        @if !it.by_plugin_p50_ns.is_empty() { p class="note" { (by_plugin(it)) } }
                     }
                 }
             }
         }
     }
+}
+
+/// How long a block is with each plugin of a chain.
+fn by_plugin(series: &Series) -> String {
+    let times: Vec<_> = series.by_plugin_p50_ns.iter().map(|ns| whole_us(*ns)).collect();
+    format!("Plugin by plugin, us: {}", times.join(", "))
 }
 
 fn names(series: &Series) -> Vec<&str> {
