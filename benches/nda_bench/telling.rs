@@ -14,7 +14,7 @@ use std::io::{BufWriter, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The exit code of a check that is not passed: it ran, and ratios are worse, or none could be judged.
+/// The exit code of a check that is not passed: it ran, and ratios are worse or missing, or none could be judged.
 const NOT_PASSED: u8 = 9;
 /// A line with every column, where there is no terminal to say how long it is.
 const WIDTH: usize = 110;
@@ -98,7 +98,7 @@ fn code(verdict: Verdict) -> u8 {
     match verdict {
         // What only says that the machine was busy must not fail who checks on shared ones.
         Verdict::Kept | Verdict::TooRestless => 0,
-        Verdict::Regressed | Verdict::NothingJudged => NOT_PASSED,
+        Verdict::Regressed | Verdict::Unchecked | Verdict::NothingJudged => NOT_PASSED,
     }
 }
 
@@ -122,8 +122,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_fails_if_something_is_worse_or_nothing_could_ever_be_judged() {
-        let all = [Verdict::Kept, Verdict::TooRestless, Verdict::Regressed, Verdict::NothingJudged];
-        assert_eq!(all.map(code), [0, 0, 9, 9]);
+    fn a_check_fails_if_something_is_worse_or_missing_or_nothing_could_ever_be_judged() {
+        let passed = [Verdict::Kept, Verdict::TooRestless];
+        let failed = [Verdict::Regressed, Verdict::Unchecked, Verdict::NothingJudged];
+        assert_eq!((passed.map(code), failed.map(code)), ([0, 0], [9, 9, 9]));
     }
 }
