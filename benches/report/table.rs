@@ -84,7 +84,8 @@ pub(super) fn wrapped(lines: &[String], width: usize) -> String {
 
 fn head(run: &Run) -> Vec<String> {
     let set = if run.quick { "quick set" } else { "full set" };
-    let first = format!("nda {} bench, {set}, {} in {:.0} s", run.nda, run.began, run.took_s);
+    let only = run.only.iter().map(|word| format!(", only {word}")).collect::<String>();
+    let first = format!("nda {} bench, {set}{only}, {} in {:.0} s", run.nda, run.began, run.took_s);
     std::iter::once(first).chain(machine(&run.machine)).collect()
 }
 
@@ -189,7 +190,8 @@ fn targets_text(series: &[Series], width: usize) -> Vec<String> {
         let mut lines = fold(&long, what);
         let first = lines.first_mut().map(std::mem::take).unwrap_or_default();
         let first = format!("{first:what$} {value:>8} {target:>7}  {word}");
-        std::iter::once(first).chain(lines.into_iter().skip(1)).collect::<Vec<_>>()
+        let beside = row.beside.iter().map(|beside| format!("    beside it, not judged: {beside}"));
+        std::iter::once(first).chain(lines.into_iter().skip(1)).chain(beside).collect::<Vec<_>>()
     };
     lines.extend(targets.rows.iter().flat_map(row));
     if !targets.unmeasured.is_empty() {
@@ -323,6 +325,8 @@ SCHED_FIFO; idle states can be held off
         let text = text(&run, 110);
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains(ROW), "{text}");
+        run.only = ["isolated".into(), "paced".into()].into();
+        assert!(self::text(&run, 110).contains("bench, quick set, only isolated, only paced, 2026"));
         assert!(text.contains("  FAIL isolated passthrough, parked, one core"), "{text}");
         assert!(
             text.ends_with("\nwarning: the hypervisor took 0.31 % of the processor's time away\n"),
@@ -351,6 +355,14 @@ SCHED_FIFO; idle states can be held off
       plugin by plugin: 5.00 5.00 5.00 5.00
 ";
         assert!(text.contains(told), "{text}");
+    }
+
+    #[test]
+    fn what_is_told_beside_a_target_has_a_line_of_its_own() {
+        let lines = targets_text(&whole().series, 110);
+        let at = lines.iter().position(|line| line.contains("not judged: ")).unwrap();
+        assert!(lines[at].ends_with(" x 17 switches of two bare processes"), "{lines:?}");
+        assert!(lines[..at].iter().rev().take(2).any(|line| line.starts_with("chain of 16")), "{lines:?}");
     }
 
     const ROW: &str = "\

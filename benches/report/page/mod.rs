@@ -184,7 +184,10 @@ fn target(row: &Row) -> Markup {
     let share = (row.value / row.target * 66.7).clamp(0.5, 100.0);
     html! {
         tr title=(row.from.join("; ")) {
-            th scope="row" { (row.what) }
+            th scope="row" {
+                (row.what)
+                @if let Some(beside) = &row.beside { div class="note" { "beside it, not judged: " (beside) } }
+            }
             td { (number(row.value)) }
             td { (number(row.target)) }
             td class="unit" { (row.unit) }
@@ -445,6 +448,8 @@ mod tests {
             "Plugin by plugin",
             "What it grows with",
             "Where the time goes",
+            "Plugin by plugin, us: ",
+            "beside it, not judged: ",
             "Judgement",
             "All figures",
             "doubtful",
