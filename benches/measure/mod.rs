@@ -39,15 +39,16 @@ pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Ou
     let mut field = Field::new(&supervisor, plugins)?;
     let entries = plan(wanted);
     tell(&starting(&entries));
-    let entries = field.start(entries)?;
+    let entries = field.start(entries, &watchdog)?;
     if entries.is_empty() {
         return Err(format!("nothing to measure. {}", field.left_out.join(". ")).into());
     }
-    let series = field.run(&entries, |turn| {
-        watchdog.pet();
+    // Whatever it can't tell is known before all is measured.
+    let python = field.versions()?;
+    let series = field.run(&entries, &watchdog, |turn| {
         tell(&format!("turn {} of {TURNS}, {} variants", turn + 1, entries.len()));
     })?;
-    let machine = Machine::here(field.versions()?);
+    let machine = Machine::here(python);
     let mut doubts = doubts::of(&machine, &series, &before, &Reading::now());
     doubts.append(&mut field.left_out);
     Ok(Run {

@@ -105,7 +105,25 @@ impl Plugins {
     /// # Errors
     /// If there is none.
     pub fn python(&self) -> Outcome<PathBuf> {
-        let beside: &Path = &self.folder.path().join("passthrough.py");
-        Ok(host::plugin::interpreter::find(self.python.as_deref(), beside)?)
+        let beside = match &self.own {
+            Some(own) => std::path::absolute(&own.file)?,
+            None => self.folder.path().join("passthrough.py"),
+        };
+        Ok(host::plugin::interpreter::find(self.python.as_deref(), &beside)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_in_python_is_asked_of_the_interpreter_that_the_users_plugin_has() {
+        let theirs = TempDir::new().unwrap();
+        let python = theirs.path().join(".venv/bin/python");
+        std::fs::create_dir_all(python.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", &python).unwrap();
+        let own = Own { file: theirs.path().join("echo.py"), set: Vec::new() };
+        assert_eq!(Plugins::write(None, Some(own)).unwrap().python().unwrap(), python);
     }
 }

@@ -12,6 +12,7 @@ use super::place::{Processors, Surroundings, bind_process, bind_thread};
 use super::plan::{Entry, block_ns, words};
 use super::plugins::Plugins;
 use super::rank;
+use super::watchdog::Watchdog;
 use crate::Outcome;
 use crate::report::model::{Cores, Figures, Pace, Series, Variant, What};
 use host::supervisor::Supervisor;
@@ -66,13 +67,14 @@ impl<'a> Field<'a> {
         })
     }
 
-    /// Starts what the entries need; those that can't be measured here are left out.
+    /// Starts what the entries need, and the watchdog hears of each; those that can't be measured here are left out.
     ///
     /// # Errors
     /// Of what does not start.
-    pub fn start(&mut self, entries: Vec<Entry>) -> Outcome<Vec<Entry>> {
+    pub fn start(&mut self, entries: Vec<Entry>, watchdog: &Watchdog) -> Outcome<Vec<Entry>> {
         let mut ready = Vec::new();
         for entry in entries {
+            watchdog.pet();
             match self.missing(&entry.variant)? {
                 Some(why) => self.leave_out(entry.variant, why),
                 None => {
@@ -158,15 +160,21 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    /// Gives each its turns; `tell` hears how many are over.
+    /// Gives each its turns; `tell` hears how many are over, and the watchdog that something goes on.
     ///
     /// # Errors
     /// Of the first that fails, with its name.
-    pub fn run(&mut self, entries: &[Entry], mut tell: impl FnMut(u32)) -> Outcome<Vec<Series>> {
+    pub fn run(
+        &mut self,
+        entries: &[Entry],
+        watchdog: &Watchdog,
+        mut tell: impl FnMut(u32),
+    ) -> Outcome<Vec<Series>> {
         let mut records: Vec<Record> = entries.iter().map(|_| Record::default()).collect();
         for turn in 0..TURNS {
             tell(turn);
             for (entry, record) in entries.iter().zip(&mut records) {
+                watchdog.pet();
                 let batch = self.turn(&entry.variant, &share(entry, turn));
                 record.add(
                     &entry.variant,

@@ -9,7 +9,7 @@ mod plot;
 mod scale;
 
 use super::judge::{self, Grade};
-use super::model::{Run, Series, Variant, What};
+use super::model::{Mode, Run, Series, Variant, What};
 use super::ratios::{self, Against};
 use super::table::{groups, machine};
 use super::targets::{self, Row, Targets};
@@ -262,7 +262,8 @@ fn grown(series: &[Series]) -> Markup {
     }
 }
 
-/// Bars of the parts of a block, of a plugin or a chain of them isolated without anything beside.
+/// Bars of the parts of a block, of a plugin or a chain of them isolated without anything beside. Of pipelined ones the
+/// wait for the next block is in it, so that they stand apart.
 fn parts(series: &[Series]) -> Markup {
     let block = panels::block(series);
     let mut shown: Vec<&Series> = series
@@ -270,8 +271,13 @@ fn parts(series: &[Series]) -> Markup {
         .filter(|it| !it.parts.is_empty() && !it.variant.loaded)
         .filter(|it| panels::is_plain(&Variant { chain: 1, ..it.variant.clone() }, block))
         .collect();
-    shown.sort_by_key(|it| (it.variant.chain > 1, it.variant.pace, it.times.p50_ns));
+    shown.sort_by_key(|it| (it.variant.pace, it.times.p50_ns));
     let names: Vec<&str> = shown.first().map_or_else(Vec::new, |it| names(it));
+    let groups: [(&str, fn(&Variant) -> bool); 3] = [
+        ("One plugin, waited for", |it| it.mode == Mode::SameBlock && it.chain == 1),
+        ("Pipelined: it is noticed with the next block", |it| it.mode == Mode::Pipelined),
+        ("Chains, the parts of all their plugins together", |it| it.mode == Mode::SameBlock && it.chain > 1),
+    ];
     html! {
         @if !shown.is_empty() {
             section {
@@ -282,6 +288,19 @@ fn parts(series: &[Series]) -> Markup {
                         span { span class=(format!("swatch part{i}")) { } (name) }
                     }
                 }
+                @for (title, is_in) in groups {
+                    (bars(title, shown.iter().copied().filter(|it| is_in(&it.variant)).collect()))
+                }
+            }
+        }
+    }
+}
+
+fn bars(title: &str, shown: Vec<&Series>) -> Markup {
+    html! {
+        @if !shown.is_empty() {
+            details open {
+                summary { (title) }
                 @for it in shown {
                     div class="parts" {
                         p { (it.variant.name()) }
@@ -448,6 +467,9 @@ mod tests {
             "Plugin by plugin",
             "What it grows with",
             "Where the time goes",
+            "One plugin, waited for",
+            "Pipelined: it is noticed with the next block",
+            "Chains, the parts of all their plugins together",
             "Plugin by plugin, us: ",
             "beside it, not judged: ",
             "Judgement",
