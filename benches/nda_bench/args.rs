@@ -9,7 +9,7 @@ use std::path::PathBuf;
 ///
 /// Without PLUGIN, measures the shipped plugins in their worker processes and without, beside what two bare processes
 /// need to wake each other, all in turns within one run. With PLUGIN, looks at that one, at every size of block.
-/// Takes about 35 minutes, with PLUGIN about 10 (more if it is slow: blocks back to back take as long as they do), and with
+/// Takes about 35 minutes, with PLUGIN about 11 (more if it is slow: blocks back to back take as long as they do), and with
 /// --quick half a minute: leave the machine alone meanwhile.
 #[derive(Debug, Parser)]
 #[command(

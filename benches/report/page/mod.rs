@@ -273,7 +273,7 @@ fn parts(series: &[Series]) -> Markup {
         .collect();
     shown.sort_by_key(|it| (it.variant.pace, it.times.p50_ns));
     let names: Vec<&str> = shown.first().map_or_else(Vec::new, |it| names(it));
-    let groups: [(&str, fn(&Variant) -> bool); 3] = [
+    let groups: [Group; 3] = [
         ("One plugin, waited for", |it| it.mode == Mode::SameBlock && it.chain == 1),
         ("Pipelined: it is noticed with the next block", |it| it.mode == Mode::Pipelined),
         ("Chains, the parts of all their plugins together", |it| it.mode == Mode::SameBlock && it.chain > 1),
@@ -295,6 +295,9 @@ fn parts(series: &[Series]) -> Markup {
         }
     }
 }
+
+/// A title, and which variants stand under it.
+type Group = (&'static str, fn(&Variant) -> bool);
 
 fn bars(title: &str, shown: Vec<&Series>) -> Markup {
     html! {
