@@ -52,6 +52,17 @@ pub enum Outcome {
     NothingJudged,
 }
 
+impl Outcome {
+    /// Whether the check is passed. What only says that the machine was busy must not fail who checks on shared ones.
+    #[must_use]
+    pub fn is_passed(self) -> bool {
+        match self {
+            Self::Kept | Self::TooRestless => true,
+            Self::Regressed | Self::Unchecked | Self::NothingJudged => false,
+        }
+    }
+}
+
 /// What is said of one ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -376,6 +387,13 @@ mod tests {
         let comparison = against(&whole(), &whole());
         assert_eq!((comparison.outcome(), comparison.notes.len()), (Outcome::Kept, 0));
         assert!(comparison.ratios.len() > 30);
+    }
+
+    #[test]
+    fn a_check_fails_if_something_is_worse_or_missing_or_nothing_could_ever_be_judged() {
+        let passed = [Outcome::Kept, Outcome::TooRestless];
+        let failed = [Outcome::Regressed, Outcome::Unchecked, Outcome::NothingJudged];
+        assert_eq!((passed.map(Outcome::is_passed), failed.map(Outcome::is_passed)), ([true; 2], [false; 3]));
     }
 
     #[test]
