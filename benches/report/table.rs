@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// A name has so much room.
 const NAME: usize = 36;
+/// Parts of a block.
+const PARTS: usize = 6;
 /// Below this nothing gives way any more.
 const WIDTH_MIN: usize = NAME + 18;
 
@@ -51,7 +53,7 @@ pub fn text(run: &Run, width: usize) -> String {
         figures(&run.series, width),
         targets_text(&run.series, width),
         judgement(&run.series, width),
-        where_the_time_goes(&run.series),
+        where_the_time_goes(&run.series, width),
         memory(&run.series).into_iter().collect(),
         doubts(&run.doubts),
     ];
@@ -240,10 +242,11 @@ fn judgement(series: &[Series], width: usize) -> Vec<String> {
     lines
 }
 
-/// Medians of the parts of a block, under titles that say what ends each.
-fn where_the_time_goes(series: &[Series]) -> Vec<String> {
+/// Medians of the parts of a block, under titles that say what ends each. All are isolated: that is not said of each.
+fn where_the_time_goes(series: &[Series], width: usize) -> Vec<String> {
     let shown: Vec<Series> = series.iter().filter(|it| is_shown(it)).cloned().collect();
     let cells = |of: Vec<String>| of.iter().map(|cell| format!(" {cell:>7}")).collect::<String>();
+    let of_name = NAME.min(width.saturating_sub(PARTS * 8)).max(NAME / 2);
     let mut lines = Vec::new();
     let mut titles = Vec::new();
     for group in groups(&shown).values() {
@@ -254,12 +257,13 @@ fn where_the_time_goes(series: &[Series]) -> Vec<String> {
             for it in rows {
                 let names: Vec<String> = it.parts.iter().map(|part| short(&part.ends_with)).collect();
                 if names != titles {
-                    lines.push(format!("{:NAME$}{}", "", cells(names.clone())));
+                    lines.push(format!("{:of_name$}{}", "", cells(names.clone())));
                     titles = names;
                 }
-                let name = cut(&format!("    {}", it.variant.who()), NAME);
+                let who = it.variant.who();
+                let name = cut(&format!("    {}", who.strip_prefix("isolated ").unwrap_or(&who)), of_name);
                 let times = it.parts.iter().map(|part| whole_us(part.p50_ns));
-                lines.push(format!("{name:NAME$}{}", cells(times.collect())));
+                lines.push(format!("{name:of_name$}{}", cells(times.collect())));
                 lines.extend(by_plugin(it));
             }
         }
@@ -351,10 +355,12 @@ SCHED_FIFO; idle states can be held off
         let text = text(&run, 110);
         let told = "  parked, one core, chain of 4
                                      written   woken entered    left noticed  copied
-    isolated passthrough                0.60    8.20    0.60    2.00    8.00    0.60
+    passthrough                         0.60    8.20    0.60    2.00    8.00    0.60
       plugin by plugin: 5.00 5.00 5.00 5.00
 ";
         assert!(text.contains(told), "{text}");
+        let narrow = self::text(&run, 80);
+        assert!(narrow.contains("    passthrough                     0.60    8.20 "), "{narrow}");
     }
 
     #[test]
