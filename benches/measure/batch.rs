@@ -1,5 +1,6 @@
 //! The blocks of one turn, and how long each took.
 
+use super::parts::Parts;
 use crate::Outcome;
 use shared::clock::{now_ns, sleep_until};
 
@@ -30,8 +31,8 @@ pub struct Batch {
     pub times_ns: Vec<u64>,
     /// Blocks that the host gave up.
     pub lost: u64,
-    /// Of each block of which it is known, where the time went: see [`super::parts`].
-    pub parts_ns: Vec<[u64; super::parts::NAMES.len()]>,
+    /// Of each block of which it is known, where the time went: see [`super::parts::of`].
+    pub parts_ns: Vec<Vec<Parts>>,
 }
 
 impl Turn {

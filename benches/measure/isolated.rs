@@ -101,10 +101,10 @@ impl Pipeline {
         if self.leaves_audio && lost == 0 && last != *sent {
             return Err("the block came back changed".into());
         }
-        let parts_ns = match self.plugins.as_slice() {
-            [only] => parts::of(&spans, &only.keep_passages(0)),
-            _ => Vec::new(),
-        };
+        let passages: Vec<_> = self.plugins.iter().map(|plugin| plugin.keep_passages(0)).collect();
+        // In a pipelined chain each plugin has another block at a time, so that nothing passes in a row.
+        let is_one_after_the_other = !self.is_pipelined || passages.len() == 1;
+        let parts_ns = if is_one_after_the_other { parts::of(&spans, &passages) } else { Vec::new() };
         Ok(Batch { lost, parts_ns, ..Batch::of(&spans) })
     }
 
@@ -166,6 +166,12 @@ fn asked(spec: PluginSpec, variant: &Variant) -> PluginSpec {
         snapshot_every: Duration::ZERO,
         ..spec
     }
+}
+
+/// What programs may still take without others having to give anything back, if the kernel tells.
+#[must_use]
+pub fn memory_left_bytes() -> Option<u64> {
+    bytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
 /// A number of kB behind a key.

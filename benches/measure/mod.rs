@@ -21,7 +21,7 @@ use crate::Outcome;
 use crate::report::doubts::{self, Reading};
 use crate::report::model::{Machine, Run, VERSION};
 use host::supervisor::Supervisor;
-use plan::{Wanted, plan};
+use plan::{Entry, Wanted, paced_ns, plan};
 use plugins::Plugins;
 use std::time::Instant;
 use turns::{Field, TURNS};
@@ -38,16 +38,17 @@ pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Ou
     supervisor.leaves_behind(plugins.folder());
     let mut field = Field::new(&supervisor, plugins)?;
     let entries = plan(wanted);
-    tell(&format!("starting what {} variants need", entries.len()));
-    let entries = field.start(entries)?;
+    tell(&starting(&entries));
+    let entries = field.start(entries, &watchdog)?;
     if entries.is_empty() {
         return Err(format!("nothing to measure. {}", field.left_out.join(". ")).into());
     }
-    let series = field.run(&entries, |turn| {
-        watchdog.pet();
+    // Whatever it can't tell is known before all is measured.
+    let python = field.versions()?;
+    let series = field.run(&entries, &watchdog, |turn| {
         tell(&format!("turn {} of {TURNS}, {} variants", turn + 1, entries.len()));
     })?;
-    let machine = Machine::here(field.versions()?);
+    let machine = Machine::here(python);
     let mut doubts = doubts::of(&machine, &series, &before, &Reading::now());
     doubts.append(&mut field.left_out);
     Ok(Run {
@@ -56,8 +57,34 @@ pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Ou
         began,
         took_s: clock.elapsed().as_secs_f64(),
         quick: wanted.quick,
+        only: wanted.only.clone(),
+        unmeasured: field.unmeasured,
         machine,
         doubts,
         series,
     })
+}
+
+/// How much there is to do.
+fn starting(entries: &[Entry]) -> String {
+    let variants = entries.len();
+    match paced_ns(entries) / 1_000_000_000 {
+        0..60 => format!("starting what {variants} variants need"),
+        seconds => format!(
+            "starting what {variants} variants need; their paced blocks alone take {} minutes",
+            seconds.div_ceil(60)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_starts_a_long_run_hears_how_long_it_will_take() {
+        let told = |quick| starting(&plan(&Wanted { quick, ..Wanted::default() }));
+        assert!(told(false).ends_with(" minutes") && told(false).contains("alone take 3"), "{}", told(false));
+        assert_eq!(told(true), "starting what 28 variants need");
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::isolated::RATE;
 use super::plugins::{COLLECTOR, IN_PLACE_GAIN, KINDS, SPINNING_THREAD};
+use super::turns::{TURNS, WARM_UP_PACED};
 use crate::report::model::{Cores, Mode, Pace, Variant, Waiting, What};
 use std::collections::HashSet;
 
@@ -47,6 +48,9 @@ const BLOCKS: u32 = 10_000;
 const FEW_BLOCKS: u32 = 1000;
 /// The size of blocks of which as many are paced.
 const LONG_LOOK_FRAMES: u32 = 128;
+/// Paced blocks of the largest size, which take a third of a minute for a thousand, but of the base and what it is compared
+/// with.
+const FEWER_BLOCKS: u32 = 500;
 /// Paced blocks of the quick look at the user's plugin, which is taken at every size.
 const FEWEST_BLOCKS: u32 = 200;
 /// The longest period of the quick set: 128 frames at 48 kHz.
@@ -74,10 +78,15 @@ pub fn plan(wanted: &Wanted) -> Vec<Entry> {
 }
 
 fn blocks(wanted: &Wanted, variant: &Variant) -> u32 {
+    let is_plain = is_base_at(variant, variant.block_frames, wanted.plugin.as_deref());
+    let is_largest = Some(&variant.block_frames) == BLOCKS_FRAMES.last();
     let usual = match (variant.pace, wanted.quick, &wanted.plugin) {
         (Pace::Paced, true, Some(_)) => FEWEST_BLOCKS,
-        (Pace::BackToBack, false, _) => BLOCKS,
         (Pace::Paced, false, None) if is_looked_at_for_long(variant) => BLOCKS,
+        (Pace::Paced, false, _) if is_largest && !is_plain => FEWER_BLOCKS,
+        // Nobody knows how long the user's plugin takes: sixteen of it in a row may well take a whole block.
+        (Pace::BackToBack, false, Some(_)) if variant.chain > 1 || variant.pipelines > 1 => FEW_BLOCKS,
+        (Pace::BackToBack, false, _) => BLOCKS,
         _ => FEW_BLOCKS,
     };
     wanted.blocks.unwrap_or(usual)
@@ -85,11 +94,19 @@ fn blocks(wanted: &Wanted, variant: &Variant) -> u32 {
 
 /// The base and what it is compared with, at a size that lets as many blocks as back to back come in half a minute.
 fn is_looked_at_for_long(variant: &Variant) -> bool {
-    let is_like = |plain: Variant| {
-        let (block_frames, pace) = (LONG_LOOK_FRAMES, variant.pace);
-        *variant == Variant { block_frames, pace, ..plain }
-    };
-    inside_and_out("passthrough").into_iter().chain([floor()]).any(is_like)
+    is_base_at(variant, LONG_LOOK_FRAMES, None)
+}
+
+/// Whether it is the base of this plugin, or of passthrough, or what that is compared with, but for size and pace.
+fn is_base_at(variant: &Variant, block_frames: u32, plugin: Option<&str>) -> bool {
+    let is_like = |plain: Variant| *variant == Variant { block_frames, pace: variant.pace, ..plain };
+    inside_and_out(plugin.unwrap_or("passthrough")).into_iter().chain([floor()]).any(is_like)
+}
+
+/// How long the paced ones among these take, each turn with its warm-up: most of what a run takes.
+#[must_use]
+pub fn paced_ns(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.every_ns * u64::from(entry.blocks + TURNS * WARM_UP_PACED)).sum()
 }
 
 /// As a device's blocks come; more often where there is little time for large ones.
@@ -207,62 +224,114 @@ fn quick() -> Vec<Variant> {
     set
 }
 
+/// The quick set, and from the base each circumstance by itself and those that belong together.
 fn full() -> Vec<Variant> {
     let mut set = quick();
-    let sizes =
-        |variant: Variant| BLOCKS_FRAMES.map(|block_frames| Variant { block_frames, ..variant.clone() });
-    for kind in KINDS {
-        set.extend(paced(inside_and_out(kind).into_iter().flat_map(sizes)));
-        set.extend(paced([pipelined(isolated(kind)), spinning(isolated(kind))]));
-    }
-    set.extend(paced(BARE.into_iter().flat_map(|what| sizes(base(what, "")))));
-    set.extend([spinning(isolated("passthrough")), spinning(floor())].into_iter().flat_map(sizes));
-    set.extend(sizes(pipelined(isolated("passthrough"))));
+    set.extend(KINDS.into_iter().flat_map(of_kind));
+    set.extend(bare_sizes());
     set.extend(paced(in_python()).filter(|variant| variant.what != What::NoOp));
-    for variant in [isolated("passthrough")].into_iter().chain(BARE.map(|what| base(what, ""))) {
-        set.extend(paced([Cores::Two, Cores::Any].map(|cores| Variant { cores, ..variant.clone() })));
-    }
-    for variant in [isolated("passthrough"), floor()] {
-        for cores in [Cores::One, Cores::Two] {
-            let held = Variant { cores, awake: true, ..variant.clone() };
-            let loaded = Variant { cores, loaded: true, ..variant.clone() };
-            set.extend(paced([held, loaded]));
-        }
-        set.extend(paced(CHAINS.map(|chain| Variant { chain, ..variant.clone() })));
-    }
-    let adaptive = |cores| Variant { waiting: Waiting::Adaptive, cores, ..isolated("passthrough") };
-    set.extend(paced([Cores::One, Cores::Two, Cores::Any].map(adaptive)));
+    set.extend(placed());
+    set.extend(loaded());
+    set.extend(in_a_row("passthrough"));
     let through_host = |chain| Variant { chain, through_host: true, ..isolated("passthrough") };
     set.extend(paced(CHAINS.into_iter().filter(|chain| *chain > 1).map(through_host)));
-    let others = BARE.into_iter().map(|what| base(what, "")).chain(in_python());
-    let all = KINDS.into_iter().flat_map(inside_and_out).chain(others);
-    set.extend(
-        paced(all.map(|variant| Variant { loaded: true, ..variant })).filter(|it| it.what != What::NoOp),
-    );
-    set.extend(paced([Variant { awake: true, ..base(What::InProcess, "passthrough") }]));
     set.extend(paced(PIPELINES.map(|pipelines| Variant { pipelines, ..isolated("passthrough") })));
+    set.extend(KINDS.into_iter().flat_map(many));
     set
 }
 
-/// One plugin at every size, its circumstances at the base's, and the floor that it is compared with.
+fn sizes(variant: Variant) -> [Variant; BLOCKS_FRAMES.len()] {
+    BLOCKS_FRAMES.map(|block_frames| Variant { block_frames, ..variant.clone() })
+}
+
+/// Each way to meet this plugin.
+fn met(plugin: &str) -> [Variant; 5] {
+    let it = || isolated(plugin);
+    [it(), pipelined(it()), spinning(it()), two_cores(it()), pipelined(spinning(it()))]
+}
+
+fn two_cores(variant: Variant) -> Variant {
+    Variant { cores: Cores::Two, ..variant }
+}
+
+/// A plugin in its own process and isolated, waited for or not, at every size; on two cores at the base's.
+fn of_kind(plugin: &str) -> Vec<Variant> {
+    let [parked, pipelined, spinning, ..] = met(plugin);
+    let sized = [parked, base(What::InProcess, plugin), pipelined, spinning].into_iter().flat_map(sizes);
+    paced(sized.chain(met(plugin))).collect()
+}
+
+/// The floor and what else one might use, at every size.
+fn bare_sizes() -> Vec<Variant> {
+    let all = BARE.map(|what| base(what, "")).into_iter().chain([spinning(floor())]);
+    paced(all.flat_map(sizes)).collect()
+}
+
+/// Other processors, by choice or by the scheduler's, and idle states held off.
+fn placed() -> Vec<Variant> {
+    let mut set = Vec::new();
+    for variant in [isolated("passthrough")].into_iter().chain(BARE.map(|what| base(what, ""))) {
+        set.extend([Cores::Two, Cores::Any].map(|cores| Variant { cores, ..variant.clone() }));
+    }
+    let adaptive = |cores| Variant { waiting: Waiting::Adaptive, cores, ..isolated("passthrough") };
+    set.extend([Cores::One, Cores::Two, Cores::Any].map(adaptive));
+    let held = met("passthrough").into_iter().chain([base(What::InProcess, "passthrough")]).chain(floors());
+    set.extend(held.map(|variant| Variant { awake: true, ..variant }));
+    paced(set).collect()
+}
+
+/// What the ways to meet a plugin are held against.
+fn floors() -> [Variant; 3] {
+    [floor(), spinning(floor()), two_cores(floor())]
+}
+
+/// Something that computes beside all that is measured at the base: each way to meet a plugin, in one process, bare
+/// ones, and chains.
+fn loaded() -> Vec<Variant> {
+    let kinds = KINDS.into_iter().flat_map(|kind| met(kind).into_iter().chain([base(What::InProcess, kind)]));
+    let bare = BARE.map(|what| base(what, "")).into_iter().chain(floors());
+    let chains = CHAINS
+        .into_iter()
+        .flat_map(|chain| [isolated("passthrough"), floor()].map(|variant| Variant { chain, ..variant }));
+    let all = paced(kinds.chain(bare).chain(in_python()).chain(chains));
+    all.filter(|it| it.what != What::NoOp).map(|variant| Variant { loaded: true, ..variant }).collect()
+}
+
+/// Chains of a plugin, and rings of as many processes.
+fn in_a_row(plugin: &str) -> Vec<Variant> {
+    let long = CHAINS
+        .into_iter()
+        .flat_map(|chain| [isolated(plugin), floor()].map(|variant| Variant { chain, ..variant }));
+    paced(long).collect()
+}
+
+/// Several of a plugin, in a row and at once: back to back, as passthrough alone is measured so one a period.
+fn many(plugin: &str) -> Vec<Variant> {
+    let chains = CHAINS.map(|chain| Variant { chain, ..isolated(plugin) });
+    let at_once = PIPELINES.map(|pipelines| Variant { pipelines, ..isolated(plugin) });
+    chains.into_iter().chain(at_once).collect()
+}
+
+/// One plugin at every size, and the floor that it is compared with; without `quick` also in every other circumstance,
+/// at the base's size.
 fn of_plugin(name: &str, quick: bool) -> Vec<Variant> {
     let all = [isolated(name), base(What::InProcess, name), floor()];
-    let mut set = Vec::new();
-    for block_frames in BLOCKS_FRAMES {
-        set.extend(paced(all.clone().map(|variant| Variant { block_frames, ..variant })));
-    }
+    let mut set: Vec<_> = paced(all.into_iter().flat_map(sizes)).collect();
     set.extend([pipelined(isolated(name)), spinning(isolated(name)), spinning(floor())]);
-    if !quick {
-        set.extend(paced([pipelined(isolated(name)), spinning(isolated(name)), spinning(floor())]));
-        let loaded = Variant { loaded: true, ..base(What::InProcess, name) };
-        set.extend(paced([loaded]));
-        for variant in [isolated(name), floor()] {
-            let two = Variant { cores: Cores::Two, ..variant.clone() };
-            let held = Variant { awake: true, ..two.clone() };
-            let loaded = Variant { loaded: true, ..variant };
-            set.extend(paced([two, held, loaded]));
-        }
+    if quick {
+        return set;
     }
+    let more = [pipelined(isolated(name)), spinning(isolated(name)), spinning(floor())];
+    set.extend(paced(more.into_iter().flat_map(sizes)));
+    let met = || met(name).into_iter().chain(floors());
+    set.extend(paced(met()));
+    let held = met().filter(|variant| variant.cores == Cores::Two);
+    set.extend(paced(held.map(|variant| Variant { awake: true, ..variant })));
+    let beside = met().chain([base(What::InProcess, name)]);
+    set.extend(paced(beside.map(|variant| Variant { loaded: true, ..variant })));
+    set.extend(paced(BARE.map(|what| base(what, ""))));
+    set.extend(in_a_row(name));
+    set.extend(paced(PIPELINES.map(|pipelines| Variant { pipelines, ..isolated(name) })));
     set
 }
 
@@ -355,8 +424,92 @@ mod tests {
             for pipelines in 1..=4 {
                 assert_has(&set, Variant { pace, pipelines, ..isolated("passthrough") });
             }
-            assert_has(&set, Variant { pace, ..pipelined(isolated("passthrough")) });
         }
+    }
+
+    #[test]
+    fn every_kind_is_met_in_each_way_at_every_size_and_pace_and_on_two_cores() {
+        let set = variants(&Wanted::default());
+        for (plugin, pace) in KINDS.into_iter().flat_map(|plugin| PACES.map(|pace| (plugin, pace))) {
+            for block_frames in BLOCKS_FRAMES {
+                for variant in [pipelined(isolated(plugin)), spinning(isolated(plugin)), spinning(floor())] {
+                    assert_has(&set, Variant { pace, block_frames, ..variant });
+                }
+            }
+            let (waiting, cores) = (Waiting::Parked, Cores::Two);
+            assert_has(&set, Variant { pace, cores, ..isolated(plugin) });
+            assert_has(&set, Variant { pace, ..pipelined(spinning(isolated(plugin))) });
+            for loaded in [false, true] {
+                assert_has(&set, Variant { pace, loaded, waiting, cores, ..isolated(plugin) });
+                assert_has(&set, Variant { pace, loaded, ..pipelined(isolated(plugin)) });
+                assert_has(&set, Variant { pace, loaded, ..spinning(isolated(plugin)) });
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_comes_in_a_row_and_several_at_once() {
+        let set = variants(&Wanted::default());
+        for plugin in KINDS {
+            for chain in [1, 2, 4, 8, 16] {
+                assert_has(&set, Variant { chain, ..isolated(plugin) });
+            }
+            for pipelines in 1..=4 {
+                assert_has(&set, Variant { pipelines, ..isolated(plugin) });
+            }
+        }
+        for (pace, chain) in PACES.into_iter().flat_map(|pace| CHAINS.map(|chain| (pace, chain))) {
+            for loaded in [false, true] {
+                assert_has(&set, Variant { pace, chain, loaded, ..isolated("passthrough") });
+                assert_has(&set, Variant { pace, chain, loaded, ..floor() });
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_measured_on_an_awake_or_busy_machine_has_a_floor_of_the_same_circumstances() {
+        let full = variants(&Wanted::default());
+        let mine = variants(&Wanted { plugin: Some("mine".into()), ..Wanted::default() });
+        for set in [full, mine] {
+            let waited = |it: &&Variant| it.what == What::Isolated && it.mode == Mode::SameBlock;
+            for it in set.iter().filter(waited).filter(|it| it.awake || it.loaded) {
+                let what = What::Floor;
+                assert_has(&set, Variant { what, plugin: String::new(), ..it.clone() });
+            }
+        }
+    }
+
+    #[test]
+    fn paced_blocks_take_most_of_a_run_and_no_more_than_half_an_hour() {
+        let minutes = |quick, plugin: Option<&str>| {
+            let plugin = plugin.map(ToOwned::to_owned);
+            paced_ns(&plan(&Wanted { quick, plugin, ..Wanted::default() })) as f64 / 60e9
+        };
+        assert!((25.0..30.5).contains(&minutes(false, None)), "{}", minutes(false, None));
+        assert!((7.0..10.0).contains(&minutes(false, Some("mine"))), "{}", minutes(false, Some("mine")));
+        assert!(minutes(true, None) < 0.4 && minutes(true, Some("mine")) < 0.4);
+        assert_eq!(quick_set().len(), 28, "it has half a minute");
+    }
+
+    #[test]
+    fn a_variant_has_ten_thousand_blocks_or_a_thousand_where_paced_and_few_have_less() {
+        let blocks = |variant: Variant| {
+            let set = plan(&Wanted::default());
+            set.iter().find(|entry| entry.variant == variant).map(|entry| entry.blocks)
+        };
+        let paced = |variant, block_frames| Variant { pace: Pace::Paced, block_frames, ..variant };
+        let base = isolated("passthrough");
+        assert_eq!(blocks(base.clone()), Some(10_000));
+        assert_eq!(blocks(Variant { chain: 16, ..base.clone() }), Some(10_000));
+        assert_eq!(
+            [64, 128, 512, 1024].map(|frames| blocks(paced(base.clone(), frames))),
+            [1_000, 10_000, 1_000, 1_000].map(Some)
+        );
+        let spinning = spinning(base);
+        assert_eq!(
+            [64, 128, 512, 1024].map(|frames| blocks(paced(spinning.clone(), frames))),
+            [1_000, 1_000, 1_000, 500].map(Some)
+        );
     }
 
     #[test]
@@ -399,7 +552,8 @@ mod tests {
 
     #[test]
     fn only_those_are_left_that_have_every_word() {
-        let only = ["isolated", "paced", "chain-1", "2x64", "passthrough"].map(str::to_owned).to_vec();
+        let only =
+            ["isolated", "paced", "same-block", "parked", "2x64", "passthrough"].map(str::to_owned).to_vec();
         let set = variants(&Wanted { only, ..Wanted::default() });
         assert_eq!(set, [Variant { block_frames: 64, pace: Pace::Paced, ..isolated("passthrough") }]);
         assert_eq!(variants(&Wanted { only: vec!["nothing".into()], ..Wanted::default() }), []);
@@ -415,5 +569,36 @@ mod tests {
             }
             assert!(set.iter().all(|variant| ["", "mine"].contains(&variant.plugin.as_str())));
         }
+    }
+
+    #[test]
+    fn without_quick_the_users_plugin_gets_every_circumstance() {
+        let wanted = Wanted { plugin: Some("mine".into()), ..Wanted::default() };
+        let set = variants(&wanted);
+        for pace in PACES {
+            for block_frames in BLOCKS_FRAMES {
+                for variant in [pipelined(isolated("mine")), spinning(isolated("mine")), spinning(floor())] {
+                    assert_has(&set, Variant { pace, block_frames, ..variant });
+                }
+            }
+            for what in BARE {
+                assert_has(&set, Variant { pace, ..base(what, "") });
+            }
+            for chain in [2, 4, 8, 16] {
+                assert_has(&set, Variant { pace, chain, ..isolated("mine") });
+                assert_has(&set, Variant { pace, chain, ..floor() });
+            }
+            for pipelines in 2..=4 {
+                assert_has(&set, Variant { pace, pipelines, ..isolated("mine") });
+            }
+            for loaded in [false, true] {
+                for variant in met("mine") {
+                    assert_has(&set, Variant { pace, loaded, ..variant });
+                }
+            }
+            assert_has(&set, Variant { pace, awake: true, cores: Cores::Two, ..isolated("mine") });
+        }
+        let of_chain = |entry: &&Entry| entry.variant.chain == 16 && entry.variant.plugin == "mine";
+        assert!(plan(&wanted).iter().filter(of_chain).all(|entry| entry.blocks == 1_000), "it may be slow");
     }
 }

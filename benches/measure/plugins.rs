@@ -105,7 +105,62 @@ impl Plugins {
     /// # Errors
     /// If there is none.
     pub fn python(&self) -> Outcome<PathBuf> {
-        let beside: &Path = &self.folder.path().join("passthrough.py");
-        Ok(host::plugin::interpreter::find(self.python.as_deref(), beside)?)
+        let beside = match &self.own {
+            Some(own) => std::path::absolute(&own.file)?,
+            None => self.folder.path().join("passthrough.py"),
+        };
+        Ok(host::plugin::interpreter::find(self.python.as_deref(), &beside)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_in_python_is_asked_of_the_interpreter_that_the_users_plugin_has() {
+        let theirs = TempDir::new().unwrap();
+        let python = theirs.path().join(".venv/bin/python");
+        std::fs::create_dir_all(python.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", &python).unwrap();
+        let own = Own { file: theirs.path().join("echo.py"), set: Vec::new() };
+        assert_eq!(Plugins::write(None, Some(own)).unwrap().python().unwrap(), python);
+    }
+
+    /// Starts the plugin, lets no block come, then some, then none: what the process computed in each time, in ms.
+    const SPUN: &str = r#"
+import sys, time, types
+
+base = types.ModuleType("base_plugin")
+base.AudioProcessorPlugin = type("Plugin", (), {"start": lambda self: True})
+base.AudioBuffer = base.PluginInfo = base.PluginType = object
+sys.modules["base_plugin"] = base
+sys.path.insert(0, sys.argv[1])
+import spinning_thread
+
+plugin = spinning_thread.create_plugin()
+plugin.start()
+
+def computed_ms(blocks):
+    before = time.process_time()
+    for _ in range(100):
+        blocks and plugin.process_audio(None)
+        time.sleep(0.003)
+    return round((time.process_time() - before) * 1000)
+
+times = [computed_ms(False), computed_ms(True)]
+time.sleep(0.2)
+print(*times, computed_ms(False))
+"#;
+
+    #[test]
+    fn the_thread_that_spins_does_so_while_blocks_come_and_leaves_the_processor_to_others_else() {
+        let plugins = Plugins::write(None, None).unwrap();
+        let mut python = std::process::Command::new(plugins.python().unwrap());
+        let told = python.args(["-c", SPUN]).arg(plugins.folder()).output().unwrap();
+        let told = String::from_utf8(told.stdout).unwrap();
+        let times: Vec<u32> = told.split_whitespace().flat_map(str::parse).collect();
+        let [before, meanwhile, after] = times[..] else { panic!("{told}") };
+        assert!(meanwhile > 2 * before.max(after), "{told}");
     }
 }

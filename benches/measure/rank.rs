@@ -3,8 +3,9 @@
 //! The measuring thread takes the part of an audio thread and has its priority, whoever answers has that of a worker
 //! that plays; workers have it already. So floor and host are measured alike, and other programs disturb neither. A
 //! thread that has such a priority all the time is held up by the kernel for the others' sake: between two turns it
-//! rests.
+//! rests. Who waits for each block's time has rested in between, and is allowed only a moment.
 
+use super::batch::Turn;
 use crate::Outcome;
 use rustix::process::Pid;
 use shared::clock::{now_ns, sleep_until};
@@ -15,6 +16,8 @@ const AUDIO: u8 = 70;
 const WORKER: u8 = 2;
 /// The longest rest.
 const REST_MAX_NS: u64 = 100_000_000;
+/// The longest rest after paced blocks.
+const REST_PACED_MAX_NS: u64 = 20_000_000;
 
 fn fifo(priority: u8) -> Schedule {
     Schedule { policy: Policy::Fifo(priority), nice: 0, slice_ns: 0, reset_on_fork: true }
@@ -31,14 +34,15 @@ pub fn answer(pid: Pid) {
 ///
 /// # Errors
 /// Those of what is done.
-pub fn as_audio<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+pub fn as_audio<T>(turn: &Turn, work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let began_ns = now_ns();
     let is_first = schedule::set(None, &fifo(AUDIO)).is_ok();
     let done = work();
     if is_first {
         schedule::set(None, &ORDINARY)?;
         let now_ns = now_ns();
-        sleep_until(now_ns + (now_ns - began_ns).min(REST_MAX_NS));
+        let longest_ns = if turn.every_ns > 0 { REST_PACED_MAX_NS } else { REST_MAX_NS };
+        sleep_until(now_ns + (now_ns - began_ns).min(longest_ns));
     }
     done
 }

@@ -6,12 +6,13 @@
 use super::bare::Bare;
 use super::batch::{Batch, Turn};
 use super::in_python::InPython;
-use super::isolated::Pipeline;
+use super::isolated::{self, Pipeline};
 use super::parts;
 use super::place::{Processors, Surroundings, bind_process, bind_thread};
 use super::plan::{Entry, block_ns, words};
 use super::plugins::Plugins;
 use super::rank;
+use super::watchdog::Watchdog;
 use crate::Outcome;
 use crate::report::model::{Cores, Figures, Pace, Series, Variant, What};
 use host::supervisor::Supervisor;
@@ -22,7 +23,7 @@ use std::collections::hash_map::Entry as Place;
 pub const TURNS: u32 = 10;
 /// Blocks before those that count: enough for caches to be warm, where they can be.
 const WARM_UP: u32 = 20;
-const WARM_UP_PACED: u32 = 3;
+pub(super) const WARM_UP_PACED: u32 = 3;
 
 /// Everything that has its turns.
 pub struct Field<'a> {
@@ -35,6 +36,8 @@ pub struct Field<'a> {
     python: Option<InPython>,
     /// What is not measured, and why: each a sentence.
     pub left_out: Vec<String>,
+    /// And which variants those are.
+    pub unmeasured: Vec<Variant>,
 }
 
 /// What was measured of one variant so far.
@@ -60,18 +63,20 @@ impl<'a> Field<'a> {
             bare: HashMap::new(),
             python: None,
             left_out: Vec::new(),
+            unmeasured: Vec::new(),
         })
     }
 
-    /// Starts what the entries need; those that can't be measured here are left out.
+    /// Starts what the entries need, and the watchdog hears of each; those that can't be measured here are left out.
     ///
     /// # Errors
     /// Of what does not start.
-    pub fn start(&mut self, entries: Vec<Entry>) -> Outcome<Vec<Entry>> {
+    pub fn start(&mut self, entries: Vec<Entry>, watchdog: &Watchdog) -> Outcome<Vec<Entry>> {
         let mut ready = Vec::new();
         for entry in entries {
+            watchdog.pet();
             match self.missing(&entry.variant)? {
-                Some(why) => self.leave_out(why),
+                Some(why) => self.leave_out(entry.variant, why),
                 None => {
                     self.prepare(&entry.variant)?;
                     ready.push(entry);
@@ -81,7 +86,8 @@ impl<'a> Field<'a> {
         Ok(ready)
     }
 
-    fn leave_out(&mut self, why: String) {
+    fn leave_out(&mut self, variant: Variant, why: String) {
+        self.unmeasured.push(variant);
         let why = format!("not measured: {why}");
         if !self.left_out.contains(&why) {
             self.left_out.push(why);
@@ -93,7 +99,28 @@ impl<'a> Field<'a> {
             let how = "install what benches/requirements.txt names (.ci/setup bench)";
             return Ok(Some(format!("pedalboard, which this Python can't import: {how}")));
         }
-        Ok(Surroundings::missing(&self.processors, variant))
+        let surroundings = Surroundings::missing(&self.processors, variant);
+        Ok(surroundings.or_else(|| self.too_many(variant)))
+    }
+
+    /// Why there is no memory for so many workers of a plugin, if so: by what one takes that was started before.
+    fn too_many(&self, variant: &Variant) -> Option<String> {
+        let workers = variant.chain * variant.pipelines;
+        if variant.what != What::Isolated || workers == 1 {
+            return None;
+        }
+        let alike = self.pipelines.iter().filter(|(it, _)| it.plugin == variant.plugin);
+        let one = alike.filter_map(|(_, pipelines)| pipelines.first()?.memory()).next()?;
+        let each_bytes = one.proportional_bytes;
+        let is_room = has_room(workers, each_bytes, isolated::memory_left_bytes()?);
+        let why = || {
+            let each_mib = each_bytes >> 20;
+            format!(
+                "several {} for which there is too little memory: a worker takes {each_mib} MiB",
+                variant.plugin
+            )
+        };
+        (!is_room).then(why)
     }
 
     /// The interpreter of the plugins and its numpy.
@@ -133,15 +160,21 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    /// Gives each its turns; `tell` hears how many are over.
+    /// Gives each its turns; `tell` hears how many are over, and the watchdog that something goes on.
     ///
     /// # Errors
     /// Of the first that fails, with its name.
-    pub fn run(&mut self, entries: &[Entry], mut tell: impl FnMut(u32)) -> Outcome<Vec<Series>> {
+    pub fn run(
+        &mut self,
+        entries: &[Entry],
+        watchdog: &Watchdog,
+        mut tell: impl FnMut(u32),
+    ) -> Outcome<Vec<Series>> {
         let mut records: Vec<Record> = entries.iter().map(|_| Record::default()).collect();
         for turn in 0..TURNS {
             tell(turn);
             for (entry, record) in entries.iter().zip(&mut records) {
+                watchdog.pet();
                 let batch = self.turn(&entry.variant, &share(entry, turn));
                 record.add(
                     &entry.variant,
@@ -166,19 +199,19 @@ impl<'a> Field<'a> {
                 let pipeline = self.pipelines.get_mut(&workers_of(variant)).and_then(|all| all.first_mut());
                 let pipeline = pipeline.ok_or("no worker was started")?;
                 pipeline.bind(&sides.worker)?;
-                rank::as_audio(|| pipeline.drive(turn))
+                rank::as_audio(turn, || pipeline.drive(turn))
             }
             What::NoOp | What::PlainNumpy | What::Pedalboard => {
                 let python = self.python()?;
                 bind_process(python.pid(), &sides.worker)?;
                 rank::answer(python.pid());
-                rank::as_audio(|| python.turn(variant, turn))
+                rank::as_audio(turn, || python.turn(variant, turn))
             }
             _ => {
                 let bare = self.bare.get_mut(&processes_of(variant)).ok_or("no process was started")?;
                 bare.pids().try_for_each(|pid| bind_process(pid, &sides.worker))?;
                 bare.pids().for_each(rank::answer);
-                rank::as_audio(|| bare.turn(turn))
+                rank::as_audio(turn, || bare.turn(turn))
             }
         }
     }
@@ -191,12 +224,12 @@ impl<'a> Field<'a> {
             pipeline.bind(&self.processors.sides(variant.cores, lane).worker)?;
         }
         if let [only] = pipelines {
-            return rank::as_audio(|| only.turn(turn));
+            return rank::as_audio(turn, || only.turn(turn));
         }
         let processors = &self.processors;
         let one = |lane: u32, pipeline: &mut Pipeline| {
             bind_thread(&processors.sides(variant.cores, lane).host)?;
-            rank::as_audio(|| pipeline.turn(turn))
+            rank::as_audio(turn, || pipeline.turn(turn))
         };
         // An error of any kind does not pass from thread to thread; its words do.
         let one = |lane, pipeline: &mut Pipeline| one(lane, pipeline).map_err(|e| e.to_string());
@@ -221,6 +254,7 @@ impl<'a> Field<'a> {
             times: Figures::of(&record.batch.times_ns),
             missed: record.missed,
             parts: parts::figures(&record.batch.parts_ns),
+            by_plugin_p50_ns: parts::by_plugin(&record.batch.parts_ns),
             turns_p50_ns: record.turns_p50_ns,
             memory: worker.and_then(|pipelines| pipelines.first()?.memory()),
             variant,
@@ -240,6 +274,11 @@ impl Record {
         self.turns_p50_ns.push(Figures::of(&batch.times_ns).p50_ns);
         self.batch = std::mem::take(&mut self.batch).and(batch);
     }
+}
+
+/// Whether so many workers leave a quarter of the memory to others.
+fn has_room(workers: u32, each_bytes: u64, left_bytes: u64) -> bool {
+    u64::from(workers).saturating_mul(each_bytes) <= left_bytes / 4 * 3
 }
 
 /// The part of an entry's blocks that this turn has.
@@ -271,6 +310,14 @@ mod tests {
             let entry = plan(&wanted).remove(0);
             assert_eq!((0..TURNS).map(|turn| share(&entry, turn).blocks).sum::<u32>(), blocks);
         }
+    }
+
+    #[test]
+    fn so_many_workers_as_would_take_the_machines_memory_are_not_started() {
+        let gib = 1 << 30;
+        assert!(has_room(16, gib / 2, 12 * gib));
+        assert!(!has_room(16, gib / 2, 10 * gib));
+        assert!(!has_room(16, u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::io::{Error, Result};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// How long one turn of all variants may take.
+/// How long one variant may take to start, or for one turn.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// To be petted once a turn; dropped when all is over.
+/// To be petted once a variant, when it starts and in each turn; dropped when all is over.
 #[derive(Debug)]
 pub struct Watchdog(Sender<()>);
 
@@ -24,7 +24,9 @@ impl Watchdog {
                     Ok(()) => {}
                     Err(RecvTimeoutError::Disconnected) => return,
                     Err(RecvTimeoutError::Timeout) => {
-                        tell(&Error::other("one turn has taken ten minutes: a hand-off is stuck"));
+                        tell(&Error::other(
+                            "one variant has taken ten minutes for a turn: a hand-off is stuck",
+                        ));
                         // Workers and other sides end with this process.
                         std::process::exit(1);
                     }

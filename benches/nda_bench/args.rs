@@ -9,7 +9,8 @@ use std::path::PathBuf;
 ///
 /// Without PLUGIN, measures the shipped plugins in their worker processes and without, beside what two bare processes
 /// need to wake each other, all in turns within one run. With PLUGIN, looks at that one, at every size of block.
-/// Takes some minutes: leave the machine alone meanwhile.
+/// Takes about 35 minutes, with PLUGIN about 11 (more if it is slow: blocks back to back take as long as they do), and with
+/// --quick half a minute: leave the machine alone meanwhile.
 #[derive(Debug, Parser)]
 #[command(
     name = "nda bench",
@@ -29,7 +30,8 @@ pub(crate) struct Args {
     /// The small set, in less than half a minute
     #[arg(long)]
     quick: bool,
-    /// So many blocks of each variant [default: 10000, paced and quick 1000, paced of PLUGIN with --quick 200]
+    /// So many blocks of each variant [default: 10000, paced and quick 1000, paced of PLUGIN with --quick 200; fewer of some,
+    /// see benches/README.md]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     blocks: Option<u32>,
     /// Write the run as JSON into this file; - is standard output
@@ -38,7 +40,8 @@ pub(crate) struct Args {
     /// Write a page with plots into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Compare with the run in this file; end with 9 if ratios have become worse, or if the runs have none in common
+    /// Compare with the run in this file; end with 9 if ratios have become worse or are missing, or if the runs have none in
+    /// common
     #[arg(long, value_name = "BASELINE.json")]
     pub(crate) check: Option<PathBuf>,
     /// A parameter of PLUGIN

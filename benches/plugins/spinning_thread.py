@@ -1,4 +1,4 @@
-"""Leaves the audio as it is, while a thread of its own computes in pure Python without end."""
+"""Leaves the audio as it is, while a thread of its own computes in pure Python without end, as long as blocks come."""
 
 import threading
 
@@ -6,11 +6,16 @@ from base_plugin import AudioBuffer, AudioProcessorPlugin, PluginInfo, PluginTyp
 
 
 class SpinningThread(AudioProcessorPlugin):
-    """The thread gives the interpreter up only when it has to. It runs while the plugin does."""
+    """The thread gives the interpreter up only when it has to. Where no more blocks come it rests, as others are measured
+    then on the same processor, which would never sleep."""
+
+    # Some milliseconds in pure Python: more than from one block to the next of 128 frames.
+    ROUND = 200_000
 
     def __init__(self) -> None:
         super().__init__()
         self._over = True
+        self._comes = threading.Event()
 
     def get_info(self) -> PluginInfo:
         return PluginInfo("Spinning Thread", "1.0.0", "NDA contributors", "Never idle", PluginType.PROCESSOR)
@@ -22,14 +27,20 @@ class SpinningThread(AudioProcessorPlugin):
 
     def stop(self) -> None:
         self._over = True
+        self._comes.set()
         super().stop()
 
     def _spin(self) -> None:
-        n = 0
         while not self._over:
-            n += 1
+            self._comes.wait()
+            self._comes.clear()
+            n = 0
+            while n < self.ROUND:
+                n += 1
 
     def process_audio(self, buffer: AudioBuffer) -> bool:
+        if not self._comes.is_set():
+            self._comes.set()
         return True
 
 

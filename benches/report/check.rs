@@ -13,6 +13,11 @@
 //!   but not judged, as a limit wide enough would let everything pass under the name of a check. One that is worse by
 //!   more than even that has regressed.
 //!
+//! A ratio that would be judged and that only one of the runs has is not checked, and so no check that was passed: a
+//! series may have been lost, or the baseline may be older than one. It is excused where it had to be missing: one of the
+//! runs was restricted (`--only`), or they are of different sets, or the machine of the run that lacks it could not
+//! measure one of its two series.
+//!
 //! 99th percentiles are told and not judged: they are the machine's more than the code's. Not judged are also series
 //! that the scheduler placed (one core or two is a factor of ten, by its mood), those with a load beside them, and
 //! what does not belong to this project.
@@ -39,10 +44,23 @@ pub enum Outcome {
     Kept,
     /// At least one is.
     Regressed,
+    /// None is, but at least one that would be judged is in one of the runs only.
+    Unchecked,
     /// The machine was too restless, then or now, for any ratio to be judged: no regression, and no proof of none.
     TooRestless,
     /// The runs have nothing in common that could be judged: no check that was passed.
     NothingJudged,
+}
+
+impl Outcome {
+    /// Whether the check is passed. What only says that the machine was busy must not fail who checks on shared ones.
+    #[must_use]
+    pub fn is_passed(self) -> bool {
+        match self {
+            Self::Kept | Self::TooRestless => true,
+            Self::Regressed | Self::Unchecked | Self::NothingJudged => false,
+        }
+    }
 }
 
 /// What is said of one ratio.
@@ -77,11 +95,24 @@ pub struct Compared {
     pub p99: (f64, f64),
 }
 
+/// A ratio that would be judged, but that one of the runs lacks without an excuse.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unchecked {
+    /// Whose ratio.
+    pub variant: Variant,
+    /// To what.
+    pub against: Against,
+    /// It is the new run that lacks it, not the baseline.
+    pub is_lost: bool,
+}
+
 /// Two runs side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// Ratios that both have, in the order of the new run.
     pub ratios: Vec<Compared>,
+    /// Those that only one has and that should have been judged: first what the new run lacks.
+    pub unchecked: Vec<Unchecked>,
     /// What differs between the runs besides, and what one of them lacks; a sentence each.
     pub notes: Vec<String>,
 }
@@ -90,22 +121,22 @@ pub struct Comparison {
 #[must_use]
 pub fn against(baseline: &Run, run: &Run) -> Comparison {
     let (old, new) = (all_ratios(&baseline.series), all_ratios(&run.series));
-    let twin = |of: &Ratio<'_>, among: &[Ratio<'_>]| -> Option<usize> {
-        among.iter().position(|it| it.against == of.against && it.of.variant == of.of.variant)
-    };
     let least = if is_alike(&baseline.machine, &run.machine) { LIMIT_MIN } else { LIMIT_MIN_ELSEWHERE };
     let both = new.iter().filter_map(|new| Some(compare(&old[twin(new, &old)?], new, least)));
-    let mut notes = differences(baseline, run);
-    let missing = |from: &[Ratio<'_>], among: &[Ratio<'_>], which: &'static str| -> Vec<String> {
-        let alone: Vec<_> = from.iter().filter(|it| twin(it, among).is_none()).collect();
-        let told = alone.iter().take(TOLD_MAX);
-        let told = told.map(|it| format!("only {which}: {}, x {}", it.of.variant.name(), it.against));
-        let more = alone.len().saturating_sub(TOLD_MAX);
-        told.chain((more > 0).then(|| format!("only {which}: {more} ratios more"))).collect()
+    let mut comparison =
+        Comparison { ratios: both.collect(), unchecked: Vec::new(), notes: differences(baseline, run) };
+    let may_differ = [baseline, run].iter().any(|run| !run.only.is_empty()) || baseline.quick != run.quick;
+    let unmeasured = |run: &'_ Run, ratio: &Ratio<'_>| {
+        may_differ || [ratio.of, ratio.partner].iter().any(|it| run.unmeasured.contains(&it.variant))
     };
-    notes.extend(missing(&old, &new, "in the baseline"));
-    notes.extend(missing(&new, &old, "in this run"));
-    Comparison { ratios: both.collect(), notes }
+    comparison.miss(&old, &new, true, |ratio| unmeasured(run, ratio));
+    comparison.miss(&new, &old, false, |ratio| unmeasured(baseline, ratio));
+    comparison
+}
+
+/// The same ratio of another run.
+fn twin(of: &Ratio<'_>, among: &[Ratio<'_>]) -> Option<usize> {
+    among.iter().position(|it| it.against == of.against && it.of.variant == of.of.variant)
 }
 
 /// Compares a run with a baseline's text.
@@ -194,12 +225,37 @@ fn differences(baseline: &Run, run: &Run) -> Vec<String> {
 }
 
 impl Comparison {
+    /// Takes note of the ratios that only one run has: those of them that are judged count, unless they are excused.
+    fn miss(
+        &mut self,
+        has: &[Ratio<'_>],
+        lacks: &[Ratio<'_>],
+        is_lost: bool,
+        is_excused: impl Fn(&Ratio<'_>) -> bool,
+    ) {
+        let alone = has.iter().filter(|it| twin(it, lacks).is_none());
+        let (noted, unchecked): (Vec<&Ratio<'_>>, Vec<_>) =
+            alone.partition(|it| !is_judged(it) || is_excused(it));
+        self.unchecked.extend(unchecked.into_iter().map(|it| Unchecked {
+            variant: it.of.variant.clone(),
+            against: it.against,
+            is_lost,
+        }));
+        let which = if is_lost { "in the baseline" } else { "in this run" };
+        let told = noted.iter().take(TOLD_MAX);
+        self.notes.extend(told.map(|it| format!("only {which}: {}, x {}", it.of.variant.name(), it.against)));
+        let more = noted.len().saturating_sub(TOLD_MAX);
+        self.notes.extend((more > 0).then(|| format!("only {which}: {more} ratios more")));
+    }
+
     /// What it came to.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let any = |standing| self.ratios.iter().any(|it| it.standing == standing);
+        let is_any_judged = any(Standing::Kept) || any(Standing::Restless);
         match () {
             () if any(Standing::Regressed) => Outcome::Regressed,
+            () if is_any_judged && !self.unchecked.is_empty() => Outcome::Unchecked,
             () if any(Standing::Kept) => Outcome::Kept,
             () if any(Standing::Restless) => Outcome::TooRestless,
             () => Outcome::NothingJudged,
@@ -229,8 +285,16 @@ impl Comparison {
         let count = |standing| self.ratios.iter().filter(|it| it.standing == standing).count();
         let (kept, worse) = (count(Standing::Kept), count(Standing::Regressed));
         let unjudged = self.ratios.len() - kept - worse;
+        self.tell_unchecked(f)?;
         match self.outcome() {
             Outcome::Kept => writeln!(f, "no regression: {kept} ratios kept, {unjudged} told only"),
+            Outcome::Unchecked => {
+                writeln!(
+                    f,
+                    "NOT ALL CHECKED: {} ratios are missing; {kept} kept, {unjudged} told only",
+                    self.unchecked.len()
+                )
+            }
             Outcome::TooRestless | Outcome::NothingJudged => {
                 writeln!(f, "NOTHING JUDGED: {}", self.why_nothing())
             }
@@ -245,6 +309,27 @@ impl Comparison {
                 Ok(())
             }
         }
+    }
+}
+
+impl Comparison {
+    /// Each ratio that should have been judged and was not, and what to do about it.
+    fn tell_unchecked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for it in self.unchecked.iter().take(TOLD_MAX) {
+            let lacks = if it.is_lost { "this run" } else { "the baseline" };
+            writeln!(f, "MISSING in {lacks}: {}, x {}", it.variant.name(), it.against)?;
+        }
+        let more = self.unchecked.len().saturating_sub(TOLD_MAX);
+        if more > 0 {
+            writeln!(f, "MISSING: {more} ratios more")?;
+        }
+        if !self.unchecked.is_empty() {
+            writeln!(
+                f,
+                "    where that is meant, make a new baseline with the same set: nda bench --json FILE"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -282,6 +367,7 @@ impl fmt::Display for Standing {
 mod tests {
     use super::super::fabricated::{run, series, variant, whole};
     use super::*;
+    use crate::measure::plan::{Wanted, plan};
 
     fn pair(isolated_ns: u64, floor_ns: u64) -> Run {
         let exact = |variant, p50_ns| {
@@ -301,6 +387,13 @@ mod tests {
         let comparison = against(&whole(), &whole());
         assert_eq!((comparison.outcome(), comparison.notes.len()), (Outcome::Kept, 0));
         assert!(comparison.ratios.len() > 30);
+    }
+
+    #[test]
+    fn a_check_fails_if_something_is_worse_or_missing_or_nothing_could_ever_be_judged() {
+        let passed = [Outcome::Kept, Outcome::TooRestless];
+        let failed = [Outcome::Regressed, Outcome::Unchecked, Outcome::NothingJudged];
+        assert_eq!((passed.map(Outcome::is_passed), failed.map(Outcome::is_passed)), ([true; 2], [false; 3]));
     }
 
     #[test]
@@ -386,17 +479,101 @@ mod tests {
         new.series.retain(|it| it.variant.what != What::NoOp);
         let comparison = against(&old, &new);
         assert!(comparison.notes[0].ends_with("now another"), "{:?}", comparison.notes);
-        let lacks = "only in the baseline: in process passthrough, one process, 2 x 512 frames, back to back, x no-op";
-        assert!(comparison.notes[1].starts_with(lacks), "{:?}", comparison.notes);
-        assert_eq!(comparison.outcome(), Outcome::Kept);
+        let lacks = "in process passthrough, one process, 2 x 512 frames, back to back, x no-op";
+        assert!(comparison.to_string().contains(&format!("MISSING in this run: {lacks}")), "{comparison}");
+        assert_eq!(comparison.outcome(), Outcome::Unchecked);
         let swapped = against(&new, &old);
-        assert!(swapped.notes[1].starts_with("only in this run"), "{:?}", swapped.notes);
+        assert_eq!(swapped.outcome(), Outcome::Unchecked);
+        assert!(swapped.to_string().contains(&format!("MISSING in the baseline: {lacks}")), "{swapped}");
+    }
+
+    /// A run of the same set without its last series, which is judged.
+    fn poorer() -> (Run, Run) {
+        let whole = pair(7_000, 6_000);
+        let mut more = whole.clone();
+        let twice = Variant { chain: 2, ..variant(What::Isolated, "echo") };
+        more.series.extend([
+            series(twice.clone(), 14_000),
+            series(Variant { what: What::Floor, plugin: String::new(), ..twice }, 9_000),
+        ]);
+        (more, whole)
+    }
+
+    #[test]
+    fn a_ratio_that_is_lost_or_new_fails_the_check_though_all_others_are_kept() {
+        let (more, less) = poorer();
+        for (baseline, run, lacks) in [(&more, &less, "this run"), (&less, &more, "the baseline")] {
+            let comparison = against(baseline, run);
+            assert_eq!(comparison.outcome(), Outcome::Unchecked, "{comparison}");
+            let told = format!(
+                "MISSING in {lacks}: isolated echo, parked, one core, chain of 2, 2 x 512 frames, back to back, x floor"
+            );
+            assert!(comparison.to_string().contains(&told), "{comparison}");
+            assert!(
+                comparison
+                    .to_string()
+                    .ends_with("NOT ALL CHECKED: 1 ratios are missing; 1 kept, 0 told only\n"),
+                "{comparison}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_worse_ratio_is_told_before_a_missing_one() {
+        let (more, mut less) = poorer();
+        less.series[0] = pair(70_000, 6_000).series.remove(0);
+        assert_eq!(against(&more, &less).outcome(), Outcome::Regressed);
+    }
+
+    #[test]
+    fn what_was_picked_is_not_held_against_what_was_not() {
+        let (more, mut less) = poorer();
+        less.only.push("chain-1".into());
+        for (baseline, run) in [(&more, &less), (&less, &more)] {
+            let comparison = against(baseline, run);
+            assert_eq!((comparison.outcome(), comparison.notes.len()), (Outcome::Kept, 1), "{comparison}");
+        }
+        less.only.clear();
+        less.quick = false;
+        assert_eq!(against(&more, &less).outcome(), Outcome::Kept, "another set");
+    }
+
+    #[test]
+    fn what_the_machine_could_not_measure_is_told_and_no_failure_on_its_side_alone() {
+        let (more, mut less) = poorer();
+        // The floor of it is enough: without that there is no ratio.
+        less.unmeasured.push(more.series[3].variant.clone());
+        assert_eq!(against(&more, &less).outcome(), Outcome::Kept);
+        assert_eq!(against(&less, &more).outcome(), Outcome::Kept);
+        let (mut more, less) = poorer();
+        more.unmeasured.push(more.series[3].variant.clone());
+        assert_eq!(against(&more, &less).outcome(), Outcome::Unchecked, "the one that lacks it could have");
+    }
+
+    #[test]
+    fn a_ratio_of_a_kind_that_is_not_judged_may_come_and_go() {
+        let (mut more, less) = poorer();
+        more.series[2..].iter_mut().for_each(|it| it.variant.loaded = true);
+        let comparison = against(&more, &less);
+        assert_eq!((comparison.outcome(), comparison.notes.len()), (Outcome::Kept, 1), "{comparison}");
+    }
+
+    #[test]
+    fn the_baseline_of_this_repository_has_every_ratio_of_the_quick_set_that_is_judged_and_no_other() {
+        let baseline = super::super::json::read(include_str!("../baseline.json")).unwrap();
+        let wanted = Wanted { quick: true, ..Wanted::default() };
+        let now = plan(&wanted).into_iter().map(|entry| series(entry.variant, 5_000)).collect();
+        let comparison = against(&baseline, &run(now));
+        assert_eq!(comparison.unchecked, []);
     }
 
     #[test]
     fn a_run_that_lacks_most_of_the_baseline_is_told_in_few_lines() {
         let mut new = whole();
-        (new.quick, new.series) = (false, new.series.split_off(60));
+        new.series.drain(..60);
+        let text = against(&whole(), &new).to_string();
+        assert_eq!(text.lines().filter(|line| line.starts_with("MISSING")).count(), TOLD_MAX + 1, "{text}");
+        new.quick = false;
         let notes = against(&whole(), &new).notes;
         assert_eq!(notes.len(), 1 + TOLD_MAX + 1, "{notes:?}");
         assert!(notes[0].contains("quick set") && notes[9].ends_with(" ratios more"), "{notes:?}");

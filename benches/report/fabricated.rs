@@ -43,7 +43,11 @@ pub(super) fn series(variant: Variant, p50_ns: u64) -> Series {
     let times = times(p50_ns, 1_000);
     let parts = if variant.what == What::Isolated { parts(&variant.plugin, p50_ns) } else { Vec::new() };
     let turns_p50_ns = vec![p50_ns * 99 / 100, p50_ns, p50_ns * 102 / 100];
-    Series { variant, times: Figures::of(&times), missed: 0, parts, turns_p50_ns, memory: None }
+    let is_chain = variant.what == What::Isolated && variant.chain > 1;
+    let plugins = if is_chain { variant.chain } else { 0 };
+    let by_plugin_p50_ns = vec![p50_ns / u64::from(plugins.max(1)); plugins as usize];
+    let times = Figures::of(&times);
+    Series { variant, times, missed: 0, parts, by_plugin_p50_ns, turns_p50_ns, memory: None }
 }
 
 /// A run of these series.
@@ -54,6 +58,8 @@ pub(super) fn run(series: Vec<Series>) -> Run {
         began: "2026-03-01T12:00:00Z".into(),
         took_s: 24.5,
         quick: true,
+        only: Vec::new(),
+        unmeasured: Vec::new(),
         machine: machine(),
         doubts: Vec::new(),
         series,

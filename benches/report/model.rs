@@ -21,6 +21,12 @@ pub struct Run {
     pub took_s: f64,
     /// The small set, which takes less than half a minute.
     pub quick: bool,
+    /// The words that picked some of its variants; none if all of the set were wanted.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// Variants of the set that the machine could not measure.
+    #[serde(default)]
+    pub unmeasured: Vec<Variant>,
     /// Where it ran.
     pub machine: Machine,
     /// Why its figures can't be trusted, a sentence each.
@@ -164,8 +170,12 @@ pub struct Series {
     pub times: Figures,
     /// Blocks that took longer than they last, or than the host waited.
     pub missed: u64,
-    /// Where the time goes, of an isolated one: medians of its parts, in the order in which they pass.
+    /// Where the time goes, of an isolated one: its parts, in the order in which they pass, those of a chain's plugins
+    /// added up.
     pub parts: Vec<Part>,
+    /// How long blocks were with each plugin of a chain, medians: from when the one before had done with them.
+    #[serde(default)]
+    pub by_plugin_p50_ns: Vec<u64>,
     /// The median of each turn: how much the turns differ.
     pub turns_p50_ns: Vec<u64>,
     /// What a worker of an isolated one has in memory.

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// A name has so much room.
 const NAME: usize = 36;
+/// Parts of a block.
+const PARTS: usize = 6;
 /// Below this nothing gives way any more.
 const WIDTH_MIN: usize = NAME + 18;
 
@@ -51,7 +53,7 @@ pub fn text(run: &Run, width: usize) -> String {
         figures(&run.series, width),
         targets_text(&run.series, width),
         judgement(&run.series, width),
-        where_the_time_goes(&run.series),
+        where_the_time_goes(&run.series, width),
         memory(&run.series).into_iter().collect(),
         doubts(&run.doubts),
     ];
@@ -84,7 +86,8 @@ pub(super) fn wrapped(lines: &[String], width: usize) -> String {
 
 fn head(run: &Run) -> Vec<String> {
     let set = if run.quick { "quick set" } else { "full set" };
-    let first = format!("nda {} bench, {set}, {} in {:.0} s", run.nda, run.began, run.took_s);
+    let only = run.only.iter().map(|word| format!(", only {word}")).collect::<String>();
+    let first = format!("nda {} bench, {set}{only}, {} in {:.0} s", run.nda, run.began, run.took_s);
     std::iter::once(first).chain(machine(&run.machine)).collect()
 }
 
@@ -189,7 +192,8 @@ fn targets_text(series: &[Series], width: usize) -> Vec<String> {
         let mut lines = fold(&long, what);
         let first = lines.first_mut().map(std::mem::take).unwrap_or_default();
         let first = format!("{first:what$} {value:>8} {target:>7}  {word}");
-        std::iter::once(first).chain(lines.into_iter().skip(1)).collect::<Vec<_>>()
+        let beside = row.beside.iter().map(|beside| format!("    beside it, not judged: {beside}"));
+        std::iter::once(first).chain(lines.into_iter().skip(1)).chain(beside).collect::<Vec<_>>()
     };
     lines.extend(targets.rows.iter().flat_map(row));
     if !targets.unmeasured.is_empty() {
@@ -238,10 +242,11 @@ fn judgement(series: &[Series], width: usize) -> Vec<String> {
     lines
 }
 
-/// Medians of the parts of a block, under titles that say what ends each.
-fn where_the_time_goes(series: &[Series]) -> Vec<String> {
+/// Medians of the parts of a block, under titles that say what ends each. All are isolated: that is not said of each.
+fn where_the_time_goes(series: &[Series], width: usize) -> Vec<String> {
     let shown: Vec<Series> = series.iter().filter(|it| is_shown(it)).cloned().collect();
     let cells = |of: Vec<String>| of.iter().map(|cell| format!(" {cell:>7}")).collect::<String>();
+    let of_name = NAME.min(width.saturating_sub(PARTS * 8)).max(NAME / 2);
     let mut lines = Vec::new();
     let mut titles = Vec::new();
     for group in groups(&shown).values() {
@@ -252,16 +257,24 @@ fn where_the_time_goes(series: &[Series]) -> Vec<String> {
             for it in rows {
                 let names: Vec<String> = it.parts.iter().map(|part| short(&part.ends_with)).collect();
                 if names != titles {
-                    lines.push(format!("{:NAME$}{}", "", cells(names.clone())));
+                    lines.push(format!("{:of_name$}{}", "", cells(names.clone())));
                     titles = names;
                 }
-                let name = cut(&format!("    {}", it.variant.who()), NAME);
+                let who = it.variant.who();
+                let name = cut(&format!("    {}", who.strip_prefix("isolated ").unwrap_or(&who)), of_name);
                 let times = it.parts.iter().map(|part| whole_us(part.p50_ns));
-                lines.push(format!("{name:NAME$}{}", cells(times.collect())));
+                lines.push(format!("{name:of_name$}{}", cells(times.collect())));
+                lines.extend(by_plugin(it));
             }
         }
     }
     lines
+}
+
+/// How long a block is with each plugin of a chain.
+fn by_plugin(series: &Series) -> Option<String> {
+    let times: Vec<_> = series.by_plugin_p50_ns.iter().map(|ns| whole_us(*ns)).collect();
+    (!times.is_empty()).then(|| format!("      plugin by plugin: {}", times.join(" ")))
 }
 
 /// "Python entered" in the width of a column: its last word.
@@ -271,7 +284,7 @@ fn short(name: &str) -> String {
 
 fn is_shown(series: &Series) -> bool {
     let it = &series.variant;
-    let plain = it.what == What::Isolated && (it.chain, it.pipelines, it.loaded) == (1, 1, false);
+    let plain = it.what == What::Isolated && (it.pipelines, it.loaded) == (1, false);
     plain && !series.parts.is_empty()
 }
 
@@ -316,6 +329,8 @@ SCHED_FIFO; idle states can be held off
         let text = text(&run, 110);
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains(ROW), "{text}");
+        run.only = ["isolated".into(), "paced".into()].into();
+        assert!(self::text(&run, 110).contains("bench, quick set, only isolated, only paced, 2026"));
         assert!(text.contains("  FAIL isolated passthrough, parked, one core"), "{text}");
         assert!(
             text.ends_with("\nwarning: the hypervisor took 0.31 % of the processor's time away\n"),
@@ -331,6 +346,29 @@ SCHED_FIFO; idle states can be held off
         run.series[0].memory = Some(Memory { resident_bytes, proportional_bytes });
         let told = "memory of a worker with passthrough: 30.0 MiB resident, 15.0 MiB proportional";
         assert!(text(&run, 110).contains(told), "{}", text(&run, 110));
+    }
+
+    #[test]
+    fn of_a_chain_it_is_told_where_the_time_goes_and_how_much_of_it_each_plugin_has() {
+        let chain = Variant { chain: 4, ..variant(What::Isolated, "passthrough") };
+        let run = run(vec![series(chain, 20_000)]);
+        let text = text(&run, 110);
+        let told = "  parked, one core, chain of 4
+                                     written   woken entered    left noticed  copied
+    passthrough                         0.60    8.20    0.60    2.00    8.00    0.60
+      plugin by plugin: 5.00 5.00 5.00 5.00
+";
+        assert!(text.contains(told), "{text}");
+        let narrow = self::text(&run, 80);
+        assert!(narrow.contains("    passthrough                     0.60    8.20 "), "{narrow}");
+    }
+
+    #[test]
+    fn what_is_told_beside_a_target_has_a_line_of_its_own() {
+        let lines = targets_text(&whole().series, 110);
+        let at = lines.iter().position(|line| line.contains("not judged: ")).unwrap();
+        assert!(lines[at].ends_with(" x 17 switches of two bare processes"), "{lines:?}");
+        assert!(lines[..at].iter().rev().take(2).any(|line| line.starts_with("chain of 16")), "{lines:?}");
     }
 
     const ROW: &str = "\

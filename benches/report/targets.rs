@@ -7,6 +7,7 @@
 
 use super::model::{Cores, Mode, Pace, Series, Variant, Waiting, What};
 use super::pairs;
+use super::words::number;
 
 /// A plugin in pure Python that keeps a second thread spinning.
 pub const HOLDS_THE_GIL: &str = "spinning_thread";
@@ -32,6 +33,8 @@ pub struct Row {
     pub unit: &'static str,
     /// Whether it was.
     pub kept: bool,
+    /// The same against something else, which is told and not judged.
+    pub beside: Option<String>,
     /// The series that it is from.
     pub from: Vec<String>,
 }
@@ -81,7 +84,7 @@ pub fn of(series: &[Series]) -> Targets {
 
 fn row(what: String, value: f64, target: f64, unit: &'static str, from: &[&Series]) -> Row {
     let from = from.iter().map(|series| series.variant.name()).collect();
-    Row { what, value, target, unit, kept: value <= target, from }
+    Row { what, value, target, unit, kept: value <= target, beside: None, from }
 }
 
 /// Isolated plugins that are alone, on a quiet machine, with a block of 2 x 512.
@@ -206,28 +209,38 @@ fn pipelined(all: &[Series]) -> Vec<Row> {
     alone(all, "passthrough").filter(|it| it.variant.mode == Mode::Pipelined).map(of).collect()
 }
 
+/// Judged by what a ring of as many bare processes takes, if that was measured; beside it by two of them, who hand
+/// over in warmer caches.
 fn chain(all: &[Series]) -> Vec<Row> {
     let of = |isolated: &Series| {
         let it = &isolated.variant;
         let inside = pairs::in_one_process(all, it, What::InProcess)?;
         let plugins_ns = inside.times.p50_ns as f64 * pairs::times_of_chain(it, &inside.variant);
-        let (floor, switches_ns) = switches(all, it)?;
-        let value = (isolated.times.p50_ns as f64 - plugins_ns) / switches_ns;
-        let what = format!("chain of {CHAIN} minus in process, parked, one core, {}, p50", pace(it));
-        Some(row(what, value, 1.15, "x 17 switches", &[isolated, inside, floor]))
+        let own_ns = isolated.times.p50_ns as f64 - plugins_ns;
+        let ring = pairs::floor_of(all, it).and_then(|floor| switches(floor, it));
+        let two =
+            pairs::floor_of(all, &Variant { chain: 1, ..it.clone() }).and_then(|floor| switches(floor, it));
+        let (floor, switches_ns) = ring.or(two)?;
+        let of_what = if ring.is_some() { "of a ring of 17" } else { "of two bare processes" };
+        let what = format!(
+            "chain of {CHAIN} minus in process, parked, one core, {}, p50, against 17 switches {of_what}",
+            pace(it)
+        );
+        let judged = row(what, own_ns / switches_ns, 1.15, "x 17 switches", &[isolated, inside, floor]);
+        let other = ring.and(two).map(|(_, switches_ns)| own_ns / switches_ns);
+        let beside = other.map(|value| format!("{} x 17 switches of two bare processes", number(value)));
+        Some(Row { beside, ..judged })
     };
     let fits =
         |it: &Variant| is_plain(it, What::Isolated, CHAIN) && it.plugin == "passthrough" && is_parked(it);
     all.iter().filter(|it| fits(&it.variant)).filter_map(of).collect()
 }
 
-/// What the switches of a chain take at the floor: a ring of as many processes, else two processes' half as often.
-fn switches<'a>(all: &'a [Series], of: &Variant) -> Option<(&'a Series, f64)> {
+/// What the switches of a chain take at this floor, of so many processes as it has.
+fn switches<'a>(floor: &'a Series, of: &Variant) -> Option<(&'a Series, f64)> {
     let needed = f64::from(of.chain + 1);
-    let two = Variant { chain: 1, ..of.clone() };
-    let floor = pairs::floor_of(all, of).or_else(|| pairs::floor_of(all, &two))?;
-    let switches = floor.times.p50_ns as f64 / f64::from(floor.variant.chain + 1) * needed;
-    (switches > 0.0).then_some((floor, switches))
+    let switches_ns = floor.times.p50_ns as f64 / f64::from(floor.variant.chain + 1) * needed;
+    (switches_ns > 0.0).then_some((floor, switches_ns))
 }
 
 fn plugins_in_a_row(all: &[Series]) -> Vec<Row> {
@@ -375,8 +388,14 @@ mod tests {
         ];
         // 62 - 16 x 0.25 = 58 us; two switches take 6 us, 17 take 51.
         assert_eq!(only(&all), [(1.137, "x 17 switches", true)]);
+        let row = of(&all).rows.remove(0);
+        assert!(row.what.ends_with("of two bare processes") && row.beside.is_none(), "{row:?}");
+        // Where a ring of as many was measured, that is judged, and two processes are told beside.
         all.push(exact(chain(What::Floor, ""), 40_000, 0));
         assert_eq!(only(&all), [(1.45, "x 17 switches", false)]);
+        let row = of(&all).rows.remove(0);
+        assert!(row.what.ends_with("of a ring of 17"), "{row:?}");
+        assert_eq!(row.beside.as_deref(), Some("1.14 x 17 switches of two bare processes"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod plot;
 mod scale;
 
 use super::judge::{self, Grade};
-use super::model::{Run, Series, What};
+use super::model::{Mode, Run, Series, Variant, What};
 use super::ratios::{self, Against};
 use super::table::{groups, machine};
 use super::targets::{self, Row, Targets};
@@ -184,7 +184,10 @@ fn target(row: &Row) -> Markup {
     let share = (row.value / row.target * 66.7).clamp(0.5, 100.0);
     html! {
         tr title=(row.from.join("; ")) {
-            th scope="row" { (row.what) }
+            th scope="row" {
+                (row.what)
+                @if let Some(beside) = &row.beside { div class="note" { "beside it, not judged: " (beside) } }
+            }
             td { (number(row.value)) }
             td { (number(row.target)) }
             td class="unit" { (row.unit) }
@@ -259,16 +262,22 @@ fn grown(series: &[Series]) -> Markup {
     }
 }
 
-/// Bars of the parts of a block, of one plugin isolated without anything beside.
+/// Bars of the parts of a block, of a plugin or a chain of them isolated without anything beside. Of pipelined ones the
+/// wait for the next block is in it, so that they stand apart.
 fn parts(series: &[Series]) -> Markup {
     let block = panels::block(series);
     let mut shown: Vec<&Series> = series
         .iter()
         .filter(|it| !it.parts.is_empty() && !it.variant.loaded)
-        .filter(|it| panels::is_plain(&it.variant, block))
+        .filter(|it| panels::is_plain(&Variant { chain: 1, ..it.variant.clone() }, block))
         .collect();
     shown.sort_by_key(|it| (it.variant.pace, it.times.p50_ns));
     let names: Vec<&str> = shown.first().map_or_else(Vec::new, |it| names(it));
+    let groups: [Group; 3] = [
+        ("One plugin, waited for", |it| it.mode == Mode::SameBlock && it.chain == 1),
+        ("Pipelined: it is noticed with the next block", |it| it.mode == Mode::Pipelined),
+        ("Chains, the parts of all their plugins together", |it| it.mode == Mode::SameBlock && it.chain > 1),
+    ];
     html! {
         @if !shown.is_empty() {
             section {
@@ -279,15 +288,38 @@ fn parts(series: &[Series]) -> Markup {
                         span { span class=(format!("swatch part{i}")) { } (name) }
                     }
                 }
+                @for (title, is_in) in groups {
+                    (bars(title, shown.iter().copied().filter(|it| is_in(&it.variant)).collect()))
+                }
+            }
+        }
+    }
+}
+
+/// A title, and which variants stand under it.
+type Group = (&'static str, fn(&Variant) -> bool);
+
+fn bars(title: &str, shown: Vec<&Series>) -> Markup {
+    html! {
+        @if !shown.is_empty() {
+            details open {
+                summary { (title) }
                 @for it in shown {
                     div class="parts" {
                         p { (it.variant.name()) }
                         (bar(it))
+                        @if !it.by_plugin_p50_ns.is_empty() { p class="note" { (by_plugin(it)) } }
                     }
                 }
             }
         }
     }
+}
+
+/// How long a block is with each plugin of a chain.
+fn by_plugin(series: &Series) -> String {
+    let times: Vec<_> = series.by_plugin_p50_ns.iter().map(|ns| whole_us(*ns)).collect();
+    format!("Plugin by plugin, us: {}", times.join(", "))
 }
 
 fn names(series: &Series) -> Vec<&str> {
@@ -438,6 +470,11 @@ mod tests {
             "Plugin by plugin",
             "What it grows with",
             "Where the time goes",
+            "One plugin, waited for",
+            "Pipelined: it is noticed with the next block",
+            "Chains, the parts of all their plugins together",
+            "Plugin by plugin, us: ",
+            "beside it, not judged: ",
             "Judgement",
             "All figures",
             "doubtful",

@@ -128,13 +128,14 @@ fn by_itself<'a>(all: &'a [Series], mut shown: Vec<&'a Series>) -> Option<Panel<
     (curves.len() > 1).then_some(Panel { title, curves })
 }
 
-/// How a plugin was run, without its name.
+/// How a plugin was run, without its name, and without what the panel's title says.
 fn way(it: &Variant) -> String {
     if it.what.is_in_one_process() {
         return it.what.name().to_owned();
     }
     let mode = if it.mode == Mode::Pipelined { ", pipelined" } else { "" };
-    format!("{}{mode}, {}", it.what.name(), it.meeting())
+    let meeting = Variant { awake: false, ..it.clone() }.meeting();
+    format!("{}{mode}, {meeting}", it.what.name())
 }
 
 /// What grows with plugins in a row, with frames, with channels, with pipelines at once: medians, where there are
