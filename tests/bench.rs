@@ -96,8 +96,11 @@ fn of_an_isolated_block_it_is_known_where_the_time_went_and_of_its_worker_what_i
     assert!(sum > 0.0 && sum <= ns(&one["times"], "max_ns") * 2.0, "{one}");
     assert!(one["memory"]["resident_bytes"].as_u64() > one["memory"]["proportional_bytes"].as_u64(), "{one}");
     for chain in [2, 4, 8, 16] {
-        assert_figures(same_block(chain));
-        assert_eq!(same_block(chain)["parts"], Value::Array(Vec::new()));
+        let series = same_block(chain);
+        assert_figures(series);
+        // Added up over all plugins, and the time at each.
+        assert_eq!(series["parts"].as_array().map(Vec::len), Some(names.len()), "{series}");
+        assert_eq!(series["by_plugin_p50_ns"].as_array().map(|at| at.len() as u64), Some(chain), "{series}");
     }
 }
 
@@ -124,7 +127,9 @@ fn the_users_plugin_is_measured_with_its_parameters() {
 
 #[test]
 fn several_pipelines_at_once_have_the_blocks_of_all() {
-    let run = bench(["--only", "pipelines-3", "--only", "back-to-back"]).ended_with(0).json();
+    let run = bench(["--only", "pipelines-3", "--only", "back-to-back", "--only", "passthrough"])
+        .ended_with(0)
+        .json();
     assert_eq!(series(&run).len(), 1, "{run}");
     assert_eq!(series(&run)[0]["times"]["count"], 60);
 }
