@@ -5,6 +5,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tests::audio::{noises, soft_noise};
 use tests::config::config;
 use tests::heard::{Heard, compare, likeness};
@@ -37,11 +38,16 @@ fn nda(jack: &Jack, folder: &Folder, channels: usize, ends: &str) -> Running {
 
 /// The same with the plugin in this mode.
 fn nda_with(jack: &Jack, folder: &Folder, channels: usize, ends: &str, mode: &str) -> Running {
+    nda_of(jack, folder, (channels, PERIOD), ends, mode)
+}
+
+/// The same in blocks of so many channels and frames.
+fn nda_of(jack: &Jack, folder: &Folder, (channels, frames): (usize, u32), ends: &str, mode: &str) -> Running {
     let first = folder.file("first");
     let halve = format!("if self.n == 1:\n    open({first:?}, 'w')\nbuffer.data *= 0.5\nreturn True");
     let gain = processor(folder, "halve", &halve);
     let text = format!(
-        "rate = {RATE}\nblock = {PERIOD}\nchannels = {channels}\n[[pipeline]]\n{ends}\n\
+        "rate = {RATE}\nblock = {frames}\nchannels = {channels}\n[[pipeline]]\n{ends}\n\
          [[pipeline.plugins]]\nfile = {gain:?}\n{mode}\nlost = \"mute\"\nadapt = false\n"
     );
     let config = config(folder, &text);
@@ -104,8 +110,9 @@ const SLOPES: usize = 2 * RATE as usize / 200;
 fn explained(report: &Value) -> usize {
     let counts = &report["plugins"][0]["counts"];
     let lost: usize = ["late", "failed", "gone", "behind", "torn"].iter().map(|key| count(counts, key)).sum();
-    // What a device was late for is missing, and so may be what was on its way.
-    let blocks = lost + 2 * count(&report["xruns"], "device");
+    // What a device or the host was late for is missing, and so may be what was on its way.
+    let xruns = count(&report["xruns"], "device") + count(&report["xruns"], "host_late");
+    let blocks = lost + 2 * xruns;
     let gaps = report["capture"].as_object().map_or(0, |_| count(&report["capture"], "gaps"));
     let not_there = count(report, "underrun_frames") + count(report, "overrun_frames");
     blocks * (PERIOD as usize + RAMPS) + gaps * SLOPES + not_there
@@ -326,6 +333,64 @@ fn a_server_that_hangs_and_comes_back_hears_each_sample_once() {
     is_heard(&jack, &folder, 2, running.pid());
     until("what was left behind is gone", || threads(running.pid()) <= healthy);
     ended(running);
+}
+
+/// So long that a machine that is busy is no reason for the program to be late, and stalls of some of them.
+const LONG_PERIOD: u32 = 4 * PERIOD;
+const STALL: Duration = Duration::from_millis(450);
+
+/// A server that waits for its clients, and one that does not.
+fn servers_with_long_periods() -> [Jack; 2] {
+    [Jack::start(RATE, LONG_PERIOD), Jack::start_asynchronous(RATE, LONG_PERIOD)]
+}
+
+fn with_long_periods(jack: &Jack, folder: &Folder) -> Running {
+    nda_of(jack, folder, (2, LONG_PERIOD), BOTH, "mode = \"same-block\"\ndeadline = 0.95")
+}
+
+/// What has been counted of each kind of xrun: of the device, of the host, of the plugin.
+fn xruns(report: &Value) -> [usize; 3] {
+    ["device", "host_late", "plugin_late"].map(|key| count(&report["xruns"], key))
+}
+
+#[test]
+fn an_xrun_that_another_client_of_the_server_was_late_for_is_the_device_s_alone() {
+    for jack in servers_with_long_periods() {
+        let folder = Folder::new();
+        let running = with_long_periods(&jack, &folder);
+        let [device, host, plugin] = xruns(&status(&folder, running.pid()));
+        let stalling = jack.stalling_client(8, STALL);
+        until("the device has had xruns", || {
+            let [now, ..] = xruns(&status(&folder, running.pid()));
+            now >= device + 4
+        });
+        drop(stalling);
+        let report = ended(running);
+        assert_eq!(xruns(&report)[1..], [host, plugin], "{report} {}", jack.server());
+    }
+}
+
+/// The server tells each of the program's two streams of each of these xruns.
+#[test]
+fn an_xrun_that_the_program_was_late_for_is_the_host_s_alone_though_the_server_tells_of_it() {
+    for jack in servers_with_long_periods() {
+        let folder = Folder::new();
+        let running = with_long_periods(&jack, &folder);
+        let [device, mut host, _] = xruns(&status(&folder, running.pid()));
+        for _ in 0..3 {
+            running.signal(Signal::STOP);
+            let since = Instant::now();
+            until("it has been stopped for so long", || since.elapsed() >= STALL);
+            running.signal(Signal::CONT);
+            let before = std::mem::replace(&mut host, 0);
+            until("that is counted", || {
+                [_, host, _] = xruns(&status(&folder, running.pid()));
+                host > before
+            });
+        }
+        let report = ended(running);
+        assert_eq!(xruns(&report)[0], device, "{report} {}", jack.server());
+    }
 }
 
 #[test]

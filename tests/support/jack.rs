@@ -1,5 +1,5 @@
-//! A JACK server of a test's own, on no sound card, and clients that play into a program and record from it, or
-//! are a card for it.
+//! A JACK server of a test's own, on no sound card, and clients that play into a program and record from it, are a card
+//! for it, or keep everybody waiting.
 
 use crate::server::Program;
 use crate::until::DEADLINE;
@@ -8,6 +8,7 @@ use crate::workspace::{Folder, built};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// A client that listens.
 #[derive(Debug)]
@@ -168,5 +169,14 @@ impl Jack {
         let mut card = self.command(built("jack-client"));
         card.args(["card".to_owned(), format!("cpal_client_{pid}_out"), format!("cpal_client_{pid}_in")]);
         Program::start(card, &self.folder.file("card.log"))
+    }
+
+    /// A client that has nothing to do with any program and every so many cycles keeps the server waiting for so long, until
+    /// it is dropped.
+    #[must_use]
+    pub fn stalling_client(&self, cycles: u32, length: Duration) -> Program {
+        let mut stall = self.command(built("jack-client"));
+        stall.args(["stall".to_owned(), cycles.to_string(), length.as_millis().to_string()]);
+        Program::start(stall, &self.folder.file("stall.log"))
     }
 }

@@ -81,6 +81,7 @@ impl Place {
             rank.take();
         }
         let now_ns = now_ns();
+        self.pulse.begin(now_ns);
         if !self.whole.goes_on(at, now_ns.saturating_sub(self.called_ns)) {
             self.called_ns = now_ns;
             // What it says is of the first frame of all parts.
