@@ -11,11 +11,11 @@ use tests::config::config;
 use tests::heard::{Heard, compare, likeness};
 use tests::jack::Jack;
 use tests::leftovers::{Held, holds_no_more_than, private_kib, threads};
-use tests::nda::{Running, command};
+use tests::nda::{Done, Running, command};
 use tests::plugins::processor;
 use tests::until::until;
 use tests::wav::Wav;
-use tests::workspace::Folder;
+use tests::workspace::{Folder, shipped};
 
 const RATE: u32 = 48_000;
 const PERIOD: u32 = 1024;
@@ -84,18 +84,29 @@ fn ended(running: Running) -> Value {
 
 /// How the run's only pipeline is doing, once it plays and all its devices are there.
 fn status(folder: &Folder, pid: u32) -> Value {
+    status_of(folder, pid, 0)
+}
+
+/// The same of the one that the configuration has in this place.
+fn status_of(folder: &Folder, pid: u32, at: usize) -> Value {
     let mut status = Value::Null;
     until("the pipeline plays with all its devices", || {
-        let mut ask = command(["ctl", "status", "--run", &pid.to_string(), "--json"]);
-        ask.env("XDG_RUNTIME_DIR", folder.path());
-        let done = Running::start(ask).wait();
-        let lane = if done.code == Some(0) { done.json()["pipelines"][0].clone() } else { Value::Null };
+        let done = ctl(folder, pid, &["status", "--json"]);
+        let lane = if done.code == Some(0) { done.json()["pipelines"][at].clone() } else { Value::Null };
         status = lane["status"].clone();
         let devices =
             status["devices"].as_array().is_some_and(|all| all.iter().all(|it| it["lost_s"].is_null()));
         lane["state"] == "playing" && devices
     });
     status
+}
+
+/// What the run with this number answers.
+fn ctl(folder: &Folder, pid: u32, words: &[&str]) -> Done {
+    let pid = pid.to_string();
+    let mut ask = command(["ctl", words[0], "--run", &pid].iter().chain(&words[1..]));
+    ask.env("XDG_RUNTIME_DIR", folder.path());
+    Running::start(ask).wait()
 }
 
 fn count(of: &Value, key: &str) -> usize {
@@ -183,6 +194,74 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     let grown = private_kib(pid).saturating_sub(memory);
     assert!(grown < 512, "{grown} KiB more");
     ended(running);
+}
+
+/// Both ends of an encrypted link in one run, from JACK to JACK each. The transmitter is started first: its ports have the
+/// plain names, the receiver's are numbered.
+fn link(jack: &Jack, folder: &Folder) -> Running {
+    let key = folder.file("link.key");
+    let pipeline = |(name, plugin): (&str, &str)| {
+        let plugin = shipped(plugin);
+        format!(
+            "[[pipeline]]\nname = \"{name}\"\n{BOTH}\n[[pipeline.plugins]]\nfile = {plugin:?}\n\
+             set = {{ key_file = {key:?}, make_key = \"yes\", direction = \"to-rx\" }}\n\
+             mode = \"same-block\"\nguard = \"off\"\ndeadline = 0.95\nadapt = false\n"
+        )
+    };
+    let ends = [("tx", "examples/chacha_encryptor.py"), ("rx", "examples/chacha_decryptor.py")];
+    let pipelines = ends.map(pipeline).concat();
+    let config = config(folder, &format!("rate = {RATE}\nblock = {PERIOD}\nchannels = 2\n{pipelines}"));
+    let mut command = command(["run", config.to_str().expect("text"), "--json", "-"]);
+    jack.tell(&mut command);
+    let running = Running::start(command);
+    let pid = running.pid();
+    (0..2).for_each(|at| drop(status_of(folder, pid, at)));
+    for words in [["stop", "tx"], ["stop", "rx"], ["start", "tx"], ["start", "rx"]] {
+        ctl(folder, pid, &words).ended_with(0);
+    }
+    running
+}
+
+/// All that a pipeline has counted of audio that was not there.
+fn troubles(status: &Value) -> Vec<Value> {
+    let mut all: Vec<_> =
+        ["xruns", "underrun_frames", "overrun_frames"].map(|key| status[key].clone()).into();
+    all.push(status["capture"]["gaps"].clone());
+    let counts = &status["plugins"][0]["counts"];
+    all.extend(["late", "failed", "gone", "behind", "torn"].map(|key| counts[key].clone()));
+    all.extend(status["devices"].as_array().expect("a list").iter().map(|device| device["losses"].clone()));
+    all
+}
+
+/// A microphone and a loudspeaker, two pipelines and what joins them: six clients of one server. Again, if the program has
+/// counted something that it lost meanwhile.
+#[test]
+fn a_transmitter_and_a_receiver_on_one_server_give_on_what_a_microphone_brings_sample_for_sample() {
+    const TRIES: usize = 10;
+    let (jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    let running = link(&jack, &folder);
+    let (pid, signal) = (running.pid(), signal(2));
+    let port = |end: &str| format!("cpal_client_{pid}_{end}:");
+    jack.join(&port("out"), &port("in-01"));
+    let counted = || [0, 1].map(|at| troubles(&status_of(&folder, pid, at)));
+    for _ in 0..TRIES {
+        let before = counted();
+        let received = jack.pass_between(&signal, &port("in"), &port("out-01"));
+        let heard = compare(&received, &signal);
+        if counted() != before {
+            continue;
+        }
+        let heard = heard.expect("the signal");
+        assert_eq!(heard.exact, signal.frames(), "{heard:?}");
+        let latency = |at| {
+            let status = status_of(&folder, pid, at);
+            status["latency"]["total_ms"].as_f64().expect("a latency")
+        };
+        let told_ms = latency(0) + latency(1);
+        assert!(heard.late_frames as f64 * 1e3 / f64::from(RATE) <= told_ms, "{heard:?} {told_ms}");
+        return;
+    }
+    panic!("something was lost each time: {:?}", counted());
 }
 
 /// Of a report, how often its pipeline was begun.

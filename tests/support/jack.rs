@@ -142,13 +142,32 @@ impl Jack {
     /// If that takes too long.
     #[must_use]
     pub fn pass(&self, signal: &Wav, pid: u32) -> Wav {
+        self.pass_between(signal, &format!("cpal_client_{pid}_in"), &format!("cpal_client_{pid}_out"))
+    }
+
+    /// The same by way of ports whose names begin with `into` and `from`.
+    ///
+    /// # Panics
+    /// As [`Jack::pass`].
+    #[must_use]
+    pub fn pass_between(&self, signal: &Wav, into: &str, from: &str) -> Wav {
         let [play, heard] = ["play.wav", "heard.wav"].map(|name| self.folder.file(name));
         signal.write(&play);
         let mut pass = self.command(built("jack-client"));
         pass.arg("pass").args([&play, &heard]);
-        pass.args([format!("cpal_client_{pid}_in"), format!("cpal_client_{pid}_out")]);
+        pass.args([into, from]);
         Program::start(pass, &self.folder.file("pass.log")).succeeds(2 * DEADLINE);
         Wav::read(&heard)
+    }
+
+    /// Joins ports whose names begin with `from` and `into`, as a cable does. Waits for them.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn join(&self, from: &str, into: &str) {
+        let mut join = self.command(built("jack-client"));
+        join.args(["join", from, into]);
+        Program::start(join, &self.folder.file("join.log")).succeeds(DEADLINE);
     }
 
     /// Has a client listen to the only output of a program with this number for so many frames, as soon as it is there:
