@@ -259,6 +259,7 @@ fn a_transmitter_and_a_receiver_on_one_server_give_on_what_a_microphone_brings_s
         };
         let told_ms = latency(0) + latency(1);
         assert!(heard.late_frames as f64 * 1e3 / f64::from(RATE) <= told_ms, "{heard:?} {told_ms}");
+        ended(running);
         return;
     }
     panic!("something was lost each time: {:?}", counted());
@@ -419,9 +420,7 @@ const LONG_PERIOD: u32 = 4 * PERIOD;
 const STALL: Duration = Duration::from_millis(450);
 
 /// A server that waits for its clients, and one that does not.
-fn servers_with_long_periods() -> [Jack; 2] {
-    [Jack::start(RATE, LONG_PERIOD), Jack::start_asynchronous(RATE, LONG_PERIOD)]
-}
+const SERVERS: [fn(u32, u32) -> Jack; 2] = [Jack::start, Jack::start_asynchronous];
 
 fn with_long_periods(jack: &Jack, folder: &Folder) -> Running {
     nda_of(jack, folder, (2, LONG_PERIOD), BOTH, "mode = \"same-block\"\ndeadline = 0.95")
@@ -434,8 +433,8 @@ fn xruns(report: &Value) -> [usize; 3] {
 
 #[test]
 fn an_xrun_that_another_client_of_the_server_was_late_for_is_the_device_s_alone() {
-    for jack in servers_with_long_periods() {
-        let folder = Folder::new();
+    for start in SERVERS {
+        let (jack, folder) = (start(RATE, LONG_PERIOD), Folder::new());
         let running = with_long_periods(&jack, &folder);
         let [device, host, plugin] = xruns(&status(&folder, running.pid()));
         let stalling = jack.stalling_client(8, STALL);
@@ -452,8 +451,8 @@ fn an_xrun_that_another_client_of_the_server_was_late_for_is_the_device_s_alone(
 /// The server tells each of the program's two streams of each of these xruns.
 #[test]
 fn an_xrun_that_the_program_was_late_for_is_the_host_s_alone_though_the_server_tells_of_it() {
-    for jack in servers_with_long_periods() {
-        let folder = Folder::new();
+    for start in SERVERS {
+        let (jack, folder) = (start(RATE, LONG_PERIOD), Folder::new());
         let running = with_long_periods(&jack, &folder);
         let [device, mut host, _] = xruns(&status(&folder, running.pid()));
         for _ in 0..3 {
