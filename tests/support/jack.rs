@@ -170,6 +170,16 @@ impl Jack {
         Program::start(join, &self.folder.file("join.log")).succeeds(DEADLINE);
     }
 
+    /// Waits until no port is left whose name begins with `prefix`.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn wait_gone(&self, prefix: &str) {
+        let mut gone = self.command(built("jack-client"));
+        gone.args(["gone", prefix]);
+        Program::start(gone, &self.folder.file("gone.log")).succeeds(DEADLINE);
+    }
+
     /// Has a client listen to the only output of a program with this number for so many frames, as soon as it is there:
     /// that of a server too that is not running yet.
     #[must_use]

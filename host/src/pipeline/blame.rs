@@ -65,6 +65,8 @@ pub(super) struct Seen {
     pub(super) is_overdue: bool,
     /// How long its thread has waited for a processor.
     pub(super) waited: Duration,
+    /// How long the thread that looks has.
+    pub(super) looker_waited: Duration,
 }
 
 /// The judge of one stream.
@@ -135,8 +137,10 @@ impl Blame {
             self.was_late(now);
         }
         if let Some((then, _)) = before {
-            let not_looked = now.saturating_duration_since(then).saturating_sub(TICK + USUALLY_LATE);
-            self.hold_up(now, not_looked.max(seen.waited.saturating_sub(was.waited)), seen.period);
+            // Whoever looks, and would have but for other programs, says nothing of the stream's thread.
+            let excused = TICK + USUALLY_LATE + seen.looker_waited.saturating_sub(was.looker_waited);
+            let stopped = now.saturating_duration_since(then).saturating_sub(excused);
+            self.hold_up(now, stopped.max(seen.waited.saturating_sub(was.waited)), seen.period);
         }
         if told > 0 {
             self.told.push_back((now, told));
@@ -332,6 +336,9 @@ mod tests {
             stream.settled()
         };
         assert_eq!(stopped(40 * PERIOD), (0, 1));
+        let mut looked_late = Stream::alone();
+        looked_late.look_after(40 * PERIOD, |seen| seen.looker_waited += 38 * PERIOD).look(told).look(gap);
+        assert_eq!(looked_late.settled(), (2, 0), "only the thread that looks was");
         assert_eq!(stopped(10 * PERIOD), (2, 0), "for too short a time to have been the reason");
     }
 

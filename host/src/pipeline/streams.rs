@@ -18,6 +18,8 @@ use crate::edge::{FrameWriter, Side};
 use crate::error::Result;
 use crate::realtime::priority::Rank;
 use crate::realtime::waited::waited;
+use rustix::process::Pid;
+use rustix::thread::gettid;
 use shared::format::Format;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -219,7 +221,7 @@ impl Playing {
 
     /// Looks at what went wrong since the last look, to find out whose doing it was.
     pub(super) fn judge(&mut self, now: Instant) {
-        let waited = self.pulse.thread().and_then(waited).unwrap_or_default();
+        let thread_waited = |thread: Option<Pid>| thread.and_then(waited).unwrap_or_default();
         let seen = Seen {
             told: self.stream.xruns(),
             long: self.pulse.long(),
@@ -227,7 +229,8 @@ impl Playing {
             gap: Duration::from_nanos(self.pulse.gap_ns()),
             period: Duration::from_nanos(self.pulse.longest_ns()),
             is_overdue: self.pulse.is_overdue(now_ns()),
-            waited,
+            waited: thread_waited(self.pulse.thread()),
+            looker_waited: thread_waited(Some(gettid())),
         };
         self.blame.look(now, seen);
     }

@@ -5,6 +5,7 @@
 //! `jack-client card FROM INTO`, a stereo card whose output is joined with its input, for the ones and the others until it
 //! is ended; `jack-client stall CYCLES MS`, which every so many cycles keeps the server waiting for so long, until it is ended;
 //! `jack-client join FROM INTO`, which connects ports whose names begin so, as a cable does, and leaves them connected;
+//! `jack-client gone PREFIX`, which waits until there is no port whose name begins so;
 //! or `jack-client period FRAMES`, which has the server's periods be so long from now on.
 //!
 //! A process of its own, as libjack takes the server's name from the environment. All of the audio is in memory,
@@ -37,13 +38,15 @@ fn main() -> ExitCode {
             stall(cycles.parse().expect("a number"), Duration::from_millis(ms.parse().expect("a number")));
         }
         ["join", from, into] => join(from, into),
+        ["gone", prefix] => gone(prefix),
         ["period", frames] => {
             open().set_buffer_size(frames.parse().expect("a number")).expect("the server takes it");
         }
         _ => {
             eprintln!(
                 "jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | listen HEARD.wav FROM FRAMES | card FROM INTO |\n\
-                 stall CYCLES MS | join FROM INTO | period FRAMES"
+                 stall CYCLES MS | join FROM INTO | gone PREFIX |\n\
+                 period FRAMES"
             );
             return ExitCode::FAILURE;
         }
@@ -86,6 +89,11 @@ fn join(from: &str, into: &str) {
         let from = ports(&client, from, PortFlags::IS_OUTPUT);
         !from.is_empty() && connect(&client, &from, &ports(&client, into, PortFlags::IS_INPUT))
     });
+}
+
+fn gone(prefix: &str) {
+    let client = open();
+    until("the ports are gone", || ports(&client, prefix, PortFlags::empty()).is_empty());
 }
 
 fn listen(from: &str, frames: usize) -> Wav {
