@@ -79,6 +79,7 @@ impl Place {
     fn begin(&mut self, at: Duration, transit: Duration) -> u64 {
         if let Some(rank) = &mut self.rank {
             rank.take();
+            self.pulse.know_thread();
         }
         let now_ns = now_ns();
         self.pulse.begin(now_ns);

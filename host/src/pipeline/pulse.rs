@@ -82,14 +82,21 @@ impl Pulse {
         self.transit.told()
     }
 
-    /// A callback begins at this time of the host's clock.
+    /// The calling thread is the one that calls back, for whoever wants to know how long it waits for a processor.
     ///
     /// # Real-time
     /// One system call the first time, which does not wait; afterwards none.
-    pub(super) fn begin(&self, now_ns: u64) {
+    pub(super) fn know_thread(&self) {
         if self.thread.load(Ordering::Relaxed) == 0 {
             self.thread.store(gettid().as_raw_pid(), Ordering::Relaxed);
         }
+    }
+
+    /// A callback begins at this time of the host's clock.
+    ///
+    /// # Real-time
+    /// Yes.
+    pub(super) fn begin(&self, now_ns: u64) {
         self.under_way_ns.store(now_ns, Ordering::Relaxed);
     }
 
