@@ -5,16 +5,17 @@
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tests::audio::{noises, soft_noise};
 use tests::config::config;
 use tests::heard::{Heard, compare, likeness};
 use tests::jack::Jack;
 use tests::leftovers::{Held, holds_no_more_than, private_kib, threads};
-use tests::nda::{Running, command};
+use tests::nda::{Done, Running, command};
 use tests::plugins::processor;
 use tests::until::until;
 use tests::wav::Wav;
-use tests::workspace::Folder;
+use tests::workspace::{Folder, shipped};
 
 const RATE: u32 = 48_000;
 const PERIOD: u32 = 1024;
@@ -37,11 +38,16 @@ fn nda(jack: &Jack, folder: &Folder, channels: usize, ends: &str) -> Running {
 
 /// The same with the plugin in this mode.
 fn nda_with(jack: &Jack, folder: &Folder, channels: usize, ends: &str, mode: &str) -> Running {
+    nda_of(jack, folder, (channels, PERIOD), ends, mode)
+}
+
+/// The same in blocks of so many channels and frames.
+fn nda_of(jack: &Jack, folder: &Folder, (channels, frames): (usize, u32), ends: &str, mode: &str) -> Running {
     let first = folder.file("first");
     let halve = format!("if self.n == 1:\n    open({first:?}, 'w')\nbuffer.data *= 0.5\nreturn True");
     let gain = processor(folder, "halve", &halve);
     let text = format!(
-        "rate = {RATE}\nblock = {PERIOD}\nchannels = {channels}\n[[pipeline]]\n{ends}\n\
+        "rate = {RATE}\nblock = {frames}\nchannels = {channels}\n[[pipeline]]\n{ends}\n\
          [[pipeline.plugins]]\nfile = {gain:?}\n{mode}\nlost = \"mute\"\nadapt = false\n"
     );
     let config = config(folder, &text);
@@ -78,18 +84,29 @@ fn ended(running: Running) -> Value {
 
 /// How the run's only pipeline is doing, once it plays and all its devices are there.
 fn status(folder: &Folder, pid: u32) -> Value {
+    status_of(folder, pid, 0)
+}
+
+/// The same of the one that the configuration has in this place.
+fn status_of(folder: &Folder, pid: u32, at: usize) -> Value {
     let mut status = Value::Null;
     until("the pipeline plays with all its devices", || {
-        let mut ask = command(["ctl", "status", "--run", &pid.to_string(), "--json"]);
-        ask.env("XDG_RUNTIME_DIR", folder.path());
-        let done = Running::start(ask).wait();
-        let lane = if done.code == Some(0) { done.json()["pipelines"][0].clone() } else { Value::Null };
+        let done = ctl(folder, pid, &["status", "--json"]);
+        let lane = if done.code == Some(0) { done.json()["pipelines"][at].clone() } else { Value::Null };
         status = lane["status"].clone();
         let devices =
             status["devices"].as_array().is_some_and(|all| all.iter().all(|it| it["lost_s"].is_null()));
         lane["state"] == "playing" && devices
     });
     status
+}
+
+/// What the run with this number answers.
+fn ctl(folder: &Folder, pid: u32, words: &[&str]) -> Done {
+    let pid = pid.to_string();
+    let mut ask = command(["ctl", words[0], "--run", &pid].iter().chain(&words[1..]));
+    ask.env("XDG_RUNTIME_DIR", folder.path());
+    Running::start(ask).wait()
 }
 
 fn count(of: &Value, key: &str) -> usize {
@@ -104,8 +121,9 @@ const SLOPES: usize = 2 * RATE as usize / 200;
 fn explained(report: &Value) -> usize {
     let counts = &report["plugins"][0]["counts"];
     let lost: usize = ["late", "failed", "gone", "behind", "torn"].iter().map(|key| count(counts, key)).sum();
-    // What a device was late for is missing, and so may be what was on its way.
-    let blocks = lost + 2 * count(&report["xruns"], "device");
+    // What a device or the host was late for is missing, and so may be what was on its way.
+    let xruns = count(&report["xruns"], "device") + count(&report["xruns"], "host_late");
+    let blocks = lost + 2 * xruns;
     let gaps = report["capture"].as_object().map_or(0, |_| count(&report["capture"], "gaps"));
     let not_there = count(report, "underrun_frames") + count(report, "overrun_frames");
     blocks * (PERIOD as usize + RAMPS) + gaps * SLOPES + not_there
@@ -176,6 +194,80 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
     let grown = private_kib(pid).saturating_sub(memory);
     assert!(grown < 512, "{grown} KiB more");
     ended(running);
+}
+
+/// Long enough for a machine that is busy, and short enough for all of it to be through within a second.
+const LINK_PERIOD: u32 = 2 * PERIOD;
+
+/// Both ends of an encrypted link in one run, from JACK to JACK each. The transmitter is started first: its ports have the
+/// plain names, the receiver's are numbered.
+fn link(jack: &Jack, folder: &Folder) -> Running {
+    let key = folder.file("link.key");
+    let pipeline = |(name, plugin): (&str, &str)| {
+        let plugin = shipped(plugin);
+        format!(
+            "[[pipeline]]\nname = \"{name}\"\n{BOTH}\n[[pipeline.plugins]]\nfile = {plugin:?}\n\
+             set = {{ key_file = {key:?}, make_key = \"yes\", direction = \"to-rx\" }}\n\
+             mode = \"same-block\"\nguard = \"off\"\ndeadline = 0.95\nadapt = false\n"
+        )
+    };
+    let ends = [("tx", "examples/chacha_encryptor.py"), ("rx", "examples/chacha_decryptor.py")];
+    let pipelines = ends.map(pipeline).concat();
+    let config = config(folder, &format!("rate = {RATE}\nblock = {LINK_PERIOD}\nchannels = 2\n{pipelines}"));
+    let mut command = command(["run", config.to_str().expect("text"), "--json", "-"]);
+    jack.tell(&mut command);
+    let running = Running::start(command);
+    let pid = running.pid();
+    (0..2).for_each(|at| drop(status_of(folder, pid, at)));
+    let order = |words: [&str; 2]| {
+        ctl(folder, pid, &words).ended_with(0);
+    };
+    [["stop", "tx"], ["stop", "rx"]].into_iter().for_each(order);
+    jack.wait_gone(&format!("cpal_client_{pid}_"));
+    [["start", "tx"], ["start", "rx"]].into_iter().for_each(order);
+    running
+}
+
+/// All that a pipeline has counted of audio that was not there.
+fn troubles(status: &Value) -> Vec<Value> {
+    let mut all: Vec<_> =
+        ["xruns", "underrun_frames", "overrun_frames"].map(|key| status[key].clone()).into();
+    all.push(status["capture"]["gaps"].clone());
+    let counts = &status["plugins"][0]["counts"];
+    all.extend(["late", "failed", "gone", "behind", "torn"].map(|key| counts[key].clone()));
+    all.extend(status["devices"].as_array().expect("a list").iter().map(|device| device["losses"].clone()));
+    all
+}
+
+/// A microphone and a loudspeaker, two pipelines and what joins them: six clients of one server. Again, if the program has
+/// lost something meanwhile, which it must have counted.
+#[test]
+fn a_transmitter_and_a_receiver_on_one_server_give_on_what_a_microphone_brings_sample_for_sample() {
+    const TRIES: usize = 15;
+    let (jack, folder) = (Jack::start(RATE, LINK_PERIOD), Folder::new());
+    let running = link(&jack, &folder);
+    let (pid, signal) = (running.pid(), signal(2));
+    let port = |end: &str| format!("cpal_client_{pid}_{end}:");
+    jack.join(&port("out"), &port("in-01"));
+    let counted = || [0, 1].map(|at| troubles(&status_of(&folder, pid, at)));
+    for _ in 0..TRIES {
+        let before = counted();
+        let received = jack.pass_between(&signal, &port("in"), &port("out-01"));
+        let heard = compare(&received, &signal);
+        let Some(heard) = heard.filter(|heard| heard.exact == signal.frames()) else {
+            assert_ne!(counted(), before, "what is not heard is counted: {heard:?}");
+            continue;
+        };
+        let latency = |at| {
+            let status = status_of(&folder, pid, at);
+            status["latency"]["total_ms"].as_f64().expect("a latency")
+        };
+        let told_ms = latency(0) + latency(1);
+        assert!(heard.late_frames as f64 * 1e3 / f64::from(RATE) <= told_ms, "{heard:?} {told_ms}");
+        ended(running);
+        return;
+    }
+    panic!("something was lost each time: {:?}", counted());
 }
 
 /// Of a report, how often its pipeline was begun.
@@ -326,6 +418,67 @@ fn a_server_that_hangs_and_comes_back_hears_each_sample_once() {
     is_heard(&jack, &folder, 2, running.pid());
     until("what was left behind is gone", || threads(running.pid()) <= healthy);
     ended(running);
+}
+
+/// So long that a machine that is busy is no reason for the program to be late, and stalls of some of them.
+const LONG_PERIOD: u32 = 4 * PERIOD;
+const STALL: Duration = Duration::from_millis(450);
+
+/// A server that waits for its clients, and one that does not.
+const SERVERS: [fn(u32, u32) -> Jack; 2] = [Jack::start, Jack::start_asynchronous];
+
+fn with_long_periods(jack: &Jack, folder: &Folder) -> Running {
+    nda_of(jack, folder, (2, LONG_PERIOD), BOTH, "mode = \"same-block\"\ndeadline = 0.95")
+}
+
+/// What has been counted of each kind of xrun: of the device, of the host, of the plugin.
+fn xruns(report: &Value) -> [usize; 3] {
+    ["device", "host_late", "plugin_late"].map(|key| count(&report["xruns"], key))
+}
+
+/// Whether it comes to that in one of some runs with each kind of server: on a machine that is busy others may be late as well.
+fn comes_to_that(what: impl Fn(&Jack, &Folder) -> bool) {
+    const TRIES: usize = 5;
+    for start in SERVERS {
+        let mut tries = (0..TRIES).map(|_| what(&start(RATE, LONG_PERIOD), &Folder::new()));
+        assert!(tries.any(|is_so| is_so), "xruns are counted as somebody else's each time");
+    }
+}
+
+#[test]
+fn an_xrun_that_another_client_of_the_server_was_late_for_is_the_device_s_alone() {
+    comes_to_that(|jack, folder| {
+        let running = with_long_periods(jack, folder);
+        let [device, host, plugin] = xruns(&status(folder, running.pid()));
+        let stalling = jack.stalling_client(8, STALL);
+        until("the device has had xruns", || {
+            let [now, ..] = xruns(&status(folder, running.pid()));
+            now >= device + 4
+        });
+        drop(stalling);
+        xruns(&ended(running))[1..] == [host, plugin]
+    });
+}
+
+/// The server tells each of the program's two streams of each of these xruns.
+#[test]
+fn an_xrun_that_the_program_was_late_for_is_the_host_s_alone_though_the_server_tells_of_it() {
+    comes_to_that(|jack, folder| {
+        let running = with_long_periods(jack, folder);
+        let [device, mut host, _] = xruns(&status(folder, running.pid()));
+        for _ in 0..3 {
+            running.signal(Signal::STOP);
+            let since = Instant::now();
+            until("it has been stopped for so long", || since.elapsed() >= STALL);
+            running.signal(Signal::CONT);
+            let before = host;
+            until("that is counted", || {
+                [_, host, _] = xruns(&status(folder, running.pid()));
+                host > before
+            });
+        }
+        xruns(&ended(running))[0] == device
+    });
 }
 
 #[test]

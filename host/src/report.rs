@@ -73,10 +73,12 @@ impl PipelineStatus {
 /// Times that audio was not there when it was due, told apart by whose doing that was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xruns {
-    /// A device said that it ran dry or over.
+    /// A device said that it ran dry or over, and it was not the host's doing, as far as that has been looked into. A JACK
+    /// server says so for every one of its clients.
     pub device: u64,
-    /// A callback of the host's took longer than its frames last, or began more than two periods after the one before; or,
-    /// if those are more, blocks that were late as the host gave them to a plugin too late.
+    /// A callback of the host's took longer than its frames last, or began more than two periods after the one before and
+    /// had not been called late by a device that says so; or, if those are more, blocks that were late as the host gave them
+    /// to a plugin too late.
     pub host_late: u64,
     /// A plugin did not have its block in time, or was too far behind to be given it, by whatever else: as far as that
     /// has been looked into.

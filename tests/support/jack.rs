@@ -1,5 +1,5 @@
-//! A JACK server of a test's own, on no sound card, and clients that play into a program and record from it, or
-//! are a card for it.
+//! A JACK server of a test's own, on no sound card, and clients that play into a program and record from it, are a card
+//! for it, or keep everybody waiting.
 
 use crate::server::Program;
 use crate::until::DEADLINE;
@@ -8,6 +8,7 @@ use crate::workspace::{Folder, built};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// A client that listens.
 #[derive(Debug)]
@@ -141,13 +142,42 @@ impl Jack {
     /// If that takes too long.
     #[must_use]
     pub fn pass(&self, signal: &Wav, pid: u32) -> Wav {
+        self.pass_between(signal, &format!("cpal_client_{pid}_in"), &format!("cpal_client_{pid}_out"))
+    }
+
+    /// The same by way of ports whose names begin with `into` and `from`.
+    ///
+    /// # Panics
+    /// As [`Jack::pass`].
+    #[must_use]
+    pub fn pass_between(&self, signal: &Wav, into: &str, from: &str) -> Wav {
         let [play, heard] = ["play.wav", "heard.wav"].map(|name| self.folder.file(name));
         signal.write(&play);
         let mut pass = self.command(built("jack-client"));
         pass.arg("pass").args([&play, &heard]);
-        pass.args([format!("cpal_client_{pid}_in"), format!("cpal_client_{pid}_out")]);
+        pass.args([into, from]);
         Program::start(pass, &self.folder.file("pass.log")).succeeds(2 * DEADLINE);
         Wav::read(&heard)
+    }
+
+    /// Joins ports whose names begin with `from` and `into`, as a cable does. Waits for them.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn join(&self, from: &str, into: &str) {
+        let mut join = self.command(built("jack-client"));
+        join.args(["join", from, into]);
+        Program::start(join, &self.folder.file("join.log")).succeeds(DEADLINE);
+    }
+
+    /// Waits until no port is left whose name begins with `prefix`.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn wait_gone(&self, prefix: &str) {
+        let mut gone = self.command(built("jack-client"));
+        gone.args(["gone", prefix]);
+        Program::start(gone, &self.folder.file("gone.log")).succeeds(DEADLINE);
     }
 
     /// Has a client listen to the only output of a program with this number for so many frames, as soon as it is there:
@@ -168,5 +198,14 @@ impl Jack {
         let mut card = self.command(built("jack-client"));
         card.args(["card".to_owned(), format!("cpal_client_{pid}_out"), format!("cpal_client_{pid}_in")]);
         Program::start(card, &self.folder.file("card.log"))
+    }
+
+    /// A client that has nothing to do with any program and every so many cycles keeps the server waiting for so long, until
+    /// it is dropped.
+    #[must_use]
+    pub fn stalling_client(&self, cycles: u32, length: Duration) -> Program {
+        let mut stall = self.command(built("jack-client"));
+        stall.args(["stall".to_owned(), cycles.to_string(), length.as_millis().to_string()]);
+        Program::start(stall, &self.folder.file("stall.log"))
     }
 }

@@ -168,6 +168,13 @@ impl Device {
         self.virtual_host.as_ref().is_some_and(VirtualHost::is_cable)
     }
 
+    /// Whether its streams are told of each xrun of their server's, also of one that another stream or another program
+    /// was late for.
+    #[must_use]
+    pub fn is_told_of_others(&self) -> bool {
+        System::of(&self.device).is_some_and(System::tells_of_others)
+    }
+
     /// Whether its clock and the other's are one, so that they can't drift apart. Virtual devices that are off by
     /// as much are, and a JACK server has one for all; two directions of a sound card may be, but don't tell.
     #[must_use]

@@ -94,6 +94,11 @@ impl System {
         self.is("jack")
     }
 
+    /// Whether its streams are told of xruns whoever's they were: a JACK server tells every client.
+    pub(super) fn tells_of_others(self) -> bool {
+        self.is("jack")
+    }
+
     /// JACK's devices answer for the other direction too, though they can't be opened in it.
     pub(super) fn answers_for_both(self) -> bool {
         self.is("jack")

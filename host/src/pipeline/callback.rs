@@ -79,8 +79,10 @@ impl Place {
     fn begin(&mut self, at: Duration, transit: Duration) -> u64 {
         if let Some(rank) = &mut self.rank {
             rank.take();
+            self.pulse.know_thread();
         }
         let now_ns = now_ns();
+        self.pulse.begin(now_ns);
         if !self.whole.goes_on(at, now_ns.saturating_sub(self.called_ns)) {
             self.called_ns = now_ns;
             // What it says is of the first frame of all parts.

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod baton;
+mod blame;
 mod callback;
 mod devices;
 mod engine;
@@ -39,13 +40,14 @@ use crate::realtime::Seat;
 use crate::report::{CaptureStatus, Latency, PipelineStatus, RealTimeStatus, Xruns};
 use crate::supervisor::Supervisor;
 use crate::telemetry::PluginStats;
+use blame::Counts;
 use devices::Devices;
 use knobs::Knobs;
 use latency::Plan;
 pub(crate) use opening::with_format_of_source;
 use opening::{Opening, format_of, source_file};
 pub(crate) use port::Outgrown;
-use port::{Counts, Port};
+use port::Port;
 use shared::format::Format;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -238,6 +240,7 @@ impl Pipeline {
             _ => peaks.clone_from(&self.highest),
         }
         let now = Instant::now();
+        self.ports.iter_mut().for_each(|port| port.judge(now));
         PipelineStatus {
             name: self.name.clone(),
             source: self.words.source.clone(),

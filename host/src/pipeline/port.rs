@@ -8,6 +8,7 @@
 //! decided in [`lookout`](super::lookout).
 
 use super::attempt::{Attempt, Outcome};
+use super::blame::Counts;
 use super::devices::{self, Found, Holding, Want};
 use super::latency::Added;
 use super::lookout::Lookout;
@@ -17,7 +18,6 @@ use crate::chain::Delays;
 use crate::error::{Error, Result};
 use crate::level::Level;
 use crate::report::DeviceStatus;
-use std::ops::Add;
 use std::time::{Duration, Instant};
 
 /// Different reasons that are told of one loss.
@@ -63,13 +63,6 @@ pub(super) struct Port {
     /// Of streams that are over.
     past: Counts,
     is_halted: bool,
-}
-
-/// Xruns of the device's own, and of callbacks that took too long.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) device: u64,
-    pub(super) host_late: u64,
 }
 
 impl Port {
@@ -164,6 +157,7 @@ impl Port {
         if self.is_halted {
             return;
         }
+        self.judge(now);
         if let Some(why) = self.loss(now, news) {
             self.lose(why, now, news);
         }
@@ -252,6 +246,12 @@ impl Port {
         self.delays.take()
     }
 
+    /// Looks at xruns since the last look, to find out whose doing they were. To be called about as often as
+    /// [`Port::tend`], which does so too.
+    pub(super) fn judge(&mut self, now: Instant) {
+        [&mut self.playing, &mut self.stand_in].into_iter().flatten().for_each(|playing| playing.judge(now));
+    }
+
     /// Why the device has to be taken for lost, if it has.
     fn loss(&mut self, now: Instant, news: &mut Vec<News>) -> Option<String> {
         let playing = self.playing.as_ref()?;
@@ -288,8 +288,8 @@ impl Port {
         self.told.clear();
         self.lookout.lost(now);
         self.stand_in(news);
-        if let Some(lost) = self.playing.take() {
-            self.past = self.past.and(&lost);
+        if let Some(mut lost) = self.playing.take() {
+            self.past = self.past + lost.blame.last_word();
             lost.let_go();
         }
     }
@@ -334,8 +334,8 @@ impl Port {
         self.lookout.plays(now);
         (self.why, self.outgrown) = (None, None);
         self.told.clear();
-        if let Some(stand_in) = self.stand_in.take() {
-            self.past = self.past.and(&stand_in);
+        if let Some(mut stand_in) = self.stand_in.take() {
+            self.past = self.past + stand_in.blame.last_word();
             stand_in.let_go();
         }
         news.push((Level::Info, is_back(&self.words(), was.as_deref(), &self.name, lost_for)));
@@ -410,9 +410,10 @@ impl Port {
         }
     }
 
-    /// Xruns so far.
+    /// Xruns so far, as far as it is known whose they were.
     pub(super) fn counts(&self) -> Counts {
-        [&self.playing, &self.stand_in].into_iter().flatten().fold(self.past, Counts::and)
+        let playing = [&self.playing, &self.stand_in].into_iter().flatten();
+        playing.fold(self.past, |counts, playing| counts + playing.blame.counts())
     }
 
     /// Whether it has been halted.
@@ -425,7 +426,9 @@ impl Port {
         if std::mem::replace(&mut self.is_halted, true) {
             return;
         }
-        self.past = self.counts();
+        self.judge(Instant::now());
+        let ended = [&mut self.playing, &mut self.stand_in].into_iter().flatten();
+        self.past = ended.fold(self.past, |counts, playing| counts + playing.blame.last_word());
         self.added = self.added();
         self.attempt = None;
         (self.playing, self.stand_in) = (None, None);
@@ -436,19 +439,6 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.halt();
-    }
-}
-
-impl Add for Counts {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self { device: self.device + other.device, host_late: self.host_late + other.host_late }
-    }
-}
-
-impl Counts {
-    fn and(self, playing: &Playing) -> Self {
-        self + Self { device: playing.stream.xruns(), host_late: playing.pulse.late() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! turn; whether it is lost is for the [`Port`](super::port) to say.
 
 use super::baton::Baton;
+use super::blame::{Blame, Seen};
 use super::callback::{InputCallback, OutputCallback, Place, QueueCallback};
 use super::devices::{Found, Holding};
 use super::engine::Engine;
@@ -12,14 +13,18 @@ use super::lookout::Signs;
 use super::pulse::Pulse;
 use crate::backend::{DeviceChoice, Stream, StreamEvent};
 use crate::chain::Delays;
+use crate::clock::now_ns;
 use crate::edge::{FrameWriter, Side};
 use crate::error::Result;
 use crate::realtime::priority::Rank;
+use crate::realtime::waited::waited;
+use rustix::process::Pid;
+use rustix::thread::gettid;
 use shared::format::Format;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a device may tell between two looks; more of it is not told.
 const EVENTS: usize = 16;
@@ -81,7 +86,7 @@ impl End {
         let tell = tell(sender, Arc::clone(&told));
         let (is_like, holding) = (found.side.clone(), found.holding(self.is_input()));
         let Found { device, side } = found;
-        let (name, known) = (device.name().to_owned(), device.known());
+        let (name, known, blame) = (device.name().to_owned(), device.known(), Blame::of(&device));
         let (stream, turn) = match self {
             Self::Output(engine) | Self::Behind(engine) => {
                 let claim = engine.claim();
@@ -102,7 +107,7 @@ impl End {
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };
-        Ok(Playing { stream, name, known, side: is_like, holding, pulse, events, told, turn })
+        Ok(Playing { stream, name, known, side: is_like, holding, pulse, blame, events, told, turn })
     }
 
     /// From now on this stream is the one that is heard, or listened to.
@@ -188,6 +193,7 @@ pub(super) struct Playing {
     /// What frames lie in the device.
     pub(super) holding: Holding,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) blame: Blame,
     pub(super) events: Receiver<StreamEvent>,
     told: Arc<Told>,
     turn: u64,
@@ -211,6 +217,22 @@ impl Playing {
             errors: self.told.errors.load(Ordering::Relaxed),
             longest: Duration::from_nanos(self.pulse.longest_ns()),
         }
+    }
+
+    /// Looks at what went wrong since the last look, to find out whose doing it was.
+    pub(super) fn judge(&mut self, now: Instant) {
+        let thread_waited = |thread: Option<Pid>| thread.and_then(waited).unwrap_or_default();
+        let seen = Seen {
+            told: self.stream.xruns(),
+            long: self.pulse.long(),
+            gaps: self.pulse.gaps(),
+            gap: Duration::from_nanos(self.pulse.gap_ns()),
+            period: Duration::from_nanos(self.pulse.longest_ns()),
+            is_overdue: self.pulse.is_overdue(now_ns()),
+            waited: thread_waited(self.pulse.thread()),
+            looker_waited: thread_waited(Some(gettid())),
+        };
+        self.blame.look(now, seen);
     }
 
     /// What it has said about that, unless it has been asked before.

@@ -7,6 +7,7 @@
 pub mod placement;
 pub mod power;
 pub(crate) mod priority;
+pub(crate) mod waited;
 
 pub use placement::Affinity;
 pub use power::Power;

@@ -3,7 +3,10 @@
 //! beginning in the same cycle, another one records from those that begin with FROM for as long and a second more;
 //! `jack-client listen HEARD.wav FROM FRAMES`, which waits for a port whose name begins with FROM and records so much of it;
 //! `jack-client card FROM INTO`, a stereo card whose output is joined with its input, for the ones and the others until it
-//! is ended; or `jack-client period FRAMES`, which has the server's periods be so long from now on.
+//! is ended; `jack-client stall CYCLES MS`, which every so many cycles keeps the server waiting for so long, until it is ended;
+//! `jack-client join FROM INTO`, which connects ports whose names begin so, as a cable does, and leaves them connected;
+//! `jack-client gone PREFIX`, which waits until there is no port whose name begins so;
+//! or `jack-client period FRAMES`, which has the server's periods be so long from now on.
 //!
 //! A process of its own, as libjack takes the server's name from the environment. All of the audio is in memory,
 //! so that nothing but the server decides what is lost.
@@ -16,6 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tests::until::until;
 use tests::wav::Wav;
 
@@ -30,12 +34,18 @@ fn main() -> ExitCode {
             listen(from, frames.parse().expect("a number")).write(Path::new(heard));
         }
         ["card", from, into] => card(from, into),
+        ["stall", cycles, ms] => {
+            stall(cycles.parse().expect("a number"), Duration::from_millis(ms.parse().expect("a number")));
+        }
+        ["join", from, into] => join(from, into),
+        ["gone", prefix] => gone(prefix),
         ["period", frames] => {
             open().set_buffer_size(frames.parse().expect("a number")).expect("the server takes it");
         }
         _ => {
             eprintln!(
                 "jack-client wait | pass PLAY.wav HEARD.wav INTO FROM | listen HEARD.wav FROM FRAMES | card FROM INTO |\n\
+                 stall CYCLES MS | join FROM INTO | gone PREFIX |\n\
                  period FRAMES"
             );
             return ExitCode::FAILURE;
@@ -71,6 +81,19 @@ fn pass(play: &Wav, into: &str, from: &str) -> Wav {
     });
     player.deactivate().expect("the client ends");
     heard
+}
+
+fn join(from: &str, into: &str) {
+    let client = open();
+    until("the ports are connected", || {
+        let from = ports(&client, from, PortFlags::IS_OUTPUT);
+        !from.is_empty() && connect(&client, &from, &ports(&client, into, PortFlags::IS_INPUT))
+    });
+}
+
+fn gone(prefix: &str) {
+    let client = open();
+    until("the ports are gone", || ports(&client, prefix, PortFlags::empty()).is_empty());
 }
 
 fn listen(from: &str, frames: usize) -> Wav {
@@ -118,11 +141,7 @@ fn outputs(client: &Client, count: usize) -> (Vec<Port<AudioOut>>, Vec<String>) 
 /// ports. It takes leave when it is asked to end: a server can't end itself while it waits for a client that is gone.
 fn card(from: &str, into: &str) {
     const CHANNELS: usize = 2;
-    let mut end = SigSet::empty();
-    end.add(Signal::SIGTERM);
-    // Before there is another thread.
-    end.thread_block().expect("a signal can be blocked");
-    let end = SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK).expect("a descriptor");
+    let end = end();
     let client = open();
     let frames = |port: &str, direction| {
         client.port_by_name(port).expect("a card").get_latency_range(direction).1 as usize
@@ -140,6 +159,42 @@ fn card(from: &str, into: &str) {
         end.read_signal().expect("a signal or none").is_some()
     });
     active.deactivate().expect("the client ends");
+}
+
+/// Tells that it is asked to end. To be called before there is another thread.
+fn end() -> SignalFd {
+    let mut end = SigSet::empty();
+    end.add(Signal::SIGTERM);
+    end.thread_block().expect("a signal can be blocked");
+    SignalFd::with_flags(&end, SfdFlags::SFD_NONBLOCK).expect("a descriptor")
+}
+
+/// Takes leave as [`card`] does.
+fn stall(cycles: u32, length: Duration) {
+    let end = end();
+    let active =
+        open().activate_async((), Staller { cycles, length, at: 0 }).expect("the client is activated");
+    until("whoever wanted the server to wait ends that", || {
+        end.read_signal().expect("a signal or none").is_some()
+    });
+    active.deactivate().expect("the client ends");
+}
+
+/// Is well in all cycles but one of so many.
+struct Staller {
+    cycles: u32,
+    length: Duration,
+    at: u32,
+}
+
+impl jack::ProcessHandler for Staller {
+    fn process(&mut self, _: &Client, _: &ProcessScope) -> Control {
+        self.at += 1;
+        if self.at.is_multiple_of(self.cycles) {
+            std::thread::sleep(self.length);
+        }
+        Control::Continue
+    }
 }
 
 fn ports(client: &Client, prefix: &str, flags: PortFlags) -> Vec<String> {
