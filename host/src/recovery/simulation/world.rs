@@ -595,7 +595,8 @@ impl World {
                 self.after_ns(after_ns, Happening::Seen { notes, mark });
             }
             Errand::Join { up, down, joining } => {
-                let after_ns = self.rng.within(MS / 10, 5 * MS) * self.rng.one_of(&[1, 1, 20]);
+                // Once in a while so late that one of them has been replaced meanwhile.
+                let after_ns = self.rng.within(MS / 10, 5 * MS) * self.rng.one_of(&[1, 1, 1, 20, 100]);
                 self.after_ns(after_ns, Happening::Attached(Join { up, down, joining }));
             }
         }
