@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use tests::audio::noises;
@@ -11,11 +12,20 @@ use tests::workspace::{Folder, built, install, root, shipped};
 
 const MODULE: &str = shared::boot::MODULE_FILE;
 
+/// What this machine is to the compiler.
+fn platform(cargo: &OsStr) -> String {
+    let told = Command::new(cargo).arg("-vV").output().expect("cargo runs").stdout;
+    let told = String::from_utf8(told).expect("text");
+    told.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host").to_owned()
+}
+
 /// The packages that each package needs to be built and run, not to be tested.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]).current_dir(root());
+    let mut command = Command::new(&cargo);
+    // Of this platform, whose packages are there.
+    let words = ["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform"];
+    command.args(words).arg(platform(&cargo)).current_dir(root());
     let done = Running::start(command).wait();
     done.ended_with(0);
     let metadata = done.json();

@@ -79,6 +79,36 @@ impl Row {
         self.pass(value, budget_ns)[BLOCK - 1]
     }
 
+    /// The shared memory of this name that the worker of this plugin has mapped: what it may do there, and which it is.
+    fn mapped(&self, at: usize, name: &str) -> Vec<(String, String)> {
+        let maps =
+            std::fs::read_to_string(format!("/proc/{}/maps", self.plugins[at].worker().pid())).unwrap();
+        let its = maps.lines().filter(|line| line.contains(&format!("memfd:{name} ")));
+        its.map(|line| {
+            let words: Vec<_> = line.split_ascii_whitespace().collect();
+            (words[1].to_owned(), words[4].to_owned())
+        })
+        .collect()
+    }
+
+    /// Each reads and only reads the very doorstep that the next one writes, and has no other mapped.
+    fn assert_doorsteps_are_shared(&self) {
+        let mut before = None;
+        for at in 0..self.plugins.len() {
+            let mut doorsteps = self.mapped(at, "nda-doorstep");
+            if let Some(before) = before.take() {
+                let own = doorsteps.iter().position(|(rights, _)| rights == "rw-s").expect("its own");
+                assert_eq!(before, doorsteps.remove(own).1, "plugin {at}");
+            }
+            if at + 1 < self.plugins.len() {
+                let (rights, next) = doorsteps.pop().expect("the next one's");
+                assert_eq!(rights, "r--s", "plugin {at}");
+                before = Some(next);
+            }
+            assert_eq!(doorsteps, [], "plugin {at}");
+        }
+    }
+
     /// Every plugin but this one has been called once for each block.
     fn assert_called_once_a_block(&mut self, but: usize) {
         for (at, plugin) in self.plugins.iter().enumerate().filter(|(at, _)| *at != but) {
@@ -207,6 +237,31 @@ fn a_worker_killed_from_outside_is_replaced_by_its_twin_which_is_joined_again() 
 }
 
 #[test]
+fn whichever_of_a_row_is_replaced_its_neighbours_are_told_of_its_successor_and_the_row_works_on() {
+    let folder = Folder::new();
+    let specs = three(&folder, "").map(|spec| PluginSpec { standby: Standby::Twin, ..spec });
+    let mut row = Row::joined(specs.into());
+    row.assert_doorsteps_are_shared();
+    for at in [0, 1, 2] {
+        let pid = row.plugins[at].worker().pid();
+        kill(&row.plugins[at]);
+        until("its twin to play", || {
+            row.pass(0.5, AMPLE_NS);
+            row.plugins[at].worker().pid() != pid
+        });
+        row.join();
+        row.assert_doorsteps_are_shared();
+        let before = row.direct();
+        for i in 0..200_u16 {
+            let value = f32::from(i) / 256.0;
+            assert_eq!(row.pass(value, AMPLE_NS)[BLOCK - 1], value + FIRST + MIDDLE + LAST, "plugin {at}");
+        }
+        let since: Vec<_> = row.direct().iter().zip(before).map(|(now, before)| now - before).collect();
+        assert_eq!(since, [0, 200, 200], "plugin {at}");
+    }
+}
+
+#[test]
 fn what_fails_closed_in_the_middle_hands_on_silence_and_nothing_of_its_input() {
     let folder = Folder::new();
     for fault in ["return False", "os.kill(os.getpid(), 9)", "raise ValueError('no')"] {
@@ -224,10 +279,7 @@ fn what_fails_closed_in_the_middle_hands_on_silence_and_nothing_of_its_input() {
 #[test]
 fn whoever_comes_behind_one_that_fails_closed_can_not_read_where_that_one_works() {
     let folder = Folder::new();
-    let segments = |row: &Row, at: usize| {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", row.plugins[at].worker().pid())).unwrap();
-        maps.lines().filter(|line| line.contains("memfd:nda")).count()
-    };
+    let segments = |row: &Row, at| row.mapped(at, "nda-reply").len() + row.mapped(at, "nda-request").len();
     for (fail_closed, more) in [(false, 1), (true, 0)] {
         let [first, middle, last] = three(&folder, "pass");
         let mut row = Row::new(vec![first, PluginSpec { fail_closed, ..middle }, last]);
@@ -238,6 +290,8 @@ fn whoever_comes_behind_one_that_fails_closed_can_not_read_where_that_one_works(
         let alone = segments(&row, 0);
         assert_eq!(segments(&row, 1), alone + 1, "the middle one reads what the first has answered");
         assert_eq!(segments(&row, 2), alone + more, "fails closed: {fail_closed}");
+        let doorsteps = [0, 1, 2].map(|at| row.mapped(at, "nda-doorstep").len());
+        assert_eq!(doorsteps, [1, 1 + more, more], "fails closed: {fail_closed}");
         assert_eq!(row.last(0.5, AMPLE_NS), 0.5 + FIRST + MIDDLE + LAST);
     }
 }

@@ -97,8 +97,10 @@ fn play_the_worker() {
     let layout = if order == row::IN_A_ROW { row::layout() } else { layout() };
     let mut end = WorkerEnd::map(&Handles::from_fds(fds).unwrap(), layout).unwrap();
     if order == row::IN_A_ROW {
-        let (_, answers) = control.receive::<bool>().unwrap();
-        end.attach(&answers[0], layout, row::TAG).unwrap();
+        let (_, before) = control.receive::<bool>().unwrap();
+        end.attach(&before[0], layout, row::TAG, &before[1]).unwrap();
+        let (_, next) = control.receive::<bool>().unwrap();
+        end.hand_to(&next[0]).unwrap();
     }
     ptrace::traceme().unwrap();
     control.send(&gettid().as_raw()).unwrap();
@@ -140,9 +142,9 @@ struct Worker {
 }
 
 impl Worker {
-    /// A worker that has answered the block before, and stands at its first marker. In a chain it gets the memory of
-    /// the worker before it.
-    fn start(handles: &Handles, before: Option<BorrowedFd<'_>>, order: &str) -> Self {
+    /// A worker that has answered the block before, and stands at its first marker. In a chain it is joined to its
+    /// neighbours.
+    fn start(handles: &Handles, neighbours: Option<row::Neighbours<'_>>, order: &str) -> Self {
         let (control, theirs) = Control::pair().unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "play_the_worker", "--nocapture", "--test-threads=1"])
@@ -152,8 +154,9 @@ impl Worker {
             .spawn()
             .unwrap();
         assert!(control.try_send_fds(&true, &handles.as_fds()).unwrap());
-        if let Some(before) = before {
-            assert!(control.try_send_fds(&true, &[before]).unwrap());
+        if let Some(row::Neighbours { before, next }) = neighbours {
+            assert!(control.try_send_fds(&true, &before).unwrap());
+            assert!(control.try_send_fds(&true, &[next]).unwrap());
         }
         // Not the process's first one: the test harness has that.
         let (thread, _) = control.receive().unwrap();

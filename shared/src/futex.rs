@@ -53,11 +53,15 @@ pub(crate) fn can_wait_for_either() -> bool {
 
 /// Wakes one who sleeps on this word.
 pub(crate) fn wake(word: &AtomicU32) {
+    #[cfg(test)]
+    calls::count();
     let _ = futex::wake(word, Flags::empty(), 1);
 }
 
 /// Wakes all who sleep on this word.
 pub(crate) fn wake_all(word: &AtomicU32) {
+    #[cfg(test)]
+    calls::count();
     let _ = futex::wake(word, Flags::empty(), i32::MAX.unsigned_abs());
 }
 
@@ -65,4 +69,22 @@ pub(crate) fn wake_all(word: &AtomicU32) {
 #[cfg(test)]
 pub(crate) fn requeue(from: &AtomicU32, to: &AtomicU32) -> usize {
     futex::requeue(from, Flags::empty(), 0, i32::MAX.unsigned_abs(), to).unwrap_or(0)
+}
+
+/// How many wakes this thread has asked the kernel for.
+#[cfg(test)]
+pub(crate) mod calls {
+    use std::cell::Cell;
+
+    thread_local! {
+        static CALLS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count() {
+        CALLS.set(CALLS.get() + 1);
+    }
+
+    pub(crate) fn so_far() -> usize {
+        CALLS.get()
+    }
 }

@@ -20,7 +20,7 @@ pub struct Header {
     /// In a worker's segment: the same for the next worker of a chain.
     pub next_bell: AtomicU32,
     rest_of_line: [AtomicU32; 14],
-    /// [`PARKED`] while the owner of this segment sleeps on the peer's bell.
+    /// [`PARKED`] while the owner of this segment sleeps on the peer's bell: for the peer to see.
     pub parked: AtomicU32,
     /// Processor that the owner ran on when it published last, plus one; only compared.
     pub core: AtomicU32,
@@ -34,8 +34,18 @@ pub struct Header {
     pub spin: AtomicU32,
 }
 
-/// [`Header::parked`] of a sleeper. Any other value means awake.
+/// [`Header::parked`] and [`Doorstep::parked`] of a sleeper. Any other value means awake.
 pub const PARKED: u32 = 1;
+
+/// What lies between two workers of a chain beside the segments: written by the second alone, and read by the first, to
+/// which the second's own segment is none of its business. The host looks at its own words and never at this.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Doorstep {
+    /// [`PARKED`] while the second one sleeps on the first one's `next_bell`. Only compared: who says that it is awake
+    /// when it sleeps, or the other way round, harms nobody's wake-ups but its own.
+    pub parked: AtomicU32,
+}
 
 /// Head of one slot.
 #[repr(C, align(64))]
@@ -61,6 +71,8 @@ pub struct SlotHead {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Header>() == 128 && size_of::<SlotHead>() == 64);
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Doorstep>() == 64);
 
 /// The offsets of a segment, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

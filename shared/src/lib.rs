@@ -7,7 +7,8 @@
 //!
 //! It knows no Python, no audio device and starts no thread. The rules it keeps:
 //!
-//! - each segment is written by one process and only read by the other: a worker can't do otherwise;
+//! - each segment, and each doorstep between two workers, is written by one process and only read by the other: a worker
+//!   can't do otherwise;
 //! - a word the peer writes is compared with what is expected or shown to people, never used as an index, a length
 //!   or a bound;
 //! - no reference to memory the peer writes, except to atomics;

@@ -61,7 +61,8 @@ pub enum Ask {
         set: Vec<(String, String)>,
     },
     /// Blocks may be ordered that are made of another worker's answers from now on, whose segment comes with this
-    /// message: see [`crate::ring::WorkerEnd::attach`]. Answered by [`Answer::Done`].
+    /// message, and behind it the doorstep where this one is to say to that one that it sleeps: see
+    /// [`crate::ring::WorkerEnd::attach`]. Answered by [`Answer::Done`].
     Attach {
         /// Of that worker's ring.
         format: Format,
@@ -70,6 +71,10 @@ pub enum Ask {
         /// What orders call it.
         tag: u32,
     },
+    /// The worker that takes this one's answers is another one from now on, whose doorstep comes with this message: see
+    /// [`crate::ring::WorkerEnd::hand_to`]. It has been asked to attach itself before, and no block is ordered to go from
+    /// this one to it before both have answered. Answered by [`Answer::Done`].
+    HandTo,
     /// Call the plugin's `start` and process blocks. Answered by [`Answer::Done`].
     Start {
         /// Who decides from now on when Python's collector runs.

@@ -12,12 +12,13 @@ mod chain;
 mod event;
 mod ring;
 
-use crate::layout::{Header, SlotHead};
+use crate::futex::{self, Seen};
+use crate::layout::{Doorstep, Header, PARKED, SlotHead};
 use crate::ring::order::{self, EdgeInput, Order, Supply, Upstream};
 use crate::ring::slot::{self, Answer, Published};
 use crate::ring::{Look, Notes, Refused, Scrub, Stamps, Status};
 use crate::sync::{AtomicU32, Ordering, fence};
-use crate::wait::{self, Bells};
+use crate::wait::{self, Bells, Sign, Unready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -65,6 +66,18 @@ enum Flaw {
     WakesOne,
     /// A worker whose block comes from another sleeps on the host's bell alone.
     OneBell,
+    /// A worker that hands on looks at the doorstep without a fence after it has rung.
+    NoFenceInHandOn,
+    /// It looks there before it rings.
+    LooksBeforeItHandsOn,
+    /// It doesn't look whether the host sleeps there.
+    OverlooksTheHost,
+    /// It looks at the doorstep of one that was there before.
+    LooksAtAnothers,
+    /// A worker says on its doorstep that it sleeps when it has looked for the last time.
+    SaysLateOnItsDoorstep,
+    /// It says so to the host alone.
+    SaysNothingOnItsDoorstep,
 }
 
 /// All interleavings with so many preemptions at most.
@@ -131,6 +144,10 @@ struct Worker {
     request: Arc<Segment>,
     reply: Arc<Segment>,
     before: Option<Arc<Segment>>,
+    /// Its own, for the one before.
+    doorstep: Option<Arc<Doorstep>>,
+    /// That of the one behind it.
+    next_doorstep: Option<Arc<Doorstep>>,
     next: u32,
     flaw: Option<Flaw>,
     /// What the plugin was given.
@@ -147,7 +164,8 @@ fn ends(slots: u32, flaw: Option<Flaw>) -> (Host, Worker) {
         published: Published::new(slots),
         flaw,
     };
-    (host, Worker { request, reply, before: None, next: 1, flaw, inputs: Vec::new() })
+    let (before, doorstep, next_doorstep, inputs) = (None, None, None, Vec::new());
+    (host, Worker { request, reply, before, doorstep, next_doorstep, next: 1, flaw, inputs })
 }
 
 impl Host {
@@ -228,7 +246,8 @@ impl Host {
     fn wait_at(&self, bell: &AtomicU32, seq: u32) -> Look {
         let answered = || Some(self.look(seq)).filter(|look| *look != Look::NotYet);
         let bells = Bells::one(bell);
-        let parked = || wait::park(&self.request.header, bells, DEADLINE_NS, answered).outcome;
+        let sign = Sign::one(&self.request.header);
+        let parked = || wait::park(sign, bells, DEADLINE_NS, answered).outcome;
         wait::spin(0, u64::MAX, answered).map_or_else(parked, Ok).expect("no time is over")
     }
 
@@ -272,8 +291,32 @@ impl Worker {
         let second = self.before.as_ref().map(|before| &before.header.next_bell);
         let second = second.filter(|_| !self.has(Flaw::OneBell));
         let bells = Bells { first: &self.request.header.bell, second };
-        let parked = || wait::park(&self.reply.header, bells, DEADLINE_NS, ready).outcome;
-        wait::spin(0, u64::MAX, ready).map_or_else(parked, Ok).expect("no time is over");
+        let doorstep = self.doorstep.as_deref().filter(|_| !self.has(Flaw::SaysNothingOnItsDoorstep));
+        let sign = Sign { own: &self.reply.header, doorstep };
+        let parked = || wait::park(sign, bells, DEADLINE_NS, ready).outcome;
+        let late = self.before.as_ref().filter(|_| self.has(Flaw::SaysLateOnItsDoorstep));
+        let asleep = || late.map_or_else(parked, |before| self.park_late(before, ready));
+        wait::spin(0, u64::MAX, ready).map_or_else(asleep, Ok).expect("no time is over");
+    }
+
+    /// The sign on its doorstep comes after its last look; for the host it sleeps as it should.
+    fn park_late(&self, before: &Segment, ready: impl Fn() -> Option<()>) -> Result<(), Unready> {
+        let own = &self.reply.header;
+        let says = |word| self.doorstep.iter().for_each(|own| own.parked.store(word, Ordering::Relaxed));
+        let seen = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
+        let [first, second] = [&self.request.header.bell, &before.header.next_bell];
+        while ready().is_none() {
+            let bells = [first, second].map(|word| Seen { word, value: seen(word) });
+            own.parked.store(PARKED, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if ready().is_none() {
+                says(PARKED);
+                futex::wait_for_either(bells, DEADLINE_NS);
+            }
+            own.parked.store(0, Ordering::Relaxed);
+            says(0);
+        }
+        Ok(())
     }
 
     /// One block: waits for it, lets the plugin work on it, answers it.
@@ -298,12 +341,35 @@ impl Worker {
 
     fn finish(&mut self, status: Status, from_peer: bool) {
         let hands_on = self.store_answer(status, from_peer);
-        match (hands_on, self.has(Flaw::WakesOne)) {
-            (true, false) => wait::hand_on(&self.reply.header),
-            (true, true) => hand_on_to_one(&self.reply.header),
-            (false, _) => wait::ring(&self.reply.header, &self.request.header),
+        if hands_on {
+            self.hand_on();
+        } else {
+            wait::ring(&self.reply.header, &self.request.header);
         }
         self.next = self.next.wrapping_add(1);
+    }
+
+    fn hand_on(&self) {
+        let (own, host) = (&self.reply.header, &self.request.header);
+        let next = self.next_doorstep.as_deref();
+        match self.flaw {
+            Some(Flaw::WakesOne) => hand_on_badly(own, || true, futex::wake),
+            // Else the one there would do in the place of the one that is missing.
+            Some(Flaw::OverwritesEarly) => hand_on_badly(own, || true, futex::wake_all),
+            Some(Flaw::NoFenceInHandOn) => {
+                hand_on_badly(own, || says_parked(next) || host_sleeps(host), futex::wake_all);
+            }
+            Some(Flaw::LooksBeforeItHandsOn) => {
+                let early = says_parked(next) || host_sleeps(host);
+                let early = || {
+                    fence(Ordering::SeqCst);
+                    early
+                };
+                hand_on_badly(own, early, futex::wake_all);
+            }
+            Some(Flaw::OverlooksTheHost) => wait::hand_on(own, next, &Header::default()),
+            _ => wait::hand_on(own, next, host),
+        }
     }
 
     fn store_answer(&self, status: Status, from_peer: bool) -> bool {
@@ -335,7 +401,18 @@ impl Worker {
     }
 }
 
-fn hand_on_to_one(own: &Header) {
+fn says_parked(doorstep: Option<&Doorstep>) -> bool {
+    doorstep.is_none_or(|doorstep| doorstep.parked.load(Ordering::Relaxed) == PARKED)
+}
+
+fn host_sleeps(host: &Header) -> bool {
+    host.parked.load(Ordering::Relaxed) == PARKED
+}
+
+/// Without a fence between the bell and whether somebody `sleeps`.
+fn hand_on_badly(own: &Header, sleeps: impl FnOnce() -> bool, wake: impl FnOnce(&AtomicU32)) {
     own.next_bell.store(own.next_bell.load(Ordering::Relaxed) + 1, Ordering::Release);
-    crate::futex::wake(&own.next_bell);
+    if sleeps() {
+        wake(&own.next_bell);
+    }
 }

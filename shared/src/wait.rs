@@ -3,13 +3,14 @@
 //! The two halves meet in shared memory without a lock. A sleeper says so (`parked`), then looks once more; a
 //! ringer rings, then looks for a sleeper. The fences stand between the store and the load on both sides, so
 //! at least one of the two sees the other: a wake-up can't be lost, and no system call is made when nobody
-//! sleeps. A hostile peer can wake the sleeper, let it sleep, or requeue it, so that no ring reaches it; only the
+//! sleeps. A worker that may be woken by the one before it in a chain says so twice: to the host in its segment, which
+//! that one does not have, and to that one on its doorstep, at which the host does not look. A hostile peer can wake the sleeper, let it sleep, or requeue it, so that no ring reaches it; only the
 //! deadline is sure, and the kernel keeps it. A bell that was rung and woke nobody until then is told: see
 //! [`Unready::Unwoken`].
 
 use crate::clock;
 use crate::futex::{self, Seen};
-use crate::layout::{Header, PARKED};
+use crate::layout::{Doorstep, Header, PARKED};
 use crate::sync::{AtomicU32, Ordering, fence, yield_now};
 
 /// Wake-ups without cause before a sleeper gives up: far more than happen by chance, few enough to bound it.
@@ -55,6 +56,28 @@ impl<'a> Bells<'a> {
     }
 }
 
+/// Where a sleeper says that it sleeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sign<'a> {
+    pub(crate) own: &'a Header,
+    /// For the worker before it, which may ring the second bell.
+    pub(crate) doorstep: Option<&'a Doorstep>,
+}
+
+impl<'a> Sign<'a> {
+    pub(crate) fn one(own: &'a Header) -> Self {
+        Self { own, doorstep: None }
+    }
+
+    /// To both, whichever rings: each sees it before the sleeper's last look, or is seen by that.
+    fn say(self, word: u32) {
+        self.own.parked.store(word, Ordering::Relaxed);
+        if let Some(doorstep) = self.doorstep {
+            doorstep.parked.store(word, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Looks until `ready` gives something, until this time at most and not beyond the deadline; only once if it is 0.
 ///
 /// # Real-time
@@ -78,12 +101,12 @@ pub(crate) fn spin<T>(until_ns: u64, deadline_ns: u64, mut ready: impl FnMut() -
     }
 }
 
-/// Sleeps until `ready` gives something, or until `deadline_ns`. `own` says that we sleep, the bells are others'.
+/// Sleeps until `ready` gives something, or until `deadline_ns`. The sign is our own, the bells are others'.
 ///
 /// # Real-time
 /// One bounded wait: futex system calls until the deadline, at most [`WAKES_MAX`] of them.
 pub(crate) fn park<T>(
-    own: &Header,
+    sign: Sign<'_>,
     bells: Bells<'_>,
     deadline_ns: u64,
     mut ready: impl FnMut() -> Option<T>,
@@ -94,8 +117,8 @@ pub(crate) fn park<T>(
         let look = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
         let first = Seen { word: bells.first, value: look(bells.first) };
         let second = bells.second.map(|word| Seen { word, value: look(word) });
-        own.parked.store(PARKED, Ordering::Relaxed);
-        // SYNC: parked before ready here, bell before parked in `ring`.
+        sign.say(PARKED);
+        // SYNC: parked before ready here, bell before parked in `ring` and `hand_on`.
         fence(Ordering::SeqCst);
         let done = ready();
         // It ends by a changed bell, a wake, a signal or the deadline: each is looked into above.
@@ -109,7 +132,7 @@ pub(crate) fn park<T>(
             slept.times += 1;
             slept.overslept_ns = clock::now_ns().saturating_sub(deadline_ns);
         }
-        own.parked.store(0, Ordering::Relaxed);
+        sign.say(0);
         if by_deadline && look(bells.first) != first.value {
             return Slept { outcome: Err(Unready::Unwoken), ..slept };
         }
@@ -131,11 +154,15 @@ pub(crate) fn ring(own: &Header, peer: &Header) -> bool {
     count_up(&own.bell);
     // SYNC: bell before parked here, parked before ready in `park`.
     fence(Ordering::SeqCst);
-    let sleeps = peer.parked.load(Ordering::Relaxed) == PARKED;
+    let sleeps = says_parked(&peer.parked);
     if sleeps {
         futex::wake(&own.bell);
     }
     sleeps
+}
+
+fn says_parked(word: &AtomicU32) -> bool {
+    word.load(Ordering::Relaxed) == PARKED
 }
 
 /// A bell changes each time it is rung. It has one writer: no read-modify-write is needed.
@@ -144,11 +171,19 @@ fn count_up(bell: &AtomicU32) {
     bell.store(bell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
 }
 
-/// Rings for the worker that takes this one's answers, whose words we don't see: it is woken in any case. So is the
-/// host, which sleeps there beside it if it has given that worker up but can't have ended it yet.
-pub(crate) fn hand_on(own: &Header) {
+/// Rings for the worker that takes this one's answers; a system call only if that one says on its doorstep that it
+/// sleeps, or has none that we see: then it may. Or if the host does, which sleeps there beside it if it has given that
+/// worker up but can't have ended it yet, or has: that one's word is no reason to let the host sleep on.
+///
+/// # Real-time
+/// As [`ring`].
+pub(crate) fn hand_on(own: &Header, next: Option<&Doorstep>, host: &Header) {
     count_up(&own.next_bell);
-    futex::wake_all(&own.next_bell);
+    // SYNC: bell before parked here, parked before ready in `park`.
+    fence(Ordering::SeqCst);
+    if next.is_none_or(|next| says_parked(&next.parked)) || says_parked(&host.parked) {
+        futex::wake_all(&own.next_bell);
+    }
 }
 
 /// Wakes `sleeper`, which may sleep on this bell, though it did not ring: for what was stored before, which it looks
@@ -167,7 +202,7 @@ pub(crate) fn rouse(sleeper: &Header, bell: &Header) {
 fn is_parked(own: &Header) -> bool {
     // What the sleeper looks at was stored before: either it sees that, or we see it here.
     fence(Ordering::SeqCst);
-    own.parked.load(Ordering::Relaxed) == PARKED
+    says_parked(&own.parked)
 }
 
 /// Wakes whoever sleeps on this bell, though it did not ring.

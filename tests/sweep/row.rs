@@ -6,6 +6,7 @@
 
 use super::*;
 use shared::ring::{EdgeInput, Wake};
+use shared::segment::doorstep;
 
 /// Told to the worker by [`ORDER`].
 pub(super) const IN_A_ROW: &str = "in a row";
@@ -17,6 +18,14 @@ static NEVER: AtomicBool = AtomicBool::new(false);
 /// Two slots, the least that a worker can be followed with; so the block that is swept is the third.
 pub(super) fn layout() -> Layout {
     Layout::new(super::layout().format(), 2).unwrap()
+}
+
+/// What the worker that is swept gets of those beside it.
+pub(super) struct Neighbours<'a> {
+    /// The answers of the one before, and where it says to that one that it sleeps.
+    pub(super) before: [BorrowedFd<'a>; 2],
+    /// Where the one after it says so.
+    pub(super) next: BorrowedFd<'a>,
 }
 
 struct Row {
@@ -41,7 +50,9 @@ fn row_and_worker() -> Row {
     let (mut first_host, mut first, first_handles) = ends();
     let (mut swept, handles) = HostEnd::create(layout()).unwrap();
     let (mut last_host, mut last, _) = ends();
-    last.attach(&handles.reply, layout(), TAG).unwrap();
+    let (swepts_doorstep, lasts_doorstep) = (doorstep().unwrap(), doorstep().unwrap());
+    first.hand_to(&swepts_doorstep).unwrap();
+    last.attach(&handles.reply, layout(), TAG, &lasts_doorstep).unwrap();
     let mut order = |seq, swept: &mut HostEnd, last_host: &mut HostEnd| {
         let write =
             |samples: &mut [f32]| samples.iter_mut().zip(request(seq)).for_each(|(to, from)| *to = from);
@@ -53,7 +64,9 @@ fn row_and_worker() -> Row {
     };
     let third = swept_seq(layout());
     (1..third).for_each(|seq| order(seq, &mut swept, &mut last_host));
-    let worker = Worker::start(&handles, Some(first_handles.reply.as_fd()), IN_A_ROW);
+    let before = [first_handles.reply.as_fd(), swepts_doorstep.as_fd()];
+    let neighbours = Neighbours { before, next: lasts_doorstep.as_fd() };
+    let worker = Worker::start(&handles, Some(neighbours), IN_A_ROW);
     // Its answers to those before have failed.
     (1..third).for_each(|_| assert_eq!(turn(&mut last, clock::now_ns() + WATCHDOG_NS), Status::Starved));
     order(third, &mut swept, &mut last_host);

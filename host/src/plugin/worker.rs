@@ -11,13 +11,14 @@ use crate::error::{Error, Kind, Result};
 use crate::supervisor::gauge::memory_max;
 use crate::supervisor::link::{Hook, Link, NoAnswer, Query};
 use crate::supervisor::{Because, Condition, Death, Limits};
+use rustix::io::Errno;
 use shared::format::Format;
 use shared::layout::{Layout, SLOTS_MAX};
 use shared::message::{
     Answer, Ask, Configured, DRIVE_MAX, Failure, Gc, Hello, Loaded, STATE_MAX, STATE_PART, Stage, StatePart,
 };
 use shared::ring::HostEnd;
-use shared::segment::seal_written;
+use shared::segment::{self, seal_written};
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -288,23 +289,40 @@ impl Worker {
     }
 
     /// Lets blocks be ordered of `next` that are made of this worker's answers, under this `tag`. It gets the memory
-    /// that this one writes its answers to, which is sealed: it can only read there.
+    /// that this one writes its answers to, which is sealed: it can only read there. And both get a new doorstep, on which
+    /// that one says to this one that it sleeps. Until both have answered nothing may be ordered so: this one may look
+    /// at the doorstep of whoever was there before. One pair at a time of this worker, so that it is not told of one that
+    /// is there no more.
     ///
     /// # Errors
-    /// [`Kind::Config`] if this one has no format yet; [`Kind::Plugin`] if the other is busy for too long, has died, or
-    /// can't follow another on this system.
+    /// [`Kind::Config`] if this one has no format yet; [`Kind::Plugin`] if either is busy for too long, has died, or
+    /// can't be joined to another on this system; [`Kind::System`] if there is no memory or descriptor for that.
     pub(crate) fn hand_on_to(&self, next: &Self, tag: u32) -> Result<()> {
+        let (doing, stage) = ("still joining", "joining it to another");
+        let nothing_left =
+            |e: Errno| Error::new(Kind::System, "nothing left for a hand-off between plugins").source(e);
+        let doorstep = segment::doorstep().map_err(nothing_left)?;
+        let (answers, layout) = self.answers()?;
+        let body = Ask::Attach { format: layout.format(), slots: layout.slots(), tag };
+        let fds = [answers.as_fd(), doorstep.as_fd()];
+        next.asker.done_with(&fds, body, next.asker.limits.other, doing, stage)?;
+        // It has mapped its doorstep: nobody else writes there, nor takes the page out, while this one looks at it.
+        seal_written(&doorstep).map_err(|_| {
+            next.asker.died(&next.asker.link.fail("it sealed the doorstep itself".into()), stage)
+        })?;
+        self.asker.done_with(&[doorstep.as_fd()], Ask::HandTo, self.asker.limits.other, doing, stage)
+    }
+
+    /// The memory that it writes its answers to.
+    fn answers(&self) -> Result<(OwnedFd, Layout)> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Answers { fd, layout }) = &*answers else {
             return Err(Error::new(Kind::Config, format!("{} has no format yet", self.name())));
         };
-        let body = Ask::Attach { format: layout.format(), slots: layout.slots(), tag };
-        let (fd, limit) = (fd.try_clone(), next.asker.limits.other);
-        drop(answers);
-        let fd = fd.map_err(|e| {
+        let fd = fd.try_clone().map_err(|e| {
             Error::new(Kind::System, "no descriptor for a hand-off between plugins").source(e)
         })?;
-        next.asker.done_with(&[fd.as_fd()], body, limit, "still joining", "joining it to another")
+        Ok((fd, *layout))
     }
 
     /// Calls the plugin's `start`; from then on it processes blocks, and its death is an event.

@@ -9,9 +9,19 @@ struct Chain {
 }
 
 fn chain(slots: u32, flaw: Option<Flaw>) -> Chain {
-    let (first, mut second) = (ends(slots, flaw), ends(slots, flaw));
+    let (mut first, mut second) = (ends(slots, flaw), ends(slots, flaw));
+    let doorstep = Arc::<Doorstep>::default();
     second.1.before = Some(Arc::clone(&first.1.reply));
+    second.1.doorstep = Some(Arc::clone(&doorstep));
+    first.1.next_doorstep = Some(if flaw == Some(Flaw::LooksAtAnothers) { Arc::default() } else { doorstep });
     Chain { first, second }
+}
+
+/// The first has no doorstep to look at.
+fn chain_without_a_doorstep(slots: u32) -> Chain {
+    let mut chain = chain(slots, None);
+    chain.first.1.next_doorstep = None;
+    chain
 }
 
 const INPUT: Samples = [10; 2];
@@ -32,7 +42,11 @@ fn order(first: &mut Host, second: &mut Host, samples: Samples) -> (u32, u32) {
 
 /// So many blocks, each ordered of both and waited for at the second.
 fn handed_on(blocks: u32, flaw: Option<Flaw>) {
-    let Chain { first: (mut host_a, mut a), second: (mut host_b, mut b) } = chain(2, flaw);
+    handed_on_in(chain(2, flaw), blocks);
+}
+
+fn handed_on_in(chain: Chain, blocks: u32) {
+    let Chain { first: (mut host_a, mut a), second: (mut host_b, mut b) } = chain;
     let work_a = thread::spawn(move || (0..blocks).for_each(|_| a.turn()));
     let work_b = thread::spawn(move || (0..blocks).for_each(|_| b.turn()));
     for i in 1..=blocks {
@@ -166,6 +180,62 @@ fn both_asleep(flaw: Option<Flaw>) {
     sleeping.join().unwrap();
 }
 
+/// The host waits for the first, and the second is dead: what its doorstep says is what it said when it died.
+fn next_is_dead(said: u32, flaw: Option<Flaw>) {
+    let Chain { first: (mut host_a, mut a), second: (_, b) } = chain(2, flaw);
+    b.doorstep.iter().for_each(|doorstep| doorstep.parked.store(said, Ordering::Relaxed));
+    let seq = host_a.publish(true, INPUT).expect("there is room");
+    let work_a = thread::spawn(move || a.turn());
+    host_a.notify();
+    assert_eq!(host_a.wait_at(&host_a.reply.header.next_bell, seq), Look::Answered);
+    assert_eq!(host_a.take(seq), Some((Status::Good, false, BETWEEN)));
+    work_a.join().unwrap();
+}
+
+/// The second is replaced, and both are told, the first while it may be at a block for the one that is dead; what is
+/// ordered then goes from one to the other.
+fn replaced(flaw: Option<Flaw>) {
+    let Chain { first: (mut host_a, mut a), .. } = chain(2, flaw);
+    let (mut host_b, mut b) = ends(2, flaw);
+    let doorstep = Arc::<Doorstep>::default();
+    b.before = Some(Arc::clone(&a.reply));
+    b.doorstep = Some(Arc::clone(&doorstep));
+    host_a.publish(true, INPUT).expect("there is room");
+    host_a.notify();
+    let told = Arc::new(AtomicU32::new(0));
+    let tells = Arc::clone(&told);
+    let work_a = thread::spawn(move || {
+        a.turn();
+        if flaw != Some(Flaw::LooksAtAnothers) {
+            a.next_doorstep = Some(doorstep);
+        }
+        tells.store(1, Ordering::Release);
+        a.turn();
+    });
+    let work_b = thread::spawn(move || b.turn());
+    while told.load(Ordering::Acquire) == 0 {
+        loom::thread::yield_now();
+    }
+    let (_, seq) = order(&mut host_a, &mut host_b, [20; 2]);
+    assert_eq!(host_b.wait(seq), Look::Answered);
+    assert_eq!(host_b.take(seq), Some((Status::Good, true, [22; 2])), "what the second has made");
+    work_a.join().unwrap();
+    work_b.join().unwrap();
+}
+
+/// The second looks for its block and does not sleep; the host waits for it.
+fn second_is_awake() {
+    let Chain { first: (mut host_a, mut a), second: (mut host_b, mut b) } = chain(2, None);
+    let (_, seq) = order(&mut host_a, &mut host_b, INPUT);
+    let work_a = thread::spawn(move || a.turn());
+    let _ = b.supply();
+    work_a.join().unwrap();
+    assert_eq!(futex::calls(), 0, "nobody sleeps");
+    b.turn();
+    assert_eq!(host_b.take(seq), Some((Status::Good, true, OUTPUT)));
+    assert_eq!(futex::calls(), 0, "nobody sleeps");
+}
+
 /// The first dies when it has answered, before it wakes anybody; the host is told so.
 fn dead_before_it_rings(flaw: Option<Flaw>) {
     let Chain { first: (mut host_a, a), second: (mut host_b, mut b) } = chain(2, flaw);
@@ -195,6 +265,24 @@ fn assert_seen(found: &str, flaw: Flaw, signs: &[&str]) {
 fn a_block_goes_through_both_with_the_host_asleep() {
     check(3, || handed_on(1, None));
     check(1, || handed_on(2, None));
+    check(1, || handed_on_in(chain_without_a_doorstep(2), 1));
+}
+
+#[test]
+fn the_kernel_is_not_asked_to_wake_a_second_that_is_awake() {
+    check(3, second_is_awake);
+}
+
+#[test]
+fn a_second_that_is_replaced_is_woken_by_a_first_that_has_been_told_of_it() {
+    check(2, || replaced(None));
+}
+
+#[test]
+fn a_host_that_waits_for_the_first_is_woken_whatever_a_dead_second_has_said() {
+    for said in [0, PARKED] {
+        check(3, move || next_is_dead(said, None));
+    }
 }
 
 #[test]
@@ -240,6 +328,25 @@ fn a_hand_off_that_wakes_nobody_is_seen() {
     let flaw = Flaw::TrustsTheDead;
     assert_seen(&broken(3, move || dead_before_it_rings(Some(flaw))), flaw, &["deadlock"]);
     assert_seen(&broken(3, || both_asleep(Some(Flaw::WakesOne))), Flaw::WakesOne, &["deadlock"]);
+}
+
+#[test]
+fn a_hand_off_that_skips_a_wake_wrongly_is_seen() {
+    let flaws = [
+        Flaw::NoFenceInHandOn,
+        Flaw::LooksBeforeItHandsOn,
+        Flaw::SaysLateOnItsDoorstep,
+        Flaw::SaysNothingOnItsDoorstep,
+        Flaw::LooksAtAnothers,
+    ];
+    for flaw in flaws {
+        assert_seen(&broken(3, move || handed_on(1, Some(flaw))), flaw, &["deadlock"]);
+    }
+    let flaw = Flaw::LooksAtAnothers;
+    assert_seen(&broken(2, move || replaced(Some(flaw))), flaw, &["deadlock"]);
+    let flaw = Flaw::OverlooksTheHost;
+    assert_seen(&broken(3, move || both_asleep(Some(flaw))), flaw, &["deadlock"]);
+    assert_seen(&broken(3, move || next_is_dead(0, Some(flaw))), flaw, &["deadlock"]);
 }
 
 #[test]

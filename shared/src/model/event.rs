@@ -1,8 +1,6 @@
 //! Who sleeps is woken, and nobody else.
 
 use super::*;
-use crate::futex::{self, Seen};
-use crate::layout::PARKED;
 use loom::thread;
 
 /// One who waits for a number, and one who says it and rings.
@@ -20,7 +18,8 @@ impl Scene {
             Some(flaw @ (Flaw::NoFenceInPark | Flaw::SaysLate)) => self.park_badly(flaw, ready),
             _ => {
                 let bells = Bells::one(&self.ringer.bell);
-                wait::park(&self.sleeper, bells, DEADLINE_NS, ready).outcome.expect("no time is over");
+                let sign = Sign::one(&self.sleeper);
+                wait::park(sign, bells, DEADLINE_NS, ready).outcome.expect("no time is over");
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::futex;
 use crate::layout::Layout;
 use crate::segment::{OwnSegment, PeerSegment, seal_written};
 use crate::spin::{Spin, Spinner};
-use crate::wait::{self, Bells, Slept, Unready};
+use crate::wait::{self, Bells, Sign, Slept, Unready};
 use nix::sched::sched_getcpu;
 use rustix::io::Result;
 use std::sync::Arc;
@@ -328,7 +328,7 @@ impl HostEnd {
         };
         let parked = || {
             let bells = Bells::one(&self.reply.header().bell);
-            waited(wait::park(self.request.header(), bells, deadline_ns, over), over)
+            waited(wait::park(Sign::one(self.request.header()), bells, deadline_ns, over), over)
         };
         if look_until_ns > 0 {
             self.fetch_to_publish();
@@ -371,7 +371,8 @@ impl HostEnd {
         let header = self.reply.header();
         let first = if hands_on { &header.next_bell } else { &header.bell };
         let bells = Bells { first, second: Some(&ALARM) };
-        let mut wait = waited(wait::park(self.request.header(), bells, deadline_ns, &mut over), &mut over);
+        let sign = Sign::one(self.request.header());
+        let mut wait = waited(wait::park(sign, bells, deadline_ns, &mut over), &mut over);
         // Where the next worker sleeps beside us, it may be its doing.
         if hands_on && wait.waited == Waited::Unwoken {
             wait.waited = Waited::Answered;

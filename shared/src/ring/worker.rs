@@ -17,9 +17,9 @@ use crate::collected::Collected;
 use crate::control::Handles;
 use crate::futex;
 use crate::layout::{Layout, SlotHead};
-use crate::segment::{OwnSegment, PeerSegment};
+use crate::segment::{OwnDoorstep, OwnSegment, PeerDoorstep, PeerSegment};
 use crate::spin::{Spin, Spinner};
-use crate::wait::{self, Bells};
+use crate::wait::{self, Bells, Sign};
 use rustix::io::{Errno, Result};
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
@@ -45,6 +45,8 @@ pub struct WorkerEnd {
     pub(super) layout: Layout,
     pub(super) next: u32,
     edge: Option<Edge>,
+    /// Of the worker behind this one.
+    next_doorstep: Option<PeerDoorstep>,
     spinner: Spinner,
     sleeps: u32,
     taken: FromEdge,
@@ -56,6 +58,7 @@ struct Edge {
     answers: PeerSegment,
     layout: Layout,
     tag: u32,
+    doorstep: OwnDoorstep,
 }
 
 impl Edge {
@@ -129,23 +132,43 @@ impl WorkerEnd {
 
     pub(super) fn of(reply: Arc<OwnSegment>, request: Arc<PeerSegment>, layout: Layout) -> Self {
         let (edge, spinner, taken) = (None, Spinner::default(), FromEdge::default());
-        Self { reply, request, layout, next: 1, edge, spinner, sleeps: 0, taken }
+        Self { reply, request, layout, next: 1, edge, next_doorstep: None, spinner, sleeps: 0, taken }
     }
 
     /// Takes the memory that another worker writes its answers to, in a ring of `layout`: blocks may be ordered from
-    /// there from now on, under this `tag`, which tells it from others before and after it.
+    /// there from now on, under this `tag`, which tells it from others before and after it. On `doorstep` this end says to
+    /// that worker that it sleeps, as its one writer: blocks may be ordered when that one [looks](WorkerEnd::hand_to)
+    /// there, or at none at all.
     ///
     /// # Errors
     /// `ENOSYS` if the kernel can't wait for two at once (it takes Linux 5.16); `EINVAL` if its blocks have another
-    /// format, its memory another length, or it has one slot only, where a block can't be told from the next.
-    pub fn attach(&mut self, answers: impl AsFd, layout: Layout, tag: u32) -> Result<()> {
+    /// format, its memory or the doorstep another length, or it has one slot only, where a block can't be told from the
+    /// next; `EPERM` if the doorstep was another's. Then it is as before.
+    pub fn attach(
+        &mut self,
+        answers: impl AsFd,
+        layout: Layout,
+        tag: u32,
+        doorstep: impl AsFd,
+    ) -> Result<()> {
         if !futex::can_wait_for_either() {
             return Err(Errno::NOSYS);
         }
         if layout.format() != self.layout.format() || layout.slots() < 2 {
             return Err(Errno::INVAL);
         }
-        self.edge = Some(Edge { answers: PeerSegment::map(answers, layout)?, layout, tag });
+        let (answers, doorstep) = (PeerSegment::map(answers, layout)?, OwnDoorstep::map(doorstep)?);
+        self.edge = Some(Edge { answers, layout, tag, doorstep });
+        Ok(())
+    }
+
+    /// Takes the doorstep of the worker that is attached to this one: from now on that one is woken only if it says there
+    /// that it sleeps. Whoever was attached before is woken no more.
+    ///
+    /// # Errors
+    /// `EINVAL` if it has another length than a doorstep; others of the operating system. Then it is as before.
+    pub fn hand_to(&mut self, doorstep: impl AsFd) -> Result<()> {
+        self.next_doorstep = Some(PeerDoorstep::map(doorstep)?);
         Ok(())
     }
 
@@ -264,7 +287,9 @@ impl WorkerEnd {
                 // Else the time was over while it looked, and who says that he sleeps is woken.
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
                 let bells = Bells { first: &header.bell, second };
-                sleeps = wait::park(self.reply.header(), bells, deadline_ns, ready).times;
+                let doorstep = self.edge.as_ref().map(|edge| edge.doorstep.words());
+                let sign = Sign { own: self.reply.header(), doorstep };
+                sleeps = wait::park(sign, bells, deadline_ns, ready).times;
             }
             self.spinner = spinner;
             looked = (budget_ns > 0).then_some((budget_ns, from_ns));
@@ -369,7 +394,8 @@ impl WorkerEnd {
         let answer = Answer { status, stamps, notes, from_peer, guarded };
         let hands_on = slot::answer(self.request.slot(index), self.reply.slot(index), self.next, answer);
         if hands_on {
-            wait::hand_on(header);
+            let next = self.next_doorstep.as_ref().map(PeerDoorstep::words);
+            wait::hand_on(header, next, self.request.header());
         } else {
             wait::ring(header, self.request.header());
         }

@@ -271,8 +271,13 @@ impl<P: Plugin> Server<'_, P> {
             }
             Ask::Attach { format, slots, tag } => {
                 let layout = Layout::new(format, slots).ok_or(Nonsense)?;
-                let [answers] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Nonsense)?;
-                self.attach(&answers, layout, tag)?.map(|()| Answer::Done)
+                let [answers, doorstep] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| Nonsense)?;
+                let attached = self.end()?.attach(answers, layout, tag, doorstep);
+                joined(attached, "it can't follow another worker")
+            }
+            Ask::HandTo => {
+                let [doorstep] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Nonsense)?;
+                joined(self.end()?.hand_to(doorstep), "it can't hand on to another worker")
             }
             Ask::Start { gc } => self.start(gc),
             Ask::WarmUp => Ok(self.warm_up()),
@@ -351,15 +356,12 @@ impl<P: Plugin> Server<'_, P> {
         Ok(configured)
     }
 
-    fn attach(
-        &mut self,
-        answers: &OwnedFd,
-        layout: Layout,
-        tag: u32,
-    ) -> Result<Result<(), Failure>, Nonsense> {
-        let (Phase::Ready(end) | Phase::Running(end)) = &mut self.phase else { return Err(Nonsense) };
-        let attached = end.attach(answers, layout, tag);
-        Ok(attached.map_err(|e| failure(Stage::Configure, &format!("it can't follow another worker: {e}"))))
+    /// Its end of the ring, if there is one.
+    fn end(&mut self) -> Result<&mut WorkerEnd, Nonsense> {
+        match &mut self.phase {
+            Phase::Ready(end) | Phase::Running(end) => Ok(end),
+            Phase::Fresh | Phase::Loaded => Err(Nonsense),
+        }
     }
 
     fn start(&mut self, gc: Gc) -> Result<Answer, Failure> {
@@ -422,6 +424,11 @@ impl<P: Plugin> Server<'_, P> {
         let down = if matches!(self.phase, Phase::Fresh) { Ok(()) } else { self.plugin.shutdown() };
         stopped.and(down).map(|()| Answer::Goodbye)
     }
+}
+
+/// What becomes of one half of a join.
+fn joined(done: rustix::io::Result<()>, otherwise: &str) -> Result<Answer, Failure> {
+    done.map(|()| Answer::Done).map_err(|e| failure(Stage::Configure, &format!("{otherwise}: {e}")))
 }
 
 fn failure(stage: Stage, message: &str) -> Failure {

@@ -18,6 +18,8 @@ use shared::message::{
     Request, Say, Stage, StatePart,
 };
 use shared::ring::{HostEnd, Scrub, SlotMemory, Status, Taken, Waited};
+use shared::segment::doorstep;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use worker_core::denormals;
@@ -178,6 +180,12 @@ impl Host {
         self.answer(id)
     }
 
+    fn ask_with(&mut self, body: Ask, fds: &[BorrowedFd<'_>]) -> Result<Answer, Failure> {
+        self.next_id += 1;
+        assert!(self.control.try_send_fds(&Request { id: self.next_id, body }, fds).unwrap());
+        self.answer(self.next_id)
+    }
+
     fn answer(&mut self, id: u32) -> Result<Answer, Failure> {
         loop {
             match self.receive() {
@@ -201,10 +209,8 @@ impl Host {
     fn configure(&mut self, frames: u32) -> HostEnd {
         let format = Format::new(2, frames, 48_000).unwrap();
         let (end, handles) = HostEnd::create(Layout::new(format, SLOTS).unwrap()).unwrap();
-        self.next_id += 1;
         let body = Ask::Configure { format, slots: SLOTS, set: Vec::new() };
-        assert!(self.control.try_send_fds(&Request { id: self.next_id, body }, &handles.as_fds()).unwrap());
-        assert!(matches!(self.answer(self.next_id), Ok(Answer::Configured(_))));
+        assert!(matches!(self.ask_with(body, &handles.as_fds()), Ok(Answer::Configured(_))));
         end
     }
 
@@ -440,6 +446,44 @@ fn a_request_that_makes_no_sense_ends_the_worker() {
     host.send(Ask::GetParameter { key: "of nothing".into() });
     drop(host.control);
     assert_eq!(host.worker.join().unwrap().0, Exit::Protocol);
+}
+
+#[test]
+fn a_worker_is_joined_to_both_neighbours_while_it_runs_and_says_so_if_it_can_not_be() {
+    let (mut host, mut end) = Host::running("negate");
+    let layout = end.layout();
+    let (_before, handles) = HostEnd::create(layout).unwrap();
+    let (own, next) = (doorstep().unwrap(), doorstep().unwrap());
+    let attach = |slots| Ask::Attach { format: layout.format(), slots, tag: 1 };
+    let from = handles.reply.as_fd();
+    assert_eq!(host.ask_with(attach(SLOTS), &[from, own.as_fd()]), Ok(Answer::Done));
+    assert_eq!(host.ask_with(Ask::HandTo, &[next.as_fd()]), Ok(Answer::Done));
+    assert_eq!(round(&mut end, 0.5).1[0], -0.5);
+    let refused = [
+        host.ask_with(attach(SLOTS), &[from, from]).unwrap_err(),
+        host.ask_with(Ask::HandTo, &[from]).unwrap_err(),
+    ];
+    let why = ["it can't follow another worker", "it can't hand on to another worker"];
+    assert!(refused.iter().zip(why).all(|(failure, why)| failure.message.starts_with(why)), "{refused:?}");
+    assert_eq!(round(&mut end, 0.25).1[0], -0.25);
+    host.goodbye();
+}
+
+#[test]
+fn a_join_without_what_belongs_to_it_or_of_a_worker_that_has_no_ring_ends_the_worker() {
+    let step = doorstep().unwrap();
+    let attach = Ask::Attach { format: Format::new(2, 64, 48_000).unwrap(), slots: SLOTS, tag: 1 };
+    for (body, fds, runs) in [
+        (attach, vec![step.as_fd()], true),
+        (Ask::HandTo, vec![], true),
+        (Ask::HandTo, vec![step.as_fd(), step.as_fd()], true),
+        (Ask::HandTo, vec![step.as_fd()], false),
+    ] {
+        let host = if runs { Host::running("negate").0 } else { Host::new() };
+        assert!(host.control.try_send_fds(&Request { id: 9, body }, &fds).unwrap());
+        drop(host.control);
+        assert_eq!(host.worker.join().unwrap().0, Exit::Protocol);
+    }
 }
 
 #[test]

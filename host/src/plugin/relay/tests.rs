@@ -10,6 +10,7 @@ use crate::telemetry::{PluginTimes, plugin_figures};
 use crate::until::until;
 use shared::layout::Layout;
 use shared::ring::{HostEnd, Notes, Stamps, WorkerEnd};
+use shared::segment::doorstep;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -48,7 +49,9 @@ impl Scene {
             let mut worker = WorkerEnd::map(&handles, layout).unwrap();
             sleeper.get_or_insert_with(|| WorkerEnd::map(&handles, layout).unwrap());
             if let Some(answers) = before.replace(handles.reply) {
-                worker.attach(answers, layout, 1).unwrap();
+                let doorstep = doorstep().unwrap();
+                worker.attach(answers, layout, 1, &doorstep).unwrap();
+                workers.last_mut().map(|before: &mut WorkerEnd| before.hand_to(&doorstep)).unwrap().unwrap();
             }
             let (figures, its_times, _) = plugin_figures();
             let is_gone = Arc::new(AtomicBool::new(false));

@@ -17,6 +17,8 @@ pub(super) struct Actor {
     pub(super) incarnation: u32,
     pub(super) puppet: Puppet,
     pub(super) ring: Option<Ring>,
+    /// Which incarnation's doorstep it looks at when it hands on.
+    pub(super) hands_to: Option<u32>,
     /// Its process has not ended.
     pub(super) lives: bool,
     /// Somebody has seen that the host gave it up.
@@ -57,6 +59,7 @@ impl Actor {
             incarnation,
             puppet,
             ring: None,
+            hands_to: None,
             lives: true,
             doomed: false,
             gone_ns: None,
@@ -91,8 +94,21 @@ impl Actor {
     }
 
     /// Takes blocks from this other one from now on.
-    pub(super) fn attach(&mut self, memory: BorrowedFd<'_>, layout: Layout, tag: u32) -> Result<(), Errno> {
-        self.ring.as_mut().map_or(Ok(()), |ring| ring.end.attach(memory, layout, tag))
+    pub(super) fn attach(
+        &mut self,
+        memory: BorrowedFd<'_>,
+        layout: Layout,
+        tag: u32,
+        doorstep: BorrowedFd<'_>,
+    ) -> Result<(), Errno> {
+        self.ring.as_mut().map_or(Ok(()), |ring| ring.end.attach(memory, layout, tag, doorstep))
+    }
+
+    /// Looks at the doorstep of the other one's `incarnation` from now on.
+    pub(super) fn hand_to(&mut self, doorstep: BorrowedFd<'_>, incarnation: u32) -> Result<(), Errno> {
+        self.ring.as_mut().map_or(Ok(()), |ring| ring.end.hand_to(doorstep))?;
+        self.hands_to = Some(incarnation);
+        Ok(())
     }
 
     /// How long the block takes; `None` if it is never answered.
@@ -123,15 +139,15 @@ impl Actor {
         Some(block_ns * rng.within(1, 4) / 100)
     }
 
-    /// Answers the block that it is at.
+    /// Answers the block that it is at; whether it hands it on.
     pub(super) fn answer(
         &mut self,
         fault: Option<Fault>,
         own_latency: usize,
         now_ns: u64,
         truths: &mut Truths,
-    ) {
-        let Some(ring) = &mut self.ring else { return };
+    ) -> bool {
+        let Some(ring) = &mut self.ring else { return false };
         if ring.is_starved {
             self.busy_ns = None;
             return ring.answer(Status::Starved, now_ns, now_ns);
@@ -153,13 +169,14 @@ impl Actor {
         let samples = samples.to_vec();
         let status = if good { Status::Good } else { Status::Failed };
         let began_ns = self.busy_ns.take().unwrap_or(now_ns);
-        ring.answer(status, began_ns, now_ns);
+        let hands_on = ring.answer(status, began_ns, now_ns);
         // A block that nobody asked for has no truth: whoever takes it for good is found out.
         if let Some(block) = self.block.take() {
             let spoilt = self.lied || fault == Some(Fault::OnTheEdge);
             let truth = Truth { incarnation: self.incarnation, at_ns: now_ns, good, spoilt, samples };
             truths.insert(block, truth);
         }
+        hands_on
     }
 
     /// Writes a sequence that nobody asked for: into the slot of the next block, of this one, or into any.
@@ -223,10 +240,11 @@ fn delay(lines: &mut [Vec<f32>], samples: &mut [f32], frames: usize, own_latency
 }
 
 impl Ring {
-    fn answer(&mut self, status: Status, began_ns: u64, left_ns: u64) {
+    fn answer(&mut self, status: Status, began_ns: u64, left_ns: u64) -> bool {
         let stamps = Stamps { seen_ns: began_ns, woken_ns: began_ns, entered_ns: began_ns, left_ns };
-        self.end.answer(status, stamps, Notes::default());
+        let hands_on = self.end.answer(status, stamps, Notes::default());
         self.next = self.next.wrapping_add(1);
+        hands_on
     }
 
     /// Puts this word where the sequence of a slot's answer stands.

@@ -2,7 +2,7 @@
 
 use super::super::Notes;
 use super::super::errand::Replacement;
-use crate::plugin::edge::Edge;
+use super::super::joint::Joining;
 use crate::plugin::worker::Worker;
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ pub(in super::super) enum Errand {
     Join {
         up: (u64, u32),
         down: (u64, u32),
-        edge: Arc<Edge>,
+        joining: Arc<Joining>,
     },
 }
 

@@ -7,14 +7,16 @@
 use super::judge::{Deal, Judge, Truth, Verdict};
 use super::tape::{Heard, Shared, Tape};
 use super::time;
-use super::world::{Happening, World};
-use crate::plugin::edge::Edge;
+use super::world::{Happening, Join, World};
 use crate::processor::Turn;
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use shared::segment::{self, seal_written};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// How often one tries again who can't take something yet.
 const AGAIN_NS: u64 = 200_000;
+
+/// How far back one looks for the order of a block that was handed on: who is later than that has been given up.
+const ORDERS: usize = 100;
 
 /// Blocks after which nothing is left of what a liar took away: more than are looked up in a ring.
 const UNSURE: u32 = 12;
@@ -101,23 +103,89 @@ impl World {
         self.actors.iter().position(|actor| (actor.plugin, actor.incarnation) == (Some(plugin), incarnation))
     }
 
+    /// Whoever this is, if nobody has given it up.
+    fn living(&self, player: (u64, u32)) -> Option<usize> {
+        let number = self.number_of(player)?;
+        let actor = &self.actors[number];
+        (actor.lives && !actor.doomed).then_some(number)
+    }
+
+    fn is_at_a_block(&self, number: usize) -> bool {
+        self.actors[number].busy_ns.is_some() || self.actors[number].stuck
+    }
+
     /// The second one's worker takes the memory of the first one's, between two blocks.
-    pub(super) fn attached(&mut self, up: (u64, u32), down: (u64, u32), edge: Arc<Edge>) {
-        let (Some(first), Some(second)) = (self.number_of(up), self.number_of(down)) else { return };
-        let actor = &self.actors[second];
-        if !actor.lives || actor.doomed {
-            return;
+    pub(super) fn attached(&mut self, join: Join) {
+        let (pair, sides) = (join.incarnations(), join.sides());
+        match self.turns.get(&sides) {
+            Some(others) if *others != pair => return self.after_ns(AGAIN_NS, Happening::Attached(join)),
+            None if !join.joining.is_due(pair.0, pair.1) => return,
+            _ => drop(self.turns.insert(sides, pair)),
         }
-        if actor.busy_ns.is_some() || actor.stuck {
-            return self.after_ns(AGAIN_NS, Happening::Attached { up, down, edge });
+        let (Some(first), Some(second)) = (self.number_of(join.up), self.living(join.down)) else {
+            return self.end_turn(&join);
+        };
+        if self.is_at_a_block(second) {
+            return self.after_ns(AGAIN_NS, Happening::Attached(join));
         }
-        let Some(ring) = &self.actors[first].ring else { return };
+        let Some(ring) = &self.actors[first].ring else { return self.end_turn(&join) };
         let (memory, layout) = (ring.memory.as_fd().try_clone_to_owned().unwrap(), ring.end.layout());
-        if self.actors[second].attach(memory.as_fd(), layout, up.1).is_ok() {
-            self.trace(|| format!("{down:?} takes blocks from {up:?}"));
-            let after_ns = self.rng.within(5_000, AGAIN_NS);
-            self.after_ns(after_ns, Happening::Joined { up: up.1, down: down.1, edge });
+        let doorstep = segment::doorstep().unwrap();
+        if self.actors[second].attach(memory.as_fd(), layout, pair.0, doorstep.as_fd()).is_err() {
+            return self.end_turn(&join);
         }
+        seal_written(&doorstep).unwrap();
+        self.trace(|| format!("{:?} takes blocks from {:?}", join.down, join.up));
+        // Once in a while so late that the second one has been replaced meanwhile.
+        let after_ns = self.rng.within(5_000, AGAIN_NS) * self.rng.one_of(&[1, 1, 1, 20, 2000]);
+        self.after_ns(after_ns, Happening::Told { join, doorstep });
+    }
+
+    /// The first one's worker looks at the doorstep of the second one's from now on, between two blocks.
+    pub(super) fn told(&mut self, join: Join, doorstep: OwnedFd) {
+        let Some(first) = self.living(join.up) else { return self.end_turn(&join) };
+        if self.is_at_a_block(first) {
+            return self.after_ns(AGAIN_NS, Happening::Told { join, doorstep });
+        }
+        self.actors[first].hand_to(doorstep.as_fd(), join.down.1).unwrap();
+        self.trace(|| format!("{:?} hands on to {:?}", join.up, join.down));
+        let after_ns = self.rng.within(5_000, AGAIN_NS) * self.rng.one_of(&[1, 1, 20]);
+        self.after_ns(after_ns, Happening::Joined(join));
+    }
+
+    pub(super) fn joined(&mut self, join: &Join) {
+        let (up, down) = join.incarnations();
+        join.joining.join(up, down);
+        self.end_turn(join);
+    }
+
+    fn end_turn(&mut self, join: &Join) {
+        self.turns.remove(&join.sides());
+    }
+
+    /// A worker has handed on a block: it has to look at the doorstep of the very one that waits for it, if that lives.
+    pub(super) fn handed_on(&mut self, number: usize, block: usize) {
+        let actor = &self.actors[number];
+        let next = actor.plugin.unwrap_or(0) + 1;
+        let of_next = self.orders_of.range((next, 0, 0)..(next + 1, 0, 0)).rev();
+        let waits = of_next.take(ORDERS).find(|(_, ordered)| **ordered == block);
+        let Some((&(_, incarnation, _), _)) = waits else { return };
+        if actor.hands_to != Some(incarnation) && self.living((next as u64 + 1, incarnation)).is_some() {
+            self.wrong.push(format!(
+                "block {block} goes to incarnation {incarnation} of plugin {next} at the doorstep of {:?}",
+                actor.hands_to
+            ));
+        }
+    }
+}
+
+impl Join {
+    fn incarnations(&self) -> (u32, u32) {
+        (self.up.1, self.down.1)
+    }
+
+    fn sides(&self) -> (u64, u64) {
+        (self.up.0, self.down.0)
     }
 }
 

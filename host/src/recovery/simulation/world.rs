@@ -3,6 +3,7 @@
 
 use super::super::errand::{CaughtUp, Mark, NotPrepared, Prepared, Replacement, mark_of, said_of_state};
 use super::super::hang;
+use super::super::joint::Joining;
 use super::super::{Note, Notes, Order, Patient, Watch, What};
 use super::actor::Actor;
 use super::errands::{self, Errand};
@@ -13,7 +14,6 @@ use super::tape::Shared;
 use super::time;
 use crate::error::{Error, Kind};
 use crate::plugin::care::Care;
-use crate::plugin::edge::Edge;
 use crate::plugin::line::Line;
 use crate::plugin::worker::{Held, Origin, Worker};
 use crate::supervisor::simulated::{Stage, hello};
@@ -74,19 +74,24 @@ pub(super) enum Happening {
         notes: Notes,
         mark: Mark,
     },
-    /// A worker can take blocks from another, unless it is at one; and some time later others know.
-    Attached {
-        up: (u64, u32),
-        down: (u64, u32),
-        edge: Arc<Edge>,
+    /// It is these two's turn, unless it is others' still: the second can take blocks from the first, unless it is at
+    /// one. Some time later the first hears of its doorstep, unless it is at one; and some time later others know.
+    Attached(Join),
+    Told {
+        join: Join,
+        doorstep: OwnedFd,
     },
-    Joined {
-        up: u32,
-        down: u32,
-        edge: Arc<Edge>,
-    },
+    Joined(Join),
     /// The recovery thread runs, unless it was put off.
     Recovery,
+}
+
+/// Two incarnations that are to be joined, each with whose they are.
+#[derive(Debug, Clone)]
+pub(super) struct Join {
+    pub(super) up: (u64, u32),
+    pub(super) down: (u64, u32),
+    pub(super) joining: Arc<Joining>,
 }
 
 /// How a start ends.
@@ -141,6 +146,8 @@ pub(super) struct World {
     pub(super) orders_of: BTreeMap<(usize, u32, u32), usize>,
     /// Incarnations that broke the protocol, with whose they are.
     pub(super) liars: BTreeSet<(usize, u32)>,
+    /// Neighbours of whom two are being joined, and which.
+    pub(super) turns: BTreeMap<(u64, u64), (u32, u32)>,
     /// Actors that answer at the deadline.
     on_the_edge: Vec<usize>,
     meddling: Option<usize>,
@@ -175,6 +182,7 @@ impl World {
             actors: Vec::new(),
             orders_of: BTreeMap::new(),
             liars: BTreeSet::new(),
+            turns: BTreeMap::new(),
             on_the_edge: Vec::new(),
             meddling: None,
             file: NamedTempFile::new().unwrap(),
@@ -400,7 +408,11 @@ impl World {
             self.meddling = Some(number);
             self.liars.insert((actor.plugin.unwrap_or(0), actor.incarnation));
         }
-        actor.answer(fault, side.own_latency, time::now_ns(), &mut side.truths);
+        let block = actor.block;
+        let hands_on = actor.answer(fault, side.own_latency, time::now_ns(), &mut side.truths);
+        if let Some(block) = block.filter(|_| hands_on) {
+            self.handed_on(number, block);
+        }
         if fault == Some(Fault::DieAfter) {
             self.die(number);
         }
@@ -498,8 +510,9 @@ impl World {
                 notes.send(What::Given { number, result: said_of_state(&twin, result) });
             }
             Happening::Seen { notes, mark } => notes.send(What::Seen(mark)),
-            Happening::Attached { up, down, edge } => self.attached(up, down, edge),
-            Happening::Joined { up, down, edge } => edge.join(up, down),
+            Happening::Attached(join) => self.attached(join),
+            Happening::Told { join, doorstep } => self.told(join, doorstep),
+            Happening::Joined(join) => self.joined(&join),
             Happening::Recovery => self.recover(),
         }
     }
@@ -582,9 +595,10 @@ impl World {
                 let after_ns = self.rng.within(MS / 10, 5 * MS);
                 self.after_ns(after_ns, Happening::Seen { notes, mark });
             }
-            Errand::Join { up, down, edge } => {
-                let after_ns = self.rng.within(MS / 10, 5 * MS) * self.rng.one_of(&[1, 1, 20]);
-                self.after_ns(after_ns, Happening::Attached { up, down, edge });
+            Errand::Join { up, down, joining } => {
+                // Once in a while so late that one of them has been replaced meanwhile.
+                let after_ns = self.rng.within(MS / 10, 5 * MS) * self.rng.one_of(&[1, 1, 1, 20, 100]);
+                self.after_ns(after_ns, Happening::Attached(Join { up, down, joining }));
             }
         }
     }

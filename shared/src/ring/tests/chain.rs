@@ -1,9 +1,12 @@
 //! Two workers in a row, each a thread with its own mappings: the second takes the answers of the first.
 
 use super::*;
+use crate::futex;
 use crate::layout::PARKED;
+use crate::segment::{OwnDoorstep, doorstep, seal_written};
 use crate::spin::Spin;
 use rustix::io::Errno;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 const TAG: u32 = 9;
@@ -24,11 +27,21 @@ fn ends_and_handles(slots: u32) -> (HostEnd, WorkerEnd, Handles) {
     (host, worker, handles)
 }
 
+/// Two that are joined.
 fn row(slots: u32) -> Row {
+    let (mut row, doorstep) = row_half_joined(slots);
+    seal_written(&doorstep).unwrap();
+    row.first.1.hand_to(doorstep).unwrap();
+    row
+}
+
+/// The first has not been told of the second's doorstep, which is open still.
+fn row_half_joined(slots: u32) -> (Row, OwnedFd) {
     let (host, worker, handles) = ends_and_handles(slots);
     let (second_host, mut second) = ends(slots);
-    second.attach(&handles.reply, worker.layout(), TAG).unwrap();
-    Row { first: (host, worker), second: (second_host, second) }
+    let doorstep = doorstep().unwrap();
+    second.attach(&handles.reply, worker.layout(), TAG, &doorstep).unwrap();
+    (Row { first: (host, worker), second: (second_host, second) }, doorstep)
 }
 
 fn input(seq: u32) -> EdgeInput {
@@ -211,11 +224,106 @@ fn memory_of_another_format_or_length_or_of_one_slot_is_not_attached() {
     let (_, mut second) = ends(2);
     let mut attach = |frames, given, slots| {
         let (_host, handles) = HostEnd::create(layout(frames, given)).unwrap();
-        second.attach(&handles.reply, layout(frames, slots), TAG)
+        second.attach(&handles.reply, layout(frames, slots), TAG, doorstep().unwrap())
     };
     assert_eq!(attach(FRAMES_U32, 4, 4), Ok(()));
     let refused = [attach(FRAMES_U32 / 2, 4, 4), attach(FRAMES_U32, 4, 2), attach(FRAMES_U32, 1, 1)];
     assert_eq!(refused, [Err(Errno::INVAL); 3]);
+}
+
+#[test]
+fn what_is_no_doorstep_or_anothers_is_refused_and_all_stays_as_it_was() {
+    let Row { first: (mut host, mut worker), second: (mut second_host, mut second) } = row(2);
+    let (_host, handles) = HostEnd::create(layout(FRAMES_U32, 2)).unwrap();
+    let sealed = doorstep().unwrap();
+    seal_written(&sealed).unwrap();
+    let mut attach = |doorstep| second.attach(&handles.reply, layout(FRAMES_U32, 2), TAG, doorstep);
+    assert_eq!((attach(&handles.request), attach(&sealed)), (Err(Errno::INVAL), Err(Errno::PERM)));
+    assert_eq!(worker.hand_to(&handles.request), Err(Errno::INVAL));
+    let seq = order(&mut host, &mut second_host, 1.0);
+    work(&mut worker, |s| -s);
+    work(&mut second, add_half);
+    assert_eq!(take(&second_host, seq), [-0.5; FRAMES]);
+}
+
+/// How often the kernel is asked to wake somebody while the first works on its block, on this thread.
+fn wakes_of(worker: &mut WorkerEnd) -> usize {
+    let before = futex::calls::so_far();
+    work(worker, |s| -s);
+    futex::calls::so_far() - before
+}
+
+#[test]
+fn a_next_worker_that_is_awake_costs_no_system_call_and_one_that_sleeps_is_woken_by_one() {
+    let Row { first: (mut host, mut worker), second: (mut second_host, mut second) } = row(2);
+    for _ in 0..20 {
+        order(&mut host, &mut second_host, 1.0);
+        assert_eq!(wakes_of(&mut worker), 0);
+        work(&mut second, add_half);
+        let seq = order(&mut host, &mut second_host, 2.0);
+        let header = second.memory().reply;
+        thread::scope(|scope| {
+            scope.spawn(|| work(&mut second, add_half));
+            while !is_parked(header.header()) {
+                thread::yield_now();
+            }
+            assert_eq!(wakes_of(&mut worker), 1);
+        });
+        assert_eq!(take(&second_host, seq), [-1.5; FRAMES]);
+    }
+}
+
+#[test]
+fn a_worker_that_has_no_doorstep_to_look_at_wakes_whoever_may_sleep() {
+    let (row, doorstep) = row_half_joined(2);
+    let Row { first: (mut host, mut worker), second: (mut second_host, mut second) } = row;
+    order(&mut host, &mut second_host, 1.0);
+    assert_eq!(wakes_of(&mut worker), 1);
+    work(&mut second, add_half);
+    worker.hand_to(doorstep).unwrap();
+    order(&mut host, &mut second_host, 1.0);
+    assert_eq!(wakes_of(&mut worker), 0);
+}
+
+#[test]
+fn a_worker_looks_at_the_doorstep_of_the_one_that_it_was_told_of_last() {
+    let (row, doorstep_before) = row_half_joined(2);
+    let Row { first: (mut host, mut worker), second: (mut second_host, mut second) } = row;
+    // It was killed in its sleep.
+    let killed = OwnDoorstep::map(&doorstep_before).unwrap();
+    killed.words().parked.store(PARKED, Ordering::Relaxed);
+    worker.hand_to(doorstep_before).unwrap();
+    order(&mut host, &mut second_host, 1.0);
+    assert_eq!(wakes_of(&mut worker), 1);
+    work(&mut second, add_half);
+    worker.hand_to(doorstep().unwrap()).unwrap();
+    order(&mut host, &mut second_host, 1.0);
+    assert_eq!(wakes_of(&mut worker), 0);
+}
+
+/// The next one has been given up, and is dead or says so at least.
+#[test]
+fn a_host_that_waits_where_the_next_worker_would_is_woken_whatever_that_ones_doorstep_says() {
+    let Row { first: (mut host, mut worker), .. } = row(2);
+    for block in 0..200 {
+        let seq = host.publish_first(true, |samples| samples.fill(1.0)).unwrap();
+        host.notify();
+        thread::scope(|scope| {
+            let request = Arc::clone(&worker.request);
+            let worker = &mut worker;
+            scope.spawn(move || {
+                while !is_parked(request.header()) {
+                    thread::yield_now();
+                }
+                assert_eq!(wakes_of(worker), 1);
+            });
+            let answered = || (host.look(seq) == Look::Answered).then_some(Waited::Answered);
+            let began_ns = clock::now_ns();
+            let waited = host.wait_for_chain(true, began_ns + LONG, 0, answered).waited;
+            assert_eq!(waited, Waited::Answered, "block {block}");
+            assert!(clock::now_ns() - began_ns < LONG, "block {block}: nobody woke it");
+        });
+    }
 }
 
 /// Each is asleep where the first rings: the second, which lives though the host has given it up, and the host.
