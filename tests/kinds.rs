@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tests::audio::noises;
 use tests::config::{config, run};
 use tests::nda::Done;
-use tests::plugins::{processor, processor_with, sink};
+use tests::plugins::{processor_with, sink};
 use tests::wav::Wav;
 use tests::workspace::{Folder, shipped};
 

@@ -329,8 +329,8 @@ impl Player {
                 self.end = Some(WorkerEnd::map(&Handles::from_fds(fds).unwrap(), layout).unwrap());
                 Answer::Configured(configured(format.rate()))
             }
-            Ask::Attach { .. } | Ask::HandTo | Ask::Start { .. } | Ask::WarmUp | Ask::Stop => Answer::Done,
-            Ask::LoadState { .. } => Answer::Done,
+            Ask::Attach { .. } | Ask::HandTo | Ask::LoadState { .. } => Answer::Done,
+            Ask::Start { .. } | Ask::WarmUp | Ask::Stop => Answer::Done,
             Ask::SetParameter { value, .. } => {
                 self.value = value;
                 Answer::Set { accepted: true }
