@@ -1,9 +1,11 @@
 //! A worker dies and another one takes its place by itself: where each frame stands, what the new one knows, how
 //! often that is tried.
 
+use host::crash;
 use host::plugin::spec::{Lost, PluginSpec, Standby};
 use rustix::process::Signal;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tests::audio::largest_step;
 use tests::chain::{AMPLE_NS, Rack, SHORT_NS, pipelined, same_block};
@@ -770,6 +772,43 @@ fn a_twin_that_dies_while_it_stands_by_is_made_again_and_costs_no_block() {
     let status = scene.plugins[0].status();
     assert_eq!((status.pid, status.deaths, status.counts.lost()), (first, 0, 0));
     assert_eq!(replace(&mut scene, 0), next);
+}
+
+/// A plugin whose next process waits at the gate while it is initialised, and crashes there.
+fn crashes_at(gate: &Gate, folder: &Folder) -> PathBuf {
+    let methods = format!(
+        "
+def initialize(self):
+    here = os.path.dirname(os.path.abspath(__file__))
+    if os.path.exists(os.path.join(here, 'again')):
+        open(os.path.join(here, 'waits'), 'w').close()
+        {}
+        os.kill(os.getpid(), 11)
+    return True",
+        gate.wait()
+    );
+    processor_with(folder, "over", "return True", &methods)
+}
+
+#[test]
+fn a_replacement_that_crashes_in_its_start_when_its_plugin_has_been_closed_is_told_and_leaves_a_report() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let file = crashes_at(&gate, &folder);
+    let mut scene = Scene::new(rack(), vec![cold(same_block(&file))]);
+    let reports = folder.file("reports");
+    scene.rack.report_to(&reports);
+    scene.play_answered(3);
+    folder.write("again", "");
+    kill(&scene.plugins[0]);
+    until("another one to wait", || folder.file("waits").exists());
+    drop(scene.plugins.pop());
+    gate.open();
+    scene.wait_told(&["could not be started again", "SIGSEGV", "nobody needed it any more; report: "]);
+    let kept = crash::list(&reports);
+    let failed = kept.iter().find(|report| report.ended.contains("could not be started again"));
+    let failed = failed.unwrap_or_else(|| panic!("no report: {kept:?}"));
+    assert!(failed.ended.contains("SIGSEGV") && failed.incarnation == 2, "{failed:?}");
 }
 
 /// Every byte that a report of this folder holds, with the names of its files.

@@ -10,6 +10,7 @@
 mod fake;
 
 use fake::{Fake, LONG, PATIENT, exists};
+use host::crash::unfinished_of_this_process;
 use host::faults::shared_names;
 use host::plugin::worker::Worker;
 use host::supervisor::{Event, Supervisor};
@@ -156,6 +157,7 @@ fn play_the_host() {
     let Some(python) = std::env::var_os(PYTHON).map(PathBuf::from) else { return };
     let (supervisor, events) = Supervisor::with_limits(PATIENT).unwrap();
     supervisor.report_to(REPORTS);
+    write("unfinished", &unfinished_of_this_process(Path::new("")).display().to_string());
     let file = python.with_file_name("plugin.py");
     let spec =
         host::plugin::spec::PluginSpec { python: Some(python), ..host::plugin::spec::PluginSpec::new(file) };
@@ -246,15 +248,17 @@ fn a_report_that_a_killed_host_had_not_finished_does_not_stay() {
     kill_process(pid(first), Signal::KILL).unwrap();
     let warden = until("another warden", || warden_of(host.worker()).filter(|another| *another != first));
     let reports = host.folder.path().join(REPORTS);
-    let [half, of_another] =
+    let half = reports.join(host.wrote("unfinished").unwrap() + "7");
+    let [of_its_number, of_another] =
         [host.child.id(), host.child.id() + 1].map(|pid| reports.join(format!(".unfinished-{pid}-7")));
-    for folder in [&half, &of_another, &reports.join("whole")] {
+    for folder in [&half, &of_its_number, &of_another, &reports.join("whole")] {
         fs::create_dir_all(folder.join("in")).unwrap();
         fs::write(folder.join("in/report.json"), "{").unwrap();
     }
     host.kill();
     wait_ended("the warden", warden);
     assert!(!half.exists());
+    assert!(of_its_number.exists(), "that of a host in another container");
     assert!(of_another.exists() && reports.join("whole/in/report.json").exists());
 }
 

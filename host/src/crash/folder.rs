@@ -1,19 +1,24 @@
 //! Writing a report: a folder that is there whole or not at all, readable by its owner alone.
 //!
 //! The folder is filled under a temporary name and renamed at the end, so that a full disk or a killed host leaves
-//! no half report, and hosts that write at once don't meet. What a killed host left unfinished its
-//! warden clears away, or else the next one.
+//! no half report. Hosts that write at once don't meet, wherever they run: a number of a process is another's in another
+//! container or on another machine, so that the temporary name has a number drawn by lot as well. What a killed host left
+//! unfinished its warden clears away, or else the next one, if nobody holds the lock on it.
 
 use super::{CrashReport, FileMark, LastBlock, kept, text};
 use crate::audio_file::{Bits, WavWriter};
 use crate::error::{Error, Kind, Result, plain};
 use crate::report::shown;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::Serialize;
 use shared::format::Format;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -22,7 +27,7 @@ use std::time::Duration;
 pub(super) const FORMAT: u32 = 1;
 /// How the name of a folder starts that is not whole, or not any more.
 pub(super) const UNFINISHED: &str = ".unfinished-";
-/// A folder that has been unfinished for so long belongs to a host that is gone.
+/// A folder that has been unfinished for so long belongs to a host that is gone, unless that holds its lock.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// How long somebody waits for a report to be written.
 pub(crate) const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
@@ -106,6 +111,8 @@ pub(super) fn publish(
     fill: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<PathBuf> {
     let unfinished = unfinished(dir)?;
+    // Without locks on that file system its age has to do.
+    let _held = hold(&unfinished);
     let published = fill(&unfinished).and_then(|()| rename_to_free(&unfinished, dir, name));
     if published.is_err() {
         // The error that counts is the first; what stays is cleared away later.
@@ -125,6 +132,16 @@ fn unfinished(dir: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Locks a folder until this is dropped; `None` if another one has.
+fn hold(folder: &Path) -> io::Result<Option<File>> {
+    let folder = File::open(folder)?;
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(folder)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(why) => Err(why.into()),
+    }
+}
+
 /// A name for what is not whole; each call gives another one.
 pub(super) fn unfinished_name(dir: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -133,9 +150,13 @@ pub(super) fn unfinished_name(dir: &Path) -> PathBuf {
     name.into()
 }
 
-/// What all such names of this process begin with.
-pub(crate) fn unfinished_of_this_process(dir: &Path) -> PathBuf {
-    dir.join(format!("{UNFINISHED}{}-", std::process::id()))
+/// What the names begin with of all that this process has not finished in a folder of reports, and of nobody else's.
+#[must_use]
+pub fn unfinished_of_this_process(dir: &Path) -> PathBuf {
+    static LOT: OnceLock<u64> = OnceLock::new();
+    // Its keys are the system's random numbers.
+    let lot = LOT.get_or_init(|| RandomState::new().hash_one(std::process::id()));
+    dir.join(format!("{UNFINISHED}{}-{lot:016x}-", std::process::id()))
 }
 
 fn rename_to_free(from: &Path, dir: &Path, name: &str) -> io::Result<PathBuf> {
@@ -161,7 +182,8 @@ fn clear_abandoned(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         let age = entry.metadata().and_then(|found| found.modified()).map(|made| made.elapsed());
-        if is_unfinished && age.is_ok_and(|age| age.is_ok_and(|age| age > ABANDONED)) {
+        let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age > ABANDONED));
+        if is_unfinished && is_old && !matches!(hold(&entry.path()), Ok(None)) {
             // Whoever can't remove it will not be able to write a report either.
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -269,7 +291,9 @@ mod tests {
     fn what_is_unfinished_bears_the_name_by_which_a_warden_knows_it() {
         let dir = Path::new("/reports");
         let (name, beginning) = (unfinished_name(dir), unfinished_of_this_process(dir).into_os_string());
-        assert_eq!(beginning, *format!("/reports/.unfinished-{}-", std::process::id()));
+        let of_our_number = format!("/reports/.unfinished-{}-", std::process::id());
+        assert!(beginning.to_string_lossy().strip_prefix(&of_our_number).is_some_and(|lot| lot.len() == 17));
+        assert_eq!(beginning, *unfinished_of_this_process(dir), "the same each time");
         assert!(name.to_string_lossy().starts_with(&*beginning.to_string_lossy()) && name != *beginning);
     }
 
@@ -284,6 +308,19 @@ mod tests {
         File::open(&old).unwrap().set_modified(past).unwrap();
         clear_abandoned(dir.path());
         assert!(!old.exists() && new.exists());
+    }
+
+    #[test]
+    fn what_somebody_still_writes_is_not_cleared_away_however_long_that_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let past = std::time::SystemTime::now() - 2 * ABANDONED;
+        let written = publish(dir.path(), "slow", |folder| {
+            put(&folder.join("file"), b"")?;
+            File::open(folder)?.set_modified(past)?;
+            clear_abandoned(dir.path());
+            put(&folder.join("another"), b"")
+        });
+        assert_eq!(std::fs::read_dir(written.unwrap()).unwrap().count(), 2);
     }
 
     #[test]

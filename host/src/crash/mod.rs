@@ -27,8 +27,8 @@ mod folder;
 mod kept;
 mod text;
 
-pub use folder::write;
-pub(crate) use folder::{WRITTEN_WITHIN, unfinished_of_this_process, write_in_time};
+pub(crate) use folder::{WRITTEN_WITHIN, write_in_time};
+pub use folder::{unfinished_of_this_process, write};
 pub use jiff::Timestamp;
 pub use kept::{KEPT_MAX, Kept, list, open};
 

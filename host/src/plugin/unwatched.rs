@@ -8,28 +8,21 @@ use super::Place;
 use super::spec::{Mode, PluginSpec};
 use crate::crash::{self, CrashReport};
 use crate::error::Error;
-use crate::supervisor::{Because, Death, Ending, Supervisor};
-use shared::exit::Exit;
+use crate::supervisor::Supervisor;
 use shared::message::{Loaded, PluginKind};
 use std::path::Path;
 
 /// The error that a stop failed with. One that has left as it was asked to is nobody's news.
 pub(super) fn stopped(why: Error, reports: Option<&Path>, report: impl FnOnce() -> CrashReport) -> Error {
-    let left = |death: &Death| death.answered_last && death.ending == Ending::Code(Exit::Goodbye as i32);
-    kept(why, reports, |death| !left(death), report)
+    kept(why, reports, report)
 }
 
 /// The error that something failed with. If it was the worker's end, and that is news, it is in a report, with what
 /// `report` knows.
-fn kept(
-    mut why: Error,
-    reports: Option<&Path>,
-    is_news: impl FnOnce(&Death) -> bool,
-    report: impl FnOnce() -> CrashReport,
-) -> Error {
+fn kept(mut why: Error, reports: Option<&Path>, report: impl FnOnce() -> CrashReport) -> Error {
     let (Some(folder), Some(remains)) = (reports, why.take_remains()) else { return why };
     let Some(death) = remains.death.clone() else { return why };
-    if death.because == Some(Because::Unwanted) || !is_news(&death) {
+    if death.is_as_wanted() {
         return why;
     }
     let report = remains.told_in(CrashReport { ended: death.to_string(), ..report() });
@@ -50,7 +43,7 @@ impl FirstStart<'_> {
     pub(super) fn failed(&self, why: Error, loaded: Option<&Loaded>) -> Error {
         // Asked for now: nowhere if all workers have been asked to go meanwhile.
         let reports = self.supervisor.reports();
-        kept(why, reports.as_deref(), |_| true, || self.report(loaded))
+        kept(why, reports.as_deref(), || self.report(loaded))
     }
 
     fn report(&self, loaded: Option<&Loaded>) -> CrashReport {

@@ -18,7 +18,8 @@ use super::snapshots::{Snapshot, Snapshots};
 use super::spares::Spares;
 use super::succession::{Step, Succession};
 use super::turn::{Change, Turn};
-use super::{Notes, Patient, What};
+use super::unborn::Unborn;
+use super::{Notes, Patient, Queues, What};
 use crate::crash::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::autopsy::Remains;
@@ -53,6 +54,7 @@ const AWAITED_NS: u64 = 15_000_000_000;
 #[derive(Debug)]
 pub(super) struct Case {
     patient: Patient,
+    queues: Queues,
     notes: Notes,
     spawner: Spawner,
     succession: Succession,
@@ -136,6 +138,17 @@ struct FileMark {
     due_ns: u64,
 }
 
+/// What is left of a plugin that is watched no more.
+#[derive(Debug)]
+pub(super) struct Closed {
+    /// What is to be told of deaths, which doesn't take long.
+    pub(super) rest: Rest,
+    /// A worker that is still being made.
+    pub(super) unborn: Option<Unborn>,
+    /// Threads that are on errands, which may take long.
+    pub(super) errands: Vec<JoinHandle<()>>,
+}
+
 /// What is known of a start that failed.
 struct Failed {
     why: Error,
@@ -147,7 +160,13 @@ struct Failed {
 }
 
 impl Case {
-    pub(super) fn open(patient: Patient, notes: Notes, spawner: Spawner, now_ns: u64) -> Self {
+    pub(super) fn open(
+        patient: Patient,
+        queues: Queues,
+        notes: Notes,
+        spawner: Spawner,
+        now_ns: u64,
+    ) -> Self {
         let spec = &patient.spec;
         let twin = spec.standby == Standby::Twin;
         let worker = Arc::clone(&patient.care.known().worker);
@@ -193,6 +212,7 @@ impl Case {
             afterwards: Vec::new(),
             is_over: false,
             patient,
+            queues,
             notes,
             spawner,
         };
@@ -224,7 +244,7 @@ impl Case {
 
     pub(super) fn hear(&mut self, what: What, spares: &mut Spares, now_ns: u64) {
         if self.is_over {
-            return;
+            return self.hear_at_the_end(what);
         }
         match what {
             What::Gone { incarnation } => self.gone(incarnation, spares, now_ns),
@@ -236,6 +256,21 @@ impl Case {
             What::Fallen { incarnation, remains } => self.fallen(incarnation, remains),
             What::Warm { .. } => {}
         }
+    }
+
+    /// All were asked to go: it is news only of one that died by itself while it was made.
+    fn hear_at_the_end(&mut self, what: What) {
+        let What::Prepared { incarnation, result } = what else { return };
+        let heir = self.heir.take_if(|heir| heir.incarnation == incarnation);
+        match result {
+            Ok(prepared) => self.falling.extend(prepared.fallen().map(|worker| (incarnation, worker))),
+            Err(failed) => self.failed_unneeded(incarnation, failed, heir.and_then(|heir| heir.snapshot)),
+        }
+    }
+
+    /// One that nobody waited for has failed: that is told if it died by itself.
+    fn failed_unneeded(&mut self, incarnation: u32, failed: NotPrepared, snapshot: Option<Snapshot>) {
+        self.failed_starts.extend(FailedStart::of_one_not_needed(incarnation, failed, snapshot));
     }
 
     fn gone(&mut self, incarnation: u32, spares: &mut Spares, now_ns: u64) {
@@ -296,8 +331,10 @@ impl Case {
         spares: &mut Spares,
         now_ns: u64,
     ) {
-        // One that nobody waits for any more ends with its note.
-        let Some(heir) = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation) else { return };
+        let Some(heir) = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation) else {
+            // One that nobody waits for any more ends with its note.
+            return result.map_or_else(|failed| self.failed_unneeded(incarnation, failed, None), drop);
+        };
         match result {
             Ok(prepared) if prepared.worker.is_gone() => {
                 self.heir = None;
@@ -456,8 +493,8 @@ impl Case {
     }
 
     fn collect_lines(&mut self) {
-        self.patient.depot.refill();
-        while let Some(line) = self.patient.depot.spent() {
+        self.queues.depot.refill();
+        while let Some(line) = self.queues.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             let is_alive = self.is_alive(line.incarnation);
             match self.obituaries.iter_mut().find(of) {
@@ -649,7 +686,7 @@ impl Case {
     fn arm(&mut self, incarnation: u32) {
         let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
         if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
-            self.patient.depot.arm(prepared.line);
+            self.queues.depot.arm(prepared.line);
         }
     }
 
@@ -717,9 +754,8 @@ impl Case {
         self.is_over = true;
     }
 
-    /// Watches no more; a worker that is being made ends with this, a twin is its plugin's to end. Gives what is left
-    /// to tell of deaths, which doesn't take long, and the threads that are on errands, which may.
-    pub(super) fn close(mut self, reports: Option<&Path>) -> (Rest, Vec<JoinHandle<()>>) {
+    /// Watches no more; a worker that is being made ends when it is made, a twin is its plugin's to end.
+    pub(super) fn close(mut self, reports: Option<&Path>) -> Closed {
         // Of one whose end is known the news may be on its way. What ends after all were asked to go is not news here.
         if let Some(over) = self.playing.take_if(|playing| !self.is_over && playing.worker.is_gone()) {
             let good_blocks = self.good_since(over.good_before);
@@ -740,14 +776,19 @@ impl Case {
         self.publish(reports, Obituary::has_ended);
         self.publish_failed_starts(reports);
         self.tell_afterwards();
-        let Self { mut obituaries, falling, patient, spawner, tellings, errands, .. } = self;
+        let Self { mut obituaries, falling, patient, heir, spawner, tellings, errands, .. } = self;
         obituaries.retain(Obituary::is_news);
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
-        let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
+        let (patient, reports, teller) = (Arc::new(patient), reports.map(Path::to_owned), spawner.teller());
+        let being_made = heir.filter(|heir| heir.worker.is_none());
+        let unborn = being_made.map(|Heir { incarnation, snapshot, .. }| {
+            let (patient, reports, teller) = (Arc::clone(&patient), reports.clone(), teller.clone());
+            Unborn { incarnation, snapshot, patient, reports, teller }
+        });
         let for_late = reports.clone();
         let is_late = !obituaries.is_empty() || !falling.is_empty();
         let late = is_late.then(|| Late { obituaries, falling, patient, reports: for_late, teller, until });
-        (Rest { tellings, late, is_told, reports }, errands)
+        Closed { rest: Rest { tellings, late, is_told, reports }, unborn, errands }
     }
 
     // --- in short ---

@@ -3,6 +3,7 @@
 //! Each errand runs on a thread of its own and brings its result back as a [`Note`]; the recovery thread itself never
 //! waits for anybody.
 
+use super::obituary::Rest;
 #[cfg(test)]
 use super::simulation;
 use super::snapshots::Snapshot;
@@ -53,6 +54,14 @@ pub(super) struct Prepared {
     pub(super) version: u64,
     /// Those that it did not take back.
     pub(super) refused: Vec<String>,
+}
+
+impl Prepared {
+    /// Its worker, if it has ended and that was not the host's doing.
+    pub(super) fn fallen(self) -> Option<Arc<Worker>> {
+        let is_news = self.worker.is_gone() && self.worker.because() != Some(Because::Unwanted);
+        is_news.then_some(self.worker)
+    }
 }
 
 /// Parameters that a worker has been given.
@@ -196,6 +205,12 @@ pub(super) fn look_into(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> 
         return None;
     }
     run(notes, move |_| What::Fallen { incarnation, remains: Box::new(worker.remains(DEATH_WITHIN)) })
+}
+
+/// Tells what is left to tell of a plugin that is closed.
+pub(super) fn tell(rest: Rest) -> Option<JoinHandle<()>> {
+    let work = move || drop(rest.wait());
+    std::thread::Builder::new().name("nda-errand".into()).spawn(work).ok()
 }
 
 /// Asks the plugin for its state.

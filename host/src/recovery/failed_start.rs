@@ -2,7 +2,9 @@
 //! line, and kept for the plugin's author in a report without blocks.
 
 use super::Patient;
+use super::errand::NotPrepared;
 use super::news::{News, Telling};
+use super::snapshots::Snapshot;
 use crate::crash::{CrashReport, Timestamp};
 use crate::error::{Error, Kind};
 use crate::plugin::autopsy::Remains;
@@ -41,6 +43,23 @@ impl FailedStart {
             state: None,
             done: None,
         }
+    }
+
+    /// The end of one that was still being made when nobody needed it any more, if it died by itself. It was being given
+    /// this state, if any.
+    pub(super) fn of_one_not_needed(
+        incarnation: u32,
+        failed: NotPrepared,
+        snapshot: Option<Snapshot>,
+    ) -> Option<Self> {
+        let NotPrepared { why, restoring, remains } = failed;
+        let death = remains.as_ref()?.death.as_ref()?;
+        if death.is_as_wanted() {
+            return None;
+        }
+        let state = snapshot.filter(|_| restoring).map(|snapshot| snapshot.bytes);
+        let (when, done) = (Timestamp::now(), Some("nobody needed it any more".to_owned()));
+        Some(Self { incarnation, when, why, is_known: false, stood_by: false, remains, state, done })
     }
 
     /// Tells it, with a report if there is a folder for it; gives what waits for that.

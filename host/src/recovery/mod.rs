@@ -21,6 +21,7 @@ pub(crate) mod snapshots;
 mod spares;
 pub(crate) mod succession;
 mod turn;
+mod unborn;
 
 use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
@@ -34,7 +35,7 @@ use crate::plugin::{Nature, Place};
 use crate::realtime::priority;
 use crate::supervisor::{Spare, Spawner};
 use crate::telemetry::PluginStats;
-use case::Case;
+use case::{Case, Closed};
 use errand::{CaughtUp, Mark, NotPrepared, Prepared};
 use joint::Joint;
 use obituary::Rest;
@@ -46,6 +47,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use unborn::Unborn;
 
 /// How often the thread looks at each plugin, and how often while one is away. A hang is counted from the first look
 /// at which an answer is owed, and found at the first one after its limit: both are on the way to its stacks.
@@ -69,6 +71,11 @@ pub(crate) struct Patient {
     pub(crate) incarnation: u32,
     pub(crate) care: Arc<Care>,
     pub(crate) stats: Arc<PluginStats>,
+}
+
+/// Its ends of the queues between the audio thread and this one.
+#[derive(Debug)]
+pub(crate) struct Queues {
     pub(crate) depot: Depot,
     pub(crate) misses: rtrb::Consumer<Miss>,
 }
@@ -129,7 +136,7 @@ pub(crate) struct Recovery {
 
 #[derive(Debug)]
 enum Order {
-    WatchOver { id: u64, patient: Box<Patient> },
+    WatchOver { id: u64, patient: Box<Patient>, queues: Queues },
     Restart(u64),
     Join(Joint),
     Release { id: u64, done: SyncSender<Rest> },
@@ -216,9 +223,9 @@ impl Recovery {
     }
 
     /// Takes a plugin under watch.
-    pub(crate) fn watch_over(&self, patient: Patient) -> Ward {
+    pub(crate) fn watch_over(&self, patient: Patient, queues: Queues) -> Ward {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let _ = self.orders.send(Order::WatchOver { id, patient: Box::new(patient) });
+        let _ = self.orders.send(Order::WatchOver { id, patient: Box::new(patient), queues });
         Ward { orders: self.orders.clone(), recovery: Arc::clone(&self.identity), id }
     }
 
@@ -298,6 +305,8 @@ struct Watch {
     spawner: Spawner,
     orders: Sender<Order>,
     cases: BTreeMap<u64, Case>,
+    /// Workers that are still being made for plugins that are closed.
+    unborn: BTreeMap<u64, Unborn>,
     spares: Spares,
     joints: Vec<Joint>,
     reports: Option<PathBuf>,
@@ -312,6 +321,7 @@ impl Watch {
             spawner,
             orders,
             cases: BTreeMap::new(),
+            unborn: BTreeMap::new(),
             spares,
             joints: Vec::new(),
             reports: None,
@@ -329,6 +339,13 @@ impl Watch {
             }
         }
         self.finish();
+        // All errands are back.
+        for order in received.try_iter() {
+            if let Order::Note(Note { patient, what }) = order {
+                self.hear(patient, what);
+            }
+        }
+        join(self.errands.drain(..));
     }
 
     /// How long nobody needs to be looked at.
@@ -343,9 +360,9 @@ impl Watch {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::WatchOver { id, patient } => {
+            Order::WatchOver { id, patient, queues } => {
                 let notes = Notes { orders: self.orders.clone(), patient: id };
-                let mut case = Case::open(*patient, notes, self.spawner.clone(), now_ns());
+                let mut case = Case::open(*patient, queues, notes, self.spawner.clone(), now_ns());
                 if self.is_leaving {
                     case.stop();
                 }
@@ -354,11 +371,7 @@ impl Watch {
             Order::Join(joint) => self.joints.push(joint),
             Order::Restart(id) => self.with(id, |case, spares| case.restart(spares, now_ns())),
             Order::Release { id, done } => {
-                let (rest, errands) = self
-                    .cases
-                    .remove(&id)
-                    .map(|case| case.close(self.reports.as_deref()))
-                    .unwrap_or_default();
+                let (rest, errands) = self.close(id);
                 self.errands.extend(errands);
                 let _ = done.send(rest);
             }
@@ -368,9 +381,7 @@ impl Watch {
                 self.cases.values_mut().for_each(Case::stop);
             }
             Order::Note(Note { what: What::Warm { python, spare }, .. }) => self.spares.put(python, spare),
-            Order::Note(Note { patient, what }) => {
-                self.with(patient, |case, spares| case.hear(what, spares, now_ns()));
-            }
+            Order::Note(Note { patient, what }) => self.hear(patient, what),
             Order::End => {}
         }
         // An order may have come in the place of a look, many times in a row.
@@ -381,6 +392,26 @@ impl Watch {
         if let Some(case) = self.cases.get_mut(&id) {
             act(case, &mut self.spares);
         }
+    }
+
+    fn hear(&mut self, patient: u64, what: What) {
+        if let Some(case) = self.cases.get_mut(&patient) {
+            return case.hear(what, &mut self.spares, now_ns());
+        }
+        if let What::Prepared { incarnation, result } = what
+            && self.unborn.get(&patient).is_some_and(|unborn| unborn.incarnation == incarnation)
+            && let Some(unborn) = self.unborn.remove(&patient)
+        {
+            self.errands.extend(errand::tell(unborn.settle(result)));
+        }
+    }
+
+    /// Watches over this plugin no more; what is left to tell, and who is still on errands for it.
+    fn close(&mut self, id: u64) -> (Rest, Vec<JoinHandle<()>>) {
+        let closed = self.cases.remove(&id).map(|case| case.close(self.reports.as_deref()));
+        let Some(Closed { rest, unborn, errands }) = closed else { return Default::default() };
+        self.unborn.extend(unborn.map(|unborn| (id, unborn)));
+        (rest, errands)
     }
 
     fn look(&mut self) {
@@ -412,8 +443,8 @@ impl Watch {
 
     /// Every worker has been, or is being, asked to go: nobody is waited for long.
     fn finish(&mut self) {
-        let cases = std::mem::take(&mut self.cases);
-        let closing: Vec<_> = cases.into_values().map(|case| case.close(self.reports.as_deref())).collect();
+        let left: Vec<u64> = self.cases.keys().copied().collect();
+        let closing: Vec<_> = left.into_iter().map(|id| self.close(id)).collect();
         self.spares.clear();
         for (rest, errands) in closing {
             rest.wait();

@@ -161,7 +161,7 @@ pub(super) struct Late {
     pub(super) obituaries: Vec<Obituary>,
     /// Those that never played.
     pub(super) falling: Vec<(u32, Arc<Worker>)>,
-    pub(super) patient: Patient,
+    pub(super) patient: Arc<Patient>,
     pub(super) reports: Option<PathBuf>,
     pub(super) teller: Teller,
     pub(super) until: Instant,
@@ -188,7 +188,11 @@ impl Late {
             obituary.publish(&patient, reports.as_deref(), teller.clone())
         };
         let tell_fallen = |(incarnation, worker): (u32, Arc<Worker>)| {
-            let fallen = FailedStart::of_one_that_stood_by(incarnation, Box::new(worker.remains(left())));
+            let remains = Box::new(worker.remains(left()));
+            if remains.death.as_deref().is_some_and(Death::is_as_wanted) {
+                return None;
+            }
+            let fallen = FailedStart::of_one_that_stood_by(incarnation, remains);
             let done = Some("its plugin was being closed".to_owned());
             FailedStart { done, ..fallen }.publish(&patient, reports.as_deref(), teller.clone())
         };

@@ -281,6 +281,9 @@ impl Run<'_> {
         self.lanes.drain(..).for_each(Lane::give_up);
         // With the workers gone, all that they had to say is there.
         self.take_news(Duration::ZERO);
+        // Nor is anybody left whose end could come too late to be told.
+        drop(self.supervisor);
+        self.events.try_iter().for_each(|event| self.told.line(event.level(), event.to_string()));
         let (real_time, events) = (self.real_time, self.told.lines.into());
         let Past { pipelines, damaged, unwilling } = self.past;
         let (pipelines, specs) = pipelines.into_iter().unzip();

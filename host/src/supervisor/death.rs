@@ -149,6 +149,12 @@ impl Because {
 }
 
 impl Death {
+    /// Whether it went because it was asked to, or was ended as nobody needed it any more.
+    pub(crate) fn is_as_wanted(&self) -> bool {
+        let left = self.answered_last && self.ending == Ending::Code(Exit::Goodbye as i32);
+        left || self.because == Some(Because::Unwanted)
+    }
+
     /// The stacks of its threads as it wrote them down at its end, or else the last Python traceback that it left;
     /// empty without either.
     pub(crate) fn traceback(&self) -> &str {

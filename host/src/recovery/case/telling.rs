@@ -36,7 +36,7 @@ impl Case {
         }
         let mut known = self.patient.care.known();
         known.times.drain();
-        while let Ok(miss) = self.patient.misses.pop() {
+        while let Ok(miss) = self.queues.misses.pop() {
             let left_ns = miss.stamps.map_or(0, |stamps| stamps.left_ns);
             let throttled_ns = self.throttling.within_ns(miss.published_ns, left_ns);
             match self.attribution.attribute(&miss).or_throttled(&miss, throttled_ns) {

@@ -59,11 +59,10 @@ impl Scene {
             incarnation: 1,
             care: Arc::new(Care::new(worker, Vec::new(), Uncached::new(None, uncached), times)),
             stats: Arc::clone(&figures.stats),
-            depot,
-            misses,
         };
+        let queues = Queues { depot, misses };
         let spares = Spares::new(stage.spawner(), notes.clone());
-        let case = Case::open(patient, notes, stage.spawner(), 0);
+        let case = Case::open(patient, queues, notes, stage.spawner(), 0);
         Self { spares, case, first, control, line: Some(line), relief, figures, orders, stage }
     }
 
@@ -90,13 +89,17 @@ impl Scene {
     /// The same with its end of the socket.
     fn prepare_second_with_control(&mut self, version: u64) -> (Puppet, Control) {
         let (puppet, control) = self.stage.puppet_with_control();
-        let worker = puppet.worker();
-        let (line, counts) = line_of(&worker, 2);
-        let prepared = Prepared { worker: Arc::new(worker), line, counts, version, refused: Vec::new() };
+        let prepared = prepared(puppet.worker(), version);
         let what = What::Prepared { incarnation: 2, result: Ok(Box::new(prepared)) };
         self.case.hear(what, &mut self.spares, S);
         (puppet, control)
     }
+}
+
+/// Incarnation 2, ready, with parameters of this version.
+fn prepared(worker: Worker, version: u64) -> Prepared {
+    let (line, counts) = line_of(&worker, 2);
+    Prepared { worker: Arc::new(worker), line, counts, version, refused: Vec::new() }
 }
 
 fn line_of(worker: &Worker, incarnation: u32) -> (Line, WorkerCounts) {
@@ -148,13 +151,12 @@ fn an_end_that_is_known_when_its_plugin_is_closed_is_told_though_its_news_comes_
     scene.look(S);
     scene.first.end();
     let reports = tempfile::tempdir().unwrap();
-    let (rest, _) = scene.case.close(Some(reports.path()));
-    assert!(rest.wait().is_told);
+    assert!(scene.case.close(Some(reports.path())).rest.wait().is_told);
     let kept = crate::crash::list(reports.path());
     assert!(kept.len() == 1 && kept[0].ended.contains("SIGKILL"), "{kept:?}");
     // What becomes of one that lives is not told here.
     let scene = Scene::new(Standby::None);
-    assert!(!scene.case.close(Some(reports.path())).0.wait().is_told);
+    assert!(!scene.case.close(Some(reports.path())).rest.wait().is_told);
     assert_eq!(crate::crash::list(reports.path()).len(), 1);
 }
 
@@ -169,10 +171,77 @@ fn the_end_of_one_that_stood_by_is_told_when_its_plugin_is_closed_before_the_new
             scene.hear_ends(S);
         }
         let reports = tempfile::tempdir().unwrap();
-        assert!(!scene.case.close(Some(reports.path())).0.wait().is_told, "the one that plays lives");
+        assert!(!scene.case.close(Some(reports.path())).rest.wait().is_told, "the one that plays lives");
         let kept = crate::crash::list(reports.path());
         assert!(kept.len() == 1 && kept[0].ended.contains("stood by"), "{kept:?}");
     }
+}
+
+/// What the errand comes back with that was making the heir, which has died or lives.
+fn not_prepared(puppet: &Puppet) -> NotPrepared {
+    let remains = Some(Box::new(puppet.worker().remains(Duration::ZERO)));
+    NotPrepared { why: Error::new(Kind::Plugin, "it did not start"), restoring: false, remains }
+}
+
+#[test]
+fn one_that_dies_by_itself_while_it_is_made_is_told_also_when_its_plugin_is_closed_before_its_errand_is_back()
+{
+    let reports = tempfile::tempdir().unwrap();
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let heir = scene.stage.puppet();
+    let closed = scene.case.close(Some(reports.path()));
+    heir.end();
+    closed.unborn.unwrap().settle(Err(not_prepared(&heir))).wait();
+    let [kept] = &crate::crash::list(reports.path())[..] else { panic!("no report") };
+    assert!(kept.ended.contains("could not be started again") && kept.done.contains("nobody needed it"));
+}
+
+#[test]
+fn one_that_was_being_made_and_is_ended_with_its_plugin_is_no_news() {
+    let reports = tempfile::tempdir().unwrap();
+    for is_killed in [true, false] {
+        let mut scene = Scene::new(Standby::Twin);
+        scene.look(0);
+        let heir = scene.stage.puppet();
+        let closed = scene.case.close(Some(reports.path()));
+        if is_killed {
+            heir.worker().abandon(Because::Unwanted);
+            heir.end();
+        }
+        closed.unborn.unwrap().settle(Err(not_prepared(&heir))).wait();
+    }
+    assert!(crate::crash::list(reports.path()).is_empty());
+}
+
+#[test]
+fn one_that_is_ready_and_dies_by_itself_is_told_also_when_its_plugin_is_closed_before_its_errand_is_back() {
+    let reports = tempfile::tempdir().unwrap();
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    let (heir, _control) = scene.stage.puppet_with_control();
+    let prepared = Box::new(prepared(heir.worker(), 0));
+    let closed = scene.case.close(Some(reports.path()));
+    heir.end();
+    closed.unborn.unwrap().settle(Ok(prepared)).wait();
+    let [kept] = &crate::crash::list(reports.path())[..] else { panic!("no report") };
+    assert!(kept.ended.contains("stood by"), "{kept:?}");
+}
+
+#[test]
+fn one_that_dies_by_itself_while_it_is_made_is_told_also_when_all_have_been_asked_to_go() {
+    let reports = tempfile::tempdir().unwrap();
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    scene.case.stop();
+    let heir = scene.stage.puppet();
+    heir.end();
+    let what = What::Prepared { incarnation: 2, result: Err(not_prepared(&heir)) };
+    scene.case.hear(what, &mut scene.spares, S);
+    let closed = scene.case.close(Some(reports.path()));
+    assert!(closed.unborn.is_none());
+    closed.rest.wait();
+    assert_eq!(crate::crash::list(reports.path()).len(), 1);
 }
 
 #[test]
@@ -439,7 +508,7 @@ fn at_the_end_one_that_the_kernel_does_not_let_go_of_is_waited_for_and_told_once
         if is_told {
             scene.case.report(None, 2 * S);
         }
-        scene.case.close(None).0.wait();
+        scene.case.close(None).rest.wait();
         let told = scene.stage.told();
         let lines = told.iter().filter(|line| line.starts_with("plugin p ended (the kernel has not"));
         assert_eq!(lines.count(), 1, "{told:?}");
