@@ -348,12 +348,14 @@ fn a_plugin_that_takes_more_memory_than_it_may_is_named_and_replaced() {
 #[test]
 fn a_flood_in_a_row_may_be_the_doing_of_either_so_that_both_are_named_and_not_joined_again() {
     let folder = Folder::new();
-    let wicked = same_block(&wicked(&folder, FLOOD));
+    let when_told = "self.got.get('deed') and not hasattr(self, 'wicked')";
+    let wicked = same_block(&wicked_from(&folder, when_told, FLOOD));
     let next = same_block(&tunable(&folder, "next", "", "")).set("gain", "-0.5");
     let specs = [wicked, next].map(|spec| PluginSpec { adapt: false, ..spec });
     let mut scene = Scene::new(rack(), specs.into());
     join(&mut scene);
     let first = scene.plugins[0].worker().pid();
+    scene.plugins[0].set_parameter("deed", "1").unwrap();
     scene.play_until_replaced(0, first, ENOUGH_NS);
     scene.wait_told(&[
         "it, or the plugin behind it, woke the audio thread again and again for nothing",
