@@ -26,7 +26,7 @@ pub use remote::Remote;
 use crate::crash::CrashReport;
 use crate::edge::own_burst;
 use crate::error::{Error, Kind, Result};
-use crate::recovery::{Patient, Queues, Released, Ward};
+use crate::recovery::{Patient, Released, Ward};
 use crate::report::PluginStatus;
 use crate::supervisor::{Because, Supervisor};
 use crate::telemetry::{self, Counts, GuardNews, Passage, PluginStats};
@@ -138,7 +138,7 @@ impl Plugin {
         let line = Line::new(end, worker.gone(), FIRST);
         line.end.let_worker_spin(plugin.spec.spin);
         let mut remote = Remote::new(name.to_owned(), line, Some(relief), terms, figures);
-        let patient = Patient {
+        let ward = supervisor.recovery().watch_over(Patient {
             name: name.into(),
             spec: plugin.spec.clone(),
             place,
@@ -149,8 +149,9 @@ impl Plugin {
             incarnation: FIRST,
             care: Arc::clone(&plugin.care),
             stats: Arc::clone(&plugin.stats),
-        };
-        let ward = supervisor.recovery().watch_over(patient, Queues { depot, misses });
+            depot,
+            misses,
+        });
         remote.stand_beside(ward.neighbour());
         plugin.ward = Some(ward);
         Ok((plugin, remote))

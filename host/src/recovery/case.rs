@@ -8,7 +8,7 @@ mod telling;
 
 use super::absence::Absence;
 use super::errand::{self, CaughtUp, Mark, NotPrepared, Prepared, Replacement};
-use super::failed_start::FailedStart;
+use super::failed_start::{Background, FailedStart};
 use super::floods::Floods;
 use super::hang::{self, HangWatch};
 use super::joint::Player;
@@ -19,7 +19,7 @@ use super::spares::Spares;
 use super::succession::{Step, Succession};
 use super::turn::{Change, Turn};
 use super::unborn::Unborn;
-use super::{Notes, Patient, Queues, What};
+use super::{Notes, Patient, What};
 use crate::crash::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::plugin::autopsy::Remains;
@@ -54,7 +54,6 @@ const AWAITED_NS: u64 = 15_000_000_000;
 #[derive(Debug)]
 pub(super) struct Case {
     patient: Patient,
-    queues: Queues,
     notes: Notes,
     spawner: Spawner,
     succession: Succession,
@@ -160,13 +159,7 @@ struct Failed {
 }
 
 impl Case {
-    pub(super) fn open(
-        patient: Patient,
-        queues: Queues,
-        notes: Notes,
-        spawner: Spawner,
-        now_ns: u64,
-    ) -> Self {
+    pub(super) fn open(patient: Patient, notes: Notes, spawner: Spawner, now_ns: u64) -> Self {
         let spec = &patient.spec;
         let twin = spec.standby == Standby::Twin;
         let worker = Arc::clone(&patient.care.known().worker);
@@ -212,7 +205,6 @@ impl Case {
             afterwards: Vec::new(),
             is_over: false,
             patient,
-            queues,
             notes,
             spawner,
         };
@@ -493,8 +485,8 @@ impl Case {
     }
 
     fn collect_lines(&mut self) {
-        self.queues.depot.refill();
-        while let Some(line) = self.queues.depot.spent() {
+        self.patient.depot.refill();
+        while let Some(line) = self.patient.depot.spent() {
             let of = |obituary: &&mut Obituary| obituary.incarnation == line.incarnation;
             let is_alive = self.is_alive(line.incarnation);
             match self.obituaries.iter_mut().find(of) {
@@ -686,7 +678,7 @@ impl Case {
     fn arm(&mut self, incarnation: u32) {
         let heir = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation);
         if let Some(prepared) = heir.and_then(|heir| heir.prepared.take()) {
-            self.queues.depot.arm(prepared.line);
+            self.patient.depot.arm(prepared.line);
         }
     }
 
@@ -779,11 +771,11 @@ impl Case {
         let Self { mut obituaries, falling, patient, heir, spawner, tellings, errands, .. } = self;
         obituaries.retain(Obituary::is_news);
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
-        let (patient, reports, teller) = (Arc::new(patient), reports.map(Path::to_owned), spawner.teller());
+        let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
         let being_made = heir.filter(|heir| heir.worker.is_none());
         let unborn = being_made.map(|Heir { incarnation, snapshot, .. }| {
-            let (patient, reports, teller) = (Arc::clone(&patient), reports.clone(), teller.clone());
-            Unborn { incarnation, snapshot, patient, reports, teller }
+            let background = Background::of(&patient, incarnation);
+            Unborn { incarnation, snapshot, background, reports: reports.clone(), teller: teller.clone() }
         });
         let for_late = reports.clone();
         let is_late = !obituaries.is_empty() || !falling.is_empty();

@@ -3,10 +3,10 @@
 //! Each errand runs on a thread of its own and brings its result back as a [`Note`]; the recovery thread itself never
 //! waits for anybody.
 
-use super::obituary::Rest;
 #[cfg(test)]
 use super::simulation;
 use super::snapshots::Snapshot;
+use super::unborn::Unborn;
 use super::{Notes, What};
 use crate::error::{Error, Kind, Result};
 use crate::plugin::autopsy::Remains;
@@ -207,9 +207,12 @@ pub(super) fn look_into(notes: Notes, incarnation: u32, worker: Arc<Worker>) -> 
     run(notes, move |_| What::Fallen { incarnation, remains: Box::new(worker.remains(DEATH_WITHIN)) })
 }
 
-/// Tells what is left to tell of a plugin that is closed.
-pub(super) fn tell(rest: Rest) -> Option<JoinHandle<()>> {
-    let work = move || drop(rest.wait());
+/// Tells how one ended that was being made when its plugin was closed, if it died by itself.
+pub(super) fn tell(
+    unborn: Unborn,
+    result: std::result::Result<Box<Prepared>, NotPrepared>,
+) -> Option<JoinHandle<()>> {
+    let work = move || unborn.tell(result, DEATH_WITHIN);
     std::thread::Builder::new().name("nda-errand".into()).spawn(work).ok()
 }
 

@@ -8,9 +8,11 @@ use super::snapshots::Snapshot;
 use crate::crash::{CrashReport, Timestamp};
 use crate::error::{Error, Kind};
 use crate::plugin::autopsy::Remains;
-use crate::supervisor::Teller;
+use crate::plugin::worker::Worker;
+use crate::supervisor::{Death, Teller};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A start that failed.
 #[derive(Debug)]
@@ -29,6 +31,22 @@ pub(super) struct FailedStart {
     pub(super) done: Option<String>,
 }
 
+/// What is known of the plugin without a look at any of its workers.
+#[derive(Debug)]
+pub(super) struct Background {
+    plugin: Arc<str>,
+    is_closed: bool,
+    report: CrashReport,
+}
+
+impl Background {
+    /// That of this incarnation, as it is now.
+    pub(super) fn of(patient: &Patient, incarnation: u32) -> Self {
+        let report = patient.subject(incarnation).report(String::new());
+        Self { plugin: Arc::clone(&patient.name), is_closed: patient.nature.is_closed, report }
+    }
+}
+
 impl FailedStart {
     /// The end of one that was ready, by what is left of it.
     pub(super) fn of_one_that_stood_by(incarnation: u32, remains: Box<Remains>) -> Self {
@@ -43,6 +61,17 @@ impl FailedStart {
             state: None,
             done: None,
         }
+    }
+
+    /// The end of one that was ready, as its plugin is closed, waited for as long as `limit`; `None` if it had been asked
+    /// to go.
+    pub(super) fn of_one_that_fell(incarnation: u32, worker: &Worker, limit: Duration) -> Option<Self> {
+        let remains = Box::new(worker.remains(limit));
+        if remains.death.as_deref().is_some_and(Death::is_as_wanted) {
+            return None;
+        }
+        let done = Some("its plugin was being closed".to_owned());
+        Some(Self { done, ..Self::of_one_that_stood_by(incarnation, remains) })
     }
 
     /// The end of one that was still being made when nobody needed it any more, if it died by itself. It was being given
@@ -65,7 +94,7 @@ impl FailedStart {
     /// Tells it, with a report if there is a folder for it; gives what waits for that.
     pub(super) fn publish(
         self,
-        patient: &Patient,
+        background: Background,
         reports: Option<&Path>,
         teller: Teller,
     ) -> Option<Telling> {
@@ -81,25 +110,27 @@ impl FailedStart {
         };
         let done = failed.done.take().unwrap_or_else(|| "it plays on, and is tried again later".to_owned());
         let news = News {
-            plugin: Arc::clone(&patient.name),
-            sentence: format!("plugin {} {ended}; {done}", patient.name),
+            plugin: Arc::clone(&background.plugin),
+            sentence: format!("plugin {} {ended}; {done}", background.plugin),
             detail: if failed.is_known { String::new() } else { detail.clone() },
             remedy: if failed.is_known { String::new() } else { remedy.to_owned() },
         };
-        let report = reports.map(|folder| (folder.to_owned(), failed.report(patient, ended, done, detail)));
+        let report =
+            reports.map(|folder| (folder.to_owned(), failed.report(background, ended, done, detail)));
         news.publish(report, teller)
     }
 
-    fn report(self, patient: &Patient, ended: String, done: String, detail: String) -> CrashReport {
+    fn report(self, background: Background, ended: String, done: String, detail: String) -> CrashReport {
         // One that was loaded may say of itself what the one before did not: then what it was set to is a secret.
         let says_closed = |remains: &Remains| remains.title.is_some() && !remains.is_open;
-        let is_open = !patient.nature.is_closed && !self.remains.as_deref().is_some_and(says_closed);
+        let is_open = !background.is_closed && !self.remains.as_deref().is_some_and(says_closed);
         let state = self.state.as_deref().filter(|_| is_open);
-        let known = patient.subject(self.incarnation).report(done);
+        let known = background.report;
         let parameters = known.parameters.into_iter().map(|(key, value)| (key, value.filter(|_| is_open)));
         let report = CrashReport {
             when: self.when,
             ended,
+            done,
             traceback: detail,
             state: state.map(<[u8]>::to_vec),
             parameters: parameters.collect(),

@@ -71,11 +71,6 @@ pub(crate) struct Patient {
     pub(crate) incarnation: u32,
     pub(crate) care: Arc<Care>,
     pub(crate) stats: Arc<PluginStats>,
-}
-
-/// Its ends of the queues between the audio thread and this one.
-#[derive(Debug)]
-pub(crate) struct Queues {
     pub(crate) depot: Depot,
     pub(crate) misses: rtrb::Consumer<Miss>,
 }
@@ -136,7 +131,7 @@ pub(crate) struct Recovery {
 
 #[derive(Debug)]
 enum Order {
-    WatchOver { id: u64, patient: Box<Patient>, queues: Queues },
+    WatchOver { id: u64, patient: Box<Patient> },
     Restart(u64),
     Join(Joint),
     Release { id: u64, done: SyncSender<Rest> },
@@ -223,9 +218,9 @@ impl Recovery {
     }
 
     /// Takes a plugin under watch.
-    pub(crate) fn watch_over(&self, patient: Patient, queues: Queues) -> Ward {
+    pub(crate) fn watch_over(&self, patient: Patient) -> Ward {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let _ = self.orders.send(Order::WatchOver { id, patient: Box::new(patient), queues });
+        let _ = self.orders.send(Order::WatchOver { id, patient: Box::new(patient) });
         Ward { orders: self.orders.clone(), recovery: Arc::clone(&self.identity), id }
     }
 
@@ -360,9 +355,9 @@ impl Watch {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::WatchOver { id, patient, queues } => {
+            Order::WatchOver { id, patient } => {
                 let notes = Notes { orders: self.orders.clone(), patient: id };
-                let mut case = Case::open(*patient, queues, notes, self.spawner.clone(), now_ns());
+                let mut case = Case::open(*patient, notes, self.spawner.clone(), now_ns());
                 if self.is_leaving {
                     case.stop();
                 }
@@ -402,7 +397,7 @@ impl Watch {
             && self.unborn.get(&patient).is_some_and(|unborn| unborn.incarnation == incarnation)
             && let Some(unborn) = self.unborn.remove(&patient)
         {
-            self.errands.extend(errand::tell(unborn.settle(result)));
+            self.errands.extend(errand::tell(unborn, result));
         }
     }
 

@@ -5,7 +5,7 @@
 //! that the kernel does not let go of is told without its death.
 
 use super::absence::Return;
-use super::failed_start::FailedStart;
+use super::failed_start::{Background, FailedStart};
 use super::news::{News, Telling};
 use super::{Patient, Released};
 use crate::crash::{CrashReport, Timestamp};
@@ -161,7 +161,7 @@ pub(super) struct Late {
     pub(super) obituaries: Vec<Obituary>,
     /// Those that never played.
     pub(super) falling: Vec<(u32, Arc<Worker>)>,
-    pub(super) patient: Arc<Patient>,
+    pub(super) patient: Patient,
     pub(super) reports: Option<PathBuf>,
     pub(super) teller: Teller,
     pub(super) until: Instant,
@@ -188,13 +188,8 @@ impl Late {
             obituary.publish(&patient, reports.as_deref(), teller.clone())
         };
         let tell_fallen = |(incarnation, worker): (u32, Arc<Worker>)| {
-            let remains = Box::new(worker.remains(left()));
-            if remains.death.as_deref().is_some_and(Death::is_as_wanted) {
-                return None;
-            }
-            let fallen = FailedStart::of_one_that_stood_by(incarnation, remains);
-            let done = Some("its plugin was being closed".to_owned());
-            FailedStart { done, ..fallen }.publish(&patient, reports.as_deref(), teller.clone())
+            let fallen = FailedStart::of_one_that_fell(incarnation, &worker, left())?;
+            fallen.publish(Background::of(&patient, incarnation), reports.as_deref(), teller.clone())
         };
         let told = obituaries.into_iter().filter_map(tell);
         told.chain(falling.into_iter().filter_map(tell_fallen)).collect()

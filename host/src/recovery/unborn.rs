@@ -1,17 +1,16 @@
 //! A replacement that is still being made when its plugin is closed. Nobody needs it any more, and it ends as soon as it is
 //! made; but if it dies by itself before, that is told all the same.
 //!
-//! For the recovery thread, which keeps it until its errand is back.
+//! The recovery thread keeps it until its errand is back. It holds none of the plugin's workers: those end when their
+//! owner lets go of them, not when this errand is done.
 
-use super::Patient;
 use super::errand::{NotPrepared, Prepared};
-use super::failed_start::FailedStart;
-use super::obituary::{self, Late, Rest};
+use super::failed_start::{Background, FailedStart};
+use super::news::Telling;
 use super::snapshots::Snapshot;
 use crate::supervisor::Teller;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is to be told of it, and where, should it die.
 #[derive(Debug)]
@@ -19,35 +18,23 @@ pub(super) struct Unborn {
     pub(super) incarnation: u32,
     /// The state that it is given.
     pub(super) snapshot: Option<Snapshot>,
-    pub(super) patient: Arc<Patient>,
+    pub(super) background: Background,
     pub(super) reports: Option<PathBuf>,
     pub(super) teller: Teller,
 }
 
 impl Unborn {
-    /// Its errand is back with this; gives what is left to tell.
-    pub(super) fn settle(self, result: Result<Box<Prepared>, NotPrepared>) -> Rest {
-        let Self { incarnation, snapshot, patient, reports, teller } = self;
-        let mut rest = Rest::default();
-        match result {
+    /// Its errand is back with this. Waits for as long as `limit` until it is known how it ended, and until that is told.
+    pub(super) fn tell(self, result: Result<Box<Prepared>, NotPrepared>, limit: Duration) {
+        let Self { incarnation, snapshot, background, reports, teller } = self;
+        let failed = match result {
             Ok(prepared) => {
-                let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
-                let falling = prepared.fallen().map(|worker| vec![(incarnation, worker)]);
-                rest.late = falling.map(|falling| Late {
-                    obituaries: Vec::new(),
-                    falling,
-                    patient,
-                    reports,
-                    teller,
-                    until,
-                });
+                let fallen = prepared.fallen();
+                fallen.and_then(|worker| FailedStart::of_one_that_fell(incarnation, &worker, limit))
             }
-            Err(failed) => {
-                let failed = FailedStart::of_one_not_needed(incarnation, failed, snapshot);
-                let telling = failed.and_then(|failed| failed.publish(&patient, reports.as_deref(), teller));
-                rest.tellings.extend(telling);
-            }
-        }
-        rest
+            Err(failed) => FailedStart::of_one_not_needed(incarnation, failed, snapshot),
+        };
+        let telling = failed.and_then(|failed| failed.publish(background, reports.as_deref(), teller));
+        telling.into_iter().for_each(Telling::wait);
     }
 }

@@ -6,6 +6,7 @@ use super::Case;
 use crate::error::Error;
 use crate::level::Level;
 use crate::plugin::cause::Cause;
+use crate::recovery::failed_start::Background;
 use crate::recovery::obituary::Obituary;
 use crate::supervisor::Event;
 use std::path::Path;
@@ -36,7 +37,7 @@ impl Case {
         }
         let mut known = self.patient.care.known();
         known.times.drain();
-        while let Ok(miss) = self.queues.misses.pop() {
+        while let Ok(miss) = self.patient.misses.pop() {
             let left_ns = miss.stamps.map_or(0, |stamps| stamps.left_ns);
             let throttled_ns = self.throttling.within_ns(miss.published_ns, left_ns);
             match self.attribution.attribute(&miss).or_throttled(&miss, throttled_ns) {
@@ -165,7 +166,8 @@ impl Case {
 
     pub(super) fn publish_failed_starts(&mut self, reports: Option<&Path>) {
         for failed in self.failed_starts.drain(..) {
-            self.tellings.extend(failed.publish(&self.patient, reports, self.spawner.teller()));
+            let background = Background::of(&self.patient, failed.incarnation);
+            self.tellings.extend(failed.publish(background, reports, self.spawner.teller()));
         }
     }
 

@@ -59,10 +59,11 @@ impl Scene {
             incarnation: 1,
             care: Arc::new(Care::new(worker, Vec::new(), Uncached::new(None, uncached), times)),
             stats: Arc::clone(&figures.stats),
+            depot,
+            misses,
         };
-        let queues = Queues { depot, misses };
         let spares = Spares::new(stage.spawner(), notes.clone());
-        let case = Case::open(patient, queues, notes, stage.spawner(), 0);
+        let case = Case::open(patient, notes, stage.spawner(), 0);
         Self { spares, case, first, control, line: Some(line), relief, figures, orders, stage }
     }
 
@@ -190,9 +191,12 @@ fn one_that_dies_by_itself_while_it_is_made_is_told_also_when_its_plugin_is_clos
     let mut scene = Scene::new(Standby::Twin);
     scene.look(0);
     let heir = scene.stage.puppet();
+    let care = Arc::downgrade(&scene.case.patient.care);
     let closed = scene.case.close(Some(reports.path()));
+    drop(closed.rest);
+    assert!(care.upgrade().is_none(), "nobody who waits for the errand keeps the one that played");
     heir.end();
-    closed.unborn.unwrap().settle(Err(not_prepared(&heir))).wait();
+    closed.unborn.unwrap().tell(Err(not_prepared(&heir)), Duration::ZERO);
     let [kept] = &crate::crash::list(reports.path())[..] else { panic!("no report") };
     assert!(kept.ended.contains("could not be started again") && kept.done.contains("nobody needed it"));
 }
@@ -209,7 +213,7 @@ fn one_that_was_being_made_and_is_ended_with_its_plugin_is_no_news() {
             heir.worker().abandon(Because::Unwanted);
             heir.end();
         }
-        closed.unborn.unwrap().settle(Err(not_prepared(&heir))).wait();
+        closed.unborn.unwrap().tell(Err(not_prepared(&heir)), Duration::ZERO);
     }
     assert!(crate::crash::list(reports.path()).is_empty());
 }
@@ -223,7 +227,7 @@ fn one_that_is_ready_and_dies_by_itself_is_told_also_when_its_plugin_is_closed_b
     let prepared = Box::new(prepared(heir.worker(), 0));
     let closed = scene.case.close(Some(reports.path()));
     heir.end();
-    closed.unborn.unwrap().settle(Ok(prepared)).wait();
+    closed.unborn.unwrap().tell(Ok(prepared), Duration::ZERO);
     let [kept] = &crate::crash::list(reports.path())[..] else { panic!("no report") };
     assert!(kept.ended.contains("stood by"), "{kept:?}");
 }

@@ -1,6 +1,6 @@
 //! One seed from its first callback to its last: builds the chain, calls it as a device would, has all of it judged.
 
-use super::super::{Neighbour, Patient, Queues};
+use super::super::{Neighbour, Patient};
 use super::judge::{Deal, Judge, Truth, Truths, Verdict};
 use super::row::{self, Row};
 use super::seed::{Blow, Plot, Rng, Shape};
@@ -456,8 +456,10 @@ fn plugin(world: &Rc<RefCell<World>>, plot: &Plot, number: usize, tape: &Shared)
         incarnation: 1,
         care,
         stats,
+        depot,
+        misses,
     };
-    world.add(faulty, own as usize, Arc::clone(tape), (patient, Queues { depot, misses }));
+    world.add(faulty, own as usize, Arc::clone(tape), patient);
     (remote, deal)
 }
 

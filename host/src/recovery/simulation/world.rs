@@ -4,7 +4,7 @@
 use super::super::errand::{CaughtUp, Mark, NotPrepared, Prepared, Replacement, mark_of, said_of_state};
 use super::super::hang;
 use super::super::joint::Joining;
-use super::super::{Note, Notes, Order, Patient, Queues, Watch, What};
+use super::super::{Note, Notes, Order, Patient, Watch, What};
 use super::actor::Actor;
 use super::errands::{self, Errand};
 use super::judge::Truths;
@@ -226,13 +226,7 @@ impl World {
     }
 
     /// Puts a plugin under watch.
-    pub(super) fn add(
-        &mut self,
-        faulty: bool,
-        own_latency: usize,
-        tape: Shared,
-        (patient, queues): (Patient, Queues),
-    ) {
+    pub(super) fn add(&mut self, faulty: bool, own_latency: usize, tape: Shared, patient: Patient) {
         let id = self.sides.len() as u64 + 1;
         self.sides.push(Side {
             id,
@@ -249,7 +243,7 @@ impl World {
             incarnation_seen: 1,
             file_changed: false,
         });
-        self.watch.obey(Order::WatchOver { id, patient: Box::new(patient), queues });
+        self.watch.obey(Order::WatchOver { id, patient: Box::new(patient) });
         self.after();
         self.recover_at(time::now_ns() + 20 * MS);
     }
