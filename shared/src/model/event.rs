@@ -47,7 +47,9 @@ impl Scene {
         self.number.store(number, Ordering::Release);
         match flaw {
             Some(flaw @ (Flaw::NoFenceInRing | Flaw::LooksBeforeItRings)) => self.ring_badly(flaw),
-            _ => wait::ring(&self.ringer, &self.sleeper),
+            _ => {
+                wait::ring(&self.ringer, &self.sleeper);
+            }
         }
     }
 
