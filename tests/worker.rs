@@ -996,6 +996,12 @@ fn a_plugin_that_is_warmed_up_meets_silence_before_its_first_block_and_nothing_o
         assert_eq!(good(&mut end, |samples| samples.fill(0.25)), vec![1.25; 128]);
     }
     assert_eq!(end.worker_counts().uncached_blocks(), 0);
+    let collected = end.worker_counts().collected();
+    assert_eq!(
+        (collected.older, collected.unscheduled),
+        (0, 0),
+        "what is collected before the audio is not told"
+    );
     let before = said(&mut worker);
     assert_eq!(worker.ask(Ask::WarmUp), Ok(Answer::Done));
     assert_eq!(said(&mut worker), before, "nobody is thrown among silent blocks once it plays");

@@ -105,8 +105,10 @@ impl<'a> Field<'a> {
 
     /// Why there is no memory for so many workers of a plugin, if so: by what one takes that was started before.
     fn too_many(&self, variant: &Variant) -> Option<String> {
-        let workers = variant.chain * variant.pipelines;
-        if variant.what != What::Isolated || workers == 1 {
+        let running = self.pipelines.get(&workers_of(variant)).map_or(0, Vec::len);
+        let pipelines = (variant.pipelines as usize).saturating_sub(running);
+        let workers = variant.chain * u32::try_from(pipelines).unwrap_or(u32::MAX);
+        if variant.what != What::Isolated || workers < 2 {
             return None;
         }
         let alike = self.pipelines.iter().filter(|(it, _)| it.plugin == variant.plugin);

@@ -201,9 +201,7 @@ impl Stage {
                 let slots = slots_for(format);
                 let place = Place { format, kind: Some(PluginKind::Processor), burst: 1 };
                 let (plugin, end) = Plugin::open(supervisor, name, spec.clone(), place, Some(slots))?;
-                plugin.start(supervisor, place)?;
-                // Nobody waits for a first block here.
-                plugin.worker().warm_up(false)?;
+                plugin.start(supervisor, place, false)?;
                 let plan = plugin.plan(plugin.latency_frames() as usize);
                 let concealer = Concealer::new(format, plan);
                 Self::Worker(Box::new(Flight { plugin, end, concealer, oldest: 1, count: 0, told: true }))

@@ -126,9 +126,7 @@ impl Plugin {
         }
         let worker = plugin.worker();
         worker.tells_no_death();
-        plugin.start(supervisor, place)?;
-        // Of what kills it here it may die in its first block as well: it is watched over by then, and replaced.
-        let _ = plugin.worker().warm_up(true);
+        plugin.start(supervisor, place, true)?;
         let (figures, times, misses) = telemetry::plugin_figures();
         plugin.stats = Arc::clone(&figures.stats);
         plugin.care.known().times = times;
@@ -177,13 +175,19 @@ impl Plugin {
         Ok((plugin, end))
     }
 
-    /// Starts it, the first time.
+    /// Starts it, the first time. One whose first block somebody waits for is warmed up, and if it dies of that, it has
+    /// been started: it is watched over, and replaced as if it had died of that block.
     ///
     /// # Errors
     /// As [`Worker::start`]; one that has died is in a report.
-    pub(crate) fn start(&self, supervisor: &Supervisor, place: Place) -> Result<()> {
+    pub(crate) fn start(&self, supervisor: &Supervisor, place: Place, is_waited_for: bool) -> Result<()> {
         let first = FirstStart { supervisor, name: &self.name, spec: &self.spec, place };
-        self.worker().start().map_err(|why| first.failed(why, Some(&self.loaded)))
+        let failed = |why| first.failed(why, Some(&self.loaded));
+        let worker = self.worker();
+        worker.begin().map_err(failed)?;
+        let warmed_up = worker.warm_up(is_waited_for);
+        worker.go_on();
+        if is_waited_for { Ok(()) } else { warmed_up.map_err(failed) }
     }
 
     fn equip(

@@ -31,6 +31,8 @@ const SENTENCE_MAX: usize = 1000;
 
 /// How long a worker may take to be gone that said goodbye late.
 const GONE_WITHIN: Duration = Duration::from_millis(250);
+/// How long first calls with silence may take: a compiler may have to run.
+const WARM_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a worker may at least take for the blocks that it drives itself: it can't be known how long one takes.
 const DRIVE_WITHIN: Duration = Duration::from_secs(60);
@@ -330,9 +332,14 @@ impl Worker {
     /// # Errors
     /// [`Kind::Plugin`] if it refuses, raises, hangs or crashes.
     pub fn start(&self) -> Result<()> {
-        self.asker.done(Ask::Start { gc: self.gc }, self.asker.limits.start, "still starting", "starting")?;
+        self.begin()?;
         self.go_on();
         Ok(())
+    }
+
+    /// As [`Worker::start`], but it still lets others go first, until it [goes on](Self::go_on).
+    pub(crate) fn begin(&self) -> Result<()> {
+        self.asker.done(Ask::Start { gc: self.gc }, self.asker.limits.start, "still starting", "starting")
     }
 
     /// Has the plugin called with silence before its first block, if the user says so or, where he doesn't, `by_default`
@@ -344,7 +351,8 @@ impl Worker {
         if !self.silent_warm_up.unwrap_or(by_default && self.loaded.silent_warm_up) {
             return Ok(());
         }
-        self.asker.done(Ask::WarmUp, self.asker.limits.start, "still warming up", "warming up")
+        let limit = self.asker.limits.start.min(WARM_UP_WITHIN);
+        self.asker.done(Ask::WarmUp, limit, "still warming up", "warming up")
     }
 
     /// Lets it go before others, as one that plays or may at any time does.

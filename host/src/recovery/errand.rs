@@ -145,8 +145,10 @@ fn equip(worker: &Worker, job: &Replacement) -> std::result::Result<Equipped, (E
         .map_or(Ok(true), |snapshot| restore(worker, snapshot, || job.parameters.clone()));
     // Silence after a state would wash that out.
     let warm_up = || if job.snapshot.is_some() { Ok(()) } else { worker.warm_up(true) };
-    let started = restored.and_then(|_| worker.start()).and_then(|()| warm_up());
+    let started = restored.and_then(|_| worker.begin()).and_then(|()| warm_up());
     started.map_err(|why| (why, job.snapshot.is_some()))?;
+    // Not before: those that play now share a processor with it.
+    worker.go_on();
     end.let_worker_spin(job.spec.spin);
     let counts = end.worker_counts();
     Ok((Line::new(end, worker.gone(), job.incarnation), counts, configured.refused))

@@ -30,7 +30,7 @@ pub trait Plugin {
     fn start(&mut self, gc: Gc) -> Result<(), Failure>;
 
     /// Makes first calls with silence that nobody hears, after `start` with the same `gc` and before the first block. What
-    /// fails in them fails in that too.
+    /// fails in them is not told: it fails in that too, or does so for silence alone.
     fn warm_up(&mut self, _gc: Gc) {}
 
     /// Where it counts what its collector takes, if it has one: asked once, before anything else.

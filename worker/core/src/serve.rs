@@ -396,7 +396,10 @@ impl<P: Plugin> Server<'_, P> {
     /// Nothing to do for a plugin that does not run, or has been given blocks.
     fn warm_up(&mut self) -> Answer {
         if matches!(&self.phase, Phase::Running(end) if !end.has_answered()) {
+            // What is collected for that is none of the plugin's doing.
+            self.collections.play(false);
             self.plugin.warm_up(self.gc);
+            self.collections.play(true);
             self.schedule_collections();
         }
         Answer::Done
