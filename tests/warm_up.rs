@@ -87,3 +87,17 @@ def load_state(self, state):
     assert!(folder.file("restored").exists());
     assert!(!folder.file("washed").exists());
 }
+
+#[test]
+fn silent_blocks_come_behind_whoever_plays() {
+    let folder = Folder::new();
+    let notes = "self.now = os.sched_getscheduler(0)\nself.first = getattr(self, 'first', self.now)";
+    let tells = "
+def get_parameter(self, key):
+    gentle = [it == os.SCHED_BATCH for it in (self.first, self.now)]
+    return str(self.n) if key == 'blocks' else str(gentle)
+";
+    let mut scene = scene(&willing(&folder, notes, tells));
+    scene.play();
+    assert_eq!(scene.plugins[0].worker().get_parameter("how").unwrap(), "[True, False]");
+}

@@ -9,7 +9,7 @@ use super::{CrashReport, FileMark, LastBlock, kept, text};
 use crate::audio_file::{Bits, WavWriter};
 use crate::error::{Error, Kind, Result, plain};
 use crate::report::shown;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{self, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use serde::Serialize;
 use shared::format::Format;
@@ -134,7 +134,9 @@ fn unfinished(dir: &Path) -> io::Result<PathBuf> {
 
 /// Locks a folder until this is dropped; `None` if another one has.
 fn hold(folder: &Path) -> io::Result<Option<File>> {
-    let folder = File::open(folder)?;
+    // Nothing but a folder is opened: whatever else has its name might be waited for.
+    let only = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = File::from(fs::open(folder, only, Mode::empty())?);
     match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(folder)),
         Err(Errno::WOULDBLOCK) => Ok(None),
