@@ -200,12 +200,12 @@ impl Jack {
         Program::start(card, &self.folder.file("card.log"))
     }
 
-    /// A client that has nothing to do with any program and every so many cycles keeps the server waiting for so long, until
-    /// it is dropped.
+    /// A client that has nothing to do with any program and every so many cycles keeps the server waiting until that has had
+    /// an xrun, for so long at most, until it is dropped.
     #[must_use]
-    pub fn stalling_client(&self, cycles: u32, length: Duration) -> Program {
+    pub fn stalling_client(&self, cycles: u32, most: Duration) -> Program {
         let mut stall = self.command(built("jack-client"));
-        stall.args(["stall".to_owned(), cycles.to_string(), length.as_millis().to_string()]);
+        stall.args(["stall".to_owned(), cycles.to_string(), most.as_millis().to_string()]);
         Program::start(stall, &self.folder.file("stall.log"))
     }
 }

@@ -53,6 +53,8 @@ impl Add for Counts {
 pub(super) struct Seen {
     /// Xruns that its device told of.
     pub(super) told: u64,
+    /// Callbacks that have ended.
+    pub(super) callbacks: u64,
     /// Callbacks that took longer than their frames last.
     pub(super) long: u64,
     /// Callbacks that began late.
@@ -137,9 +139,7 @@ impl Blame {
             self.was_late(now);
         }
         if let Some((then, _)) = before {
-            // Whoever looks, and would have but for other programs, says nothing of the stream's thread.
-            let excused = TICK + USUALLY_LATE + seen.looker_waited.saturating_sub(was.looker_waited);
-            let stopped = now.saturating_duration_since(then).saturating_sub(excused);
+            let stopped = stopped(now.saturating_duration_since(then), was, seen);
             self.hold_up(now, stopped.max(seen.waited.saturating_sub(was.waited)), seen.period);
         }
         if told > 0 {
@@ -213,6 +213,17 @@ impl Blame {
         let ours = self.ours.as_ref()?;
         *ours.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long this process was stopped between two looks that came so far apart, as far as that can be told.
+fn stopped(since: Duration, was: Seen, seen: Seen) -> Duration {
+    // Whoever looks, and would have but for other programs, says nothing of the stream's thread.
+    let excused = TICK + USUALLY_LATE + seen.looker_waited.saturating_sub(was.looker_waited);
+    let unseen = since.saturating_sub(excused);
+    let callbacks = u32::try_from(seen.callbacks - was.callbacks).unwrap_or(u32::MAX);
+    let without = since.saturating_sub(seen.period.saturating_mul(callbacks));
+    // Nor does whoever looks seldom, while callbacks went on for most of that time.
+    if without < unseen / 2 { Duration::ZERO } else { unseen.min(without) }
 }
 
 /// How far apart what belongs together may be seen.
@@ -340,6 +351,20 @@ mod tests {
         looked_late.look_after(40 * PERIOD, |seen| seen.looker_waited += 38 * PERIOD).look(told).look(gap);
         assert_eq!(looked_late.settled(), (2, 0), "only the thread that looks was");
         assert_eq!(stopped(10 * PERIOD), (2, 0), "for too short a time to have been the reason");
+    }
+
+    #[test]
+    fn whoever_looks_seldom_while_callbacks_go_on_is_no_sign_that_this_process_was_stopped() {
+        let seldom = |callbacks| {
+            let mut stream = Stream::alone();
+            stream.look_after(100 * PERIOD, |seen| {
+                (seen.callbacks, seen.told) = (callbacks, 2);
+                began_late(seen, 5 * PERIOD);
+            });
+            stream.settled()
+        };
+        assert_eq!(seldom(96), (2, 0));
+        assert_eq!(seldom(40), (0, 1), "there were none for longer than that one was late");
     }
 
     #[test]

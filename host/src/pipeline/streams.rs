@@ -224,6 +224,7 @@ impl Playing {
         let thread_waited = |thread: Option<Pid>| thread.and_then(waited).unwrap_or_default();
         let seen = Seen {
             told: self.stream.xruns(),
+            callbacks: self.pulse.callbacks(),
             long: self.pulse.long(),
             gaps: self.pulse.gaps(),
             gap: Duration::from_nanos(self.pulse.gap_ns()),

@@ -45,8 +45,8 @@ impl Edge {
     }
 }
 
-/// Incarnations count from 1: no two that live make 0.
-fn word(up: u32, down: u32) -> u64 {
+/// Two incarnations, which count from 1: no two that live make 0.
+pub(crate) fn word(up: u32, down: u32) -> u64 {
     u64::from(up) << 32 | u64::from(down)
 }
 

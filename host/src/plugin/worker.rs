@@ -31,6 +31,7 @@ const SENTENCE_MAX: usize = 1000;
 
 /// How long a worker may take to be gone that said goodbye late.
 const GONE_WITHIN: Duration = Duration::from_millis(250);
+
 /// How long first calls with silence may take: a compiler may have to run.
 const WARM_UP_WITHIN: Duration = Duration::from_secs(10);
 

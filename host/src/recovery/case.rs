@@ -62,6 +62,8 @@ pub(super) struct Case {
     snapshots: Snapshots,
     playing: Option<Playing>,
     heir: Option<Heir>,
+    /// Incarnations whose errand is not back, also of those that nobody waits for any more.
+    being_made: Vec<u32>,
     absence: Option<Absence>,
     /// Gaps that were over when it was well.
     gaps_seen: u64,
@@ -142,8 +144,8 @@ struct FileMark {
 pub(super) struct Closed {
     /// What is to be told of deaths, which doesn't take long.
     pub(super) rest: Rest,
-    /// A worker that is still being made.
-    pub(super) unborn: Option<Unborn>,
+    /// Workers that are still being made.
+    pub(super) unborn: Vec<Unborn>,
     /// Threads that are on errands, which may take long.
     pub(super) errands: Vec<JoinHandle<()>>,
 }
@@ -184,6 +186,7 @@ impl Case {
             snapshots: Snapshots::default(),
             playing: Some(playing),
             heir: None,
+            being_made: Vec::new(),
             absence: None,
             gaps_seen: 0,
             obituaries: Vec::new(),
@@ -235,6 +238,9 @@ impl Case {
     // --- what happens ---
 
     pub(super) fn hear(&mut self, what: What, spares: &mut Spares, now_ns: u64) {
+        if let What::Prepared { incarnation, .. } = &what {
+            self.being_made.retain(|it| it != incarnation);
+        }
         if self.is_over {
             return self.hear_at_the_end(what);
         }
@@ -253,16 +259,18 @@ impl Case {
     /// All were asked to go: it is news only of one that died by itself while it was made.
     fn hear_at_the_end(&mut self, what: What) {
         let What::Prepared { incarnation, result } = what else { return };
-        let heir = self.heir.take_if(|heir| heir.incarnation == incarnation);
         match result {
             Ok(prepared) => self.falling.extend(prepared.fallen().map(|worker| (incarnation, worker))),
-            Err(failed) => self.failed_unneeded(incarnation, failed, heir.and_then(|heir| heir.snapshot)),
+            Err(failed) => self.failed_unneeded(incarnation, failed),
         }
     }
 
-    /// One that nobody waited for has failed: that is told if it died by itself.
-    fn failed_unneeded(&mut self, incarnation: u32, failed: NotPrepared, snapshot: Option<Snapshot>) {
-        self.failed_starts.extend(FailedStart::of_one_not_needed(incarnation, failed, snapshot));
+    /// One that nobody waited for has failed: that is told if it died by itself, and of its state as of any other's.
+    fn failed_unneeded(&mut self, incarnation: u32, failed: NotPrepared) {
+        let number = failed.restoring.as_ref().map(|snapshot| snapshot.number);
+        let Some(failed) = FailedStart::of_one_not_needed(incarnation, failed) else { return };
+        number.into_iter().for_each(|number| self.snapshots.failed(number));
+        self.failed_starts.push(failed);
     }
 
     fn gone(&mut self, incarnation: u32, spares: &mut Spares, now_ns: u64) {
@@ -325,7 +333,7 @@ impl Case {
     ) {
         let Some(heir) = self.heir.as_mut().filter(|heir| heir.incarnation == incarnation) else {
             // One that nobody waits for any more ends with its note.
-            return result.map_or_else(|failed| self.failed_unneeded(incarnation, failed, None), drop);
+            return result.map_or_else(|failed| self.failed_unneeded(incarnation, failed), drop);
         };
         match result {
             Ok(prepared) if prepared.worker.is_gone() => {
@@ -355,11 +363,10 @@ impl Case {
                 self.ready_if_current(incarnation, version, spares, now_ns);
             }
             Err(NotPrepared { why, restoring, remains }) => {
-                let snapshot = heir.snapshot.take().filter(|_| restoring);
-                if let Some(snapshot) = &snapshot {
+                if let Some(snapshot) = &restoring {
                     self.snapshots.failed(snapshot.number);
                 }
-                let state = snapshot.map(|snapshot| snapshot.bytes);
+                let state = restoring.map(|snapshot| snapshot.bytes);
                 // The first time it is the state that is at fault. If the next one fails as well, it was not.
                 let blames_state = state.is_some() && !std::mem::replace(&mut self.blames_state, true);
                 let failed = Failed { why, remains, state, blames_state };
@@ -667,9 +674,10 @@ impl Case {
         let version = job.parameters.version;
         self.heir =
             Some(Heir { incarnation, version, was, snapshot, prepared: None, worker: None, counts: None });
+        self.being_made.push(incarnation);
         let errand = errand::prepare(self.spawner.clone(), self.notes.clone(), job);
         if errand.is_none() {
-            let why = NotPrepared { why: no_thread(), restoring: false, remains: None };
+            let why = NotPrepared { why: no_thread(), restoring: None, remains: None };
             self.notes.send(What::Prepared { incarnation, result: Err(why) });
         }
         self.errands.extend(errand);
@@ -768,15 +776,15 @@ impl Case {
         self.publish(reports, Obituary::has_ended);
         self.publish_failed_starts(reports);
         self.tell_afterwards();
-        let Self { mut obituaries, falling, patient, heir, spawner, tellings, errands, .. } = self;
+        let Self { mut obituaries, falling, patient, being_made, spawner, tellings, errands, .. } = self;
         obituaries.retain(Obituary::is_news);
         let until = Instant::now() + Duration::from_nanos(obituary::WAIT_NS);
         let (reports, teller) = (reports.map(Path::to_owned), spawner.teller());
-        let being_made = heir.filter(|heir| heir.worker.is_none());
-        let unborn = being_made.map(|Heir { incarnation, snapshot, .. }| {
+        let unborn = being_made.into_iter().map(|incarnation| {
             let background = Background::of(&patient, incarnation);
-            Unborn { incarnation, snapshot, background, reports: reports.clone(), teller: teller.clone() }
+            Unborn { incarnation, background, reports: reports.clone(), teller: teller.clone() }
         });
+        let unborn = unborn.collect();
         let for_late = reports.clone();
         let is_late = !obituaries.is_empty() || !falling.is_empty();
         let late = is_late.then(|| Late { obituaries, falling, patient, reports: for_late, teller, until });

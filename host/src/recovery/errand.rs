@@ -77,8 +77,8 @@ pub(super) struct CaughtUp {
 #[derive(Debug)]
 pub(super) struct NotPrepared {
     pub(super) why: Error,
-    /// It was given a state, and failed from there on.
-    pub(super) restoring: bool,
+    /// The state that it was given, if it failed from there on.
+    pub(super) restoring: Option<Box<Snapshot>>,
     /// What is known of the worker, if it loaded the plugin or died.
     pub(super) remains: Option<Box<Remains>>,
 }
@@ -109,7 +109,7 @@ fn make(
     };
     let worker = worker.map_err(|mut why| {
         let remains = why.take_remains();
-        NotPrepared { why, restoring: false, remains }
+        NotPrepared { why, restoring: None, remains }
     })?;
     worker.tells_no_death();
     let told = notes.clone();
@@ -120,6 +120,7 @@ fn make(
             Ok(Prepared { worker: Arc::new(worker), line, counts, version, refused })
         }
         Err((why, restoring)) => {
+            let restoring = job.snapshot.filter(|_| restoring).map(Box::new);
             Err(NotPrepared { why, restoring, remains: Some(Box::new(worker.remains(DEATH_WITHIN))) })
         }
     }

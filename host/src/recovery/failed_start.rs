@@ -4,7 +4,6 @@
 use super::Patient;
 use super::errand::NotPrepared;
 use super::news::{News, Telling};
-use super::snapshots::Snapshot;
 use crate::crash::{CrashReport, Timestamp};
 use crate::error::{Error, Kind};
 use crate::plugin::autopsy::Remains;
@@ -74,19 +73,14 @@ impl FailedStart {
         Some(Self { done, ..Self::of_one_that_stood_by(incarnation, remains) })
     }
 
-    /// The end of one that was still being made when nobody needed it any more, if it died by itself. It was being given
-    /// this state, if any.
-    pub(super) fn of_one_not_needed(
-        incarnation: u32,
-        failed: NotPrepared,
-        snapshot: Option<Snapshot>,
-    ) -> Option<Self> {
+    /// The end of one that was still being made when nobody needed it any more, if it died by itself.
+    pub(super) fn of_one_not_needed(incarnation: u32, failed: NotPrepared) -> Option<Self> {
         let NotPrepared { why, restoring, remains } = failed;
         let death = remains.as_ref()?.death.as_ref()?;
         if death.is_as_wanted() {
             return None;
         }
-        let state = snapshot.filter(|_| restoring).map(|snapshot| snapshot.bytes);
+        let state = restoring.map(|snapshot| snapshot.bytes);
         let (when, done) = (Timestamp::now(), Some("nobody needed it any more".to_owned()));
         Some(Self { incarnation, when, why, is_known: false, stood_by: false, remains, state, done })
     }

@@ -7,7 +7,7 @@
 
 #[cfg(test)]
 use super::simulation;
-use crate::plugin::edge::Edge;
+use crate::plugin::edge::{Edge, word};
 use crate::plugin::worker::Worker;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,11 +61,6 @@ impl Joining {
     }
 }
 
-/// Two incarnations.
-fn word(up: u32, down: u32) -> u64 {
-    u64::from(up) << 32 | u64::from(down)
-}
-
 impl Joint {
     pub(super) fn new(up: u64, down: u64, edge: Arc<Edge>) -> Self {
         Self { up, down, joining: Arc::new(Joining::new(edge)), tried: (0, 0) }
@@ -115,8 +110,6 @@ impl Joint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
-    use std::thread;
 
     fn joining(due: (u32, u32)) -> Joining {
         let joining = Joining::new(Arc::default());
@@ -142,30 +135,15 @@ mod tests {
     }
 
     #[test]
-    fn who_is_at_it_still_tells_nobody_anything_after_those_who_come_next() {
+    fn nobody_else_is_told_anything_while_one_pair_is_and_the_next_one_is_then() {
         let joining = joining((1, 1));
-        let (told, all) = channel();
-        let (begun, has_begun) = channel();
-        thread::scope(|scope| {
-            let (joining, told_next) = (&joining, told.clone());
-            scope.spawn(move || {
-                joining.take_turn(1, 1, || {
-                    told.send((1, "second")).unwrap();
-                    begun.send(()).unwrap();
-                    // Time enough for the others to come between, if they could.
-                    thread::sleep(std::time::Duration::from_millis(50));
-                    told.send((1, "first")).unwrap();
-                    true
-                });
-            });
-            has_begun.recv().unwrap();
+        joining.take_turn(1, 1, || {
             joining.due.store(word(1, 2), Ordering::Relaxed);
-            joining.take_turn(1, 2, || {
-                told_next.send((2, "both")).unwrap();
-                true
-            });
+            assert!(joining.turn.try_lock().is_err(), "who comes now waits");
+            true
         });
-        assert_eq!(all.iter().collect::<Vec<_>>(), [(1, "second"), (1, "first"), (2, "both")]);
+        assert!(joining.edge.joins(1, 1));
+        joining.take_turn(1, 2, || true);
         assert!(joining.edge.joins(1, 2));
     }
 }

@@ -301,7 +301,7 @@ struct Watch {
     orders: Sender<Order>,
     cases: BTreeMap<u64, Case>,
     /// Workers that are still being made for plugins that are closed.
-    unborn: BTreeMap<u64, Unborn>,
+    unborn: BTreeMap<(u64, u32), Unborn>,
     spares: Spares,
     joints: Vec<Joint>,
     reports: Option<PathBuf>,
@@ -394,8 +394,7 @@ impl Watch {
             return case.hear(what, &mut self.spares, now_ns());
         }
         if let What::Prepared { incarnation, result } = what
-            && self.unborn.get(&patient).is_some_and(|unborn| unborn.incarnation == incarnation)
-            && let Some(unborn) = self.unborn.remove(&patient)
+            && let Some(unborn) = self.unborn.remove(&(patient, incarnation))
         {
             self.errands.extend(errand::tell(unborn, result));
         }
@@ -405,7 +404,7 @@ impl Watch {
     fn close(&mut self, id: u64) -> (Rest, Vec<JoinHandle<()>>) {
         let closed = self.cases.remove(&id).map(|case| case.close(self.reports.as_deref()));
         let Some(Closed { rest, unborn, errands }) = closed else { return Default::default() };
-        self.unborn.extend(unborn.map(|unborn| (id, unborn)));
+        self.unborn.extend(unborn.into_iter().map(|unborn| ((id, unborn.incarnation), unborn)));
         (rest, errands)
     }
 

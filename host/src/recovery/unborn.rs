@@ -7,7 +7,6 @@
 use super::errand::{NotPrepared, Prepared};
 use super::failed_start::{Background, FailedStart};
 use super::news::Telling;
-use super::snapshots::Snapshot;
 use crate::supervisor::Teller;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,8 +15,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Unborn {
     pub(super) incarnation: u32,
-    /// The state that it is given.
-    pub(super) snapshot: Option<Snapshot>,
     pub(super) background: Background,
     pub(super) reports: Option<PathBuf>,
     pub(super) teller: Teller,
@@ -26,13 +23,13 @@ pub(super) struct Unborn {
 impl Unborn {
     /// Its errand is back with this. Waits for as long as `limit` until it is known how it ended, and until that is told.
     pub(super) fn tell(self, result: Result<Box<Prepared>, NotPrepared>, limit: Duration) {
-        let Self { incarnation, snapshot, background, reports, teller } = self;
+        let Self { incarnation, background, reports, teller } = self;
         let failed = match result {
             Ok(prepared) => {
                 let fallen = prepared.fallen();
                 fallen.and_then(|worker| FailedStart::of_one_that_fell(incarnation, &worker, limit))
             }
-            Err(failed) => FailedStart::of_one_not_needed(incarnation, failed, snapshot),
+            Err(failed) => FailedStart::of_one_not_needed(incarnation, failed),
         };
         let telling = failed.and_then(|failed| failed.publish(background, reports.as_deref(), teller));
         telling.into_iter().for_each(Telling::wait);

@@ -3,7 +3,8 @@
 //! beginning in the same cycle, another one records from those that begin with FROM for as long and a second more;
 //! `jack-client listen HEARD.wav FROM FRAMES`, which waits for a port whose name begins with FROM and records so much of it;
 //! `jack-client card FROM INTO`, a stereo card whose output is joined with its input, for the ones and the others until it
-//! is ended; `jack-client stall CYCLES MS`, which every so many cycles keeps the server waiting for so long, until it is ended;
+//! is ended; `jack-client stall CYCLES MS`, which every so many cycles keeps the server waiting until that has had an xrun, for so
+//! long at most, until it is ended;
 //! `jack-client join FROM INTO`, which connects ports whose names begin so, as a cable does, and leaves them connected;
 //! `jack-client gone PREFIX`, which waits until there is no port whose name begins so;
 //! or `jack-client period FRAMES`, which has the server's periods be so long from now on.
@@ -18,7 +19,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 use tests::until::until;
 use tests::wav::Wav;
@@ -170,28 +171,55 @@ fn end() -> SignalFd {
 }
 
 /// Takes leave as [`card`] does.
-fn stall(cycles: u32, length: Duration) {
+fn stall(cycles: u32, most: Duration) {
     let end = end();
-    let active =
-        open().activate_async((), Staller { cycles, length, at: 0 }).expect("the client is activated");
+    let xruns = Xruns::default();
+    let staller = Staller { cycles, most, at: 0, xruns: xruns.clone() };
+    let active = open().activate_async(xruns, staller).expect("the client is activated");
     until("whoever wanted the server to wait ends that", || {
         end.read_signal().expect("a signal or none").is_some()
     });
     active.deactivate().expect("the client ends");
 }
 
-/// Is well in all cycles but one of so many.
+/// How many xruns the server has told of.
+#[derive(Clone, Default)]
+struct Xruns(Arc<(Mutex<u64>, Condvar)>);
+
+impl Xruns {
+    fn count(&self) -> MutexGuard<'_, u64> {
+        self.0.0.lock().expect("nobody panics with it")
+    }
+
+    /// Waits until it tells of one more, but no longer than this.
+    fn wait_for_another(&self, most: Duration) {
+        let count = self.count();
+        let before = *count;
+        drop(self.0.1.wait_timeout_while(count, most, |now| *now == before));
+    }
+}
+
+impl jack::NotificationHandler for Xruns {
+    fn xrun(&mut self, _: &Client) -> Control {
+        *self.count() += 1;
+        self.0.1.notify_all();
+        Control::Continue
+    }
+}
+
+/// Is well in all cycles but one of so many: then it keeps the server waiting until that has had an xrun, or gives up.
 struct Staller {
     cycles: u32,
-    length: Duration,
+    most: Duration,
     at: u32,
+    xruns: Xruns,
 }
 
 impl jack::ProcessHandler for Staller {
     fn process(&mut self, _: &Client, _: &ProcessScope) -> Control {
         self.at += 1;
         if self.at.is_multiple_of(self.cycles) {
-            std::thread::sleep(self.length);
+            self.xruns.wait_for_another(self.most);
         }
         Control::Continue
     }

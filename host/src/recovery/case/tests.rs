@@ -181,7 +181,7 @@ fn the_end_of_one_that_stood_by_is_told_when_its_plugin_is_closed_before_the_new
 /// What the errand comes back with that was making the heir, which has died or lives.
 fn not_prepared(puppet: &Puppet) -> NotPrepared {
     let remains = Some(Box::new(puppet.worker().remains(Duration::ZERO)));
-    NotPrepared { why: Error::new(Kind::Plugin, "it did not start"), restoring: false, remains }
+    NotPrepared { why: Error::new(Kind::Plugin, "it did not start"), restoring: None, remains }
 }
 
 #[test]
@@ -192,11 +192,11 @@ fn one_that_dies_by_itself_while_it_is_made_is_told_also_when_its_plugin_is_clos
     scene.look(0);
     let heir = scene.stage.puppet();
     let care = Arc::downgrade(&scene.case.patient.care);
-    let closed = scene.case.close(Some(reports.path()));
+    let mut closed = scene.case.close(Some(reports.path()));
     drop(closed.rest);
     assert!(care.upgrade().is_none(), "nobody who waits for the errand keeps the one that played");
     heir.end();
-    closed.unborn.unwrap().tell(Err(not_prepared(&heir)), Duration::ZERO);
+    closed.unborn.remove(0).tell(Err(not_prepared(&heir)), Duration::ZERO);
     let [kept] = &crate::crash::list(reports.path())[..] else { panic!("no report") };
     assert!(kept.ended.contains("could not be started again") && kept.done.contains("nobody needed it"));
 }
@@ -208,12 +208,12 @@ fn one_that_was_being_made_and_is_ended_with_its_plugin_is_no_news() {
         let mut scene = Scene::new(Standby::Twin);
         scene.look(0);
         let heir = scene.stage.puppet();
-        let closed = scene.case.close(Some(reports.path()));
+        let mut closed = scene.case.close(Some(reports.path()));
         if is_killed {
             heir.worker().abandon(Because::Unwanted);
             heir.end();
         }
-        closed.unborn.unwrap().tell(Err(not_prepared(&heir)), Duration::ZERO);
+        closed.unborn.remove(0).tell(Err(not_prepared(&heir)), Duration::ZERO);
     }
     assert!(crate::crash::list(reports.path()).is_empty());
 }
@@ -225,9 +225,9 @@ fn one_that_is_ready_and_dies_by_itself_is_told_also_when_its_plugin_is_closed_b
     scene.look(0);
     let (heir, _control) = scene.stage.puppet_with_control();
     let prepared = Box::new(prepared(heir.worker(), 0));
-    let closed = scene.case.close(Some(reports.path()));
+    let mut closed = scene.case.close(Some(reports.path()));
     heir.end();
-    closed.unborn.unwrap().tell(Ok(prepared), Duration::ZERO);
+    closed.unborn.remove(0).tell(Ok(prepared), Duration::ZERO);
     let [kept] = &crate::crash::list(reports.path())[..] else { panic!("no report") };
     assert!(kept.ended.contains("stood by"), "{kept:?}");
 }
@@ -243,9 +243,42 @@ fn one_that_dies_by_itself_while_it_is_made_is_told_also_when_all_have_been_aske
     let what = What::Prepared { incarnation: 2, result: Err(not_prepared(&heir)) };
     scene.case.hear(what, &mut scene.spares, S);
     let closed = scene.case.close(Some(reports.path()));
-    assert!(closed.unborn.is_none());
+    assert!(closed.unborn.is_empty());
     closed.rest.wait();
     assert_eq!(crate::crash::list(reports.path()).len(), 1);
+}
+
+#[test]
+fn one_that_nobody_waits_for_any_more_is_told_also_when_its_plugin_is_closed_before_its_errand_is_back() {
+    let reports = tempfile::tempdir().unwrap();
+    let mut scene = Scene::new(Standby::Twin);
+    scene.look(0);
+    scene.case.heir = None;
+    let heir = scene.stage.puppet();
+    let mut closed = scene.case.close(Some(reports.path()));
+    heir.end();
+    closed.unborn.remove(0).tell(Err(not_prepared(&heir)), Duration::ZERO);
+    assert_eq!(crate::crash::list(reports.path()).len(), 1);
+}
+
+#[test]
+fn a_state_that_killed_one_that_nobody_waits_for_any_more_is_given_to_nobody_else() {
+    for dies in [true, false] {
+        let mut scene = Scene::new(Standby::Twin);
+        scene.look(0);
+        let given = scene.case.snapshots.take(b"all".as_slice().into(), 0, 1000);
+        assert!(given.is_some());
+        scene.case.heir = None;
+        let heir = scene.stage.puppet();
+        if !dies {
+            heir.worker().abandon(Because::Unwanted);
+        }
+        heir.end();
+        let failed = NotPrepared { restoring: given.map(Box::new), ..not_prepared(&heir) };
+        let what = What::Prepared { incarnation: 2, result: Err(failed) };
+        scene.case.hear(what, &mut scene.spares, S);
+        assert_eq!(scene.case.snapshots.latest().is_none(), dies);
+    }
 }
 
 #[test]
@@ -534,7 +567,7 @@ fn the_file_of_one_that_is_given_up_is_compared_with_what_it_was_when_it_was_rea
     for n in 0..100 {
         scene.look(S + n * S / 10);
         let Some(incarnation) = scene.case.heir.as_ref().map(|heir| heir.incarnation) else { continue };
-        let result = Err(NotPrepared { why: no_thread(), restoring: false, remains: None });
+        let result = Err(NotPrepared { why: no_thread(), restoring: None, remains: None });
         scene.case.hear(What::Prepared { incarnation, result }, &mut scene.spares, S + n * S / 10);
     }
     assert!(scene.case.succession.waits_for_file() && scene.case.file.is_looked_at);
@@ -638,8 +671,10 @@ fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_b
 /// The next one has loaded the plugin and failed then.
 fn fails(scene: &mut Scene, restoring: bool, now_ns: u64) {
     let remains = Some(Box::new(scene.stage.puppet().worker().remains(Duration::ZERO)));
+    let heir = scene.case.heir.as_ref().unwrap();
+    let (incarnation, restoring) =
+        (heir.incarnation, heir.snapshot.clone().filter(|_| restoring).map(Box::new));
     let why = NotPrepared { why: Error::new(Kind::Plugin, "it raised"), restoring, remains };
-    let incarnation = scene.case.heir.as_ref().unwrap().incarnation;
     scene.case.hear(What::Prepared { incarnation, result: Err(why) }, &mut scene.spares, now_ns);
 }
 

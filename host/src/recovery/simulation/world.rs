@@ -638,6 +638,7 @@ impl World {
         let incarnation = job.incarnation;
         let restoring = job.snapshot.is_some() && self.rng.once_in(2);
         if fate != Fate::Good || !self.actors[number].lives {
+            let restoring = job.snapshot.filter(|_| restoring).map(Box::new);
             let why = NotPrepared { why: failed(), restoring, remains: None };
             drop(worker);
             return notes.send(What::Prepared { incarnation, result: Err(why) });
