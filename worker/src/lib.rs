@@ -22,6 +22,7 @@ mod interpreter;
 mod plugin;
 mod slots;
 mod stacks;
+mod threads;
 mod warm_up;
 
 use collector::Collector;

@@ -5,6 +5,7 @@ use crate::collector::Collector;
 use crate::failure::{self, plain};
 use crate::instance::{self, Answer, Instance};
 use crate::interpreter;
+use crate::threads::Threads;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use shared::clock;
@@ -27,13 +28,15 @@ pub(crate) struct PythonPlugin<'py> {
     /// In all formats so far.
     failed: FailedBlocks,
     collector: Collector<'py>,
+    threads: Threads,
 }
 
 impl<'py> PythonPlugin<'py> {
     /// No plugin yet.
     pub(crate) fn new(py: Python<'py>, collector: Collector<'py>) -> Self {
         let failed = FailedBlocks::default();
-        Self { py, instance: None, blocks: None, initialised: false, failed, collector }
+        let threads = Threads::new();
+        Self { py, instance: None, blocks: None, initialised: false, failed, collector, threads }
     }
 
     fn instance(&self, stage: Stage) -> Result<&Instance<'py>, Failure> {
@@ -171,6 +174,10 @@ impl Plugin for PythonPlugin<'_> {
             Some(_) => Ok(()),
             None => Err(plain(Stage::State, "the plugin has no load_state()")),
         }
+    }
+
+    fn is_alone(&mut self) -> bool {
+        self.threads.is_alone(self.py)
     }
 
     fn released<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {

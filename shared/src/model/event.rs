@@ -48,7 +48,7 @@ impl Scene {
         match flaw {
             Some(flaw @ (Flaw::NoFenceInRing | Flaw::LooksBeforeItRings)) => self.ring_badly(flaw),
             _ => {
-                wait::ring(&self.ringer, &self.sleeper);
+                wait::ring(&self.ringer.bell, &self.sleeper);
             }
         }
     }

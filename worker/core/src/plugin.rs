@@ -96,6 +96,11 @@ pub trait Plugin {
     /// What failed.
     fn load_state(&mut self, state: &[u8]) -> Result<(), Failure>;
 
+    /// Whether no thread but this one has ever been seen to use the interpreter: then a wait for the next block may keep it.
+    fn is_alone(&mut self) -> bool {
+        false
+    }
+
     /// Runs something that may wait, while the plugin's own threads may run.
     fn released<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T;
 }

@@ -25,6 +25,12 @@ use std::sync::Arc;
 
 /// How long the loop sleeps at most before it looks around. Wake-ups are not lost; this is only a second line.
 const LOOK_AROUND_NS: u64 = 1_000_000_000;
+/// How long it keeps the interpreter at most for a block that does not come: a thread that wants it, and is the plugin's
+/// first, waits so long once.
+const KEPT_NS: u64 = 500_000_000;
+/// Of so many blocks that were handed on one is followed by a look at what there is to collect: who takes them may be
+/// waiting for this processor.
+const HANDED_ON_EVERY: u32 = 8;
 /// What part of the slack a worker may use for itself that has handed its block on.
 const SHARED_SLACK: u64 = 16;
 /// Notices kept while the socket is full; the oldest say most.
@@ -60,6 +66,8 @@ pub fn serve_looking_around(
         ended: 0,
         rhythm,
         gc: Gc::default(),
+        blocks_come: false,
+        handed_on: 0,
         schedule,
     };
     loop {
@@ -85,6 +93,9 @@ struct Server<'a, P> {
     ended: u64,
     rhythm: Rhythm,
     gc: Gc,
+    /// Whether the last wait ended with one.
+    blocks_come: bool,
+    handed_on: u32,
     /// When the collector runs, if that is ours to decide.
     schedule: Option<Schedule>,
 }
@@ -105,18 +116,25 @@ impl<P: Plugin> Server<'_, P> {
     fn work(&mut self) {
         self.toll.begin();
         while let Phase::Running(end) = &mut self.phase {
-            let (every_ns, flag) = (self.every_ns, self.inbox.interrupt());
+            // To give it up and take it back would be for nobody.
+            let keeps = self.blocks_come && self.plugin.is_alone();
+            let every_ns = if keeps { self.every_ns.min(KEPT_NS) } else { self.every_ns };
+            let flag = self.inbox.interrupt();
             let (toll, collections) = (&mut self.toll, &self.collections);
-            let wait = || {
+            let mut wait = || {
                 let (wake, seen_ns) = end.wait_for(|| toll.rest(), every_ns, flag);
                 toll.rise(end.sleeps());
                 collections.see(seen_ns);
                 (wake, seen_ns)
             };
-            match self.plugin.released(wait) {
-                (Wake::Block, seen_ns) => self.block(seen_ns),
+            match if keeps { wait() } else { self.plugin.released(wait) } {
+                (Wake::Block, seen_ns) => {
+                    self.block(seen_ns);
+                    self.blocks_come = true;
+                }
                 (Wake::Interrupted, _) => return,
                 (Wake::Deadline, _) => {
+                    self.blocks_come = false;
                     self.tell();
                     self.toll.begin();
                 }
@@ -157,6 +175,10 @@ impl<P: Plugin> Server<'_, P> {
     /// do. Where the block goes on to the next worker, which may wait for this processor all the same, little of the
     /// slack is its.
     fn collect(&mut self, hands_on: bool) {
+        self.handed_on = if hands_on { self.handed_on.wrapping_add(1) } else { 0 };
+        if !self.handed_on.is_multiple_of(HANDED_ON_EVERY) {
+            return;
+        }
         let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
         // Whoever was woken by the answer may have had the processor since.
         let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(clock::now_ns()) };

@@ -20,7 +20,8 @@ use shared::message::{
 use shared::ring::{HostEnd, Scrub, SlotMemory, Status, Taken, Waited};
 use shared::segment::doorstep;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use worker_core::denormals;
 use worker_core::inbox::Inbox;
@@ -40,12 +41,16 @@ struct Negate {
     life: Vec<&'static str>,
     failed: u64,
     tell: bool,
+    alone: bool,
+    /// How often others could have had the interpreter.
+    released: Arc<AtomicU32>,
 }
 
 impl Plugin for Negate {
     fn load(&mut self, file: &str) -> Result<Loaded, Failure> {
         self.life.push("load");
         self.source = file.ends_with("source");
+        self.alone = file == "alone";
         let kind = match file {
             "source" => PluginKind::Source,
             _ => PluginKind::Processor,
@@ -130,7 +135,12 @@ impl Plugin for Negate {
         Err(no("not mine"))
     }
 
+    fn is_alone(&mut self) -> bool {
+        self.alone
+    }
+
     fn released<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        self.released.fetch_add(1, Ordering::Relaxed);
         wait()
     }
 }
@@ -145,20 +155,23 @@ struct Host {
     worker: JoinHandle<(Exit, Vec<&'static str>)>,
     next_id: u32,
     notices: Vec<Notice>,
+    released: Arc<AtomicU32>,
 }
 
 impl Host {
     fn new() -> Self {
         let (control, theirs) = Control::pair().unwrap();
+        let released = Arc::default();
+        let mut plugin = Negate { released: Arc::clone(&released), ..Negate::default() };
         let worker = std::thread::spawn(move || {
-            let (inbox, mut plugin) = (Inbox::default(), Negate::default());
+            let inbox = Inbox::default();
             let exit = std::thread::scope(|scope| {
                 scope.spawn(|| inbox.listen(&theirs));
                 serve_looking_around(&mut plugin, &inbox, &theirs, HOUR_NS)
             });
             (exit, plugin.life)
         });
-        Self { control, worker, next_id: 1, notices: Vec::new() }
+        Self { control, worker, next_id: 1, notices: Vec::new(), released }
     }
 
     fn running(file: &str) -> (Self, HostEnd) {
@@ -360,6 +373,35 @@ fn a_failed_block_is_answered_as_failed_and_the_next_one_is_tried() {
     let (host, mut end) = Host::running("negate");
     let statuses = [0.5, 2.0, 0.5, 2.0].map(|value| round(&mut end, value).0.status);
     assert_eq!(statuses, [Status::Good, Status::Failed, Status::Good, Status::Failed]);
+    host.goodbye();
+}
+
+#[test]
+fn the_interpreter_is_kept_from_block_to_block_unless_another_thread_was_seen() {
+    let given_up = |file| {
+        let (host, mut end) = Host::running(file);
+        let before = host.released.load(Ordering::Relaxed);
+        (0..200).for_each(|_| assert_eq!(round(&mut end, 0.5).0.status, Status::Good));
+        let after = host.released.load(Ordering::Relaxed);
+        host.goodbye();
+        after - before
+    };
+    assert!(given_up("among others") >= 199, "a thread of the plugin's stands still");
+    // Now and then this thread may be kept from the next block for so long that it is.
+    assert!(given_up("alone") < 100, "it is given up for nobody");
+}
+
+#[test]
+fn who_waits_in_vain_for_a_block_gives_the_interpreter_up() {
+    let (host, mut end) = Host::running("alone");
+    round(&mut end, 0.5);
+    let before = host.released.load(Ordering::Relaxed);
+    round(&mut end, 0.5);
+    let until_ns = clock::now_ns() + DEADLINE_NS;
+    while host.released.load(Ordering::Relaxed) == before {
+        assert!(clock::now_ns() < until_ns, "it keeps it for an hour");
+        std::thread::yield_now();
+    }
     host.goodbye();
 }
 
