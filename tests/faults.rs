@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tests::leftovers::{assert_no_worker_of, workers_of};
 use tests::nda::{Done, Running, command};
@@ -23,8 +24,17 @@ const LEAKS: [&str; 4] = ["descriptors", "maps", "shm", "processes"];
 /// Far more than it needs.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
+/// Whose it is just now: what a plugin of one run does to a processor, at a real-time priority, would look like a hang to
+/// another.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs `nda faults` with these words.
 fn faults(words: &str) -> Done {
+    let _machine = alone();
     let python = python();
     let first = ["faults", "--json", "-", "--python", python.to_str().expect("a path in UTF-8")];
     Running::start(command(first.into_iter().chain(words.split(' ')))).wait_within(LIMIT)
@@ -75,7 +85,6 @@ fn the_audio_gets_over_every_fault_and_nothing_wrong_is_heard_lost_or_left_behin
     every_second_kind(0, "spare");
 }
 
-/// Beside the others, on the other core.
 #[test]
 fn with_a_twin_it_gets_over_the_rest_of_the_kinds_too() {
     every_second_kind(1, "twin");
@@ -94,6 +103,7 @@ fn restarts_one_after_the_other_leave_no_descriptor_map_name_or_process() {
 
 #[test]
 fn killed_outright_it_leaves_no_file_and_no_worker() {
+    let _machine = alone();
     let (folder, python) = (Folder::new(), python());
     let words =
         ["faults", "--kinds", "sigkill", "--each", "1000", "--no-control", "--python"].map(OsStr::new);

@@ -13,7 +13,7 @@ use tests::gate::Gate;
 use tests::plugins::{processor, processor_with, sink, source};
 use tests::scene::{STEP, Scene, kill, signal, tunable, wait_for_twin};
 use tests::until::until;
-use tests::workspace::Folder;
+use tests::workspace::{Folder, python};
 
 const BLOCK: usize = 512;
 const STANDBYS: [Standby; 3] = [Standby::Twin, Standby::Spare, Standby::None];
@@ -144,11 +144,15 @@ fn a_spare_that_a_signal_has_stopped_is_not_waited_for() {
         spare.is_some()
     });
     scene.settle(&folder);
-    signal(spare.expect("it was waited for"), Signal::STOP);
+    let spare = spare.expect("it was waited for");
+    signal(spare, Signal::STOP);
+    // Where others have the processors it stops later.
+    let stat = || fs::read_to_string(format!("/proc/{spare}/stat")).expect("it lives");
+    until("it to be stopped", || stat().contains(") T "));
     replace(&mut scene, 0);
     let told = scene.wait_told(&["a new worker took over"]);
     assert!(!told.contains("could not be started again"), "{told}");
-    tests::leftovers::assert_all_end(&[spare.expect("it was waited for")]);
+    tests::leftovers::assert_all_end(&[spare]);
 }
 
 #[test]
@@ -411,8 +415,9 @@ fn given_up(folder: &Folder) -> Scene {
     scene.play_until("it to be given up", AMPLE_NS, |scene| {
         scene.plugins[0].status().dead.is_some_and(|dead| dead.contains("not started again"))
     });
-    let told =
-        scene.wait_told(&["until its file changes: it failed 3 times in a row before 100 good blocks"]);
+    let told = scene.wait_told(&[
+        "until its file changes or nda ctl restarts it: it failed 3 times in a row before 100 good blocks",
+    ]);
     let starts = told.lines().filter(|line| line.contains("it is started again in 100 ms")).count();
     assert_eq!((scene.plugins[0].status().deaths, starts), (3, 1), "{told}");
     scene
@@ -459,7 +464,10 @@ fn what_is_not_to_be_restarted_stays_dead_until_the_user_says_so() {
     scene.play_answered(3);
     assert_eq!(scene.plugins[0].status().standby, "none");
     kill(&scene.plugins[0]);
-    scene.wait_told(&["plugin once was killed by SIGKILL", "not started again: restart = false"]);
+    scene.wait_told(&[
+        "plugin once was killed by SIGKILL",
+        "not started again until nda ctl restarts it: restart = false",
+    ]);
     tunable(&folder, "once", "pass", "");
     (0..50).for_each(|_| scene.play());
     scene.settle(&folder);
@@ -487,6 +495,35 @@ fn a_restart_by_the_user_replaces_a_healthy_worker_and_is_no_death() {
         let told = scene.wait_told(&["plugin over is back"]);
         assert!(!told.contains("killed"), "{told}");
     }
+}
+
+#[test]
+fn a_restart_by_the_user_plays_the_file_as_it_is_now_whatever_its_twin_was_loaded_from() {
+    let folder = Folder::new();
+    let spec = same_block(&tunable(&folder, "over", "", ""));
+    let mut scene = Scene::new(rack(), vec![PluginSpec { standby: Standby::Twin, ..spec }]);
+    scene.play_answered(3);
+    let (first, twin) = (pid(&scene, 0), wait_for_twin(&scene, 0, &folder));
+    scene.plugins[0].restart();
+    scene.play_until_replaced(0, first, AMPLE_NS);
+    assert_eq!(pid(&scene, 0), twin, "of the same file");
+
+    let stale = wait_for_twin(&scene, 0, &folder);
+    tunable(&folder, "over", "buffer.data *= 0.5", "");
+    scene.plugins[0].restart();
+    scene.play_until_replaced(0, twin, AMPLE_NS);
+    scene.play_answered(3);
+    let found = scene.assert_in_place(0, &[-1.0, -0.5, 1.0]);
+    assert_eq!(found[found.len() - 3..], [-0.5; 3]);
+    tests::leftovers::assert_all_end(&[first, twin, stale]);
+    let told = scene.wait_told(&["has changed since the worker that stands by", "a new worker took over"]);
+    assert!(!told.contains("killed"), "{told}");
+    assert_eq!(scene.plugins[0].status().deaths, 0);
+    // Who stands by from now on is of the new one.
+    let next = wait_for_twin(&scene, 0, &folder);
+    assert_eq!(replace(&mut scene, 0), next);
+    scene.play_answered(1);
+    assert_eq!(scene.assert_in_place(0, &[-1.0, -0.5, 1.0]).last(), Some(&-0.5));
 }
 
 /// A processor whose state says what it did, and does what `state` says of it.
@@ -774,6 +811,23 @@ fn a_twin_that_dies_while_it_stands_by_is_made_again_and_costs_no_block() {
     assert_eq!(replace(&mut scene, 0), next);
 }
 
+#[test]
+fn the_report_of_one_whose_file_was_changed_while_it_played_says_so() {
+    let folder = Folder::new();
+    let mut scene = Scene::new(rack(), vec![cold(same_block(&tunable(&folder, "over", "", "")))]);
+    scene.rack.report_to(&folder.file("reports"));
+    scene.play_answered(3);
+    for changes in [false, true] {
+        if changes {
+            tunable(&folder, "over", "pass", "");
+        }
+        replace(&mut scene, 0);
+        until("a report", || scene.told().matches("; report: ").count() == 1 + usize::from(changes));
+        let kept = crash::list(&folder.file("reports"));
+        assert_eq!(kept.last().map(crash::Kept::is_file_changed), Some(changes), "{kept:?}");
+    }
+}
+
 /// A plugin whose next process waits at the gate while it is initialised, and crashes there.
 fn crashes_at(gate: &Gate, folder: &Folder) -> PathBuf {
     let methods = format!(
@@ -790,25 +844,62 @@ def initialize(self):
     processor_with(folder, "over", "return True", &methods)
 }
 
-#[test]
-fn a_replacement_that_crashes_in_its_start_when_its_plugin_has_been_closed_is_told_and_leaves_a_report() {
-    let folder = Folder::new();
-    let gate = Gate::new(&folder);
-    let file = crashes_at(&gate, &folder);
-    let mut scene = Scene::new(rack(), vec![cold(same_block(&file))]);
-    let reports = folder.file("reports");
-    scene.rack.report_to(&reports);
+/// An interpreter whose next process waits at the gate before it is a worker, and then does this.
+fn interpreter(gate: &Gate, folder: &Folder, then: &str) -> PathBuf {
+    let [again, waits] = ["again", "waits"].map(|name| folder.file(name).display().to_string());
+    let waits =
+        format!("if [ -e {again} ]; then : > {waits}; head -c 1 {} > /dev/null; {then}; fi", gate.path());
+    folder.script("python", &format!("{waits}\nexec {} \"$@\"", python().display()))
+}
+
+/// Plays until the plugin's next worker waits at its gate, and closes the plugin.
+fn closed_while_another_one_is_made(folder: &Folder, spec: PluginSpec) -> Scene {
+    let mut scene = Scene::new(rack(), vec![cold(spec)]);
+    scene.rack.report_to(&folder.file("reports"));
     scene.play_answered(3);
     folder.write("again", "");
     kill(&scene.plugins[0]);
     until("another one to wait", || folder.file("waits").exists());
     drop(scene.plugins.pop());
-    gate.open();
-    scene.wait_told(&["could not be started again", "SIGSEGV", "nobody needed it any more; report: "]);
-    let kept = crash::list(&reports);
-    let failed = kept.iter().find(|report| report.ended.contains("could not be started again"));
-    let failed = failed.unwrap_or_else(|| panic!("no report: {kept:?}"));
-    assert!(failed.ended.contains("SIGSEGV") && failed.incarnation == 2, "{failed:?}");
+    scene
+}
+
+#[test]
+fn a_replacement_that_crashes_in_its_start_when_its_plugin_has_been_closed_is_told_and_leaves_a_report() {
+    let plugin = |gate: &Gate, folder: &Folder| same_block(&crashes_at(gate, folder));
+    let early = |gate: &Gate, folder: &Folder| {
+        let python = Some(interpreter(gate, folder, "kill -SEGV $$"));
+        PluginSpec { python, ..same_block(&processor(folder, "over", "return True")) }
+    };
+    for spec in [&plugin as &dyn Fn(&Gate, &Folder) -> PluginSpec, &early] {
+        let folder = Folder::new();
+        let gate = Gate::new(&folder);
+        let mut scene = closed_while_another_one_is_made(&folder, spec(&gate, &folder));
+        gate.open();
+        scene.wait_told(&[
+            "plugin over could not be started again",
+            "SIGSEGV",
+            "nobody needed it any more; report: ",
+        ]);
+        let kept = crash::list(&folder.file("reports"));
+        let failed = kept.iter().find(|report| report.ended.contains("could not be started again"));
+        let failed = failed.unwrap_or_else(|| panic!("no report: {kept:?}"));
+        assert!(failed.ended.contains("SIGSEGV") && failed.incarnation == 2, "{failed:?}");
+        let report = fs::read_to_string(failed.path.join("report.txt")).expect("the report");
+        assert!(report.contains("exit        signal 11"), "{report}");
+    }
+}
+
+#[test]
+fn an_interpreter_that_still_starts_when_the_host_ends_is_ended_and_no_death() {
+    let folder = Folder::new();
+    let gate = Gate::new(&folder);
+    let python = Some(interpreter(&gate, &folder, "exit 3"));
+    let spec = PluginSpec { python, ..same_block(&processor(&folder, "over", "return True")) };
+    let mut scene = closed_while_another_one_is_made(&folder, spec);
+    let told = scene.told().to_owned() + &scene.rack.end();
+    assert!(told.contains("killed by SIGKILL") && !told.contains("could not be started again"), "{told}");
+    assert_eq!(crash::list(&folder.file("reports")).len(), 1);
 }
 
 /// Every byte that a report of this folder holds, with the names of its files.

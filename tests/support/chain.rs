@@ -42,13 +42,21 @@ impl Rack {
         self.supervisor.report_to(folder);
     }
 
-    /// Loads a plugin with the workspace's interpreter.
+    /// Ends the supervisor; all that it told that nobody has read.
+    #[must_use]
+    pub fn end(self) -> String {
+        let Self { supervisor, events, .. } = self;
+        drop(supervisor);
+        events.iter().map(|event| format!("{event}\n")).collect()
+    }
+
+    /// Loads a plugin, with the workspace's interpreter unless it names another.
     ///
     /// # Panics
     /// If it does not load.
     #[must_use]
     pub fn load(&self, spec: PluginSpec) -> (Plugin, Remote) {
-        let spec = PluginSpec { python: Some(python()), ..spec };
+        let spec = PluginSpec { python: spec.python.or_else(|| Some(python())), ..spec };
         Plugin::load(&self.supervisor, spec, self.format).unwrap_or_else(|e| panic!("{e}"))
     }
 
@@ -58,7 +66,7 @@ impl Rack {
     /// If it does not load.
     #[must_use]
     pub fn load_for_bursts(&self, name: &str, spec: PluginSpec, burst: u32) -> (Plugin, Remote) {
-        let spec = PluginSpec { python: Some(python()), ..spec };
+        let spec = PluginSpec { python: spec.python.or_else(|| Some(python())), ..spec };
         let place = Place { format: self.format, kind: None, burst };
         Plugin::load_as(&self.supervisor, name, spec, place).unwrap_or_else(|e| panic!("{e}"))
     }

@@ -55,7 +55,7 @@ pub struct CrashReport {
     /// Its file, from the root.
     #[serde(serialize_with = "path_text")]
     pub file: PathBuf,
-    /// The file as it was when it was loaded; `None` takes it as it is when the report is written.
+    /// The file as it was just before it was loaded; `None` takes it as it is when the report is written.
     #[serde(skip)]
     pub loaded: Option<FileMark>,
     /// The interpreter, from the root.
@@ -63,7 +63,7 @@ pub struct CrashReport {
     pub python: PathBuf,
     /// The interpreter's version, if it came so far.
     pub python_version: Option<String>,
-    /// The process that died, if it came so far as to load the plugin.
+    /// The process that died, if there was one.
     pub pid: Option<u32>,
     /// `source`, `processor` or `sink`.
     pub kind: String,
@@ -210,6 +210,10 @@ impl FileMark {
     /// # Errors
     /// If it can't be read.
     pub fn of(file: &Path) -> io::Result<Self> {
+        if !file.metadata()?.is_file() {
+            // Whoever reads a pipe may wait for ever.
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let content = std::fs::read(file)?;
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         let hash = content.iter().fold(0xcbf2_9ce4_8422_2325, step);

@@ -7,7 +7,7 @@ use super::Nature;
 use super::care::Care;
 use super::spec::{Mode, PluginSpec};
 use super::worker::{Worker, title};
-use crate::crash::{BlockStamps, CrashReport, LastBlock, LogLine};
+use crate::crash::{BlockStamps, CrashReport, FileMark, LastBlock, LogLine};
 use crate::supervisor::{Death, Ending};
 use crate::telemetry::PluginStats;
 use shared::format::Format;
@@ -65,6 +65,7 @@ impl Subject<'_> {
         let (last_blocks, stamps) = end.map_or_else(Default::default, |end| last_blocks(end, self.nature));
         CrashReport {
             title: Some(title(worker.loaded())),
+            loaded: worker.file_mark(),
             python: worker.python().to_owned(),
             python_version: Some(worker.hello().python.clone()),
             pid: Some(worker.pid()),
@@ -90,7 +91,10 @@ pub(crate) struct Remains {
     /// Whether it says that it does not fail closed: one that did not come so far may do so.
     pub(crate) is_open: bool,
     pub(crate) python: PathBuf,
-    pub(crate) python_version: String,
+    /// The interpreter's version, if it came so far as to say it.
+    pub(crate) python_version: Option<String>,
+    /// The plugin's file as it was just before it was loaded, if it came so far.
+    pub(crate) file_mark: Option<FileMark>,
     /// How it ended, if it did.
     pub(crate) death: Option<Arc<Death>>,
 }
@@ -98,9 +102,8 @@ pub(crate) struct Remains {
 impl Remains {
     /// A report with that in it.
     pub(crate) fn told_in(self, report: CrashReport) -> CrashReport {
-        let Self { pid, title, python, python_version, death, .. } = self;
-        let report =
-            CrashReport { pid: Some(pid), title, python, python_version: Some(python_version), ..report };
+        let Self { pid, title, python, python_version, file_mark: loaded, death, .. } = self;
+        let report = CrashReport { pid: Some(pid), title, loaded, python, python_version, ..report };
         let Some(death) = death else { return report };
         let stacks = death.traceback();
         let traceback = if stacks.is_empty() { report.traceback } else { stacks.to_owned() };

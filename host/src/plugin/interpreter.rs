@@ -107,6 +107,13 @@ pub(crate) fn not_started(python: &Path, why: io::Error) -> Error {
     Error::new(Kind::Interpreter, format!("{} can't be run", python.display())).source(why).remedy(CHOOSE)
 }
 
+/// Whether the interpreter ended because its own first lines found it unfit.
+pub(crate) fn is_verdict(death: &Death) -> bool {
+    use Exit::{Boot, FreeThreaded, NoNumpy, NotCPython, TooOld};
+    let Death { because: None, ending: Ending::Code(code), .. } = death else { return false };
+    matches!(Exit::from_code(*code), Some(TooOld | NotCPython | FreeThreaded | NoNumpy | Boot))
+}
+
 /// Why the interpreter ended before it became a worker.
 pub(crate) fn refusal(python: &Path, module: &Path, death: &Death) -> Error {
     let shown = python.display();

@@ -374,7 +374,8 @@ impl Plugin {
         Ok(())
     }
 
-    /// Ends its worker and starts another one, also if it was given up; its blocks are replaced meanwhile.
+    /// Ends its worker and has another one play the file as it is now, also if it was given up: a twin at once if that was
+    /// loaded from it. Until then its blocks are replaced.
     pub fn restart(&self) {
         if let Some(ward) = &self.ward {
             ward.restart();

@@ -5,8 +5,9 @@
 //! gives the ring for the audio thread. Any thread may ask, also several at once.
 
 use super::autopsy::Remains;
-use super::interpreter::{quoted, refusal};
+use super::interpreter::{is_verdict, quoted, refusal};
 use super::spec::PluginSpec;
+use crate::crash::FileMark;
 use crate::error::{Error, Kind, Result};
 use crate::supervisor::gauge::memory_max;
 use crate::supervisor::link::{Hook, Link, NoAnswer, Query};
@@ -91,6 +92,8 @@ struct Asker {
     /// What the plugin calls itself, with its version, if it came so far; and whether it says that it fails open.
     title: Option<String>,
     is_open: bool,
+    /// The plugin's file as it was just before it was loaded.
+    file_mark: Option<FileMark>,
     limits: Limits,
 }
 
@@ -114,8 +117,9 @@ impl Worker {
         link.bound(spec.memory_max.unwrap_or_else(memory_max));
         // Whose blocks may take so long, may do so with everything.
         let other = limits.other.max(spec.hang_after.unwrap_or_default());
-        let mut asker =
-            Asker { link, origin, hello, title: None, is_open: false, limits: Limits { other, ..limits } };
+        let limits = Limits { other, ..limits };
+        let file_mark = FileMark::of(Path::new(&origin.file)).ok();
+        let mut asker = Asker { link, origin, hello, title: None, is_open: false, file_mark, limits };
         match asker.load() {
             Ok(loaded) => {
                 (asker.title, asker.is_open) = (Some(title(&loaded)), !loaded.fail_closed);
@@ -134,7 +138,8 @@ impl Worker {
     #[cfg(test)]
     pub(crate) fn simulated(link: Held, origin: Origin, hello: Hello, loaded: Loaded) -> Self {
         let (title, is_open) = (Some(title(&loaded)), !loaded.fail_closed);
-        let asker = Asker { link, origin, hello, title, is_open, limits: Limits::default() };
+        let (file_mark, limits) = (None, Limits::default());
+        let asker = Asker { link, origin, hello, title, is_open, file_mark, limits };
         Self { asker, loaded, gc: Gc::default(), silent_warm_up: None, answers: Mutex::default() }
     }
 
@@ -165,6 +170,11 @@ impl Worker {
     #[must_use]
     pub fn hello(&self) -> &Hello {
         &self.asker.hello
+    }
+
+    /// The plugin's file as it was just before it was loaded, if it could be read.
+    pub(crate) fn file_mark(&self) -> Option<FileMark> {
+        self.asker.file_mark.clone()
     }
 
     /// The interpreter that runs it.
@@ -561,7 +571,8 @@ impl Asker {
             title: self.title.clone(),
             is_open: self.is_open,
             python: self.origin.python.clone(),
-            python_version: self.hello.python.clone(),
+            python_version: Some(self.hello.python.clone()),
+            file_mark: self.file_mark.clone(),
             death,
         }
     }
@@ -641,12 +652,23 @@ pub(crate) fn title(loaded: &Loaded) -> String {
 
 /// Waits for the hello of a process just started as a worker.
 pub(crate) fn greeting(link: &Held, python: &Path, module: &Path, limits: &Limits) -> Result<Hello> {
-    let hello = link.hello(limits.hello).map_err(|death| refusal(python, module, &death))?;
+    let hello = link.hello(limits.hello).map_err(|death| unheard(link, python, module, death))?;
     if hello.protocol == shared::PROTOCOL {
         return Ok(hello);
     }
     link.kill_and_wait(Because::Unwanted);
     Err(stranger(&hello, module))
+}
+
+/// It ended before its hello. An interpreter that found itself unfit has said so, and is no death.
+fn unheard(link: &Held, python: &Path, module: &Path, death: Arc<Death>) -> Error {
+    let why = refusal(python, module, &death);
+    if is_verdict(&death) {
+        return why;
+    }
+    let (pid, python) = (link.process.pid(), python.to_owned());
+    let (title, python_version, file_mark, death) = (None, None, None, Some(death));
+    why.remains(Remains { pid, title, is_open: false, python, python_version, file_mark, death })
 }
 
 fn stranger(hello: &Hello, module: &Path) -> Error {

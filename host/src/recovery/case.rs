@@ -3,11 +3,12 @@
 //! For the recovery thread. Decisions are in `succession`, `hang` and `snapshots`; here they are carried out. Nothing
 //! here waits.
 
+mod file;
 mod saving;
 mod telling;
 
 use super::absence::Absence;
-use super::errand::{self, CaughtUp, Mark, NotPrepared, Prepared, Replacement};
+use super::errand::{self, CaughtUp, NotPrepared, Prepared, Replacement};
 use super::failed_start::{Background, FailedStart};
 use super::floods::Floods;
 use super::hang::{self, HangWatch};
@@ -29,6 +30,7 @@ use crate::plugin::spec::Standby;
 use crate::plugin::throttling::Throttling;
 use crate::plugin::worker::Worker;
 use crate::supervisor::{Because, Condition, Spawner};
+use file::FileMark;
 use saving::Saving;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -43,8 +45,6 @@ const UNFIT_BLOCKS: u32 = 20;
 const UNFIT_NS: u64 = 250_000_000;
 /// Blocks owed after which it is worth a look whether the worker is dying.
 const OWED_BLOCKS: u64 = 3;
-/// How often the file of a plugin that was given up is looked at.
-const FILE_NS: u64 = 1_000_000_000;
 /// How often it is looked whether one that stands by has been stopped.
 const TWIN_NS: u64 = 1_000_000_000;
 /// How long the return of a plugin is looked for closely.
@@ -88,6 +88,7 @@ pub(super) struct Case {
     blames_state: bool,
     file: FileMark,
     twin_due_ns: u64,
+    twin_was_stopped: bool,
     told: Told,
     errands: Vec<JoinHandle<()>>,
     tellings: Vec<Telling>,
@@ -126,17 +127,6 @@ struct Heir {
     prepared: Option<Box<Prepared>>,
     worker: Option<Arc<Worker>>,
     counts: Option<shared::ring::WorkerCounts>,
-}
-
-/// The file as it was when it was loaded last.
-#[derive(Debug)]
-struct FileMark {
-    /// Not known until somebody has come back from a look at it.
-    mark: Option<Mark>,
-    /// When it was loaded the time before.
-    before: Option<Mark>,
-    is_looked_at: bool,
-    due_ns: u64,
 }
 
 /// What is left of a plugin that is watched no more.
@@ -199,8 +189,9 @@ impl Case {
             unanswered: BTreeMap::new(),
             ends: VecDeque::new(),
             saving: Saving::from(now_ns),
-            file: FileMark { mark: None, before: None, is_looked_at: false, due_ns: now_ns },
+            file: FileMark::from(now_ns),
             twin_due_ns: now_ns,
+            twin_was_stopped: false,
             blames_state: false,
             told: Told::default(),
             errands: Vec::new(),
@@ -211,7 +202,7 @@ impl Case {
             notes,
             spawner,
         };
-        case.send_to_file();
+        case.mark_file();
         case
     }
 
@@ -250,7 +241,10 @@ impl Case {
             What::CaughtUp { incarnation, result } => self.caught_up(incarnation, result, spares, now_ns),
             What::Saved { incarnation, state, took } => self.saved(incarnation, state, took, now_ns),
             What::Given { number, result } => self.given(number, &result, spares, now_ns),
-            What::Seen(mark) => self.seen(mark, spares, now_ns),
+            What::Seen { mark, asked_ns: None } => self.seen(mark, spares, now_ns),
+            What::Seen { mark, asked_ns: Some(asked_ns) } => {
+                self.seen_for_restart(mark, asked_ns, spares, now_ns)
+            }
             What::Fallen { incarnation, remains } => self.fallen(incarnation, remains),
             What::Warm { .. } => {}
         }
@@ -460,11 +454,6 @@ impl Case {
         }
     }
 
-    pub(super) fn restart(&mut self, spares: &mut Spares, now_ns: u64) {
-        let steps = self.succession.restart(now_ns);
-        self.carry_out(steps, spares, now_ns);
-    }
-
     // --- what is seen ---
 
     pub(super) fn look(&mut self, spares: &mut Spares, now_ns: u64) {
@@ -479,7 +468,7 @@ impl Case {
         self.look_at_misses(now_ns);
         self.look_at_worker(now_ns);
         self.look_at_twin(now_ns);
-        self.look_at_file(now_ns);
+        self.look_at_file(spares, now_ns);
         let steps = self.succession.tick(self.good_blocks(), now_ns);
         self.carry_out(steps, spares, now_ns);
         self.look_for_return(now_ns);
@@ -513,16 +502,19 @@ impl Case {
         [playing, heir].contains(&Some(incarnation))
     }
 
-    /// One that stands by owes nothing, so that nobody would miss it until it is needed.
+    /// One that stands by owes nothing, so that nobody would miss it until it is needed. At the second look: where all were
+    /// stopped, the host may go on before it.
     fn look_at_twin(&mut self, now_ns: u64) {
         if now_ns < self.twin_due_ns {
             return;
         }
         self.twin_due_ns = now_ns.saturating_add(TWIN_NS);
         let twin = self.heir.as_ref().and_then(|heir| heir.worker.as_ref());
-        if let Some(twin) = twin.filter(|twin| twin.condition() == Condition::Stopped) {
+        let stopped = twin.filter(|twin| twin.condition() == Condition::Stopped);
+        if let Some(twin) = stopped.filter(|_| self.twin_was_stopped) {
             twin.abandon(Because::Hung { for_ms: 0, stopped: true });
         }
+        self.twin_was_stopped = stopped.is_some();
     }
 
     fn look_at_worker(&mut self, now_ns: u64) {
@@ -577,38 +569,6 @@ impl Case {
         }
     }
 
-    fn look_at_file(&mut self, now_ns: u64) {
-        if !self.succession.waits_for_file() || now_ns < self.file.due_ns {
-            return;
-        }
-        self.file.due_ns = now_ns.saturating_add(FILE_NS);
-        self.send_to_file();
-    }
-
-    /// Has somebody look at the file: it may lie on a disk that does not answer.
-    fn send_to_file(&mut self) {
-        if !self.file.is_looked_at {
-            self.file.is_looked_at = errand::look_at_file(self.notes.clone(), self.patient.spec.file.clone());
-        }
-    }
-
-    fn seen(&mut self, mark: Mark, spares: &mut Spares, now_ns: u64) {
-        self.file.is_looked_at = false;
-        let before = self.file.before.filter(|_| self.file.mark.is_none());
-        let known = *self.file.mark.get_or_insert(mark);
-        if before.is_some_and(|before| mark.is_some() && mark != before) && !self.succession.waits_for_file()
-        {
-            // What was there died of itself: the deaths are no longer its.
-            let steps = self.succession.file_changed(now_ns);
-            self.carry_out(steps, spares, now_ns);
-        } else if self.succession.waits_for_file() && mark.is_some() && mark != known {
-            self.file.mark = Some(mark);
-            self.tell(format!("the file of plugin {} has changed: it is started again", self.patient.name));
-            let steps = self.succession.file_changed(now_ns);
-            self.carry_out(steps, spares, now_ns);
-        }
-    }
-
     fn look_for_return(&mut self, now_ns: u64) {
         let Some(absence) = &self.absence else { return };
         let Some(back) = absence.end(&self.patient.stats, now_ns) else { return };
@@ -637,8 +597,8 @@ impl Case {
                 }
                 Step::GiveUp(why) => {
                     self.patient.care.known().quarantined = true;
-                    let until = if self.patient.spec.restart { " until its file changes" } else { "" };
-                    self.settle(&format!("it is not started again{until}: {why}"));
+                    let or = if self.patient.spec.restart { "its file changes or " } else { "" };
+                    self.settle(&format!("it is not started again until {or}nda ctl restarts it: {why}"));
                 }
             }
         }
@@ -650,13 +610,11 @@ impl Case {
             Standby::None | Standby::Twin => None,
         };
         let was = match self.patient.spec.standby {
-            Standby::Twin => "its twin",
+            Standby::Twin if self.absence.is_none() => "its twin",
             _ if spare.is_some() => "a spare",
             _ => "a new worker",
         };
-        // As it is before it is read: who changes it while it is, has changed it.
-        self.file.before = self.file.mark.take().or(self.file.before);
-        self.send_to_file();
+        self.mark_file();
         let snapshot = self.snapshots.latest();
         let job = Replacement {
             name: Arc::clone(&self.patient.name),

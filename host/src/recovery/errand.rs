@@ -284,13 +284,15 @@ fn restore(worker: &Worker, snapshot: &Snapshot, now: impl Fn() -> Parameters) -
 /// By what a change of a file is seen, if it is there.
 pub(super) type Mark = Option<(SystemTime, u64)>;
 
-/// Looks at a plugin's file. Nobody waits for this thread, which the disk may keep for ever; whether there is one.
-pub(super) fn look_at_file(notes: Notes, file: PathBuf) -> bool {
+/// Looks at a plugin's file, since its user wanted another worker if `asked_ns` says when. Nobody waits for this thread,
+/// which the disk may keep for ever; whether there is one.
+pub(super) fn look_at_file(notes: Notes, file: PathBuf, asked_ns: Option<u64>) -> bool {
     #[cfg(test)]
     if simulation::time::is_on() {
-        return simulation::errands::send(simulation::errands::Errand::LookAtFile { notes, file }).is_some();
+        let look = simulation::errands::Errand::LookAtFile { notes, file, asked_ns };
+        return simulation::errands::send(look).is_some();
     }
-    run(notes, move |_| What::Seen(mark_of(&file))).is_some()
+    run(notes, move |_| What::Seen { mark: mark_of(&file), asked_ns }).is_some()
 }
 
 pub(super) fn mark_of(file: &Path) -> Mark {

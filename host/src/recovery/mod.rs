@@ -178,8 +178,11 @@ enum What {
         incarnation: u32,
         remains: Box<Remains>,
     },
-    /// The plugin's file is like this now.
-    Seen(Mark),
+    /// The plugin's file is like this now; `asked_ns` is when its user wanted another worker, if that is why.
+    Seen {
+        mark: Mark,
+        asked_ns: Option<u64>,
+    },
     Warm {
         python: PathBuf,
         spare: Result<Box<Spare>>,
@@ -265,7 +268,7 @@ impl Ward {
         Neighbour { orders: self.orders.clone(), recovery: Arc::clone(&self.recovery), id: self.id }
     }
 
-    /// Ends its worker and brings up another one.
+    /// Ends its worker and brings up another one, of its file as it is now.
     pub(crate) fn restart(&self) {
         let _ = self.orders.send(Order::Restart(self.id));
     }

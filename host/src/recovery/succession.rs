@@ -135,11 +135,16 @@ impl Succession {
         steps
     }
 
-    /// The user wants another worker, whatever happened.
-    pub(crate) fn restart(&mut self, now_ns: u64) -> Vec<Step> {
-        let mut steps: Vec<_> = self.playing.take().map(Step::End).into_iter().collect();
-        let action = self.restart.step(Event::UserRestart, now_ns);
-        self.act(action, now_ns, &mut steps);
+    /// The user wants another worker, whatever happened: the heir, if that is of the plugin as it is now.
+    pub(crate) fn restart(&mut self, heir_is_current: bool, now_ns: u64) -> Vec<Step> {
+        // The heir first: an armed one would play as soon as the other is over.
+        let stale = self.heir.take_if(|_| !heir_is_current).map(|heir| heir.incarnation);
+        let mut steps: Vec<_> = stale.into_iter().chain(self.playing.take()).map(Step::End).collect();
+        self.restart.step(Event::UserRestart, now_ns);
+        // Also where one was being started already: that may have been the one that is not wanted any more.
+        if self.restart.state() == State::Starting {
+            self.succeed(now_ns, &mut steps);
+        }
         steps
     }
 
@@ -331,7 +336,7 @@ mod tests {
     #[test]
     fn a_restart_by_the_user_ends_the_one_that_plays_and_counts_as_no_death() {
         let mut succession = with_twin();
-        assert_eq!(succession.restart(S), [Step::End(1), Step::Plays(2)]);
+        assert_eq!(succession.restart(true, S), [Step::End(1), Step::Plays(2)]);
         // Its end comes later and is nobody's any more.
         assert_eq!(succession.gone(1, GOOD, S + MS), []);
         assert_eq!(succession.tick(GOOD, 2 * S), [Step::Prepare(3)]);
@@ -339,10 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_by_the_user_ends_an_heir_of_other_code_before_that_could_play_and_has_another_one_made() {
+        let mut succession = with_twin();
+        assert_eq!(succession.restart(false, S), [Step::End(2), Step::End(1), Step::Prepare(3)]);
+        assert_eq!(succession.ready(2, S), [], "nobody waits for it any more");
+        assert_eq!(succession.ready(3, 2 * S), [Step::Arm(3), Step::Plays(3)]);
+        // The same where it was being made because nobody played.
+        assert_eq!(succession.gone(3, 0, 3 * S), [Step::Prepare(4)]);
+        assert_eq!(succession.restart(false, 3 * S), [Step::End(4), Step::Prepare(5)]);
+        assert_eq!(succession.restart(true, 3 * S), []);
+        assert_eq!(succession.ready(5, 4 * S), [Step::Arm(5), Step::Plays(5)]);
+    }
+
+    #[test]
     fn after_the_end_nothing_follows() {
         let mut succession = with_twin();
         succession.stop(S);
         assert_eq!(succession.gone(1, GOOD, S), []);
+        assert_eq!(succession.restart(false, S), []);
         assert_eq!(succession.tick(0, 2 * S), []);
     }
 }

@@ -403,7 +403,8 @@ fn the_line_of_a_twin_that_died_while_it_stood_by_is_not_kept_whoever_hears_of_i
 }
 
 #[test]
-fn a_twin_that_a_signal_has_stopped_is_replaced_before_it_is_needed() {
+fn a_twin_that_a_signal_has_stopped_is_replaced_before_it_is_needed_but_not_one_that_goes_on_after_its_host()
+{
     let mut scene = Scene::new(Standby::Twin);
     scene.look(0);
     let twin = scene.prepare_second(0);
@@ -412,6 +413,13 @@ fn a_twin_that_a_signal_has_stopped_is_replaced_before_it_is_needed() {
     scene.look(2 * S - 1);
     assert!(!twin.is_gone(), "it is not asked about all the time");
     scene.look(2 * S);
+    twin.say('S');
+    scene.look(3 * S);
+    twin.say('T');
+    scene.look(4 * S);
+    scene.look(5 * S - 1);
+    assert!(!twin.is_gone(), "all of them may have been stopped");
+    scene.look(5 * S);
     assert!(twin.is_gone());
     let because = scene.case.heir.as_ref().unwrap().worker.as_ref().unwrap().because();
     assert!(because.unwrap().to_string().contains("stopped by a signal"));
@@ -557,7 +565,7 @@ fn the_file_of_one_that_is_given_up_is_compared_with_what_it_was_when_it_was_rea
     let mut scene = Scene::new(Standby::None);
     let seen = |scene: &mut Scene, seconds: u64| {
         let mark = Some((std::time::UNIX_EPOCH, seconds));
-        scene.case.hear(What::Seen(mark), &mut scene.spares, 100 * S);
+        scene.case.hear(What::Seen { mark, asked_ns: None }, &mut scene.spares, 100 * S);
         scene.stage.told().iter().any(|line| line.contains("has changed"))
     };
     assert!(scene.case.file.is_looked_at, "at once");
@@ -723,7 +731,7 @@ fn deaths_of_a_file_that_was_changed_before_it_was_loaded_again_are_forgotten() 
         let mut scene = Scene::new(Standby::None);
         let seen = |scene: &mut Scene, seconds: u64| {
             let mark = Some((std::time::UNIX_EPOCH, seconds));
-            scene.case.hear(What::Seen(mark), &mut scene.spares, S);
+            scene.case.hear(What::Seen { mark, asked_ns: None }, &mut scene.spares, S);
         };
         seen(&mut scene, 1);
         scene.first.end();
@@ -747,4 +755,71 @@ fn what_follows_a_users_restart_is_told_though_the_kernel_keeps_the_old_process(
     scene.case.afterwards.push("it is back".to_owned());
     scene.case.report(None, 2 * S);
     assert_eq!(scene.stage.told(), ["it is back"]);
+}
+
+/// A plugin whose twin stands by, loaded from the file as it was after so many seconds.
+fn with_twin_of(seconds: Option<u64>) -> (Scene, Puppet) {
+    let mut scene = Scene::new(Standby::Twin);
+    // Of its first worker.
+    see(&mut scene, 7, None);
+    scene.look(0);
+    let twin = scene.prepare_second(0);
+    seconds.into_iter().for_each(|seconds| see(&mut scene, seconds, None));
+    (scene, twin)
+}
+
+fn see(scene: &mut Scene, seconds: u64, asked_ns: Option<u64>) {
+    let mark = Some((std::time::UNIX_EPOCH, seconds));
+    scene.case.hear(What::Seen { mark, asked_ns }, &mut scene.spares, S);
+}
+
+#[test]
+fn a_twin_takes_over_when_its_user_wants_another_worker_if_it_is_of_the_file_as_it_is_now() {
+    for (loaded, now, takes_over, says_why) in
+        [(Some(1), 1, true, false), (Some(1), 2, false, true), (None, 1, false, false)]
+    {
+        let (mut scene, twin) = with_twin_of(loaded);
+        scene.case.restart(&mut scene.spares, S);
+        assert!(!scene.first.is_gone() && !twin.is_gone(), "not before the file has been looked at");
+        see(&mut scene, now, Some(S));
+        assert!(scene.first.is_gone());
+        assert_eq!(twin.is_gone(), !takes_over, "{loaded:?} {now}");
+        let playing = scene.case.playing.as_ref().map(|playing| playing.incarnation);
+        assert_eq!(playing, takes_over.then_some(2));
+        assert_eq!(
+            scene.case.heir.as_ref().map(|heir| (heir.incarnation, heir.was)),
+            (!takes_over).then_some((3, "a new worker"))
+        );
+        let told = scene.stage.told();
+        assert_eq!(
+            told.iter().any(|line| line.contains("the file of plugin p has changed")),
+            says_why,
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_user_who_wants_another_worker_twice_gets_one_by_the_file_as_it_was_when_he_said_so_last() {
+    let (mut scene, twin) = with_twin_of(Some(1));
+    scene.case.restart(&mut scene.spares, S);
+    scene.case.restart(&mut scene.spares, S + 1);
+    see(&mut scene, 1, Some(S));
+    assert!(!scene.first.is_gone(), "that was before he said so again");
+    see(&mut scene, 2, Some(S + 1));
+    assert!(scene.first.is_gone() && twin.is_gone() && scene.case.succession.expects(3));
+}
+
+#[test]
+fn a_disk_that_does_not_answer_keeps_nobody_from_another_worker_and_comes_too_late() {
+    let (mut scene, twin) = with_twin_of(Some(1));
+    scene.case.restart(&mut scene.spares, S);
+    scene.look(2 * S - 1);
+    assert!(!scene.first.is_gone());
+    scene.look(2 * S);
+    assert!(scene.first.is_gone() && !twin.is_gone());
+    let told = scene.stage.told();
+    assert!(told.iter().any(|line| line.contains("its disk does not answer")), "{told:?}");
+    see(&mut scene, 2, Some(S));
+    assert!(!twin.is_gone(), "it plays");
 }

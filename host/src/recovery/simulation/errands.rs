@@ -39,6 +39,7 @@ pub(in super::super) enum Errand {
     LookAtFile {
         notes: Notes,
         file: PathBuf,
+        asked_ns: Option<u64>,
     },
     /// Two incarnations, each with whose they are.
     Join {

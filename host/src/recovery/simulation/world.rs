@@ -73,6 +73,7 @@ pub(super) enum Happening {
     Seen {
         notes: Notes,
         mark: Mark,
+        asked_ns: Option<u64>,
     },
     /// It is these two's turn, unless it is others' still: the second can take blocks from the first, unless it is at
     /// one. Some time later the first hears of its doorstep, unless it is at one; and some time later others know.
@@ -509,7 +510,7 @@ impl World {
                 let result = if twin.is_gone() { Err(failed()) } else { Ok(true) };
                 notes.send(What::Given { number, result: said_of_state(&twin, result) });
             }
-            Happening::Seen { notes, mark } => notes.send(What::Seen(mark)),
+            Happening::Seen { notes, mark, asked_ns } => notes.send(What::Seen { mark, asked_ns }),
             Happening::Attached(join) => self.attached(join),
             Happening::Told { join, doorstep } => self.told(join, doorstep),
             Happening::Joined(join) => self.joined(&join),
@@ -590,10 +591,10 @@ impl World {
                 let after_ns = self.rng.within(MS / 2, 20 * MS);
                 self.after_ns(after_ns, Happening::Given { notes, twin, number });
             }
-            Errand::LookAtFile { notes, file } => {
+            Errand::LookAtFile { notes, file, asked_ns } => {
                 let mark = mark_of(&file);
                 let after_ns = self.rng.within(MS / 10, 5 * MS);
-                self.after_ns(after_ns, Happening::Seen { notes, mark });
+                self.after_ns(after_ns, Happening::Seen { notes, mark, asked_ns });
             }
             Errand::Join { up, down, joining } => {
                 // Once in a while so late that one of them has been replaced meanwhile.
@@ -715,11 +716,14 @@ impl World {
 
     // --- what must be so ---
 
-    /// Deaths of one that plays count until its user restarts it: also if the process had ended by itself before that,
-    /// but nobody had heard of it.
+    /// Deaths of one that plays count until its user restarts it, which may wait for a look at its file: also if the process
+    /// had ended by itself before that, but nobody had heard of it.
     fn look_after_deaths(&mut self, order: &Order) {
         match order {
-            Order::Restart(id) => self.sides.iter_mut().filter(|side| side.id == *id).for_each(Side::forgive),
+            Order::Restart(id)
+            | Order::Note(Note { patient: id, what: What::Seen { asked_ns: Some(_), .. } }) => {
+                self.sides.iter_mut().filter(|side| side.id == *id).for_each(Side::forgive);
+            }
             Order::Note(Note { patient, what: What::Gone { incarnation } }) => {
                 let playing = self.watch.cases[patient].succession().playing();
                 if playing == Some(*incarnation)
