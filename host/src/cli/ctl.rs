@@ -243,7 +243,7 @@ mod tests {
             (all(), Some("else"), "there is duplex (process 7), duplex (process 8), live (process 9)"),
             (all(), None, "as in --run 7"),
             (all(), Some("duplex"), "several runs: duplex (process 7), duplex (process 8)\n"),
-            (vec![found("a", 1), found("a-2", 1)], Some("1"), "as in --run a\n"),
+            (vec![found("a", 1), found("a-2", 1)], Some("1"), "as in --run a"),
         ] {
             let error = path(found, run).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
