@@ -3,7 +3,8 @@
 //!
 //! What happens to one pipeline must leave the other's samples alone: that is compared bit for bit.
 
-use rustix::process::Signal;
+use rustix::process::{Signal, Uid};
+use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -817,15 +818,15 @@ fn a_plugin_that_is_given_up_in_one_pipeline_is_brought_back_by_a_restart_and_th
     scene.assert_untouched("rx", &report);
 }
 
-/// Whether this user can have mounts of his own.
-fn can_mount() -> bool {
-    let probe = Command::new("unshare").args(["--map-root-user", "--mount", "true"]).output();
+/// Whether this user can have what `unshare` is asked for, such as mounts of his own.
+fn can_unshare(options: &[&str]) -> bool {
+    let probe = Command::new("unshare").arg("--map-root-user").args(options).arg("true").output();
     probe.is_ok_and(|probe| probe.status.success())
 }
 
 #[test]
 fn a_full_disk_in_one_pipeline_leaves_the_other_untouched() {
-    if !can_mount() {
+    if !can_unshare(&["--mount"]) {
         assert!(!rustix::process::geteuid().is_root(), "root should be able to mount");
         eprintln!("not shown: this user can have no mounts of his own");
         return;
@@ -867,9 +868,34 @@ fn the_socket_is_the_users_alone_and_hostile_words_end_nothing() {
         assert!(answer.starts_with("{\"refused\":"), "{answer}");
     }
     drop(stream);
+    assert_turned_away(&socket);
     let report = scene.end();
     scene.assert_untouched("rx", &report);
     assert!(!socket.exists(), "it goes with its run");
+}
+
+/// Whoever is not the run's user, nor root, is turned away also where the way to the socket has been opened to all.
+fn assert_turned_away(socket: &Path) {
+    let nobody = Uid::from_raw(65_534);
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not shown: this user can be no other one");
+        return;
+    }
+    for path in [socket, socket.parent().unwrap(), socket.ancestors().nth(2).unwrap()] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let path = socket.to_owned();
+    // The kernel tells the server of the thread that connects.
+    let stranger = std::thread::spawn(move || {
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        let mut stream = UnixStream::connect(&path).unwrap();
+        let _ = writeln!(stream, r#"{{"do":"status"}}"#);
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer).unwrap();
+        answer
+    });
+    let answer = stranger.join().unwrap();
+    assert!(answer.contains("this run belongs to another user"), "{answer}");
 }
 
 #[test]
@@ -952,6 +978,36 @@ fn a_run_is_looked_at_without_being_asked_also_when_it_is_stopped_and_its_page_g
     assert!(page.exists());
     scene.end();
     assert!(!page.exists());
+}
+
+/// As containers do that have `/dev/shm` in common: each run is process 1 of its own.
+#[test]
+fn runs_of_one_name_and_one_process_number_have_a_page_each_and_only_that_of_the_dead_one_is_taken_away() {
+    const CONTAINED: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !can_unshare(&CONTAINED) {
+        eprintln!("not shown: this user can number no processes of his own");
+        return;
+    }
+    let name = format!("alike{}", std::process::id());
+    let top = |run: &str| Running::start(command(["top", "--json", "--run", run])).wait();
+    let second = format!("{name}-2");
+    let [one, other] = [(&name, Scene::new()), (&second, Scene::new())].map(|(run, scene)| {
+        let text = "[[pipeline]]\nsource = \"virtual\"\nsink = \"virtual\"\n";
+        let config = scene.folder.write(&format!("{name}.toml"), text);
+        let command = scene.command(&["run", config.to_str().unwrap()]);
+        let words = [&["unshare", "--map-root-user"], &CONTAINED[..]].concat();
+        let running = Running::start(started_by(&words, &command));
+        until("it to be seen", || top(run).code == Some(0));
+        (running, scene, config)
+    });
+    let is_seen = |run: &str, config: &Path| top(run).json()["config"] == config.to_str().unwrap();
+    assert!(is_seen(&name, &one.2) && is_seen(&second, &other.2));
+    // Nothing of its container is left that could take its page away.
+    drop(one.0);
+    until("its page to be taken away", || top(&name).code == Some(11));
+    assert!(is_seen(&second, &other.2));
+    drop(other.0);
+    until("the other's to be taken away", || top(&second).code == Some(11));
 }
 
 #[test]

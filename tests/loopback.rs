@@ -3,6 +3,8 @@
 use host::config::{DeviceSpec, PipelineSpec, SinkSpec, SourceSpec};
 use host::loopback::measure;
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use tests::config::config;
 use tests::jack::Jack;
@@ -12,7 +14,7 @@ use tests::pulse::{Pulse, Sink};
 use tests::wav::Wav;
 use tests::workspace::{Folder, python, shipped};
 
-fn latency(plugin: &std::path::Path, times: &str) -> tests::nda::Done {
+fn latency(plugin: &Path, times: &str) -> tests::nda::Done {
     let (plugin, python) = (plugin.to_str().unwrap(), python());
     nda([
         "latency",
@@ -63,6 +65,26 @@ fn impulses_take_exactly_as_long_as_was_computed() {
     assert_eq!(measured.len() as u64 + pipeline["lost"].as_u64().unwrap(), 5, "{pipeline}");
     // One that met a gap of a busy machine took longer; no other did.
     assert!(measured.iter().any(|frames| frames.as_u64() == Some(computed)), "{pipeline}");
+}
+
+/// A plugin that delays by 100 frames, and says so or not.
+#[test]
+fn a_check_fails_where_the_median_is_farther_from_what_was_computed_and_passes_where_it_is_not() {
+    let (folder, python) = (Folder::new(), python());
+    let told = delay(&folder);
+    let text = std::fs::read_to_string(&told).unwrap();
+    let untold = folder.write("untold.py", &text.replace("get_processing_latency", "nobody_asks"));
+    let check = |plugin: &Path, within: &str| {
+        let ends = ["latency", "--times", "3", "--block", "256", "--within", within].map(OsStr::new);
+        let plugin = [OsStr::new("--plugin"), plugin.as_ref(), OsStr::new("--python"), python.as_ref()];
+        nda(ends.into_iter().chain(plugin))
+    };
+    let failed = check(&untold, "99");
+    failed.ended_with(9);
+    // More on a busy machine, never less.
+    assert!(failed.stdout.contains("3 times: +"), "{failed}");
+    check(&untold, "48000").ended_with(0);
+    check(&told, "48000").ended_with(0);
 }
 
 #[test]

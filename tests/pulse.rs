@@ -54,10 +54,14 @@ fn heard(pulse: &Pulse, signal: &Wav) -> Vec<Likeness> {
 }
 
 fn passes(sink: Sink) {
-    let (pulse, folder) = (Pulse::start(sink), Folder::new());
-    let running = nda(&pulse, &folder, sink.channels, ENDS);
+    passes_through(&Pulse::start(sink), sink);
+}
+
+fn passes_through(pulse: &Pulse, sink: Sink) {
+    let folder = Folder::new();
+    let running = nda(pulse, &folder, sink.channels, ENDS);
     let signal = signal(sink.channels);
-    let all = heard(&pulse, &signal);
+    let all = heard(pulse, &signal);
     running.signal(Signal::INT);
     let done = running.wait();
     // 9: a busy machine may have it lose blocks.
@@ -67,9 +71,30 @@ fn passes(sink: Sink) {
     }
 }
 
+/// Both sinks have the name that PulseAudio gives every null sink.
+fn are_listed_and_told_apart_by_their_ids_alone(pulse: &Pulse) {
+    let with_it = |words: &[&str]| {
+        let mut command = command(words);
+        pulse.tell(&mut command);
+        Running::start(command).wait()
+    };
+    let done = with_it(&["devices"]);
+    let both = ["Null Output (pulseaudio:cable)", "Null Output (pulseaudio:speaker)"];
+    let listed = both.map(|device| format!("  {}\n    output", device.replace(" (", "  (")));
+    assert!(listed.iter().all(|device| done.ended_with(0).stdout.contains(device)), "{done}");
+    for name in ["pulseaudio:null output", "ull outp"] {
+        let done = with_it(&["latency", "--times", "1", "--input", "virtual", "--output", name]);
+        done.refused(8, &["several output devices have", both[0], both[1], "by the id in brackets"]);
+        assert!(!done.stderr.contains("Monitor"), "only those that are meant: {done}");
+    }
+}
+
 #[test]
-fn a_stereo_signal_goes_through_pulseaudio_and_a_python_plugin() {
-    passes(Sink { format: "float32le", rate: RATE, channels: 2 });
+fn a_stereo_signal_goes_through_pulseaudio_and_a_python_plugin_between_sinks_that_are_named() {
+    let sink = Sink { format: "float32le", rate: RATE, channels: 2 };
+    let pulse = Pulse::start(sink);
+    are_listed_and_told_apart_by_their_ids_alone(&pulse);
+    passes_through(&pulse, sink);
 }
 
 #[test]

@@ -15,7 +15,8 @@ use host::builtin::{Gain, Meter};
 use host::chain::Chain;
 use host::disk::{self, Until};
 use host::edge::{
-    CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, OutputReblock, Quality, Side, frame_fifo,
+    CaptureQueue, ChannelMap, Clocks, DeviceInput, DeviceOutput, Handover, OutputReblock, Quality, Side,
+    frame_fifo,
 };
 use host::pipeline::{Baton, Engine, InputCallback, OutputCallback, QueueCallback};
 use host::plugin::Plugin;
@@ -663,4 +664,46 @@ fn inputs_that_pace_or_queue_cost_nothing_at_all_whoever_s_turn_it_is() {
         }
     });
     assert_eq!((frames.load(Ordering::Relaxed), reader.level()), (50 * 300 / 256 * 256, 50 * 300));
+}
+
+/// Two devices where the input paces the chain (`clock = "source"`): its callback hands over to a queue that is all the
+/// output's has.
+#[test]
+fn a_chain_that_hands_over_to_an_output_by_another_clock_costs_either_callback_nothing_at_all() {
+    const FRAMES: usize = 300;
+    let (writer, reader) = frame_fifo(2, 48_000, 0);
+    let handover = Handover::new(writer, format().samples(), 2);
+    let queue = CaptureQueue::new(reader, format(), 1024, 512, Clocks::Two(Quality::Good)).unwrap();
+    let counts = queue.counts();
+    let chains: [Vec<Box<dyn Processor>>; 2] =
+        [vec![Box::new(Loud), Box::new(handover)], vec![Box::new(queue)]];
+    let [paces, plays] = chains.map(|chain| {
+        let baton = Baton::new(Engine::new(Chain::new(format(), chain).unwrap()));
+        let claim = baton.claim();
+        baton.give_to(claim.number());
+        claim
+    });
+    let mut input = InputCallback::new(paces, format(), plain(), true).unwrap();
+    let mut output = OutputCallback::new(plays, format(), plain(), true).unwrap();
+    let (captured, mut samples) = (vec![0.5; 2 * FRAMES], vec![0.0; 2 * FRAMES]);
+    let heard = confined(Wait::Never, move || {
+        let mut heard = 0.0f32;
+        for callback in 0..400 {
+            let (at, latency) = (callback * Duration::from_micros(6250), Duration::ZERO);
+            // Now and then nothing comes, and then too much.
+            let buffers = match callback {
+                50..60 => 0,
+                100 => 30,
+                _ => 1,
+            };
+            for _ in 0..buffers {
+                input.record(&Capture { samples: &captured, frames: FRAMES, channels: 2, at, latency });
+            }
+            output.play(&mut Playback { samples: &mut samples, frames: FRAMES, channels: 2, at, latency });
+            heard = samples.iter().fold(heard, |peak, sample| peak.max(sample.abs()));
+        }
+        heard
+    });
+    assert!(heard > 1.0, "what the chain made of it: {heard}");
+    assert!(counts.gaps() > 0 && counts.overrun_frames() > 0, "{counts:?}");
 }

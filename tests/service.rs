@@ -2,15 +2,19 @@
 //!
 //! The manager is a socket of the test's own, where systemd's would be.
 
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use rustix::process::Signal;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::gate::Gate;
-use tests::nda::{Running, command};
-use tests::plugins::processor_with;
+use tests::nda::{Running, command, started_by};
+use tests::plugins::{processor, processor_with};
 use tests::until::until;
-use tests::workspace::{Folder, python, shipped};
+use tests::workspace::{Folder, python, shipped, song};
 
 /// A service manager that listens.
 struct Manager {
@@ -24,21 +28,23 @@ impl Manager {
         Self { socket }
     }
 
-    /// Waits until it is told this three times more than it has been.
-    fn is_told_from_now_on(&self, words: &str) {
-        self.socket.set_nonblocking(true).unwrap();
-        while self.socket.recv(&mut [0; 4096]).is_ok() {}
-        self.socket.set_nonblocking(false).unwrap();
-        (0..3).for_each(|_| self.hears(words));
-    }
-
-    /// Nothing has been told up to now.
-    fn has_heard_nothing(&self) {
+    /// What it has been told since it listened last.
+    fn heard(&self) -> Vec<String> {
         let mut message = [0; 4096];
         self.socket.set_nonblocking(true).unwrap();
-        let told = self.socket.recv(&mut message).map(|length| String::from_utf8_lossy(&message[..length]));
-        assert!(told.is_err(), "{told:?}");
+        let next = || {
+            let length = self.socket.recv(&mut message).ok()?;
+            Some(String::from_utf8_lossy(&message[..length]).into_owned())
+        };
+        let heard = std::iter::from_fn(next).collect();
         self.socket.set_nonblocking(false).unwrap();
+        heard
+    }
+
+    /// Waits until it is told this three times more than it has been.
+    fn is_told_from_now_on(&self, words: &str) {
+        self.heard();
+        (0..3).for_each(|_| self.hears(words));
     }
 
     /// Waits until it is told this.
@@ -100,12 +106,116 @@ fn a_service_manager_is_not_told_that_it_plays_while_any_plugin_still_loads() {
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
     let running = Running::start(command);
     until("the plugin to load", || loading.exists());
-    manager.has_heard_nothing();
+    assert_eq!(manager.heard(), [""; 0]);
     gate.open();
     manager.hears("READY=1");
     running.signal(Signal::TERM);
     manager.hears("STOPPING=1");
     let _ = running.wait().ended_with(0);
+}
+
+/// The audio thread of a run, held within a block while all others go on.
+struct Held {
+    thread: Pid,
+}
+
+impl Held {
+    /// `None` where threads can't be held.
+    fn of(run: u32) -> Option<Self> {
+        let tasks = PathBuf::from(format!("/proc/{run}/task"));
+        let is_audio =
+            |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap() == "virtual-device\n";
+        let task = std::fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path()).find(is_audio).unwrap();
+        let thread = Pid::from_raw(task.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        ptrace::seize(thread, ptrace::Options::empty()).ok()?;
+        until("it to be held within a block", || {
+            ptrace::interrupt(thread).unwrap();
+            waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+            let is_within = waits_for_a_worker(&task);
+            if !is_within {
+                ptrace::cont(thread, None).unwrap();
+            }
+            is_within
+        });
+        Some(Self { thread })
+    }
+}
+
+/// Lets it go on. While it is held, its process can't end.
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = ptrace::detach(self.thread, None);
+    }
+}
+
+/// Whether a thread that is held waits for a futex that is not its process's own.
+fn waits_for_a_worker(task: &Path) -> bool {
+    const FUTEX_WAIT_BITSET: &str = "0x9";
+    let call = std::fs::read_to_string(task.join("syscall")).unwrap();
+    call.split(' ').nth(2) == Some(FUTEX_WAIT_BITSET)
+}
+
+/// A stand-in plays on where a device has stopped calling back, but the chain is in the hands of the thread that is held.
+#[test]
+fn the_watchdog_is_not_fed_while_audio_stands_still_and_every_other_thread_goes_on() {
+    let folder = Folder::new();
+    let (path, log) = (folder.file("notify"), folder.file("nda.log"));
+    let manager = Manager::new(&path);
+    let slow = processor(&folder, "slow", "import time\ntime.sleep(0.1)\nreturn True");
+    let text = format!(
+        "block = 8192\n[[pipeline]]\nsource = {{ file = {:?}, loop = true }}\nsink = \"virtual\"\n\
+         plugins = [{{ file = {slow:?}, python = {:?}, deadline = 0.95, adapt = false }}]",
+        song(),
+        python()
+    );
+    let mut command = run(&folder, &text, &["--log", log.to_str().unwrap()]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000000");
+    let running = Running::start(command);
+    (0..3).for_each(|_| manager.hears("WATCHDOG=1"));
+    let Some(held) = Held::of(running.pid()) else {
+        assert!(!rustix::process::geteuid().is_root(), "root should be able to hold a thread");
+        eprintln!("not shown: this user can hold no threads");
+        return;
+    };
+    manager.heard();
+    let mut told = Vec::new();
+    until("the device to be lost", || {
+        told.extend(manager.heard());
+        std::fs::read_to_string(&log).unwrap().contains("has stopped calling back")
+    });
+    // That takes more than a second, in which it would be fed four times; and once it may be for the block before.
+    assert!(told.len() <= 1, "{told:?}");
+    drop(held);
+    manager.is_told_from_now_on("WATCHDOG=1");
+    running.signal(Signal::TERM);
+    manager.hears("STOPPING=1");
+    let done = running.wait();
+    done.ended_with(if done.code == Some(9) { 9 } else { 0 });
+}
+
+/// Runs with standard output and standard error in a file that is said to be the journal; what is in it, and the exit code.
+fn in_the_journal(folder: &Folder, mut command: std::process::Command) -> (String, Option<i32>) {
+    let journal = folder.write("journal", "");
+    let file = journal.metadata().unwrap();
+    command.env("JOURNAL_STREAM", format!("{}:{}", file.dev(), file.ino()));
+    let shell = format!("exec \"$@\" >{} 2>&1", journal.display());
+    let done = Running::start(started_by(&["sh", "-c", &shell, "sh"], &command)).wait();
+    (std::fs::read_to_string(journal).unwrap(), done.code)
+}
+
+#[test]
+fn the_journal_is_told_events_with_their_level_and_no_times_of_ours() {
+    let folder = Folder::new();
+    let (told, code) = in_the_journal(&folder, run(&folder, &endless(), &["--for", "1.2"]));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("<6>real time: ")), "{told}");
+    assert!(!told.contains("00:01 main"), "how it goes once a second: {told}");
+    let (told, code) = in_the_journal(&folder, run(&folder, "[[pipeline]]", &[]));
+    assert_eq!(code, Some(3));
+    assert!(
+        told.starts_with("<3>nda: error: ") && told.lines().all(|line| line.starts_with("<3>")),
+        "{told}"
+    );
 }
 
 #[test]

@@ -75,8 +75,11 @@ pub(super) fn chosen(mut found: Vec<Found>, run: Option<&str>, otherwise: &str) 
             Err(if all.is_empty() { error } else { error.remedy(format!("there is {all}")) })
         }
         (several, _) => {
+            // Those of two containers may have one number.
+            let is_alone = several[1..].iter().all(|other| other.pid != several[0].pid);
+            let one = if is_alone { several[0].pid.to_string() } else { several[0].name.clone() };
             Err(Error::new(Kind::Control, format!("there are several runs: {}", there_are(several)))
-                .remedy(format!("name one of them, as in --run {}", several[0].pid)))
+                .remedy(format!("name one of them, as in --run {one}")))
         }
     }
 }
@@ -240,6 +243,7 @@ mod tests {
             (all(), Some("else"), "there is duplex (process 7), duplex (process 8), live (process 9)"),
             (all(), None, "as in --run 7"),
             (all(), Some("duplex"), "several runs: duplex (process 7), duplex (process 8)\n"),
+            (vec![found("a", 1), found("a-2", 1)], Some("1"), "as in --run a"),
         ] {
             let error = path(found, run).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");

@@ -11,7 +11,9 @@
 //! the first zero byte: none at all if it is too long. Both numbers have 64 bits in the machine's own order. Who reads
 //! the same even count before and after has read a whole status.
 //!
-//! Its run holds an exclusive `flock` on it: whoever gets one has a page whose run is over.
+//! Its run holds an exclusive `flock` on it: whoever gets one has a page whose run is over, and nobody else takes it away.
+//! Containers that share this memory may number their processes alike: NAME has `-2` behind it, or `-3` and so on, where
+//! another run that lives has the name.
 //!
 //! It is written with system calls, not through a mapping: where the memory is full, or a program of the same user's has
 //! cut the page short, a call fails, while a store would end the run.
@@ -21,7 +23,7 @@ use crate::clock::now_ns;
 use crate::error::{Error, Kind, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::getuid;
-use shared_memory::ShmemConf;
+use shared_memory::{ShmemConf, ShmemError};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -46,6 +48,10 @@ const BEHIND: &str = ".status";
 /// How often a page that is being written is looked at again, and how long after.
 const LOOKS: u32 = 200;
 const AGAIN: Duration = Duration::from_millis(1);
+/// How often a name is tried: whoever is just looking at it, or is taking away what lies there, is done by then.
+const TRIES: u32 = 20;
+/// Runs of one name and one number.
+const ALIKE: u32 = 99;
 
 /// The page of this process. Taken away when it is dropped.
 #[derive(Debug)]
@@ -63,15 +69,13 @@ impl Page {
     pub fn open(config: &Path) -> Result<Self> {
         let _ = find();
         let name = plain(&config.file_stem().unwrap_or_default().to_string_lossy());
-        let id = format!("{BEFORE}{name}-{}{BEHIND}", std::process::id());
-        let path = Path::new(FOLDER).join(&id);
-        let made = made(&id, &path).and_then(|file| {
-            let mut page = Self { file, path: path.clone(), sequence: 0 };
+        let made = made(&name).and_then(|(file, path)| {
+            let mut page = Self { file, path, sequence: 0 };
             page.write(b"")?;
             page.file.write_all_at(&MAGIC, 0)?;
             Ok(page)
         });
-        let what = || format!("the status page {} can't be made", path.display());
+        let what = || format!("a status page {FOLDER}/{} can't be made", id(&name, 1));
         made.map_err(|why| Error::new(Kind::System, what()).source(why))
     }
 
@@ -102,26 +106,56 @@ impl Page {
     }
 }
 
-/// Makes the segment and locks it; nothing looks through a mapping here.
-fn made(id: &str, path: &Path) -> io::Result<File> {
-    for _ in 0..LOOKS {
-        // What has our number in its name was somebody's who is no more.
-        let _ = fs::remove_file(path);
-        let mut segment =
-            ShmemConf::new().os_id(format!("/{id}")).size(SIZE).create().map_err(io::Error::other)?;
-        // It is the page's to take away.
-        segment.set_owner(false);
-        let file = OpenOptions::new().write(true).open(path)?;
-        // Before that, whoever looks for runs may take it for a dead one's.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            std::thread::sleep(AGAIN);
-        } else if fs::metadata(path)
-            .is_ok_and(|found| file.metadata().is_ok_and(|own| own.ino() == found.ino()))
-        {
-            return Ok(file);
+/// The name of the page of this process, which may be one of several that are called alike.
+fn id(name: &str, number: u32) -> String {
+    let number = if number == 1 { String::new() } else { format!("-{number}") };
+    format!("{BEFORE}{name}{number}-{}{BEHIND}", std::process::id())
+}
+
+/// Makes a page under the first name that no other run has.
+fn made(name: &str) -> io::Result<(File, PathBuf)> {
+    for number in 1..=ALIKE {
+        let id = id(name, number);
+        let path = Path::new(FOLDER).join(&id);
+        if let Some(file) = claimed(&id, &path)? {
+            return Ok((file, path));
         }
     }
-    Err(io::Error::other("it is taken away again and again"))
+    Err(io::Error::other(format!("{ALIKE} others have that name")))
+}
+
+/// Makes the page of this name; `None` if it is another's.
+fn claimed(id: &str, path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..TRIES {
+        clear_if_dead(path);
+        let page = created(id, path)?;
+        if page.is_some() {
+            return Ok(page);
+        }
+        std::thread::sleep(AGAIN);
+    }
+    Ok(None)
+}
+
+/// Makes the segment and locks it; nothing looks through a mapping here. `None`: something is there, or what was made has
+/// been taken for a dead run's by whoever looks for runs, and away, before it was locked.
+fn created(id: &str, path: &Path) -> io::Result<Option<File>> {
+    match ShmemConf::new().os_id(format!("/{id}")).size(SIZE).create() {
+        // It is the page's to take away.
+        Ok(mut segment) => segment.set_owner(false),
+        Err(ShmemError::MappingIdExists) => return Ok(None),
+        Err(why) => return Err(io::Error::other(why)),
+    };
+    let Ok(page) = OpenOptions::new().write(true).open(path) else { return Ok(None) };
+    let is_locked = flock(&page, FlockOperation::NonBlockingLockExclusive).is_ok();
+    Ok((is_locked && lies_at(&page, path)).then_some(page))
+}
+
+/// Whether it is this page that has the name.
+fn lies_at(page: &File, path: &Path) -> bool {
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    let named = fs::symlink_metadata(path).map(identity);
+    named.is_ok_and(|named| page.metadata().map(identity).is_ok_and(|own| own == named))
 }
 
 /// Whether the run of a page is over: nobody holds it any more.
@@ -131,8 +165,10 @@ fn is_over(page: &File) -> bool {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // What could be done about it?
-        let _ = fs::remove_file(&self.path);
+        // It is locked: only by hand can another one have been put in its place.
+        if lies_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -149,7 +185,7 @@ pub struct Look {
 #[must_use]
 pub fn find() -> Vec<Found> {
     let mut found = named(Path::new(FOLDER), BEFORE, BEHIND);
-    found.retain(|run| is_own(&run.path) && !clear_if_dead(run));
+    found.retain(|run| is_own(&run.path) && !clear_if_dead(&run.path));
     found
 }
 
@@ -157,8 +193,15 @@ fn is_own(page: &Path) -> bool {
     fs::symlink_metadata(page).is_ok_and(|found| found.is_file() && found.uid() == getuid().as_raw())
 }
 
-fn clear_if_dead(run: &Found) -> bool {
-    File::open(&run.path).is_ok_and(|page| is_over(&page)) && fs::remove_file(&run.path).is_ok()
+/// Takes a page away whose run is over, and whether it was. Who does it holds the lock: what has the name is this page until
+/// the name is gone, and no other that somebody has put there meanwhile.
+fn clear_if_dead(path: &Path) -> bool {
+    is_own(path)
+        && File::open(path).is_ok_and(|page| {
+            flock(&page, FlockOperation::NonBlockingLockExclusive).is_ok()
+                && lies_at(&page, path)
+                && fs::remove_file(path).is_ok()
+        })
 }
 
 /// Looks at a page; `None` if the run has ended.
@@ -210,6 +253,7 @@ fn word(file: &File, at: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::until::until;
 
     fn page(name: &str) -> Page {
         Page::open(Path::new(name)).unwrap()
@@ -249,8 +293,49 @@ mod tests {
         let path = Path::new(FOLDER).join(format!("nda-killed-{}.status", std::process::id()));
         fs::write(&path, "").unwrap();
         assert!(look(&path).unwrap().is_none());
-        drop(find());
-        assert!(!path.exists());
+        // Another test may be taking it away just now.
+        until("it is taken away", || find().iter().all(|run| run.path != path) && !path.exists());
+    }
+
+    /// As where containers share the memory and each has a process of this number.
+    #[test]
+    fn a_living_run_of_the_same_name_and_number_keeps_its_page_and_the_other_gets_one_of_its_own() {
+        let mut all = [page("alike.toml"), page("alike.toml"), page("alike.toml")];
+        for (page, text) in all.iter_mut().zip(["one", "two", "three"]) {
+            page.write(text.as_bytes()).unwrap();
+        }
+        assert_eq!([text(&all[0]), text(&all[1]), text(&all[2])], ["one", "two", "three"]);
+        let names = || {
+            let is_alike = |run: &Found| run.pid == std::process::id() && run.name.starts_with("alike");
+            let alike = find().into_iter().filter(is_alike);
+            alike.map(|run| run.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(), ["alike", "alike-2", "alike-3"]);
+        let [first, second, third] = all;
+        drop(second);
+        assert_eq!(names(), ["alike", "alike-3"], "it takes its own away and no other");
+        let again = page("alike.toml");
+        assert_eq!(names(), ["alike", "alike-2", "alike-3"]);
+        drop((first, third, again));
+        assert_eq!(names(), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_killed_run_of_the_same_name_and_number_has_left_is_replaced() {
+        let path = Path::new(FOLDER).join(id("left", 1));
+        fs::write(&path, "its last words").unwrap();
+        let page = page("left.toml");
+        assert_eq!((page.path(), text(&page)), (path.as_path(), String::new()));
+    }
+
+    #[test]
+    fn a_page_that_somebody_has_put_in_the_place_of_another_stays() {
+        let (first, folder) = (page("replaced.toml"), Path::new(FOLDER));
+        fs::remove_file(first.path()).unwrap();
+        let second = page("replaced.toml");
+        assert_eq!(second.path(), folder.join(id("replaced", 1)));
+        drop(first);
+        assert!(second.path().exists());
     }
 
     #[test]
