@@ -123,8 +123,9 @@ impl Held {
     /// `None` where threads can't be held.
     fn of(run: u32) -> Option<Self> {
         let tasks = PathBuf::from(format!("/proc/{run}/task"));
-        let is_audio =
-            |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap() == "virtual-device\n";
+        let is_audio = |task: &PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "virtual-device\n")
+        };
         let task = std::fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path()).find(is_audio).unwrap();
         let thread = Pid::from_raw(task.file_name().unwrap().to_str().unwrap().parse().unwrap());
         ptrace::seize(thread, ptrace::Options::empty()).ok()?;

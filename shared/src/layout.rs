@@ -10,25 +10,18 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// How many slots a ring may have; a power of two, so that a free-running sequence can wrap.
 pub const SLOTS_MAX: u32 = 64;
 
-/// Head of a segment. Each segment's words are written by its owner alone, but for [`Header::call`]. Those that it writes with
-/// each block, though it does not sleep, have a cache line of their own: the others, which the peer reads with each block,
-/// stay with the peer.
+/// Head of a segment. Each segment's words are written by its owner alone. Those that it writes with each block, though it
+/// does not sleep, have a cache line of their own: the others, which the peer reads with each block, stay with the peer.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Header {
-    /// In a worker's segment: counts how often it rang for the host, which parks on it.
+    /// Counts how often it was rung: the futex word that the peer parks on.
     pub bell: AtomicU32,
     /// In a worker's segment: the same for the next worker of a chain.
     pub next_bell: AtomicU32,
-    rest_of_bells: [AtomicU32; 14],
-    /// In a worker's segment: the bell that the host rings, and the worker parks on. It is here, and not with the host, since
-    /// a wait on memory that the sleeper may not write takes the kernel longer. A worker that spoils it wakes itself for
-    /// nothing, or sleeps on: the host only counts it up.
-    pub call: AtomicU32,
-    /// [`PARKED`] while the owner of this segment sleeps: for the peer to see. It looks there when it has rung, so that both
-    /// are in one line.
+    rest_of_line: [AtomicU32; 14],
+    /// [`PARKED`] while the owner of this segment sleeps on the peer's bell: for the peer to see.
     pub parked: AtomicU32,
-    rest_of_sleep: [AtomicU32; 14],
     /// Processor that the owner ran on when it published last, plus one; only compared.
     pub core: AtomicU32,
     /// In the worker's segment: blocks that the plugin got in a buffer made for them, because the slot's own would
@@ -77,7 +70,7 @@ pub struct SlotHead {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() == 192 && size_of::<SlotHead>() == 64);
+const _: () = assert!(size_of::<Header>() == 128 && size_of::<SlotHead>() == 64);
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Doorstep>() == 64);
 

@@ -43,4 +43,4 @@ mod wait;
 pub const STACKS_END: &str = "-- end of stacks --\n";
 
 /// Version of everything in this crate that both processes must agree on. The worker says it first.
-pub const PROTOCOL: u32 = 10;
+pub const PROTOCOL: u32 = 9;

@@ -214,7 +214,7 @@ impl Host {
 
     fn notify(&mut self) {
         self.published.let_go(|seq| self.request.slot(seq));
-        wait::ring(&self.reply.header.call, &self.reply.header);
+        wait::ring(&self.request.header, &self.reply.header);
     }
 
     fn supply(&mut self, seq: u32, samples: Samples) {
@@ -231,7 +231,7 @@ impl Host {
         if is_early {
             self.request.write(seq, samples);
         }
-        wait::ring(&self.reply.header.call, &self.reply.header);
+        wait::ring(&self.request.header, &self.reply.header);
     }
 
     fn look(&self, seq: u32) -> Look {
@@ -290,7 +290,7 @@ impl Worker {
         let ready = || (self.supply() != Supply::NotYet).then_some(());
         let second = self.before.as_ref().map(|before| &before.header.next_bell);
         let second = second.filter(|_| !self.has(Flaw::OneBell));
-        let bells = Bells { first: &self.reply.header.call, second };
+        let bells = Bells { first: &self.request.header.bell, second };
         let doorstep = self.doorstep.as_deref().filter(|_| !self.has(Flaw::SaysNothingOnItsDoorstep));
         let sign = Sign { own: &self.reply.header, doorstep };
         let parked = || wait::park(sign, bells, DEADLINE_NS, ready).outcome;
@@ -304,7 +304,7 @@ impl Worker {
         let own = &self.reply.header;
         let says = |word| self.doorstep.iter().for_each(|own| own.parked.store(word, Ordering::Relaxed));
         let seen = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
-        let [first, second] = [&self.reply.header.call, &before.header.next_bell];
+        let [first, second] = [&self.request.header.bell, &before.header.next_bell];
         while ready().is_none() {
             let bells = [first, second].map(|word| Seen { word, value: seen(word) });
             own.parked.store(PARKED, Ordering::Relaxed);
@@ -344,7 +344,7 @@ impl Worker {
         if hands_on {
             self.hand_on();
         } else {
-            wait::ring(&self.reply.header.bell, &self.request.header);
+            wait::ring(&self.reply.header, &self.request.header);
         }
         self.next = self.next.wrapping_add(1);
     }

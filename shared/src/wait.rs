@@ -146,17 +146,17 @@ pub(crate) fn park<T>(
     slept
 }
 
-/// Rings this bell; a system call only if the peer says that it sleeps, and whether it was made.
+/// Rings `own` bell; a system call only if the peer says that it sleeps, and whether it was made.
 ///
 /// # Real-time
 /// No wait; at most one futex wake.
-pub(crate) fn ring(bell: &AtomicU32, peer: &Header) -> bool {
-    count_up(bell);
+pub(crate) fn ring(own: &Header, peer: &Header) -> bool {
+    count_up(&own.bell);
     // SYNC: bell before parked here, parked before ready in `park`.
     fence(Ordering::SeqCst);
     let sleeps = says_parked(&peer.parked);
     if sleeps {
-        futex::wake(bell);
+        futex::wake(&own.bell);
     }
     sleeps
 }
@@ -165,7 +165,7 @@ fn says_parked(word: &AtomicU32) -> bool {
     word.load(Ordering::Relaxed) == PARKED
 }
 
-/// A bell changes each time it is rung. It has one ringer: no read-modify-write is needed.
+/// A bell changes each time it is rung. It has one writer: no read-modify-write is needed.
 fn count_up(bell: &AtomicU32) {
     // SYNC: bell; with Acquire in `park`.
     bell.store(bell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
@@ -188,9 +188,9 @@ pub(crate) fn hand_on(own: &Header, next: Option<&Doorstep>, host: &Header) {
 
 /// Wakes `sleeper`, which may sleep on this bell, though it did not ring: for what was stored before, which it looks
 /// at. It may just be falling asleep and miss a wake, so it is woken until it says that it is awake.
-pub(crate) fn rouse(sleeper: &Header, bell: &AtomicU32) {
+pub(crate) fn rouse(sleeper: &Header, bell: &Header) {
     for _ in 0..WAKE_AGAIN_MAX {
-        futex::wake(bell);
+        wake(bell);
         if !is_parked(sleeper) {
             return;
         }
@@ -203,4 +203,9 @@ fn is_parked(own: &Header) -> bool {
     // What the sleeper looks at was stored before: either it sees that, or we see it here.
     fence(Ordering::SeqCst);
     says_parked(&own.parked)
+}
+
+/// Wakes whoever sleeps on this bell, though it did not ring.
+pub(crate) fn wake(header: &Header) {
+    futex::wake(&header.bell);
 }

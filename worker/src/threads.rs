@@ -3,7 +3,8 @@
 //! For the wait between two blocks: to give the interpreter up and take it back is for nobody where there is no other thread,
 //! and takes more than anything else does between two workers in a row. What tells is Python's own list of the threads that it
 //! knows, in which a thread of C stands too while it is in Python or waits to get in. One that was seen is never taken for
-//! gone: if it came back, it would have to wait for the next block again.
+//! gone: if it came back, it would have to wait for the next block again. Threads of a second interpreter in this process are
+//! in another list, and are not seen unless they have been in the first.
 
 // Python's list, of which the stable ABI has no part.
 #![allow(unsafe_code)]

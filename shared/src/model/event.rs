@@ -48,7 +48,7 @@ impl Scene {
         match flaw {
             Some(flaw @ (Flaw::NoFenceInRing | Flaw::LooksBeforeItRings)) => self.ring_badly(flaw),
             _ => {
-                wait::ring(&self.ringer.bell, &self.sleeper);
+                wait::ring(&self.ringer, &self.sleeper);
             }
         }
     }
@@ -120,7 +120,7 @@ fn a_wake_without_cause_harms_nobody() {
         let scene = Arc::new(Scene::default());
         let (ringer, stranger) = (Arc::clone(&scene), Arc::clone(&scene));
         let ringing = thread::spawn(move || ringer.say(1, None));
-        let waking = thread::spawn(move || futex::wake(&stranger.ringer.bell));
+        let waking = thread::spawn(move || wait::wake(&stranger.ringer));
         scene.sleep_until(1, None);
         ringing.join().unwrap();
         waking.join().unwrap();
@@ -134,7 +134,7 @@ fn who_is_roused_looks_at_what_was_said_before() {
         let rouser = Arc::clone(&scene);
         let rousing = thread::spawn(move || {
             rouser.number.store(1, Ordering::Release);
-            wait::rouse(&rouser.sleeper, &rouser.ringer.bell);
+            wait::rouse(&rouser.sleeper, &rouser.ringer);
         });
         scene.sleep_until(1, None);
         rousing.join().unwrap();

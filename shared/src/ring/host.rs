@@ -52,7 +52,7 @@ impl HostWaker {
     pub fn wake(&self) {
         ALARM.fetch_add(1, Ordering::Release);
         futex::wake_all(&ALARM);
-        wait::rouse(self.request.header(), &self.reply.header().bell);
+        wait::rouse(self.request.header(), self.reply.header());
     }
 }
 
@@ -275,8 +275,7 @@ impl HostEnd {
     /// May be called on the audio thread: at most one futex wake, none if the worker is awake.
     pub fn notify(&mut self) -> bool {
         self.published.let_go(|seq| self.request.slot(self.layout.index(seq)));
-        let theirs = self.reply.header();
-        wait::ring(&theirs.call, theirs)
+        wait::ring(self.request.header(), self.reply.header())
     }
 
     fn answer_word(&self, seq: u32) -> u32 {

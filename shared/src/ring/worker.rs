@@ -76,13 +76,13 @@ struct FromEdge {
 
 /// Wakes a [`WorkerEnd`] that waits for a block, so that it looks at its interruption flag.
 #[derive(Debug, Clone)]
-pub struct WorkerWaker(Arc<OwnSegment>);
+pub struct WorkerWaker(Arc<PeerSegment>);
 
 impl WorkerWaker {
     /// Wakes the worker's main thread if it sleeps. It may just be falling asleep and miss this: repeat until
     /// it has answered.
     pub fn wake(&self) {
-        futex::wake(&self.0.header().call);
+        wait::wake(self.0.header());
     }
 }
 
@@ -181,7 +181,7 @@ impl WorkerEnd {
     /// Wakes this end from another thread.
     #[must_use]
     pub fn waker(&self) -> WorkerWaker {
-        WorkerWaker(Arc::clone(&self.reply))
+        WorkerWaker(Arc::clone(&self.request))
     }
 
     /// The samples of slot `index`, channel after channel, in memory that only this process writes: what the
@@ -273,8 +273,8 @@ impl WorkerEnd {
         if ready().is_none() {
             let from_ns = rest();
             let deadline_ns = from_ns.saturating_add(within_ns);
-            let header = self.reply.header();
-            let rule = Spin::from_word(self.request.header().spin.load(Ordering::Relaxed));
+            let header = self.request.header();
+            let rule = Spin::from_word(header.spin.load(Ordering::Relaxed));
             let mut spinner = self.spinner;
             let budget_ns = spinner.budget_ns(rule, rule != Spin::Off && self.shares_core());
             let until_ns = if budget_ns > 0 { from_ns.saturating_add(budget_ns) } else { 0 };
@@ -286,9 +286,9 @@ impl WorkerEnd {
             } else if until_ns < deadline_ns {
                 // Else the time was over while it looked, and who says that he sleeps is woken.
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
-                let bells = Bells { first: &header.call, second };
+                let bells = Bells { first: &header.bell, second };
                 let doorstep = self.edge.as_ref().map(|edge| edge.doorstep.words());
-                let sign = Sign { own: header, doorstep };
+                let sign = Sign { own: self.reply.header(), doorstep };
                 sleeps = wait::park(sign, bells, deadline_ns, ready).times;
             }
             self.spinner = spinner;
@@ -397,7 +397,7 @@ impl WorkerEnd {
             let next = self.next_doorstep.as_ref().map(PeerDoorstep::words);
             wait::hand_on(header, next, self.request.header());
         } else {
-            wait::ring(&header.bell, self.request.header());
+            wait::ring(header, self.request.header());
         }
         self.next = self.next.wrapping_add(1);
         hands_on

@@ -97,6 +97,7 @@ pub trait Plugin {
     fn load_state(&mut self, state: &[u8]) -> Result<(), Failure>;
 
     /// Whether no thread but this one has ever been seen to use the interpreter: then a wait for the next block may keep it.
+    /// Asked before such a wait and after it.
     fn is_alone(&mut self) -> bool {
         false
     }

@@ -28,9 +28,6 @@ const LOOK_AROUND_NS: u64 = 1_000_000_000;
 /// How long it keeps the interpreter at most for a block that does not come: a thread that wants it, and is the plugin's
 /// first, waits so long once.
 const KEPT_NS: u64 = 500_000_000;
-/// Of so many blocks that were handed on one is followed by a look at what there is to collect: who takes them may be
-/// waiting for this processor.
-const HANDED_ON_EVERY: u32 = 8;
 /// What part of the slack a worker may use for itself that has handed its block on.
 const SHARED_SLACK: u64 = 16;
 /// Notices kept while the socket is full; the oldest say most.
@@ -67,7 +64,6 @@ pub fn serve_looking_around(
         rhythm,
         gc: Gc::default(),
         blocks_come: false,
-        handed_on: 0,
         schedule,
     };
     loop {
@@ -95,7 +91,6 @@ struct Server<'a, P> {
     gc: Gc,
     /// Whether the last wait ended with one.
     blocks_come: bool,
-    handed_on: u32,
     /// When the collector runs, if that is ours to decide.
     schedule: Option<Schedule>,
 }
@@ -127,7 +122,12 @@ impl<P: Plugin> Server<'_, P> {
                 collections.see(seen_ns);
                 (wake, seen_ns)
             };
-            match if keeps { wait() } else { self.plugin.released(wait) } {
+            let waited = if keeps { wait() } else { self.plugin.released(wait) };
+            if keeps {
+                // Whoever came meanwhile stands there and waits, and is seen now: after the block it may be gone.
+                self.plugin.is_alone();
+            }
+            match waited {
                 (Wake::Block, seen_ns) => {
                     self.block(seen_ns);
                     self.blocks_come = true;
@@ -175,10 +175,6 @@ impl<P: Plugin> Server<'_, P> {
     /// do. Where the block goes on to the next worker, which may wait for this processor all the same, little of the
     /// slack is its.
     fn collect(&mut self, hands_on: bool) {
-        self.handed_on = if hands_on { self.handed_on.wrapping_add(1) } else { 0 };
-        if !self.handed_on.is_multiple_of(HANDED_ON_EVERY) {
-            return;
-        }
         let (Phase::Running(end), Some(schedule)) = (&self.phase, &mut self.schedule) else { return };
         // Whoever was woken by the answer may have had the processor since.
         let left_ns = if end.is_requested() { 0 } else { self.rhythm.left_ns(clock::now_ns()) };
