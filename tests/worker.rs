@@ -2,6 +2,7 @@
 //!
 //! Needs `cargo build -p worker` and an interpreter with numpy (see `worker_process::python`).
 
+use shared::clock;
 use shared::exit::Exit;
 use shared::format::Format;
 use shared::message::{Answer, Ask, Failure, Notice, PluginKind, STATE_MAX, STATE_PART, Stage, StatePart};
@@ -664,6 +665,48 @@ fn a_plugins_threads_run_while_it_waits_for_blocks_and_do_not_stop_them() {
     let before = spun();
     let moved = (0..1_000_000).any(|_| spun() > before);
     assert!(moved, "the thread stands still");
+    ends_well(worker);
+}
+
+/// A timer of the C library's, which ticks from a thread of its own that is gone right after: six milliseconds after each
+/// block has begun. Were it kept waiting, the next block would let it through as it begins, and nobody would be there when
+/// that has ended.
+#[test]
+fn threads_of_c_that_come_into_the_interpreter_for_a_moment_need_not_wait_for_a_block() {
+    let file = processor(
+        "from time import monotonic\n\
+         self.between += self.end < self.ticked < monotonic() - 0.001\n\
+         threading.Event().wait(0.002)\n\
+         self.end = monotonic()\n\
+         if self.n == 1: self.begin()\n\
+         return True",
+        "ticked = end = between = 0\n\
+         def begin(self):\n\
+         \x20   import ctypes as c\n\
+         \x20   class Event(c.Structure):\n\
+         \x20       _fields_ = [('value', c.c_void_p), ('signal', c.c_int), ('how', c.c_int), ('call', c.c_void_p),\n\
+         \x20                   ('rest', c.c_long * 5)]\n\
+         \x20   def tick(_):\n\
+         \x20       from time import monotonic\n\
+         \x20       self.ticked = monotonic()\n\
+         \x20   self.tick, self.id, self.libc = c.CFUNCTYPE(None, c.c_void_p)(tick), c.c_void_p(), c.CDLL(None)\n\
+         \x20   event, times = Event(None, 0, 2, c.cast(self.tick, c.c_void_p)), (c.c_long * 4)(0, 10**7, 0, 4 * 10**6)\n\
+         \x20   assert self.libc.timer_create(1, c.byref(event), c.byref(self.id)) == 0\n\
+         \x20   assert self.libc.timer_settime(self.id, 0, c.byref(times), None) == 0\n\
+         def stop(self):\n    self.libc.timer_delete(self.id)\n    threading.Event().wait(0.02)\n\
+         def get_parameter(self, key): return str(self.between)",
+    );
+    let (mut worker, mut end) = running(&file.path, format(2, 64), &[]);
+    let mut due_ns = clock::now_ns();
+    for _ in 0..40 {
+        good(&mut end, ramp);
+        due_ns += 10_000_000;
+        while clock::now_ns() < due_ns {
+            std::hint::spin_loop();
+        }
+    }
+    let Ok(Answer::Value(ticks)) = worker.ask(Ask::GetParameter { key: String::new() }) else { panic!() };
+    assert!(ticks.parse::<u32>().unwrap() >= 20, "{ticks} of 40 ticks came between the blocks");
     ends_well(worker);
 }
 
