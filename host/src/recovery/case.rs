@@ -508,10 +508,12 @@ impl Case {
         if now_ns < self.twin_due_ns {
             return;
         }
+        // Whoever looks so late has been stopped too, and the twin may be about to go on as well.
+        let is_late = now_ns.saturating_sub(self.twin_due_ns) > TWIN_NS / 2;
         self.twin_due_ns = now_ns.saturating_add(TWIN_NS);
         let twin = self.heir.as_ref().and_then(|heir| heir.worker.as_ref());
         let stopped = twin.filter(|twin| twin.condition() == Condition::Stopped);
-        if let Some(twin) = stopped.filter(|_| self.twin_was_stopped) {
+        if let Some(twin) = stopped.filter(|_| self.twin_was_stopped && !is_late) {
             twin.abandon(Because::Hung { for_ms: 0, stopped: true });
         }
         self.twin_was_stopped = stopped.is_some();

@@ -419,7 +419,9 @@ fn a_twin_that_a_signal_has_stopped_is_replaced_before_it_is_needed_but_not_one_
     scene.look(4 * S);
     scene.look(5 * S - 1);
     assert!(!twin.is_gone(), "all of them may have been stopped");
-    scene.look(5 * S);
+    scene.look(9 * S);
+    assert!(!twin.is_gone(), "the host was stopped too, and goes on first");
+    scene.look(10 * S);
     assert!(twin.is_gone());
     let because = scene.case.heir.as_ref().unwrap().worker.as_ref().unwrap().because();
     assert!(because.unwrap().to_string().contains("stopped by a signal"));
