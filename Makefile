@@ -12,10 +12,11 @@ build:
 	@echo "building; the first time takes some minutes"
 	@cargo build --release --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
 
+# With the worker, which has no tests: what is built for it is built for all, so that nearly all is built once.
 test: setup-tests
 	@echo "building; the first time takes some minutes"
 	@cargo build --locked -p host -p worker -p benches --lib --bin nda --bin nda-bench
-	@.ci/tests --workspace --exclude worker
+	@.ci/tests --workspace
 	cargo test --locked --release -p worker -p benches -p tests --test sweep
 	CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS="--cfg loom" cargo test --locked --release -p shared --lib --target-dir target/loom model::
 	.venv/bin/python -m pytest -q plugins_py/tests
