@@ -152,8 +152,9 @@ impl Drop for Held {
 /// Whether a thread that is held waits for a futex that is not its process's own.
 fn waits_for_a_worker(task: &Path) -> bool {
     const FUTEX_WAIT_BITSET: &str = "0x9";
-    let call = std::fs::read_to_string(task.join("syscall")).unwrap();
-    call.split(' ').nth(2) == Some(FUTEX_WAIT_BITSET)
+    let text = std::fs::read_to_string(task.join("syscall")).unwrap();
+    let mut call = text.split(' ');
+    call.next() == Some(&libc::SYS_futex.to_string()) && call.nth(1) == Some(FUTEX_WAIT_BITSET)
 }
 
 /// A stand-in plays on where a device has stopped calling back, but the chain is in the hands of the thread that is held.
@@ -162,7 +163,9 @@ fn the_watchdog_is_not_fed_while_audio_stands_still_and_every_other_thread_goes_
     let folder = Folder::new();
     let (path, log) = (folder.file("notify"), folder.file("nda.log"));
     let manager = Manager::new(&path);
-    let slow = processor(&folder, "slow", "import time\ntime.sleep(0.1)\nreturn True");
+    let (gate, shut) = (Gate::new(&folder), folder.file("shut"));
+    let body = format!("import os\nif os.path.exists({shut:?}): {}\nreturn True", gate.wait());
+    let slow = processor(&folder, "slow", &body);
     let text = format!(
         "block = 8192\n[[pipeline]]\nsource = {{ file = {:?}, loop = true }}\nsink = \"virtual\"\n\
          plugins = [{{ file = {slow:?}, python = {:?}, deadline = 0.95, adapt = false }}]",
@@ -173,7 +176,12 @@ fn the_watchdog_is_not_fed_while_audio_stands_still_and_every_other_thread_goes_
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000000");
     let running = Running::start(command);
     (0..3).for_each(|_| manager.hears("WATCHDOG=1"));
-    let Some(held) = Held::of(running.pid()) else {
+    // Whoever waits for the plugin is held, before that goes on.
+    std::fs::write(&shut, "").unwrap();
+    let held = Held::of(running.pid());
+    std::fs::remove_file(&shut).unwrap();
+    gate.open();
+    let Some(held) = held else {
         assert!(!rustix::process::geteuid().is_root(), "root should be able to hold a thread");
         eprintln!("not shown: this user can hold no threads");
         return;
