@@ -11,7 +11,8 @@
 //! the first zero byte: none at all if it is too long. Both numbers have 64 bits in the machine's own order. Who reads
 //! the same even count before and after has read a whole status.
 //!
-//! Its run holds an exclusive `flock` on it: whoever gets one has a page whose run is over, and nobody else takes it away.
+//! Its run holds an exclusive `flock` on it: whoever gets one has a page whose run is over, and who looks takes no other away.
+//! The helper of a run that was killed goes by the name alone.
 //! Containers that share this memory may number their processes alike: NAME has `-2` behind it, or `-3` and so on, where
 //! another run that lives has the name.
 //!
