@@ -148,8 +148,9 @@ pub(crate) struct Section {
 impl Section {
     /// Waits for a block, and processes it.
     fn step(&mut self) {
-        if self.end.wait(now_ns() + 1_000_000_000, &self.stop) == Wake::Block {
-            self.process(self.end.published_ns());
+        let (wake, seen_ns) = self.end.wait_for(now_ns, 1_000_000_000, &self.stop);
+        if wake == Wake::Block {
+            self.process(self.end.published_ns(seen_ns));
         }
     }
 

@@ -18,12 +18,13 @@ use crate::ring::order::{self, EdgeInput, Order, Supply, Upstream};
 use crate::ring::slot::{self, Answer, Published};
 use crate::ring::{Look, Notes, Refused, Scrub, Stamps, Status};
 use crate::sync::{AtomicU32, Ordering, fence};
-use crate::wait::{self, Bells, Sign, Unready};
+use crate::wait::{self, Bells, Bounds, Sign, Unready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Nobody has one.
 const DEADLINE_NS: u64 = u64::MAX;
+const BOUNDS: Bounds = Bounds { from_ns: 0, spin_ns: 0, deadline_ns: DEADLINE_NS };
 
 /// One step that is done wrongly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +249,7 @@ impl Host {
         let bells = Bells::one(bell);
         let sign = Sign::one(&self.request.header);
         let parked = || wait::park(sign, bells, DEADLINE_NS, answered).outcome;
-        wait::spin(0, u64::MAX, answered).map_or_else(parked, Ok).expect("no time is over")
+        wait::spin(BOUNDS, answered).map_or_else(parked, Ok).expect("no time is over")
     }
 
     /// What is answered, if it is: the samples, if they are good.
@@ -296,7 +297,7 @@ impl Worker {
         let parked = || wait::park(sign, bells, DEADLINE_NS, ready).outcome;
         let late = self.before.as_ref().filter(|_| self.has(Flaw::SaysLateOnItsDoorstep));
         let asleep = || late.map_or_else(parked, |before| self.park_late(before, ready));
-        wait::spin(0, u64::MAX, ready).map_or_else(asleep, Ok).expect("no time is over");
+        wait::spin(BOUNDS, ready).map_or_else(asleep, Ok).expect("no time is over");
     }
 
     /// The sign on its doorstep comes after its last look; for the host it sleeps as it should.

@@ -32,6 +32,30 @@ pub(crate) enum Unready {
     Unwoken,
 }
 
+/// How long a wait lasts.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// When it begins: the time, or shortly before.
+    pub from_ns: u64,
+    /// For how long it looks before it sleeps; 0 is a single look.
+    pub spin_ns: u64,
+    /// When it ends at the latest.
+    pub deadline_ns: u64,
+}
+
+impl Bounds {
+    /// Sleeps at once.
+    #[must_use]
+    pub fn sleep(from_ns: u64, deadline_ns: u64) -> Self {
+        Self { from_ns, spin_ns: 0, deadline_ns }
+    }
+
+    /// Until when it looks.
+    pub(crate) fn look_until_ns(self) -> u64 {
+        self.from_ns.saturating_add(self.spin_ns).min(self.deadline_ns)
+    }
+}
+
 /// What came of a sleep.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slept<T> {
@@ -40,6 +64,8 @@ pub(crate) struct Slept<T> {
     pub(crate) overslept_ns: u64,
     /// How often it gave its processor up at most.
     pub(crate) times: u32,
+    /// When it woke, if it slept.
+    pub(crate) woke_ns: Option<u64>,
 }
 
 /// What a sleeper may be woken by.
@@ -78,16 +104,16 @@ impl<'a> Sign<'a> {
     }
 }
 
-/// Looks until `ready` gives something, until this time at most and not beyond the deadline; only once if it is 0.
+/// Looks until `ready` gives something, or for as long as it may.
 ///
 /// # Real-time
 /// No system call.
-pub(crate) fn spin<T>(until_ns: u64, deadline_ns: u64, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn spin<T>(bounds: Bounds, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let first = ready();
-    if first.is_some() || until_ns == 0 {
+    if first.is_some() || bounds.spin_ns == 0 {
         return first;
     }
-    let until_ns = until_ns.min(deadline_ns);
+    let until_ns = bounds.look_until_ns();
     loop {
         for _ in 0..LOOKS {
             if let Some(done) = ready() {
@@ -111,7 +137,7 @@ pub(crate) fn park<T>(
     deadline_ns: u64,
     mut ready: impl FnMut() -> Option<T>,
 ) -> Slept<T> {
-    let mut slept = Slept { outcome: Err(Unready::Flooded), overslept_ns: 0, times: 0 };
+    let mut slept = Slept { outcome: Err(Unready::Flooded), overslept_ns: 0, times: 0, woke_ns: None };
     for _ in 0..WAKES_MAX {
         // SYNC: bell; with Release in `ring` and `hand_on`: whoever sees the bell sees what it rang for.
         let look = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
@@ -122,6 +148,7 @@ pub(crate) fn park<T>(
         fence(Ordering::SeqCst);
         let done = ready();
         // It ends by a changed bell, a wake, a signal or the deadline: each is looked into above.
+        // What it computed until here is no sleep.
         let sleeps = done.is_none() && clock::now_ns() < deadline_ns;
         let by_deadline = sleeps
             && match second {
@@ -130,7 +157,9 @@ pub(crate) fn park<T>(
             };
         if sleeps {
             slept.times += 1;
-            slept.overslept_ns = clock::now_ns().saturating_sub(deadline_ns);
+            let woke_ns = clock::now_ns();
+            slept.woke_ns = Some(woke_ns);
+            slept.overslept_ns = woke_ns.saturating_sub(deadline_ns);
         }
         sign.say(0);
         if by_deadline && look(bells.first) != first.value {

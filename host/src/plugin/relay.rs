@@ -16,7 +16,7 @@
 //! What passes by unheard is looked up when it is needed: inputs and outputs of the last blocks still lie in the rings.
 
 use super::edge::Edge;
-use super::remote::{Asked, Remote, is_stale, look_until_ns};
+use super::remote::{Asked, Remote, is_stale};
 use super::spec::{Mode, Spin};
 use crate::block::Block;
 use crate::clock::now_ns as clock;
@@ -26,7 +26,7 @@ use crate::recovery::simulation::time as simulation;
 use crate::telemetry::Loss;
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{EdgeInput, Look, Scrubbed, Status, Taken, Wait, Waited};
+use shared::ring::{Bounds, EdgeInput, Look, Scrubbed, Status, Taken, Wait, Waited};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -435,14 +435,13 @@ impl Relay {
         };
         #[cfg(test)]
         let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
-        let Wait { waited, overslept_ns } =
-            line.end.wait_for_chain(*hands_on, deadline_ns, look_until_ns(from_ns, spin_ns), over);
+        let bounds = Bounds { from_ns, spin_ns, deadline_ns };
+        let Wait { waited, overslept_ns, to_ns } = line.end.wait_for_chain(*hands_on, bounds, over);
         let is_spoilt =
             asked.map_or(waited == Waited::Flooded, |it| line.end.is_spoilt(waited, it.seq, deadline_ns));
-        let to_ns = clock();
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         self.stages[at].remote.figures.stats.note_wait(asked_ns, overslept_ns);
-        spinner.learn(spin_ns, to_ns - from_ns);
+        spinner.learn(spin_ns, to_ns.saturating_sub(from_ns));
         self.stages[target].remote.spinner = spinner;
         if is_spoilt {
             self.stages[target].remote.figures.stats.count_flooded();

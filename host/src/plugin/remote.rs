@@ -20,7 +20,7 @@ use crate::recovery::simulation::time as simulation;
 use crate::telemetry::{Figures, Loss, Passage, PluginStats};
 use shared::format::Format;
 use shared::message::PluginKind;
-use shared::ring::{EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Scrubbed, Status, Taken};
+use shared::ring::{Bounds, EdgeInput, HostEnd, Look, Notes, Refused, Scrub, Scrubbed, Status, Taken};
 use shared::spin::Spinner;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -320,17 +320,16 @@ impl Remote {
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let spin_ns = line.end.spin_ns(&mut self.spinner, self.terms.spin);
-        let from_ns = now_ns();
-        let look_until_ns = look_until_ns(from_ns, spin_ns);
-        let wait = line.end.look_and_wait(asked.seq, deadline_ns, look_until_ns, &line.gone);
+        let from_ns = asked.written_ns;
+        let bounds = Bounds { from_ns, spin_ns, deadline_ns };
+        let wait = line.end.look_and_wait(asked.seq, bounds, &line.gone);
         if line.end.is_spoilt(wait.waited, asked.seq, deadline_ns) {
             self.figures.stats.count_flooded();
         }
-        let to_ns = now_ns();
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         self.figures.stats.note_wait(asked_ns, wait.overslept_ns);
-        self.spinner.learn(spin_ns, to_ns - from_ns);
-        to_ns
+        self.spinner.learn(spin_ns, wait.to_ns.saturating_sub(from_ns));
+        wait.to_ns
     }
 
     /// Puts the result into the block if it is there and good. The worker could begin at `input_ns`, and we looked at
@@ -733,11 +732,6 @@ impl Drop for Remote {
         let is_over = self.line.as_ref().is_none_or(Line::is_over);
         self.write_off(if is_over { Loss::Gone } else { Loss::Late });
     }
-}
-
-/// Until when an answer is looked for, from then on for so long; 0 is not at all.
-pub(super) fn look_until_ns(from_ns: u64, spin_ns: u64) -> u64 {
-    if spin_ns == 0 { 0 } else { from_ns.saturating_add(spin_ns) }
 }
 
 impl Remote {

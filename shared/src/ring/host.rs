@@ -17,7 +17,7 @@ use crate::futex;
 use crate::layout::Layout;
 use crate::segment::{OwnSegment, PeerSegment, seal_written};
 use crate::spin::{Spin, Spinner};
-use crate::wait::{self, Bells, Sign, Slept, Unready};
+use crate::wait::{self, Bells, Bounds, Sign, Slept, Unready};
 use nix::sched::sched_getcpu;
 use rustix::io::Result;
 use std::sync::Arc;
@@ -306,21 +306,15 @@ impl HostEnd {
     /// The one bounded wait of same-block mode.
     #[must_use]
     pub fn wait(&self, seq: u32, deadline_ns: u64, give_up: &AtomicBool) -> Waited {
-        self.look_and_wait(seq, deadline_ns, 0, give_up).waited
+        self.look_and_wait(seq, Bounds::sleep(clock::now_ns(), deadline_ns), give_up).waited
     }
 
-    /// As [`HostEnd::wait`]: looks until a time, if that is not 0, then sleeps.
+    /// As [`HostEnd::wait`]: looks for a while, then sleeps.
     ///
     /// # Real-time
     /// As [`HostEnd::wait`].
     #[must_use]
-    pub fn look_and_wait(
-        &self,
-        seq: u32,
-        deadline_ns: u64,
-        look_until_ns: u64,
-        give_up: &AtomicBool,
-    ) -> Wait {
+    pub fn look_and_wait(&self, seq: u32, bounds: Bounds, give_up: &AtomicBool) -> Wait {
         let over = || match self.look(seq) {
             Look::Answered => Some(Waited::Answered),
             Look::Forged => Some(Waited::Forged),
@@ -328,12 +322,12 @@ impl HostEnd {
         };
         let parked = || {
             let bells = Bells::one(&self.reply.header().bell);
-            waited(wait::park(Sign::one(self.request.header()), bells, deadline_ns, over), over)
+            waited(wait::park(Sign::one(self.request.header()), bells, bounds.deadline_ns, over), over)
         };
-        if look_until_ns > 0 {
+        if bounds.spin_ns > 0 {
             self.fetch_to_publish();
         }
-        let Some(over) = wait::spin(look_until_ns, deadline_ns, over) else { return parked() };
+        let Some(over) = wait::spin(bounds, over) else { return parked() };
         self.fetch_answer(seq);
         awake(over)
     }
@@ -361,18 +355,17 @@ impl HostEnd {
     pub fn wait_for_chain(
         &self,
         hands_on: bool,
-        deadline_ns: u64,
-        look_until_ns: u64,
+        bounds: Bounds,
         mut over: impl FnMut() -> Option<Waited>,
     ) -> Wait {
-        if let Some(over) = wait::spin(look_until_ns, deadline_ns, &mut over) {
+        if let Some(over) = wait::spin(bounds, &mut over) {
             return awake(over);
         }
         let header = self.reply.header();
         let first = if hands_on { &header.next_bell } else { &header.bell };
         let bells = Bells { first, second: Some(&ALARM) };
         let sign = Sign::one(self.request.header());
-        let mut wait = waited(wait::park(sign, bells, deadline_ns, &mut over), &mut over);
+        let mut wait = waited(wait::park(sign, bells, bounds.deadline_ns, &mut over), &mut over);
         // Where the next worker sleeps beside us, it may be its doing.
         if hands_on && wait.waited == Waited::Unwoken {
             wait.waited = Waited::Answered;
@@ -456,12 +449,12 @@ fn waited(slept: Slept<Waited>, over: impl FnOnce() -> Option<Waited>) -> Wait {
         Err(Unready::TimeOver) => Waited::TimeOver,
         Err(Unready::Flooded) => Waited::Flooded,
     };
-    Wait { waited, overslept_ns: slept.overslept_ns }
+    Wait { waited, overslept_ns: slept.overslept_ns, to_ns: slept.woke_ns.unwrap_or_else(clock::now_ns) }
 }
 
 /// Without a sleep.
 fn awake(waited: Waited) -> Wait {
-    Wait { waited, overslept_ns: 0 }
+    Wait { waited, overslept_ns: 0, to_ns: clock::now_ns() }
 }
 
 /// Leaves a word that the other side's processor has read where it is, if nothing is new.

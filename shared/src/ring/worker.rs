@@ -19,7 +19,7 @@ use crate::futex;
 use crate::layout::{Layout, SlotHead};
 use crate::segment::{OwnDoorstep, OwnSegment, PeerDoorstep, PeerSegment};
 use crate::spin::{Spin, Spinner};
-use crate::wait::{self, Bells, Sign};
+use crate::wait::{self, Bells, Bounds, Sign};
 use rustix::io::{Errno, Result};
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
@@ -269,7 +269,7 @@ impl WorkerEnd {
     ) -> (Wake, u64) {
         let interrupted = || interrupt.load(Ordering::Acquire);
         let ready = || (self.is_requested() || interrupted()).then_some(());
-        let (mut sleeps, mut looked) = (0, None);
+        let (mut sleeps, mut woke_ns, mut looked) = (0, None, None);
         if ready().is_none() {
             let from_ns = rest();
             let deadline_ns = from_ns.saturating_add(within_ns);
@@ -277,19 +277,20 @@ impl WorkerEnd {
             let rule = Spin::from_word(header.spin.load(Ordering::Relaxed));
             let mut spinner = self.spinner;
             let budget_ns = spinner.budget_ns(rule, rule != Spin::Off && self.shares_core());
-            let until_ns = if budget_ns > 0 { from_ns.saturating_add(budget_ns) } else { 0 };
+            let bounds = Bounds { from_ns, spin_ns: budget_ns, deadline_ns };
             if budget_ns > 0 {
                 fetch::to_write(self.reply.samples(self.next_index()), self.layout.format().samples());
             }
-            if wait::spin(until_ns, deadline_ns, ready).is_some() {
+            if wait::spin(bounds, ready).is_some() {
                 self.fetch_input();
-            } else if until_ns < deadline_ns {
+            } else if bounds.look_until_ns() < deadline_ns {
                 // Else the time was over while it looked, and who says that he sleeps is woken.
                 let second = self.edge.as_ref().map(|edge| &edge.answers.header().next_bell);
                 let bells = Bells { first: &header.bell, second };
                 let doorstep = self.edge.as_ref().map(|edge| edge.doorstep.words());
                 let sign = Sign { own: self.reply.header(), doorstep };
-                sleeps = wait::park(sign, bells, deadline_ns, ready).times;
+                let slept = wait::park(sign, bells, deadline_ns, ready);
+                (sleeps, woke_ns) = (slept.times, slept.woke_ns);
             }
             self.spinner = spinner;
             looked = (budget_ns > 0).then_some((budget_ns, from_ns));
@@ -300,7 +301,7 @@ impl WorkerEnd {
             (_, true) => Wake::Block,
             _ => Wake::Deadline,
         };
-        let now_ns = clock::now_ns();
+        let now_ns = woke_ns.unwrap_or_else(clock::now_ns);
         if let Some((budget_ns, from_ns)) = looked {
             self.spinner.learn(budget_ns, now_ns.saturating_sub(from_ns));
         }
@@ -326,13 +327,13 @@ impl WorkerEnd {
     }
 
     /// When the block that is next was there to be taken, in [`clock::now_ns`]; if it comes from another worker, by
-    /// that one's word. To be called after [`Wake::Block`].
+    /// that one's word, but not after this end has seen it. To be called after [`Wake::Block`].
     #[must_use]
-    pub fn published_ns(&self) -> u64 {
+    pub fn published_ns(&self, seen_ns: u64) -> u64 {
         let published_ns = self.request.slot(self.next_index()).stamps[0].load(Ordering::Relaxed);
         let Supply::Peer(input) = self.supply() else { return published_ns };
         let left_ns = |edge: &Edge| edge.slot(input.seq).stamps[3].load(Ordering::Relaxed);
-        published_ns.max(self.edge.as_ref().map_or(0, left_ns)).min(clock::now_ns())
+        published_ns.max(self.edge.as_ref().map_or(0, left_ns)).min(seen_ns)
     }
 
     /// Copies the next block into its answer slot, where the plugin works on it in place. False if there is none,

@@ -129,7 +129,8 @@ impl<P: Plugin> Server<'_, P> {
             }
             match waited {
                 (Wake::Block, seen_ns) => {
-                    self.block(seen_ns);
+                    // To take the interpreter back may have taken its time.
+                    self.block(seen_ns, if keeps { seen_ns } else { clock::now_ns() });
                     self.blocks_come = true;
                 }
                 (Wake::Interrupted, _) => return,
@@ -143,10 +144,10 @@ impl<P: Plugin> Server<'_, P> {
         self.plugin.released(|| self.inbox.wait());
     }
 
-    fn block(&mut self, seen_ns: u64) {
-        let woken_ns = clock::now_ns();
+    /// Takes the block that was seen then; the plugin can be called since `woken_ns`.
+    fn block(&mut self, seen_ns: u64, woken_ns: u64) {
         let Phase::Running(end) = &mut self.phase else { return };
-        let passage = Passage { published_ns: end.published_ns(), seen_ns, left_ns: seen_ns };
+        let passage = Passage { published_ns: end.published_ns(seen_ns), seen_ns, left_ns: seen_ns };
         if self.kind == PluginKind::Source {
             end.begin_silent();
         } else if !end.begin() {

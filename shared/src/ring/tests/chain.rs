@@ -71,7 +71,17 @@ fn add_half(sample: f32) -> f32 {
 
 fn wait_for(host: &HostEnd, seq: u32) -> Waited {
     let answered = || (host.look(seq) == Look::Answered).then_some(Waited::Answered);
-    host.wait_for_chain(false, clock::now_ns() + LONG, 0, answered).waited
+    host.wait_for_chain(false, asleep(), answered).waited
+}
+
+/// Looks for so long, until a deadline so far away.
+fn within(spin_ns: u64, time_ns: u64) -> Bounds {
+    let from_ns = clock::now_ns();
+    Bounds { from_ns, spin_ns, deadline_ns: from_ns + time_ns }
+}
+
+fn asleep() -> Bounds {
+    within(0, LONG)
 }
 
 fn is_parked(header: &crate::layout::Header) -> bool {
@@ -319,7 +329,7 @@ fn a_host_that_waits_where_the_next_worker_would_is_woken_whatever_that_ones_doo
             });
             let answered = || (host.look(seq) == Look::Answered).then_some(Waited::Answered);
             let began_ns = clock::now_ns();
-            let waited = host.wait_for_chain(true, began_ns + LONG, 0, answered).waited;
+            let waited = host.wait_for_chain(true, asleep(), answered).waited;
             assert_eq!(waited, Waited::Answered, "block {block}");
             assert!(clock::now_ns() - began_ns < LONG, "block {block}: nobody woke it");
         });
@@ -355,7 +365,7 @@ fn a_host_that_waits_where_the_next_worker_sleeps_is_woken_too() {
             host.notify();
             told.store(i, Ordering::Release);
             let answered = || (host.look(seq) == Look::Answered).then_some(Waited::Answered);
-            let waited = host.wait_for_chain(true, clock::now_ns() + LONG, 0, answered).waited;
+            let waited = host.wait_for_chain(true, asleep(), answered).waited;
             assert_eq!(waited, Waited::Answered, "block {i}");
         }
         over.store(true, Ordering::Release);
@@ -373,8 +383,7 @@ fn a_host_that_waits_for_a_chain_looks_up_when_any_worker_has_ended() {
     let (gone, waker) = (AtomicBool::new(false), host.waker());
     let over = || gone.load(Ordering::Relaxed).then_some(Waited::GivenUp);
     thread::scope(|scope| {
-        let waiting =
-            scope.spawn(|| second_host.wait_for_chain(false, clock::now_ns() + LONG, 0, over).waited);
+        let waiting = scope.spawn(|| second_host.wait_for_chain(false, asleep(), over).waited);
         gone.store(true, Ordering::Relaxed);
         // Once, and not at the bell where it sleeps.
         waker.wake();
@@ -387,8 +396,7 @@ fn a_host_that_looks_for_a_while_sees_an_answer_that_nobody_rings_for() {
     let (mut host, worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
     thread::scope(|scope| {
-        let waiting = scope
-            .spawn(|| host.look_and_wait(seq, clock::now_ns() + LONG, clock::now_ns() + LONG, &NEVER).waited);
+        let waiting = scope.spawn(|| host.look_and_wait(seq, within(LONG, LONG), &NEVER).waited);
         forge(&worker, seq, seq);
         while !waiting.is_finished() {
             assert!(!is_parked(worker.request.header()), "it does not look, but sleeps");
@@ -402,32 +410,30 @@ fn a_host_that_looks_for_a_while_sees_an_answer_that_nobody_rings_for() {
 fn a_host_that_has_looked_in_vain_sleeps_until_its_deadline() {
     let (mut host, _worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
-    let deadline_ns = clock::now_ns() + 3_000_000;
-    let Wait { waited, overslept_ns } =
-        host.look_and_wait(seq, deadline_ns, clock::now_ns() + 1_000_000, &NEVER);
+    let bounds = within(1_000_000, 3_000_000);
+    let Wait { waited, overslept_ns, to_ns } = host.look_and_wait(seq, bounds, &NEVER);
     assert_eq!(waited, Waited::TimeOver);
-    let passed_ns = clock::now_ns().checked_sub(deadline_ns).unwrap();
-    assert!((1..=passed_ns).contains(&overslept_ns), "{overslept_ns} of {passed_ns}");
+    assert!(overslept_ns > 0 && to_ns <= clock::now_ns());
+    assert_eq!(overslept_ns, to_ns - bounds.deadline_ns);
 }
 
 #[test]
 fn what_is_computed_beyond_the_deadline_is_not_taken_for_sleep() {
     let (mut host, _worker) = ends(2);
     let seq = publish(&mut host, 1.0).unwrap();
-    let over = Wait { waited: Waited::TimeOver, overslept_ns: 0 };
-    let soon = || clock::now_ns() + 100_000;
-    assert_eq!(
-        host.look_and_wait(seq, soon(), clock::now_ns() + LONG, &NEVER),
-        over,
-        "it looks until the deadline"
-    );
-    assert_eq!(host.look_and_wait(seq, clock::now_ns(), 0, &NEVER), over, "there is no time to sleep");
-    let deadline_ns = soon();
+    let over = (Waited::TimeOver, 0);
+    let came = |wait: Wait| (wait.waited, wait.overslept_ns);
+    let look_on = host.look_and_wait(seq, within(LONG, 100_000), &NEVER);
+    assert_eq!(came(look_on), over, "it looks until the deadline");
+    let too_late = host.look_and_wait(seq, within(0, 0), &NEVER);
+    assert_eq!(came(too_late), over, "there is no time to sleep");
+    let bounds = within(0, 100_000);
     let slow = || {
-        while clock::now_ns() < deadline_ns + 100_000 {}
+        while clock::now_ns() < bounds.deadline_ns + 100_000 {}
         None
     };
-    assert_eq!(host.wait_for_chain(false, deadline_ns, 0, slow), over, "one look takes longer than that");
+    let one_look = host.wait_for_chain(false, bounds, slow);
+    assert_eq!(came(one_look), over, "one look takes longer than that");
 }
 
 #[test]
