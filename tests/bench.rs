@@ -195,7 +195,7 @@ fn a_check_that_could_judge_nothing_is_not_passed_and_says_why() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    bench(["--only", "nothing"]).ended_with(1).and_said("nothing to measure");
+    bench(["--only", "nothing"]).ended_with(3).and_said("nothing to measure").and_said("passthrough");
     bench(["--set", "x=1"]).ended_with(2).and_said("PLUGIN");
     bench(["missing.py", "--quick"]).ended_with(3).and_said("missing.py");
 }

@@ -21,7 +21,7 @@ use crate::Outcome;
 use crate::report::doubts::{self, Reading};
 use crate::report::model::{Machine, Run, VERSION};
 use host::supervisor::Supervisor;
-use plan::{Entry, Wanted, paced_ns, plan};
+use plan::{Entry, Wanted, nothing_picked, paced_ns, plan};
 use plugins::Plugins;
 use std::time::Instant;
 use turns::{Field, TURNS};
@@ -32,16 +32,19 @@ use watchdog::Watchdog;
 /// # Errors
 /// If nothing is left to measure, or something that is to be measured does not start, or fails.
 pub fn run(wanted: &Wanted, plugins: &Plugins, tell: &mut dyn FnMut(&str)) -> Outcome<Run> {
+    let entries = plan(wanted);
+    if entries.is_empty() {
+        return Err(nothing_picked(wanted).into());
+    }
     let (began, clock, before) = (jiff::Timestamp::now().to_string(), Instant::now(), Reading::now());
     let watchdog = Watchdog::watch()?;
     let (supervisor, _events) = Supervisor::new()?;
     supervisor.leaves_behind(plugins.folder());
     let mut field = Field::new(&supervisor, plugins)?;
-    let entries = plan(wanted);
     tell(&starting(&entries));
     let entries = field.start(entries, &watchdog)?;
     if entries.is_empty() {
-        return Err(format!("nothing to measure. {}", field.left_out.join(". ")).into());
+        return Err(format!("there is nothing left to measure. {}", field.left_out.join(". ")).into());
     }
     // Whatever it can't tell is known before all is measured.
     let python = field.versions()?;

@@ -7,7 +7,8 @@ use super::isolated::RATE;
 use super::plugins::{COLLECTOR, IN_PLACE_GAIN, KINDS, SPINNING_THREAD};
 use super::turns::{TURNS, WARM_UP_PACED};
 use crate::report::model::{Cores, Mode, Pace, Variant, Waiting, What};
-use std::collections::HashSet;
+use host::error::{Error, Kind};
+use std::collections::{BTreeSet, HashSet};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -59,22 +60,39 @@ const QUICK_PERIOD_NS: u64 = 2_666_667;
 /// The variants to measure, none twice.
 #[must_use]
 pub fn plan(wanted: &Wanted) -> Vec<Entry> {
-    let variants = match (&wanted.plugin, wanted.quick) {
-        (Some(name), quick) => of_plugin(name, quick),
-        (None, true) => quick(),
-        (None, false) => full(),
-    };
     let mut seen = HashSet::new();
     let is_wanted = |variant: &Variant| {
         let words = words(variant);
         wanted.only.iter().all(|word| words.iter().any(|other| other == word))
     };
-    let fresh = variants.into_iter().filter(|v| is_wanted(v) && seen.insert(v.clone()));
+    let fresh = set(wanted).into_iter().filter(|v| is_wanted(v) && seen.insert(v.clone()));
     let entry = |variant| {
         let (blocks, every_ns) = (blocks(wanted, &variant), every_ns(wanted, &variant));
         Entry { variant, blocks, every_ns }
     };
     fresh.map(entry).collect()
+}
+
+/// What is varied, whatever of it is picked.
+fn set(wanted: &Wanted) -> Vec<Variant> {
+    match (&wanted.plugin, wanted.quick) {
+        (Some(name), quick) => of_plugin(name, quick),
+        (None, true) => quick(),
+        (None, false) => full(),
+    }
+}
+
+/// Why a plan is empty, and what could be picked instead.
+#[must_use]
+pub fn nothing_picked(wanted: &Wanted) -> Error {
+    let known: BTreeSet<String> = set(wanted).iter().flat_map(words).collect();
+    let picked = wanted.only.join(" ");
+    let what = match wanted.only.iter().find(|word| !known.contains(*word)) {
+        Some(word) => format!("there is nothing to measure: no variant of this set has the word `{word}`"),
+        None => format!("there is nothing to measure: no variant of this set has all of `{picked}`"),
+    };
+    let words = known.into_iter().collect::<Vec<_>>().join(", ");
+    Error::new(Kind::Config, what).remedy(format!("pick fewer, of these with --only: {words}"))
 }
 
 fn blocks(wanted: &Wanted, variant: &Variant) -> u32 {
@@ -556,7 +574,22 @@ mod tests {
             ["isolated", "paced", "same-block", "parked", "2x64", "passthrough"].map(str::to_owned).to_vec();
         let set = variants(&Wanted { only, ..Wanted::default() });
         assert_eq!(set, [Variant { block_frames: 64, pace: Pace::Paced, ..isolated("passthrough") }]);
-        assert_eq!(variants(&Wanted { only: vec!["nothing".into()], ..Wanted::default() }), []);
+    }
+
+    #[test]
+    fn who_picks_nothing_is_told_which_word_nobody_has_and_which_there_are() {
+        let pick = |only: &[&str]| Wanted {
+            only: only.iter().map(|word| (*word).to_owned()).collect(),
+            ..Wanted::default()
+        };
+        let unknown = pick(&["isolated", "2x77"]);
+        assert_eq!(variants(&unknown), []);
+        let told = nothing_picked(&unknown).to_string();
+        assert!(told.contains("has the word `2x77`") && told.contains("2x64, "), "{told}");
+        let never_together = pick(&["floor", "passthrough"]);
+        assert_eq!(variants(&never_together), []);
+        let told = nothing_picked(&never_together).to_string();
+        assert!(told.contains("has all of `floor passthrough`"), "{told}");
     }
 
     #[test]

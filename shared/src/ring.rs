@@ -23,11 +23,11 @@ pub(crate) mod slot;
 #[cfg(not(loom))]
 mod worker;
 
-#[cfg(not(loom))]
 pub use crate::wait::Bounds;
 #[cfg(not(loom))]
 pub use host::{HostEnd, HostWaker, WorkerCounts};
 pub use order::{EdgeInput, FROM_PEER, Order};
+#[cfg(not(loom))]
 pub use worker::{SlotMemory, Wake, WorkerEnd, WorkerWaker};
 
 use crate::sync::{AtomicU32, Ordering};
@@ -197,8 +197,6 @@ pub struct Wait {
     pub waited: Waited,
     /// For how long the machine let it sleep on after its deadline. Not what was computed: 0 if it did not sleep.
     pub overslept_ns: u64,
-    /// The time when it was over.
-    pub to_ns: u64,
 }
 
 /// The slot changed while it was read: the worker broke the protocol, the samples mean nothing.

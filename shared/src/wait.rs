@@ -64,8 +64,6 @@ pub(crate) struct Slept<T> {
     pub(crate) overslept_ns: u64,
     /// How often it gave its processor up at most.
     pub(crate) times: u32,
-    /// When it woke, if it slept.
-    pub(crate) woke_ns: Option<u64>,
 }
 
 /// What a sleeper may be woken by.
@@ -137,7 +135,7 @@ pub(crate) fn park<T>(
     deadline_ns: u64,
     mut ready: impl FnMut() -> Option<T>,
 ) -> Slept<T> {
-    let mut slept = Slept { outcome: Err(Unready::Flooded), overslept_ns: 0, times: 0, woke_ns: None };
+    let mut slept = Slept { outcome: Err(Unready::Flooded), overslept_ns: 0, times: 0 };
     for _ in 0..WAKES_MAX {
         // SYNC: bell; with Release in `ring` and `hand_on`: whoever sees the bell sees what it rang for.
         let look = |word: &'_ AtomicU32| word.load(Ordering::Acquire);
@@ -157,9 +155,7 @@ pub(crate) fn park<T>(
             };
         if sleeps {
             slept.times += 1;
-            let woke_ns = clock::now_ns();
-            slept.woke_ns = Some(woke_ns);
-            slept.overslept_ns = woke_ns.saturating_sub(deadline_ns);
+            slept.overslept_ns = clock::now_ns().saturating_sub(deadline_ns);
         }
         sign.say(0);
         if by_deadline && look(bells.first) != first.value {

@@ -5,7 +5,7 @@
 //! is told of a death: a missing block is supplied in its place, and who was to be woken by the dead is woken.
 
 use super::*;
-use shared::ring::{EdgeInput, Wake};
+use shared::ring::{Bounds, EdgeInput, Wake};
 use shared::segment::doorstep;
 
 /// Told to the worker by [`ORDER`].
@@ -87,8 +87,9 @@ fn turn(worker: &mut WorkerEnd, until: u64) -> Status {
 fn wait_for_last(host: &mut HostEnd, swept: &HostEnd, gone: &AtomicBool, until: u64) -> Waited {
     let third = swept_seq(layout());
     let is_there = |host: &HostEnd| (host.look(third) == Look::Answered).then_some(Waited::Answered);
+    let bounds = || Bounds::sleep(clock::now_ns(), until);
     let is_gone = || gone.load(Ordering::Acquire).then_some(Waited::GivenUp);
-    let waited = host.wait_for_chain(false, until, 0, || is_there(host).or_else(is_gone)).waited;
+    let waited = host.wait_for_chain(false, bounds(), || is_there(host).or_else(is_gone)).waited;
     if waited != Waited::GivenUp {
         return waited;
     }
@@ -97,7 +98,7 @@ fn wait_for_last(host: &mut HostEnd, swept: &HostEnd, gone: &AtomicBool, until: 
         Look::NotYet => host.supply(third, |samples| samples.fill(INSTEAD)),
         Look::Answered | Look::Forged => host.notify(),
     };
-    host.wait_for_chain(false, until, 0, || is_there(host)).waited
+    host.wait_for_chain(false, bounds(), || is_there(host)).waited
 }
 
 /// What the last worker was given.

@@ -436,12 +436,12 @@ impl Relay {
         #[cfg(test)]
         let deadline_ns = simulation::wait(deadline_ns, || over().is_some());
         let bounds = Bounds { from_ns, spin_ns, deadline_ns };
-        let Wait { waited, overslept_ns, to_ns } = line.end.wait_for_chain(*hands_on, bounds, over);
+        let Wait { waited, overslept_ns } = line.end.wait_for_chain(*hands_on, bounds, over);
         let is_spoilt =
             asked.map_or(waited == Waited::Flooded, |it| line.end.is_spoilt(waited, it.seq, deadline_ns));
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         self.stages[at].remote.figures.stats.note_wait(asked_ns, overslept_ns);
-        spinner.learn(spin_ns, to_ns.saturating_sub(from_ns));
+        spinner.learn(spin_ns, clock() - from_ns);
         self.stages[target].remote.spinner = spinner;
         if is_spoilt {
             self.stages[target].remote.figures.stats.count_flooded();

@@ -320,7 +320,8 @@ impl Remote {
         let deadline_ns =
             simulation::wait(deadline_ns, || line.is_over() || line.end.look(asked.seq) != Look::NotYet);
         let spin_ns = line.end.spin_ns(&mut self.spinner, self.terms.spin);
-        let from_ns = asked.written_ns;
+        // Without a look nothing but figures hangs on when it began.
+        let from_ns = if spin_ns > 0 { now_ns() } else { asked.written_ns };
         let bounds = Bounds { from_ns, spin_ns, deadline_ns };
         let wait = line.end.look_and_wait(asked.seq, bounds, &line.gone);
         if line.end.is_spoilt(wait.waited, asked.seq, deadline_ns) {
@@ -328,8 +329,9 @@ impl Remote {
         }
         let asked_ns = until_ns.saturating_sub(from_ns + spin_ns);
         self.figures.stats.note_wait(asked_ns, wait.overslept_ns);
-        self.spinner.learn(spin_ns, wait.to_ns.saturating_sub(from_ns));
-        wait.to_ns
+        let to_ns = now_ns();
+        self.spinner.learn(spin_ns, to_ns.saturating_sub(from_ns));
+        to_ns
     }
 
     /// Puts the result into the block if it is there and good. The worker could begin at `input_ns`, and we looked at

@@ -108,7 +108,7 @@ fn the_kernel_is_not_asked_to_wake_who_is_awake() {
         let ringer = Arc::clone(&scene);
         let ringing = thread::spawn(move || ringer.say(1, None));
         // It looks, but does not sleep.
-        let _ = wait::spin(0, 0, || (scene.number.load(Ordering::Acquire) > 0).then_some(()));
+        let _ = wait::spin(BOUNDS, || (scene.number.load(Ordering::Acquire) > 0).then_some(()));
         ringing.join().unwrap();
         assert_eq!(futex::calls(), 0);
     });

@@ -449,12 +449,12 @@ fn waited(slept: Slept<Waited>, over: impl FnOnce() -> Option<Waited>) -> Wait {
         Err(Unready::TimeOver) => Waited::TimeOver,
         Err(Unready::Flooded) => Waited::Flooded,
     };
-    Wait { waited, overslept_ns: slept.overslept_ns, to_ns: slept.woke_ns.unwrap_or_else(clock::now_ns) }
+    Wait { waited, overslept_ns: slept.overslept_ns }
 }
 
 /// Without a sleep.
 fn awake(waited: Waited) -> Wait {
-    Wait { waited, overslept_ns: 0, to_ns: clock::now_ns() }
+    Wait { waited, overslept_ns: 0 }
 }
 
 /// Leaves a word that the other side's processor has read where it is, if nothing is new.

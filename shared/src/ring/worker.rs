@@ -269,7 +269,7 @@ impl WorkerEnd {
     ) -> (Wake, u64) {
         let interrupted = || interrupt.load(Ordering::Acquire);
         let ready = || (self.is_requested() || interrupted()).then_some(());
-        let (mut sleeps, mut woke_ns, mut looked) = (0, None, None);
+        let (mut sleeps, mut looked) = (0, None);
         if ready().is_none() {
             let from_ns = rest();
             let deadline_ns = from_ns.saturating_add(within_ns);
@@ -289,8 +289,7 @@ impl WorkerEnd {
                 let bells = Bells { first: &header.bell, second };
                 let doorstep = self.edge.as_ref().map(|edge| edge.doorstep.words());
                 let sign = Sign { own: self.reply.header(), doorstep };
-                let slept = wait::park(sign, bells, deadline_ns, ready);
-                (sleeps, woke_ns) = (slept.times, slept.woke_ns);
+                sleeps = wait::park(sign, bells, deadline_ns, ready).times;
             }
             self.spinner = spinner;
             looked = (budget_ns > 0).then_some((budget_ns, from_ns));
@@ -301,7 +300,7 @@ impl WorkerEnd {
             (_, true) => Wake::Block,
             _ => Wake::Deadline,
         };
-        let now_ns = woke_ns.unwrap_or_else(clock::now_ns);
+        let now_ns = clock::now_ns();
         if let Some((budget_ns, from_ns)) = looked {
             self.spinner.learn(budget_ns, now_ns.saturating_sub(from_ns));
         }
