@@ -367,7 +367,7 @@ SCHED_FIFO; idle states can be held off
     fn what_is_told_beside_a_target_has_a_line_of_its_own() {
         let lines = targets_text(&whole().series, 110);
         let at = lines.iter().position(|line| line.contains("not judged: ")).unwrap();
-        assert!(lines[at].ends_with(" x 17 switches of two bare processes"), "{lines:?}");
+        assert!(lines[at].ends_with(" x 17 switches of a ring of 17"), "{lines:?}");
         assert!(lines[..at].iter().rev().take(2).any(|line| line.starts_with("chain of 16")), "{lines:?}");
     }
 

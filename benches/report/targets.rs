@@ -209,8 +209,8 @@ fn pipelined(all: &[Series]) -> Vec<Row> {
     alone(all, "passthrough").filter(|it| it.variant.mode == Mode::Pipelined).map(of).collect()
 }
 
-/// Judged by what a ring of as many bare processes takes, if that was measured; beside it by two of them, who hand
-/// over in warmer caches.
+/// Judged by what a switch of two bare processes takes, or of a ring of as many if those were not measured; beside it by
+/// that ring, in which caches are as cold as in a chain.
 fn chain(all: &[Series]) -> Vec<Row> {
     let of = |isolated: &Series| {
         let it = &isolated.variant;
@@ -220,15 +220,15 @@ fn chain(all: &[Series]) -> Vec<Row> {
         let ring = pairs::floor_of(all, it).and_then(|floor| switches(floor, it));
         let two =
             pairs::floor_of(all, &Variant { chain: 1, ..it.clone() }).and_then(|floor| switches(floor, it));
-        let (floor, switches_ns) = ring.or(two)?;
-        let of_what = if ring.is_some() { "of a ring of 17" } else { "of two bare processes" };
+        let (floor, switches_ns) = two.or(ring)?;
+        let of_what = if two.is_some() { "of two bare processes" } else { "of a ring of 17" };
         let what = format!(
             "chain of {CHAIN} minus in process, parked, one core, {}, p50, against 17 switches {of_what}",
             pace(it)
         );
         let judged = row(what, own_ns / switches_ns, 1.15, "x 17 switches", &[isolated, inside, floor]);
-        let other = ring.and(two).map(|(_, switches_ns)| own_ns / switches_ns);
-        let beside = other.map(|value| format!("{} x 17 switches of two bare processes", number(value)));
+        let other = two.and(ring).map(|(_, switches_ns)| own_ns / switches_ns);
+        let beside = other.map(|value| format!("{} x 17 switches of a ring of 17", number(value)));
         Some(Row { beside, ..judged })
     };
     let fits =
@@ -390,12 +390,14 @@ mod tests {
         assert_eq!(only(&all), [(1.137, "x 17 switches", true)]);
         let row = of(&all).rows.remove(0);
         assert!(row.what.ends_with("of two bare processes") && row.beside.is_none(), "{row:?}");
-        // Where a ring of as many was measured, that is judged, and two processes are told beside.
+        // A ring of as many is told beside, and judged only without them.
         all.push(exact(chain(What::Floor, ""), 40_000, 0));
+        assert_eq!(only(&all), [(1.137, "x 17 switches", true)]);
+        assert_eq!(of(&all).rows[0].beside.as_deref(), Some("1.45 x 17 switches of a ring of 17"));
+        all.remove(2);
         assert_eq!(only(&all), [(1.45, "x 17 switches", false)]);
         let row = of(&all).rows.remove(0);
-        assert!(row.what.ends_with("of a ring of 17"), "{row:?}");
-        assert_eq!(row.beside.as_deref(), Some("1.14 x 17 switches of two bare processes"));
+        assert!(row.what.ends_with("of a ring of 17") && row.beside.is_none(), "{row:?}");
     }
 
     #[test]

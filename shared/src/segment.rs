@@ -284,6 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_that_says_so_is_locked_by_the_kernels_own_word() {
+        let (own, _fd) = OwnSegment::create(layout()).unwrap();
+        let range = format!("{:x}-", own.0.mapping.base.addr());
+        let all = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut of_it = all.lines().skip_while(|line| !line.starts_with(&range));
+        let flags = of_it.find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
+        assert_eq!(own.is_locked(), flags.split_whitespace().any(|flag| flag == "lo"), "{flags}");
+    }
+
+    #[test]
     fn a_segment_for_the_peer_takes_one_writer_and_is_then_closed() {
         let (_peer, fd) = PeerSegment::create(layout()).unwrap();
         let _writer = OwnSegment::map(&fd, layout()).unwrap();
