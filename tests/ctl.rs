@@ -660,6 +660,36 @@ fn a_reload_changes_what_differs_and_nothing_else() {
 }
 
 #[test]
+fn pipelines_without_a_name_play_on_whatever_is_put_beside_them_and_keep_the_names_they_have() {
+    let mut scene = Scene::new();
+    let unnamed = |file: &str| pipeline(file, "", "").replace(&format!("name = \"{file}\"\n"), "");
+    // Called after what they will be called.
+    let [main, first, second] = ["main", "pipeline 1", "pipeline 2"].map(unnamed);
+    scene.start(&main);
+    scene.wait_played("main", 1_000);
+    let reload = |scene: &Scene, pipelines: &[&String]| {
+        scene.configure(&pipelines.iter().map(|text| text.as_str()).collect::<String>());
+        scene.done(&["reload"])
+    };
+    assert_eq!(reload(&scene, &[&main, &second]), "pipeline 2: it is new\npipeline 2 is playing\n");
+    assert_eq!(scene.done(&["mute", "pipeline 2", "on"]), "pipeline 2 is muted\n");
+    let said = reload(&scene, &[&first, &second, &main]);
+    assert_eq!(said, "pipeline 1: it is new\npipeline 1 is playing\n");
+    let status = scene.status();
+    let is = |lane: &Value| (lane["name"].clone(), lane["muted"].clone());
+    let lanes: Vec<_> = status["pipelines"].as_array().unwrap().iter().map(is).collect();
+    let expected = [("pipeline 1", false), ("pipeline 2", true), ("main", false)];
+    assert_eq!(lanes, expected.map(|(name, muted)| (name.into(), muted.into())), "in the order of the file");
+    assert_eq!(reload(&scene, &[&main, &second]), "pipeline 1: it is gone\npipeline 1 is gone\n");
+    scene.done(&["mute", "pipeline 2", "off"]);
+    assert_eq!(scene.done(&["reload"]), "nothing differs\n");
+    scene.wait_played("main", 1_000);
+    let report = scene.end();
+    scene.assert_untouched("main", &report);
+    closed_once("pipeline 2", &report);
+}
+
+#[test]
 fn a_parameter_that_is_refused_at_a_reload_stays_as_it_was_also_when_the_pipeline_is_started_again() {
     let mut scene = Scene::new();
     let methods = "

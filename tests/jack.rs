@@ -350,6 +350,30 @@ fn a_server_that_is_started_after_its_program_has_it_as_if_it_had_been_there() {
     assert_eq!(times_begun(running), 1);
 }
 
+#[test]
+fn a_pipeline_that_is_replaced_while_its_server_is_away_waits_for_it_as_it_did_before() {
+    let (mut jack, folder) = (Jack::start(RATE, PERIOD), Folder::new());
+    let running = nda(&jack, &folder, 2, BOTH);
+    let pid = running.pid();
+    jack.kill();
+    until("both losses", || {
+        ["input", "output"].iter().all(|end| has_said(&folder, &format!("the {end} device")))
+    });
+    let config = std::fs::read_to_string(folder.file("nda.toml")).expect("it was written");
+    let reload = |text: &str| {
+        folder.write("nda.toml", text);
+        ctl(&folder, pid, &["reload"])
+    };
+    let done = reload(&config.replace("[[pipeline]]", "resampling = \"fast\"\n[[pipeline]]"));
+    assert!(done.ended_with(0).stdout.ends_with("main: it differs\nmain is playing\n"), "{done}");
+    // A device that it did not have is none that it waits for.
+    let done = reload(&config.replacen("jack:default", "jack:another", 1));
+    done.refused(8, &["started again as it was", "main is playing"]);
+    jack.start_again();
+    is_heard(&jack, &folder, 2, pid);
+    ended(running);
+}
+
 /// Nothing in it is made for so many frames at a time.
 #[test]
 fn a_pipeline_without_a_second_device_or_a_pipelined_plugin_takes_a_server_with_longer_periods_as_it_is() {

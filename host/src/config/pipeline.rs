@@ -170,6 +170,7 @@ fn pipeline(
     let affinity = table.get("affinity").and_then(|node| placement::affinity(reader, node));
     let clock = table.get("clock").and_then(|node| clock(reader, node, &source));
     PipelineSpec {
+        is_named: !name.is_empty(),
         name,
         rate: settings.rate,
         block_frames: settings.block.unwrap_or(BLOCK_DEFAULT),

@@ -33,6 +33,8 @@ pub struct Config {
 pub struct PipelineSpec {
     /// Its name in reports; unique in a [`Config`].
     pub name: String,
+    /// Whether the user has called it so: a name that it got for its place in the file says nothing of which one it is.
+    pub is_named: bool,
     /// Frames per second; `None` is the source file's, else 48000.
     pub rate: Option<u32>,
     /// Frames per block.
@@ -75,6 +77,7 @@ impl PipelineSpec {
     pub fn new(source: SourceSpec, sink: SinkSpec) -> Self {
         Self {
             name: "main".to_owned(),
+            is_named: false,
             rate: None,
             block_frames: BLOCK_DEFAULT,
             channels: None,

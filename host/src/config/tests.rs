@@ -99,8 +99,9 @@ mod what_may_be_said {
     fn pipelines_without_a_name_are_numbered_and_names_never_meet() {
         let text = "[[pipeline]]\nname = \"pipeline 2\"\nsource = \"a.wav\"\n[[pipeline]]\nsource = \"b.wav\"\n\
             [[pipeline]]\nsource = \"c.wav\"\n";
-        let names: Vec<String> = good(text).pipelines.into_iter().map(|p| p.name).collect();
-        assert_eq!(names, ["pipeline 2", "pipeline 2-2", "pipeline 3"]);
+        let pipelines = good(text).pipelines;
+        let names = pipelines.iter().map(|p| (p.name.as_str(), p.is_named)).collect::<Vec<_>>();
+        assert_eq!(names, [("pipeline 2", true), ("pipeline 2-2", false), ("pipeline 3", false)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::recordings::Recordings;
 use super::status::LaneStatus;
 use super::told::{Ended, Past, Told};
 use crate::builtin::{MuteHandle, louder};
-use crate::config::PipelineSpec;
+use crate::config::{PipelineSpec, SinkSpec, SourceSpec};
 use crate::control::Refusal;
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
@@ -39,7 +39,7 @@ pub(super) struct Lane {
     pub(super) why: Option<Refusal>,
     /// Why it is as it played before, and not as it was wanted since.
     pub(super) went_back: Option<Refusal>,
-    /// As it played last, while something else is being tried in its place.
+    /// As it played last, until something plays in its place.
     before: Option<PipelineSpec>,
     by_hand: ByHand,
     /// Of the pipeline that was opened last, wherever it is: its devices may take their time to start.
@@ -349,8 +349,10 @@ impl Lane {
         if self.is_to_close()
             && let State::Playing(playing) = std::mem::replace(&mut self.state, State::Idle)
         {
-            self.is_to_begin_anew = false;
-            self.before = (self.is_wanted && !self.is_gone).then(|| playing.spec.clone());
+            // One that is played again from its end on is in nobody's place.
+            let is_again = std::mem::take(&mut self.is_to_begin_anew) && playing.pipeline.has_ended();
+            let is_replaced = self.is_wanted && !self.is_gone && !is_again;
+            self.before = is_replaced.then(|| playing.spec.clone());
             self.state = close(*playing);
         }
     }
@@ -358,7 +360,8 @@ impl Lane {
     /// Has it begin anew if a device of it can't be had back otherwise. If it could not be opened so, that is tried again.
     fn tend_anew(&mut self, told: &mut Told<'_>) {
         if !self.is_wanted || self.is_gone {
-            self.anew = None;
+            // Nor does anything play in anybody's place any more.
+            (self.anew, self.before) = (None, None);
             return;
         }
         let outgrown = self.pipeline().filter(|pipeline| !pipeline.has_ended()).and_then(Pipeline::outgrown);
@@ -392,6 +395,7 @@ impl Lane {
     ) {
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
         let (mut written, lines) = recordings.spare(&spec);
+        self.before.iter().for_each(|before| wait_for_devices_of(before, &mut written));
         let insists = self.anew.iter().filter(|anew| anew.is_of(&spec));
         insists.for_each(|anew| anew.insist(&mut written));
         for line in lines {
@@ -465,8 +469,8 @@ impl Lane {
     /// What played before is taken back if its successor can't be started; the first one stays failed, and one that is
     /// opened anew waits for the next try.
     fn failed(&mut self, why: Error, told: &mut Told<'_>) -> State {
-        let before = self.before.take().filter(|before| self.is_wanted && *before != self.spec);
-        let Some(before) = before else {
+        let before = self.before.as_ref().filter(|before| self.is_wanted && **before != self.spec);
+        let Some(before) = before.cloned() else {
             let what = if self.anew.is_some() { "can't be opened anew yet" } else { "not started" };
             self.tell(Level::Error, format!("{}: {what}: {}", self.name(), why.for_log()), told);
             self.anew.iter_mut().for_each(|anew| anew.failed(Instant::now()));
@@ -524,6 +528,17 @@ impl Lane {
     }
 }
 
+/// Has a pipeline begin without those of its devices that are not there and that the one before it had: that one would have
+/// gone on without them.
+fn wait_for_devices_of(before: &PipelineSpec, spec: &mut PipelineSpec) {
+    if let (SourceSpec::Device(had), SourceSpec::Device(device)) = (&before.source, &mut spec.source) {
+        device.fallback_virtual |= had.name == device.name;
+    }
+    if let (SinkSpec::Device(had), SinkSpec::Device(device)) = (&before.sink, &mut spec.sink) {
+        device.fallback_virtual |= had.name == device.name;
+    }
+}
+
 fn no_thread(why: std::io::Error) -> Error {
     Error::new(Kind::System, "there is no thread to start it").source(why)
 }
@@ -547,7 +562,7 @@ mod tests {
     use super::*;
     use crate::backend::virtual_device::VirtualHost;
     use crate::backend::{Device, StreamFormat};
-    use crate::config::{DeviceSpec, FileSinkSpec, SinkSpec, SourceSpec};
+    use crate::config::{DeviceSpec, FileSinkSpec};
     use crate::plugin::spec::PluginSpec;
     use crate::run::owing;
     use crate::run::tests::Deaf;
@@ -589,9 +604,8 @@ mod tests {
         assert!(lane.pipeline().is_some_and(Pipeline::is_muted));
     }
 
-    /// One whose device came back at a sixth of the rate, so that its frames are six times as long, looked after until it
-    /// is to be opened anew.
-    struct Grown {
+    /// One that is looked after.
+    struct Scene {
         lane: Lane,
         recordings: Recordings,
         past: Past,
@@ -607,7 +621,7 @@ mod tests {
         end(&VirtualHost::new().cable(CABLE), SLOW).unwrap()
     }
 
-    impl Grown {
+    impl Scene {
         fn tend(&mut self, told: &mut Told<'_>) {
             for (level, line) in self.lane.news() {
                 told.line(level, line);
@@ -627,6 +641,18 @@ mod tests {
 
         fn open(&mut self, supervisor: &Arc<Supervisor>, told: &mut Told<'_>) {
             self.lane.open(supervisor, String::new(), &self.recordings, told);
+        }
+
+        /// Opens it as often as it is to be opened, until it plays.
+        fn until_it_plays(&mut self, supervisor: &Arc<Supervisor>, told: &mut Told<'_>) {
+            let began = Instant::now();
+            while self.lane.state() != "playing" {
+                assert!(began.elapsed() < PATIENCE && !self.lane.has_failed(), "{:?}", told.lines);
+                if self.lane.is_to_open() {
+                    self.open(supervisor, told);
+                }
+                self.tend(told);
+            }
         }
 
         fn lost(&mut self) -> Option<f64> {
@@ -651,7 +677,7 @@ mod tests {
         let mut recordings = Recordings::default();
         recordings.add(&spec);
         let lane = Lane::playing(spec.clone(), pipeline);
-        let mut grown = Grown { lane, recordings, past: Past::default() };
+        let mut grown = Scene { lane, recordings, past: Past::default() };
         grown.lane.set_muted(true);
         host.outputs().pull_out();
         grown.until("the loss", &mut told, |grown| grown.lost().is_some());
@@ -685,6 +711,53 @@ mod tests {
         for words in [&anew, "main: stopped", "can't be opened anew yet", "a-2.wav", "main: started, muted"] {
             assert_eq!(count(words), 1, "{words}: {:?}", told.lines);
         }
+    }
+
+    #[test]
+    fn one_that_is_replaced_while_its_device_is_away_plays_on_and_has_it_as_soon_as_it_is_there() {
+        const RADIO: &str = "a lane's other radio";
+        let name = format!("virtual:{RADIO}");
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device(&name));
+        let (mut silent, host) = (Deaf, VirtualHost::new());
+        let mut told = Told::new(&mut silent);
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let supervisor = Arc::new(supervisor);
+        let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
+        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| ()).unwrap();
+        pipeline.play().unwrap();
+        let lane = Lane::playing(spec.clone(), pipeline);
+        let mut scene = Scene { lane, recordings: Recordings::default(), past: Past::default() };
+        host.outputs().pull_out();
+        scene.until("the loss", &mut told, |scene| scene.lost().is_some());
+        // For whoever opens it from now on, it is somebody else's.
+        let format = StreamFormat { rate: 48_000, channels: 2, buffer_frames: None };
+        let take =
+            || VirtualHost::new().cable(RADIO).output_device(format).unwrap().open_output(|_| (), |_| ());
+        let mut other = None;
+        scene.until("it is let go", &mut told, |_| {
+            other = take().ok();
+            other.is_some()
+        });
+        // Another one in its place; then one that can't be started, and it again.
+        let successor = PipelineSpec { block_frames: 128, ..spec.clone() };
+        let bad = PipelineSpec { source: SourceSpec::file("/nowhere/in.wav"), ..spec.clone() };
+        for wanted in [successor.clone(), bad] {
+            scene.lane.spec = wanted;
+            scene.until("it is stopped", &mut told, |scene| scene.lane.state() == "stopping");
+            scene.until_it_plays(&supervisor, &mut told);
+            assert_eq!(scene.lane.spec, successor);
+            assert!(scene.lost().is_some());
+        }
+        assert!(scene.lane.went_back.is_some());
+        drop(other.take());
+        scene.until("it is back", &mut told, |scene| scene.lost().is_none());
+        // Once it has been stopped it begins as any other.
+        scene.lane.is_wanted = false;
+        scene.until("it is stopped", &mut told, |scene| scene.lane.state() == "stopped");
+        let _other = take().unwrap();
+        scene.lane.is_wanted = true;
+        scene.open(&supervisor, &mut told);
+        scene.until("it can't be opened", &mut told, |scene| scene.lane.state() == "failed");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod change;
 mod contention;
 mod job;
 mod lane;
+mod naming;
 mod recordings;
 mod reload;
 mod requests;

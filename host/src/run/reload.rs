@@ -7,6 +7,7 @@ use super::Run;
 use super::change::{Change, Parameter, changes, plugins_of};
 use super::job::{Job, Progress};
 use super::lane::Lane;
+use super::naming::called_as_before;
 use super::requests::{Waiter, set};
 use crate::config::{self, Config, PipelineSpec};
 use crate::control::{Refusal, Reply};
@@ -109,13 +110,14 @@ impl Run<'_> {
             self.lanes.iter().filter(|lane| !lane.is_gone).map(|lane| lane.spec.clone()).collect();
         self.lanes.iter_mut().for_each(|lane| lane.went_back = None);
         let mut wishes = Vec::new();
-        for change in changes(&old, &config.pipelines) {
+        let new = called_as_before(&old, &config.pipelines);
+        for change in changes(&old, &new) {
             let (name, what) = self.change(change, &mut wishes);
             waiter.lines.push(format!("{name}: {what}"));
             waiter.names.push(name);
         }
         self.retry(&mut waiter);
-        let place = |lane: &Lane| config.pipelines.iter().position(|spec| spec.name == lane.name());
+        let place = |lane: &Lane| new.iter().position(|spec| spec.name == lane.name());
         self.lanes.sort_by_key(|lane| place(lane).unwrap_or(usize::MAX));
         if waiter.lines.is_empty() {
             waiter.lines.push("nothing differs".to_owned());
