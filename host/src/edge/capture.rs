@@ -119,6 +119,8 @@ pub struct CaptureQueue {
     /// Frames that are to be there before a block is read, the input's latest buffer being half a buffer old.
     target: usize,
     input_buffer: usize,
+    /// How many of these buffers are part of the target.
+    input_buffers: usize,
     /// Frames that the output takes in one go.
     output_buffer: usize,
     state: State,
@@ -196,6 +198,7 @@ impl CaptureQueue {
             format,
             target,
             input_buffer,
+            input_buffers: 1,
             output_buffer: block,
             state: State::Priming { again: false },
             is_rising: false,
@@ -218,6 +221,12 @@ impl CaptureQueue {
         Self { output_buffer, ..self }
     }
 
+    /// So many of the input's buffers are part of the target, and not one.
+    #[must_use]
+    pub fn holding(self, input_buffers: usize) -> Self {
+        Self { input_buffers, ..self }
+    }
+
     /// What it gives first goes on where another queue broke off: it is faded in.
     #[must_use]
     pub fn rising(self) -> Self {
@@ -231,14 +240,20 @@ impl CaptureQueue {
         self
     }
 
-    /// What is to be held grows by what the input brings more at a time. Two of its buffers fit at least.
+    /// The most frames that the input may bring at a time: they fit behind what is to be held for them.
+    #[must_use]
+    pub fn input_max(&self) -> usize {
+        let rest = self.target.saturating_sub(self.input_buffers * self.input_buffer);
+        self.frames.capacity().saturating_sub(rest) / (self.input_buffers + 1)
+    }
+
+    /// What is to be held grows by what the input brings more at a time.
     fn make_room(&mut self) {
-        let rest = self.target - self.input_buffer.min(self.target);
-        let burst = self.frames.burst().min(self.frames.capacity().saturating_sub(rest) / 2);
+        let burst = self.frames.burst().min(self.input_max());
         let more = burst.saturating_sub(self.input_buffer);
         if more > 0 {
             self.input_buffer = burst;
-            self.grow(more);
+            self.grow(self.input_buffers * more);
         }
     }
 
@@ -556,9 +571,14 @@ mod tests {
         }
 
         fn write(&mut self) {
+            self.write_called(self.now_ns);
+        }
+
+        /// What was called for at this time.
+        fn write_called(&mut self, called_ns: u64) {
             let frames: Vec<f32> = (self.sent..self.sent + BLOCK).map(sine).collect();
             self.sent += BLOCK;
-            self.writer.write(&frames, self.now_ns);
+            self.writer.write(&frames, called_ns);
         }
 
         fn read(&mut self) {
@@ -673,6 +693,34 @@ mod tests {
             );
             assert_eq!(counts.grown_frames() as usize, LONG - BLOCK, "{clocks:?}");
             assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+        }
+    }
+
+    /// Of the goes every other one has been processed at once, the rest has when the next one is due.
+    #[test]
+    fn what_may_be_processed_for_as_long_as_it_lasts_has_no_gaps_once_it_is_known_how_much_comes_at_a_time() {
+        const LONG: usize = 16 * BLOCK;
+        for clocks in ALL {
+            let mut course = Course::new(clocks, TARGET);
+            course.queue = course.queue.holding(2);
+            course.both(200);
+            course.writer.will_bring(LONG);
+            let goes = |course: &mut Course, times: usize| {
+                for _ in 0..times {
+                    (0..LONG / BLOCK).for_each(|_| course.write());
+                    (0..LONG / BLOCK).for_each(|_| course.read());
+                    let called_ns = course.now_ns;
+                    (0..LONG / BLOCK).for_each(|_| course.read());
+                    (0..LONG / BLOCK).for_each(|_| course.write_called(called_ns));
+                }
+            };
+            goes(&mut course, 10);
+            let counts = course.queue.counts();
+            let gaps = counts.gaps();
+            assert!((1..=2).contains(&gaps), "{clocks:?}: {gaps}");
+            goes(&mut course, 100);
+            assert_eq!(counts.gaps(), gaps, "{clocks:?}");
+            assert_eq!(counts.grown_frames() as usize, 2 * (LONG - BLOCK), "{clocks:?}");
         }
     }
 

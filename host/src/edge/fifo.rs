@@ -122,6 +122,11 @@ impl FrameWriter {
         self.counts.burst.fetch_max(frames, Ordering::Relaxed);
     }
 
+    /// Samples of a frame.
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// What was lost and made up so far.
     #[must_use]
     pub fn counts(&self) -> Arc<FifoCounts> {
