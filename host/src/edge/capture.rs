@@ -7,7 +7,8 @@
 //! The queue is [`State::Priming`] until it holds what it should, and silent so long; then [`State::Running`]. If it
 //! runs dry, what it has is played and ends in a short slope instead of a step, and it is primed again: there is one
 //! gap, however irregular the input comes, and no burst when it comes back, but a fade. What has piled up for a
-//! second, since the output stood still, is left out with a crossfade.
+//! second, since the output stood still, is left out with a crossfade. If there was no more room for it, it goes at once
+//! and ends in the slope too: behind it frames are missing, which would be a step when the output gets there.
 //!
 //! An input that brings more at a time than was planned for, since it was opened again or said the wrong thing, would run
 //! the queue dry again and again. When it has, the queue is primed for what really comes, as far as there is room.
@@ -135,6 +136,8 @@ pub struct CaptureQueue {
     /// Frames into the slope that ends what broke off, at most its length.
     slope: u32,
     piled_up: PiledUp,
+    /// Frames that there was no room for, when it was looked last.
+    overrun: u64,
     go: Go,
     level: f64,
     counts: Arc<CaptureCounts>,
@@ -208,6 +211,7 @@ impl CaptureQueue {
             last: vec![0.0; channels],
             slope: slope_frames(format),
             piled_up: PiledUp::NEW,
+            overrun: 0,
             go: Go::default(),
             level: 0.0,
             counts,
@@ -287,6 +291,7 @@ impl CaptureQueue {
         if matches!(self.state, State::Priming { .. }) {
             self.make_room();
         }
+        let is_torn = self.forget_torn();
         let is_first = self.go.at_ns.replace(asked_ns) != Some(asked_ns);
         if is_first {
             self.go.full = self.measure(asked_ns);
@@ -298,7 +303,7 @@ impl CaptureQueue {
             }
             return;
         }
-        let level = self.frames.level();
+        let level = if is_torn { 0 } else { self.frames.level() };
         let needed = self.correct();
         if level < needed {
             self.run_dry(block, level, needed);
@@ -316,6 +321,18 @@ impl CaptureQueue {
         last.iter_mut()
             .zip(block.chunks_exact(frames))
             .for_each(|(last, channel)| *last = channel[frames - 1]);
+    }
+
+    /// Forgets all that is there if there was no room for what came behind it; whether that was so.
+    fn forget_torn(&mut self) -> bool {
+        let overrun = self.frames.overrun();
+        let is_torn = std::mem::replace(&mut self.overrun, overrun) != overrun;
+        if is_torn {
+            let level = self.frames.level();
+            self.frames.skip(level);
+            self.counts.dropped.fetch_add(level as u64, Ordering::Relaxed);
+        }
+        is_torn
     }
 
     /// Frames that there would be in the queue if they came one by one, where that is known.
@@ -805,6 +822,23 @@ mod tests {
             assert!(course.queue.frames.level() <= TARGET + BLOCK, "{clocks:?}");
             assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
             assert_eq!(counts.gaps(), 0, "{clocks:?}");
+        }
+    }
+
+    #[test]
+    fn frames_that_there_was_no_room_for_are_missing_in_one_gap_without_a_click() {
+        for clocks in ALL {
+            let mut course = Course::new(clocks, TARGET);
+            course.both(200);
+            (0..2 * RATE as usize / BLOCK).for_each(|_| course.write());
+            course.both(2_000);
+            let counts = course.queue.counts();
+            assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+            assert_eq!(counts.gaps(), 1, "{clocks:?}");
+            assert!(counts.underrun_frames() < 3 * TARGET as u64, "{clocks:?}: {}", counts.underrun_frames());
+            assert!(course.queue.frames.level() <= TARGET + BLOCK, "{clocks:?}");
+            let end = &course.heard[course.heard.len() - 1000..];
+            assert!(end.iter().any(|sample| *sample > 0.8), "{clocks:?}");
         }
     }
 

@@ -175,6 +175,11 @@ impl FrameReader {
         (before == after && before != 0).then_some((level, before))
     }
 
+    /// Frames that there was no room for so far.
+    pub(super) fn overrun(&self) -> u64 {
+        self.counts.overrun_frames()
+    }
+
     /// Frames that come in one go at most, as far as [`FrameWriter::brought`] tells.
     pub(super) fn burst(&self) -> usize {
         self.counts.burst.load(Ordering::Relaxed)
