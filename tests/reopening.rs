@@ -506,7 +506,11 @@ fn losses_leave_neither_threads_nor_descriptors_behind() {
 
 /// Plays [`LEVEL`] into a cable.
 fn player(host: &VirtualHost, cable: &str) -> Stream {
-    let want = StreamFormat { rate: 48_000, channels: 2, buffer_frames: Some(BLOCK) };
+    player_at(host, cable, 48_000)
+}
+
+fn player_at(host: &VirtualHost, cable: &str, rate: u32) -> Stream {
+    let want = StreamFormat { rate, channels: 2, buffer_frames: Some(BLOCK) };
     let device: Device = host.clone().cable(cable).output_device(want).unwrap();
     let stream =
         device.open_output(|playback: &mut Playback<'_>| playback.samples.fill(LEVEL), |_| ()).unwrap();
@@ -588,14 +592,14 @@ fn an_output_beside_an_input_that_paces_is_stood_in_for_and_the_chain_stays_wher
     scene.host.outputs().pull_out();
     scene.wait_lost(1);
     assert!(scene.has_told("the virtual clock goes on in its place"), "{:?}", scene.told);
-    // Twice what the queue holds: somebody takes it out.
+    // More than the queue holds: somebody takes it out.
     scene.wait_frames(400);
     let status = scene.status();
     assert_eq!(
         (status.devices[0].losses, status.devices[0].paces, status.devices[1].paces),
         (0, true, false)
     );
-    assert!(status.overrun_frames < 24_000, "half of it would be left out: {}", status.overrun_frames);
+    assert!(status.overrun_frames < 24_000, "a quarter of it would be left out: {}", status.overrun_frames);
     scene.host.outputs().put_back();
     scene.wait_back(1);
     // Whoever played to the microphone is gone as well.
@@ -603,6 +607,35 @@ fn an_output_beside_an_input_that_paces_is_stood_in_for_and_the_chain_stays_wher
     let _second = player(&scene.host, "microphone");
     scene.until("sound again", |scene| scene.heard().last() == Some(&LEVEL));
     assert_eq!(scene.witness.threads().len(), 1, "the input's");
+}
+
+/// At half the rate what it brings lasts twice as long.
+#[test]
+fn an_input_that_paces_and_comes_back_with_longer_buffers_is_heard_by_way_of_the_same_worker() {
+    const CABLE: &str = "a microphone with longer buffers";
+    let _alone = alone();
+    let source = SourceSpec::device(&format!("virtual:{CABLE}"));
+    let mut scene = Scene::open(|spec| PipelineSpec { source, clock: Clock::Source, ..spec }, None);
+    let first = player(&scene.host, CABLE);
+    scene.until("sound", |scene| scene.heard().last() == Some(&LEVEL));
+    let before = scene.status().plugins[0].clone();
+    scene.host.inputs().pull_out();
+    scene.wait_lost(0);
+    drop(first);
+    // The cable has the rate of the first one that is on it.
+    let slow = StreamFormat { rate: 24_000, channels: 2, buffer_frames: Some(BLOCK) };
+    let cable = scene.host.clone().cable(CABLE);
+    scene.until("nobody to be on it", |_| cable.output_device(slow).unwrap().rate() == slow.rate);
+    let _second = player_at(&scene.host, CABLE, slow.rate);
+    scene.host.inputs().put_back();
+    scene.wait_back(0);
+    assert!(scene.has_told("its buffer has 256 frames now, and the pipeline plays on"), "{:?}", scene.told);
+    scene.heard();
+    let is_level = |sample: &f32| (sample - LEVEL).abs() < 0.001;
+    scene.until("sound again", |scene| scene.heard().last().is_some_and(is_level));
+    let after = scene.status().plugins[0].clone();
+    assert_eq!((after.pid, after.deaths), (before.pid, 0));
+    assert!(after.counts.good > before.counts.good, "{after:?}");
 }
 
 #[test]

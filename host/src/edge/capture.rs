@@ -7,7 +7,8 @@
 //! The queue is [`State::Priming`] until it holds what it should, and silent so long; then [`State::Running`]. If it
 //! runs dry, what it has is played and ends in a short slope instead of a step, and it is primed again: there is one
 //! gap, however irregular the input comes, and no burst when it comes back, but a fade. What has piled up for a
-//! second, since the output stood still, is left out with a crossfade.
+//! second, since the output stood still, is left out with a crossfade. If there was no more room for it, it goes at once
+//! and ends in the slope too: behind it frames are missing, which would be a step when the output gets there.
 //!
 //! An input that brings more at a time than was planned for, since it was opened again or said the wrong thing, would run
 //! the queue dry again and again. When it has, the queue is primed for what really comes, as far as there is room.
@@ -119,6 +120,8 @@ pub struct CaptureQueue {
     /// Frames that are to be there before a block is read, the input's latest buffer being half a buffer old.
     target: usize,
     input_buffer: usize,
+    /// How many of these buffers are part of the target.
+    input_buffers: usize,
     /// Frames that the output takes in one go.
     output_buffer: usize,
     state: State,
@@ -133,6 +136,8 @@ pub struct CaptureQueue {
     /// Frames into the slope that ends what broke off, at most its length.
     slope: u32,
     piled_up: PiledUp,
+    /// Frames that there was no room for, when it was looked last.
+    overrun: u64,
     go: Go,
     level: f64,
     counts: Arc<CaptureCounts>,
@@ -196,6 +201,7 @@ impl CaptureQueue {
             format,
             target,
             input_buffer,
+            input_buffers: 1,
             output_buffer: block,
             state: State::Priming { again: false },
             is_rising: false,
@@ -205,6 +211,7 @@ impl CaptureQueue {
             last: vec![0.0; channels],
             slope: slope_frames(format),
             piled_up: PiledUp::NEW,
+            overrun: 0,
             go: Go::default(),
             level: 0.0,
             counts,
@@ -216,6 +223,12 @@ impl CaptureQueue {
     #[must_use]
     pub fn taken_by(self, output_buffer: usize) -> Self {
         Self { output_buffer, ..self }
+    }
+
+    /// So many of the input's buffers are part of the target, and not one.
+    #[must_use]
+    pub fn holding(self, input_buffers: usize) -> Self {
+        Self { input_buffers, ..self }
     }
 
     /// What it gives first goes on where another queue broke off: it is faded in.
@@ -231,14 +244,20 @@ impl CaptureQueue {
         self
     }
 
-    /// What is to be held grows by what the input brings more at a time. Two of its buffers fit at least.
+    /// The most frames that the input may bring at a time: they fit behind what is to be held for them.
+    #[must_use]
+    pub fn input_max(&self) -> usize {
+        let rest = self.target.saturating_sub(self.input_buffers * self.input_buffer);
+        self.frames.capacity().saturating_sub(rest) / (self.input_buffers + 1)
+    }
+
+    /// What is to be held grows by what the input brings more at a time.
     fn make_room(&mut self) {
-        let rest = self.target - self.input_buffer.min(self.target);
-        let burst = self.frames.burst().min(self.frames.capacity().saturating_sub(rest) / 2);
+        let burst = self.frames.burst().min(self.input_max());
         let more = burst.saturating_sub(self.input_buffer);
         if more > 0 {
             self.input_buffer = burst;
-            self.grow(more);
+            self.grow(self.input_buffers * more);
         }
     }
 
@@ -272,6 +291,7 @@ impl CaptureQueue {
         if matches!(self.state, State::Priming { .. }) {
             self.make_room();
         }
+        let is_torn = self.forget_torn();
         let is_first = self.go.at_ns.replace(asked_ns) != Some(asked_ns);
         if is_first {
             self.go.full = self.measure(asked_ns);
@@ -283,7 +303,7 @@ impl CaptureQueue {
             }
             return;
         }
-        let level = self.frames.level();
+        let level = if is_torn { 0 } else { self.frames.level() };
         let needed = self.correct();
         if level < needed {
             self.run_dry(block, level, needed);
@@ -301,6 +321,18 @@ impl CaptureQueue {
         last.iter_mut()
             .zip(block.chunks_exact(frames))
             .for_each(|(last, channel)| *last = channel[frames - 1]);
+    }
+
+    /// Forgets all that is there if there was no room for what came behind it; whether that was so.
+    fn forget_torn(&mut self) -> bool {
+        let overrun = self.frames.overrun();
+        let is_torn = std::mem::replace(&mut self.overrun, overrun) != overrun;
+        if is_torn {
+            let level = self.frames.level();
+            self.frames.skip(level);
+            self.counts.dropped.fetch_add(level as u64, Ordering::Relaxed);
+        }
+        is_torn
     }
 
     /// Frames that there would be in the queue if they came one by one, where that is known.
@@ -556,9 +588,14 @@ mod tests {
         }
 
         fn write(&mut self) {
+            self.write_called(self.now_ns);
+        }
+
+        /// What was called for at this time.
+        fn write_called(&mut self, called_ns: u64) {
             let frames: Vec<f32> = (self.sent..self.sent + BLOCK).map(sine).collect();
             self.sent += BLOCK;
-            self.writer.write(&frames, self.now_ns);
+            self.writer.write(&frames, called_ns);
         }
 
         fn read(&mut self) {
@@ -676,6 +713,34 @@ mod tests {
         }
     }
 
+    /// Of the goes every other one has been processed at once, the rest has when the next one is due.
+    #[test]
+    fn what_may_be_processed_for_as_long_as_it_lasts_has_no_gaps_once_it_is_known_how_much_comes_at_a_time() {
+        const LONG: usize = 16 * BLOCK;
+        for clocks in ALL {
+            let mut course = Course::new(clocks, TARGET);
+            course.queue = course.queue.holding(2);
+            course.both(200);
+            course.writer.will_bring(LONG);
+            let goes = |course: &mut Course, times: usize| {
+                for _ in 0..times {
+                    (0..LONG / BLOCK).for_each(|_| course.write());
+                    (0..LONG / BLOCK).for_each(|_| course.read());
+                    let called_ns = course.now_ns;
+                    (0..LONG / BLOCK).for_each(|_| course.read());
+                    (0..LONG / BLOCK).for_each(|_| course.write_called(called_ns));
+                }
+            };
+            goes(&mut course, 10);
+            let counts = course.queue.counts();
+            let gaps = counts.gaps();
+            assert!((1..=2).contains(&gaps), "{clocks:?}: {gaps}");
+            goes(&mut course, 100);
+            assert_eq!(counts.gaps(), gaps, "{clocks:?}");
+            assert_eq!(counts.grown_frames() as usize, 2 * (LONG - BLOCK), "{clocks:?}");
+        }
+    }
+
     #[test]
     fn an_output_that_takes_more_at_a_time_than_before_has_that_after_one_silence_without_a_click() {
         const BLOCKS: u32 = 16;
@@ -757,6 +822,23 @@ mod tests {
             assert!(course.queue.frames.level() <= TARGET + BLOCK, "{clocks:?}");
             assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
             assert_eq!(counts.gaps(), 0, "{clocks:?}");
+        }
+    }
+
+    #[test]
+    fn frames_that_there_was_no_room_for_are_missing_in_one_gap_without_a_click() {
+        for clocks in ALL {
+            let mut course = Course::new(clocks, TARGET);
+            course.both(200);
+            (0..2 * RATE as usize / BLOCK).for_each(|_| course.write());
+            course.both(2_000);
+            let counts = course.queue.counts();
+            assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+            assert_eq!(counts.gaps(), 1, "{clocks:?}");
+            assert!(counts.underrun_frames() < 3 * TARGET as u64, "{clocks:?}: {}", counts.underrun_frames());
+            assert!(course.queue.frames.level() <= TARGET + BLOCK, "{clocks:?}");
+            let end = &course.heard[course.heard.len() - 1000..];
+            assert!(end.iter().any(|sample| *sample > 0.8), "{clocks:?}");
         }
     }
 

@@ -122,6 +122,11 @@ impl FrameWriter {
         self.counts.burst.fetch_max(frames, Ordering::Relaxed);
     }
 
+    /// Samples of a frame.
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// What was lost and made up so far.
     #[must_use]
     pub fn counts(&self) -> Arc<FifoCounts> {
@@ -168,6 +173,11 @@ impl FrameReader {
         let level = self.level();
         let after = self.counts.written_ns.load(Ordering::Acquire);
         (before == after && before != 0).then_some((level, before))
+    }
+
+    /// Frames that there was no room for so far.
+    pub(super) fn overrun(&self) -> u64 {
+        self.counts.overrun_frames()
     }
 
     /// Frames that come in one go at most, as far as [`FrameWriter::brought`] tells.

@@ -16,15 +16,15 @@ pub struct Handover {
     /// When the source called for the last block, and frames that it has called for in that go.
     called_ns: u64,
     in_one_go: usize,
-    /// Blocks that the source calls for in one go, as the queue was planned.
-    burst: u32,
+    /// The most blocks that the source may call for in one go, as there is room for in the queue.
+    burst_max: u32,
 }
 
 impl Handover {
-    /// For blocks of so many samples, and a source that calls for so many blocks in one go.
+    /// For blocks of so many samples, and a source that calls for so many blocks in one go at most.
     #[must_use]
-    pub fn new(queue: FrameWriter, samples: usize, burst: u32) -> Self {
-        Self { queue, frames: vec![0.0; samples], called_ns: 0, in_one_go: 0, burst }
+    pub fn new(queue: FrameWriter, samples: usize, burst_max: u32) -> Self {
+        Self { queue, frames: vec![0.0; samples], called_ns: 0, in_one_go: 0, burst_max }
     }
 }
 
@@ -49,9 +49,13 @@ impl Processor for Handover {
         self.queue.brought(self.in_one_go);
     }
 
-    /// No more than were planned for: the queue's other end, which would have to hold more, is another stream's.
     fn burst_max(&self) -> u32 {
-        self.burst
+        self.burst_max
+    }
+
+    /// The queue's other end, which is another stream's, has to hold more: it is told.
+    fn replan(&mut self, burst: u32) {
+        self.queue.will_bring(burst as usize * self.frames.len() / self.queue.channels());
     }
 }
 
@@ -77,5 +81,14 @@ mod tests {
         let mut frames = [0.0; 8];
         assert_eq!(reader.read(&mut frames), 4);
         assert_eq!(frames, [3.0, -3.0, 6.0, -6.0, 9.0, -9.0, 12.0, -12.0]);
+    }
+
+    #[test]
+    fn the_other_end_knows_of_a_longer_go_before_it_comes() {
+        let (writer, reader) = frame_fifo(2, 64, 0);
+        let mut handover = Handover::new(writer, 8, 5);
+        assert_eq!(handover.burst_max(), 5);
+        handover.replan(3);
+        assert_eq!(reader.burst(), 12);
     }
 }

@@ -219,8 +219,8 @@ impl<'a> Opening<'a> {
     /// input, with buffers of `G`, has brought at least `(k - 1)F - G` when the `k`th begins. What is missing is
     /// `F + G + B`: so much silence goes ahead.
     fn add_capture(&mut self) -> Result<()> {
-        let (input, output) = self.buffers();
-        let (writer, queue) = self.queue(input, input + output + self.format.block_frames())?;
+        let (input, _) = self.buffers();
+        let (writer, queue) = self.queue(input, 1)?;
         self.between = Between::Before(writer);
         self.processors.push(Box::new(queue));
         Ok(())
@@ -229,13 +229,12 @@ impl<'a> Opening<'a> {
     /// The same behind the chain. The input brings whole blocks, and the chain may take as long for them as they last:
     /// what the `k`th callback finds is at least `(k - 1)F - 2G`, if `G` frames come in one go.
     fn add_handover(&mut self) -> Result<()> {
-        let (_, output) = self.buffers();
         let block = self.format.block_frames();
-        let burst = self.devices.burst(self.format);
-        let input = burst as usize * block;
-        let (writer, queue) = self.queue(input, 2 * input + output + block)?;
+        let input = self.devices.burst(self.format) as usize * block;
+        let (writer, queue) = self.queue(input, 2)?;
+        let burst_max = u32::try_from(queue.input_max() / block).unwrap_or(u32::MAX);
         self.between = Between::Behind(Chain::new(self.format, vec![Box::new(queue)])?);
-        self.processors.push(Box::new(Handover::new(writer, self.format.samples(), burst)));
+        self.processors.push(Box::new(Handover::new(writer, self.format.samples(), burst_max)));
         Ok(())
     }
 
@@ -245,17 +244,20 @@ impl<'a> Opening<'a> {
         (buffer(&self.devices.input), buffer(&self.devices.output))
     }
 
-    /// A queue of so many frames, into which so many come at a time.
-    fn queue(&mut self, input: usize, frames: usize) -> Result<(FrameWriter, CaptureQueue)> {
+    /// A queue into which so many frames come at a time, and which holds so many times as many beside what the output takes
+    /// and a block. There is room for buffers that are half a second longer.
+    fn queue(&mut self, input: usize, input_buffers: usize) -> Result<(FrameWriter, CaptureQueue)> {
         let (_, output) = self.buffers();
-        let capacity = self.format.rate() as usize + frames + input + output;
+        let frames = input_buffers * input + output + self.format.block_frames();
+        let longer = (input_buffers + 1) * self.format.rate() as usize / 2;
+        let capacity = frames + input + output + longer;
         let clocks = self.devices.clocks();
         // With one clock nothing breaks off in the beginning: silence is there until the input comes. What is to rise has
         // to be waited for instead: silence would have risen long before it.
         let silence = if clocks == Clocks::One && !self.rising { frames } else { 0 };
         let (writer, reader) = frame_fifo(self.format.channels(), capacity, silence);
         let queue = CaptureQueue::new(reader, self.format, frames, input, clocks)?;
-        let queue = queue.taken_by(output);
+        let queue = queue.holding(input_buffers).taken_by(output);
         let queue = if self.rising { queue.rising() } else { queue };
         self.fifo_frames = frames + queue.delay_frames() as usize;
         self.capture = Some(queue.counts());
