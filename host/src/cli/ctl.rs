@@ -9,7 +9,7 @@ use super::out::Out;
 use super::words;
 use crate::control::{self, Done, Found, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
-use crate::report::{CaptureStatus, Xruns};
+use crate::report::{CaptureStatus, Latency, Xruns};
 use crate::telemetry::Counts;
 use serde::{Deserialize, Deserializer};
 use std::io::Read;
@@ -153,11 +153,6 @@ struct Device {
 }
 
 #[derive(Debug, Deserialize)]
-struct Latency {
-    total_ms: f64,
-}
-
-#[derive(Debug, Deserialize)]
 struct Plugin {
     name: String,
     title: String,
@@ -190,7 +185,7 @@ fn lane_lines(lane: &Lane) -> Vec<String> {
 }
 
 fn pipeline_lines(status: &Pipeline, name: &str) -> Vec<String> {
-    let mut lines = vec![format!("  latency {:.1} ms", status.latency.total_ms)];
+    let mut lines = vec![format!("  {}", words::latency(&status.latency))];
     lines.extend(status.capture.map(|capture| format!("  {}", words::capture(capture))));
     let troubles = words::lost_frames(&status.xruns, status.underrun_frames, status.overrun_frames);
     if !troubles.is_empty() {
@@ -283,7 +278,7 @@ mod tests {
         let expected = "\
 live.toml, process 42, for 01:01
 main: playing, muted; song.flac -> virtual and out.wav, 60.0 s played
-  latency 6.7 ms
+  latency 6.7 ms: devices 0, adaptation 0, mode 5.3, plugins 1.4
   input 912 frames ahead of 900, its clock 12 ppm fast, 1 gap
   xruns: 1 device, 2 host late, 3 plugin late, 512 frames underrun
   device virtual lost for 12 s: it is gone
