@@ -3,7 +3,8 @@
 //! For `nda run` under systemd (`Type=notify`, `WatchdogSec=`). The watchdog is fed when every pipeline has processed
 //! blocks since it was fed last, by their own counts, not because time has passed: when audio stands still, though
 //! every thread may be alive, the manager starts `nda` again. A pipeline that has ended, or that was stopped, owes
-//! nothing; nor does one that can't be opened anew while another plays, which is not to be ended for it.
+//! nothing; nor does one that is closed and opened again, within two minutes; nor one that can't be started or hangs while
+//! another plays, which is not to be ended for it.
 
 use crate::level::Level;
 use crate::report::PipelineStatus;
@@ -19,7 +20,7 @@ const FEEDS: u32 = 4;
 pub(super) struct Service {
     watchdog: Option<Duration>,
     progress: Progress,
-    /// None plays, and some ought to.
+    /// None plays, and some ought to by now.
     is_owed: bool,
     is_ready: bool,
 }
