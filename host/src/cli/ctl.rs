@@ -191,13 +191,20 @@ fn pipeline_lines(status: &Pipeline, name: &str) -> Vec<String> {
     if !troubles.is_empty() {
         lines.push(format!("  {}", troubles.join(", ")));
     }
-    lines.extend(status.devices.iter().flat_map(|device| {
-        let (name, lost) = (&device.name, words::lost(device.losses));
-        let lost = device.lost_s.map(|seconds| format!("  device {name} {lost} for {seconds:.0} s"));
-        lost.map_or_else(Vec::new, |lost| with_reason(lost, device.why.as_deref()))
-    }));
+    lines.extend(status.devices.iter().flat_map(device_lines));
     lines.extend(status.plugins.iter().map(|plugin| plugin_line(plugin, name)));
     lines
+}
+
+/// That a device is away, and why, or how often it was; nothing of one that has always been there.
+fn device_lines(device: &Device) -> Vec<String> {
+    let Device { name, losses, .. } = device;
+    let Some(seconds) = device.lost_s else {
+        return words::was_lost(*losses).map(|lost| format!("  device {name} {lost}")).into_iter().collect();
+    };
+    let times = if *losses > 1 { format!(", {losses} times so far") } else { String::new() };
+    let lost = format!("  device {name} {} for {seconds:.0} s{times}", words::lost(*losses));
+    with_reason(lost, device.why.as_deref())
 }
 
 /// The line with the first line of the reason; the others of it follow, indented.
@@ -220,6 +227,7 @@ fn plugin_line(plugin: &Plugin, pipeline: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::fabricated::{self, Shared};
+    use crate::report::DeviceStatus;
     use crate::run::{LaneStatus, RunStatus};
 
     fn found(name: &str, pid: u32) -> Found {
@@ -257,6 +265,10 @@ mod tests {
         let device = &mut pipeline.devices[0];
         (device.losses, device.lost_s, device.why) =
             (1, Some(12.3), Some("it is gone\n  try: plug it in".into()));
+        let input =
+            DeviceStatus { name: "Mic".into(), direction: "input", losses: 2, ..fabricated::device() };
+        let back = DeviceStatus { lost_s: None, ..input.clone() };
+        pipeline.devices.extend([DeviceStatus { lost_s: Some(3.0), ..input }, back, fabricated::device()]);
         let lane = |name: &str, state, status| LaneStatus {
             name: name.into(),
             state,
@@ -283,6 +295,8 @@ main: playing, muted; song.flac -> virtual and out.wav, 60.0 s played
   xruns: 1 device, 2 host late, 3 plugin late, 512 frames underrun
   device virtual lost for 12 s: it is gone
       try: plug it in
+  device Mic lost for 3 s, 2 times so far
+  device Mic was lost 2 times
   gain (Gain 1.0, same-block, bypassed): 11250 blocks good, 0 lost
   echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost; was killed by SIGSEGV; it is not started again until its \
 file changes

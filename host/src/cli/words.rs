@@ -182,11 +182,7 @@ pub(super) fn lost_frames(by: &Xruns, underrun: u64, overrun: u64) -> Vec<String
 fn losses_of(device: &DeviceStatus) -> Option<String> {
     let DeviceStatus { name, direction, losses, .. } = device;
     let Some(lost_s) = device.lost_s else {
-        return match losses {
-            0 => None,
-            1 => Some(format!("{direction} device {name} was lost once")),
-            n => Some(format!("{direction} device {name} was lost {n} times")),
-        };
+        return was_lost(*losses).map(|lost| format!("{direction} device {name} {lost}"));
     };
     let lost = lost(*losses);
     let next = match device.next_try_s {
@@ -194,6 +190,15 @@ fn losses_of(device: &DeviceStatus) -> Option<String> {
         _ => "being tried".to_owned(),
     };
     Some(format!("{direction} device {name} {lost} for {lost_s:.0} s ({next})"))
+}
+
+/// How often a device was lost that is there: `was lost 2 times`; nothing if it never was.
+pub(super) fn was_lost(losses: u64) -> Option<String> {
+    match losses {
+        0 => None,
+        1 => Some("was lost once".to_owned()),
+        n => Some(format!("was lost {n} times")),
+    }
 }
 
 /// What a device is that is away: one that has never been there was not lost.
