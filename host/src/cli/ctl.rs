@@ -11,7 +11,7 @@ use crate::control::{self, Done, Found, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
 use crate::report::{CaptureStatus, Latency, Xruns};
 use crate::telemetry::Counts;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,8 +24,16 @@ const VALUE_MAX: u64 = control::LINE_MAX as u64;
 const ANOTHER: &str =
     "start one with `nda run CONFIG.toml`, or name the socket of another with --socket PATH";
 
-/// Asks a run what the arguments say.
+/// Asks a run what the arguments say, and tells the answer.
 pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
+    // Whoever reads JSON wants to read in it too that there is no run.
+    match answer(args).unwrap_or_else(Reply::from) {
+        Reply::Done(done) => tell(&done, args.json, out),
+        Reply::Refused(refusal) => tell_refusal(refusal, args.json, out),
+    }
+}
+
+fn answer(args: &CtlArgs) -> Result<Reply> {
     let mut request = args.request.clone();
     if let Request::Set { value, .. } = &mut request {
         *value = value_of(std::mem::take(value))?;
@@ -34,13 +42,7 @@ pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
         Some(path) => path.clone(),
         None => chosen(control::find(), args.run.as_deref(), ANOTHER)?,
     };
-    match control::ask(&socket, &request)? {
-        Reply::Done(done) => tell(&done, args.json, out),
-        Reply::Refused(Refusal { code, why }) => {
-            out.error(&Error::new(Kind::Control, why));
-            Ok(code.into())
-        }
-    }
+    control::ask(&socket, &request)
 }
 
 /// The value as it is, or what standard input has, without the end of its last line.
@@ -100,6 +102,22 @@ fn tell(done: &Done, json: bool, out: &mut Out) -> Result<ExitCode> {
         out.text(&status_text(status)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A refusal, as programs get it.
+#[derive(Serialize)]
+struct Refused<'a> {
+    error: &'a Refusal,
+}
+
+fn tell_refusal(refusal: Refusal, json: bool, out: &mut Out) -> Result<ExitCode> {
+    let code = refusal.code.into();
+    if json {
+        out.data(document(&Refused { error: &refusal })?.as_bytes());
+    } else {
+        out.error(&Error::new(refusal.kind, refusal.why));
+    }
+    Ok(code)
 }
 
 /// A run's status, as it tells it in JSON, for people.
@@ -311,6 +329,27 @@ rx: failed: there is no such file
         let counts = serde_json::json!({ "good": 7, "late": 2, "torn": 1, "strange": 9 });
         let counts: Counts = serde_json::from_value(counts).unwrap();
         assert_eq!((counts.good, counts.lost()), (7, 3));
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_in_words_and_in_json_one_with_its_kind() {
+        let refused = |json| {
+            let [said, wrong] = [Shared::default(), Shared::default()];
+            let error = Error::new(Kind::Config, "no pipeline none").remedy("there is tx");
+            let code =
+                tell_refusal(Refusal::from(&error), json, &mut Out::catching(said.clone(), wrong.clone()));
+            assert_eq!(code.unwrap(), Kind::Config.exit_code().into());
+            (said.text(), wrong.text())
+        };
+        assert_eq!(
+            refused(false),
+            (String::new(), "nda: error: no pipeline none\n  try: there is tx\n".into())
+        );
+        let (said, wrong) = refused(true);
+        let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let error =
+            serde_json::json!({ "code": 3, "kind": "config", "why": "no pipeline none\n  try: there is tx" });
+        assert_eq!((&told["error"], &told["format"], wrong.as_str()), (&error, &1.into(), ""));
     }
 
     #[test]
