@@ -16,6 +16,9 @@ use std::time::Duration;
 /// How many times within its limit the watchdog is fed.
 const FEEDS: u32 = 4;
 
+/// How long a manager is to wait from when a pipeline begins to be opened, if its own time (`TimeoutStartSec=`) is over before.
+const LOADS_WITHIN: Duration = Duration::from_secs(120);
+
 /// The service manager, if one started this process.
 pub(super) struct Service {
     watchdog: Option<Duration>,
@@ -51,6 +54,12 @@ impl Service {
 }
 
 impl Observer for Service {
+    /// A start of many pipelines may take longer than the manager waits: it is not to end one that goes on.
+    fn opening(&mut self, pipeline: &str) {
+        // Quoted, as a name with a line break in it would be another message.
+        tell(&opening(&format!("opening {pipeline:?}")));
+    }
+
     fn event(&mut self, _level: Level, _line: &str) {}
 
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {
@@ -68,6 +77,12 @@ impl Observer for Service {
     fn ending(&mut self) {
         tell(&[NotifyState::Stopping, NotifyState::Status("ending")]);
     }
+}
+
+/// What there is to tell when a pipeline begins to be opened.
+fn opening(words: &str) -> [NotifyState<'_>; 2] {
+    let micros = u32::try_from(LOADS_WITHIN.as_micros()).unwrap_or(u32::MAX);
+    [NotifyState::Status(words), NotifyState::ExtendTimeoutUsec(micros)]
 }
 
 /// A manager that does not listen misses it; there is nobody else to tell.

@@ -47,6 +47,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Is told how a run goes; for screens. Called about ten times a second, never on the audio thread.
 pub trait Observer {
+    /// At the start, before anything plays: a pipeline begins to be opened. How long that takes is for its plugins to say.
+    fn opening(&mut self, _pipeline: &str) {}
     /// Something happened: one line, in words.
     fn event(&mut self, level: Level, line: &str);
     /// How every pipeline that plays is doing.
