@@ -263,9 +263,9 @@ pub struct RunReport {
     pub specs: Vec<PipelineSpec>,
     /// What happened, a line each, oldest first; at most the last thousand.
     pub events: Vec<String>,
-    /// Outputs that are not whole, with the reason.
+    /// Outputs that are not whole, with the reason; at most the last hundred.
     pub damaged: Vec<String>,
-    /// Plugins that raised when they were to stop or had to be killed, with the reason.
+    /// Plugins that raised when they were to stop or had to be killed, with the reason; at most the last hundred.
     pub unwilling: Vec<String>,
 }
 

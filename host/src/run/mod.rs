@@ -291,6 +291,7 @@ impl Run<'_> {
         let (real_time, events) = (self.real_time, self.told.lines.into());
         let Past { pipelines, damaged, unwilling } = self.past;
         let (pipelines, specs) = pipelines.into_iter().unzip();
+        let (damaged, unwilling) = (damaged.into(), unwilling.into());
         RunReport { ended_by, seconds, real_time, pipelines, specs, events, damaged, unwilling }
     }
 }
