@@ -932,6 +932,11 @@ fn assert_turned_away(socket: &Path) {
 fn without_a_run_with_several_and_with_another_socket_it_is_told_what_to_do() {
     let mut scene = Scene::new();
     scene.ask(&["status"]).refused(11, &["there is no run", "nda run CONFIG.toml"]);
+    let told = scene.ask(&["status", "--json"]);
+    told.ended_with(11);
+    let error = &told.json()["error"];
+    assert_eq!((&error["kind"], &error["code"]), (&"control".into(), &11.into()), "{told}");
+    assert!(error["why"].as_str().unwrap().contains("there is no run") && told.stderr.is_empty(), "{told}");
     scene.start(&neighbour());
     let (config, socket) = (scene.file("nda.toml"), scene.file("my.sock"));
     let (config, path) = (config.to_str().unwrap(), socket.to_str().unwrap());

@@ -4,10 +4,12 @@
 //! and turns the kind into an exit code. Never made on the audio thread: it allocates.
 
 use crate::plugin::autopsy::Remains;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What kind of thing failed, so that a caller can act on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What kind of thing failed, so that a caller can act on it. In JSON it is its name in small letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Kind {
     /// The configuration or an argument is wrong: correct it.

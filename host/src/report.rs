@@ -122,7 +122,7 @@ pub struct RealTimeStatus {
 }
 
 /// What a pipeline adds between source and sink.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// One block if anything is pipelined, or as many as the device's buffer holds.
     pub mode_frames: u32,
@@ -132,8 +132,27 @@ pub struct Latency {
     pub adaptation_frames: u32,
     /// What lies in the devices: as long as they say that it takes, and one buffer each where they don't.
     pub device_frames: u32,
+    /// How long that of the mode takes.
+    pub mode_ms: f64,
+    /// That of the plugins.
+    pub plugin_ms: f64,
+    /// That of the adaptation.
+    pub adaptation_ms: f64,
+    /// That of the devices.
+    pub device_ms: f64,
     /// All of it.
     pub total_ms: f64,
+}
+
+impl Latency {
+    /// The same frames, with how long they take at this rate.
+    pub(crate) fn at(self, rate: u32) -> Self {
+        let ms = |frames: u64| frames as f64 * 1e3 / f64::from(rate);
+        let Self { mode_frames, plugin_frames, adaptation_frames, device_frames, .. } = self;
+        let parts = [mode_frames, plugin_frames, adaptation_frames, device_frames].map(u64::from);
+        let [mode_ms, plugin_ms, adaptation_ms, device_ms] = parts.map(ms);
+        Self { mode_ms, plugin_ms, adaptation_ms, device_ms, total_ms: ms(parts.iter().sum()), ..self }
+    }
 }
 
 /// The queue between an input and an output device.
@@ -244,9 +263,9 @@ pub struct RunReport {
     pub specs: Vec<PipelineSpec>,
     /// What happened, a line each, oldest first; at most the last thousand.
     pub events: Vec<String>,
-    /// Outputs that are not whole, with the reason.
+    /// Outputs that are not whole, with the reason; at most the last hundred.
     pub damaged: Vec<String>,
-    /// Plugins that raised when they were to stop or had to be killed, with the reason.
+    /// Plugins that raised when they were to stop or had to be killed, with the reason; at most the last hundred.
     pub unwilling: Vec<String>,
 }
 

@@ -9,9 +9,9 @@ use super::out::Out;
 use super::words;
 use crate::control::{self, Done, Found, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
-use crate::report::{CaptureStatus, Xruns};
+use crate::report::{CaptureStatus, Latency, Xruns};
 use crate::telemetry::Counts;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,8 +24,16 @@ const VALUE_MAX: u64 = control::LINE_MAX as u64;
 const ANOTHER: &str =
     "start one with `nda run CONFIG.toml`, or name the socket of another with --socket PATH";
 
-/// Asks a run what the arguments say.
+/// Asks a run what the arguments say, and tells the answer.
 pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
+    // Whoever reads JSON wants to read in it too that there is no run.
+    match answer(args).unwrap_or_else(Reply::from) {
+        Reply::Done(done) => tell(&done, args.json, out),
+        Reply::Refused(refusal) => tell_refusal(refusal, args.json, out),
+    }
+}
+
+fn answer(args: &CtlArgs) -> Result<Reply> {
     let mut request = args.request.clone();
     if let Request::Set { value, .. } = &mut request {
         *value = value_of(std::mem::take(value))?;
@@ -34,13 +42,7 @@ pub(super) fn ctl(args: &CtlArgs, out: &mut Out) -> Result<ExitCode> {
         Some(path) => path.clone(),
         None => chosen(control::find(), args.run.as_deref(), ANOTHER)?,
     };
-    match control::ask(&socket, &request)? {
-        Reply::Done(done) => tell(&done, args.json, out),
-        Reply::Refused(Refusal { code, why }) => {
-            out.error(&Error::new(Kind::Control, why));
-            Ok(code.into())
-        }
-    }
+    control::ask(&socket, &request)
 }
 
 /// The value as it is, or what standard input has, without the end of its last line.
@@ -102,6 +104,22 @@ fn tell(done: &Done, json: bool, out: &mut Out) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A refusal, as programs get it.
+#[derive(Serialize)]
+struct Refused<'a> {
+    error: &'a Refusal,
+}
+
+fn tell_refusal(refusal: Refusal, json: bool, out: &mut Out) -> Result<ExitCode> {
+    let code = refusal.code.into();
+    if json {
+        out.data(document(&Refused { error: &refusal })?.as_bytes());
+    } else {
+        out.error(&Error::new(refusal.kind, refusal.why));
+    }
+    Ok(code)
+}
+
 /// A run's status, as it tells it in JSON, for people.
 ///
 /// # Errors
@@ -153,11 +171,6 @@ struct Device {
 }
 
 #[derive(Debug, Deserialize)]
-struct Latency {
-    total_ms: f64,
-}
-
-#[derive(Debug, Deserialize)]
 struct Plugin {
     name: String,
     title: String,
@@ -190,19 +203,26 @@ fn lane_lines(lane: &Lane) -> Vec<String> {
 }
 
 fn pipeline_lines(status: &Pipeline, name: &str) -> Vec<String> {
-    let mut lines = vec![format!("  latency {:.1} ms", status.latency.total_ms)];
+    let mut lines = vec![format!("  {}", words::latency(&status.latency))];
     lines.extend(status.capture.map(|capture| format!("  {}", words::capture(capture))));
     let troubles = words::lost_frames(&status.xruns, status.underrun_frames, status.overrun_frames);
     if !troubles.is_empty() {
         lines.push(format!("  {}", troubles.join(", ")));
     }
-    lines.extend(status.devices.iter().flat_map(|device| {
-        let (name, lost) = (&device.name, words::lost(device.losses));
-        let lost = device.lost_s.map(|seconds| format!("  device {name} {lost} for {seconds:.0} s"));
-        lost.map_or_else(Vec::new, |lost| with_reason(lost, device.why.as_deref()))
-    }));
+    lines.extend(status.devices.iter().flat_map(device_lines));
     lines.extend(status.plugins.iter().map(|plugin| plugin_line(plugin, name)));
     lines
+}
+
+/// That a device is away, and why, or how often it was; nothing of one that has always been there.
+fn device_lines(device: &Device) -> Vec<String> {
+    let Device { name, losses, .. } = device;
+    let Some(seconds) = device.lost_s else {
+        return words::was_lost(*losses).map(|lost| format!("  device {name} {lost}")).into_iter().collect();
+    };
+    let times = if *losses > 1 { format!(", {losses} times so far") } else { String::new() };
+    let lost = format!("  device {name} {} for {seconds:.0} s{times}", words::lost(*losses));
+    with_reason(lost, device.why.as_deref())
 }
 
 /// The line with the first line of the reason; the others of it follow, indented.
@@ -225,6 +245,7 @@ fn plugin_line(plugin: &Plugin, pipeline: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::fabricated::{self, Shared};
+    use crate::report::DeviceStatus;
     use crate::run::{LaneStatus, RunStatus};
 
     fn found(name: &str, pid: u32) -> Found {
@@ -262,6 +283,10 @@ mod tests {
         let device = &mut pipeline.devices[0];
         (device.losses, device.lost_s, device.why) =
             (1, Some(12.3), Some("it is gone\n  try: plug it in".into()));
+        let input =
+            DeviceStatus { name: "Mic".into(), direction: "input", losses: 2, ..fabricated::device() };
+        let back = DeviceStatus { lost_s: None, ..input.clone() };
+        pipeline.devices.extend([DeviceStatus { lost_s: Some(3.0), ..input }, back, fabricated::device()]);
         let lane = |name: &str, state, status| LaneStatus {
             name: name.into(),
             state,
@@ -283,11 +308,13 @@ mod tests {
         let expected = "\
 live.toml, process 42, for 01:01
 main: playing, muted; song.flac -> virtual and out.wav, 60.0 s played
-  latency 6.7 ms
+  latency 6.7 ms: devices 0, adaptation 0, mode 5.3, plugins 1.4
   input 912 frames ahead of 900, its clock 12 ppm fast, 1 gap
   xruns: 1 device, 2 host late, 3 plugin late, 512 frames underrun
   device virtual lost for 12 s: it is gone
       try: plug it in
+  device Mic lost for 3 s, 2 times so far
+  device Mic was lost 2 times
   gain (Gain 1.0, same-block, bypassed): 11250 blocks good, 0 lost
   echo (Echo 2.1, pipelined): 11245 blocks good, 4005 lost; was killed by SIGSEGV; it is not started again until its \
 file changes
@@ -302,6 +329,27 @@ rx: failed: there is no such file
         let counts = serde_json::json!({ "good": 7, "late": 2, "torn": 1, "strange": 9 });
         let counts: Counts = serde_json::from_value(counts).unwrap();
         assert_eq!((counts.good, counts.lost()), (7, 3));
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_in_words_and_in_json_one_with_its_kind() {
+        let refused = |json| {
+            let [said, wrong] = [Shared::default(), Shared::default()];
+            let error = Error::new(Kind::Config, "no pipeline none").remedy("there is tx");
+            let code =
+                tell_refusal(Refusal::from(&error), json, &mut Out::catching(said.clone(), wrong.clone()));
+            assert_eq!(code.unwrap(), Kind::Config.exit_code().into());
+            (said.text(), wrong.text())
+        };
+        assert_eq!(
+            refused(false),
+            (String::new(), "nda: error: no pipeline none\n  try: there is tx\n".into())
+        );
+        let (said, wrong) = refused(true);
+        let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let error =
+            serde_json::json!({ "code": 3, "kind": "config", "why": "no pipeline none\n  try: there is tx" });
+        assert_eq!((&told["error"], &told["format"], wrong.as_str()), (&error, &1.into(), ""));
     }
 
     #[test]

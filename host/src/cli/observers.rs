@@ -9,6 +9,10 @@ use std::time::Duration;
 pub(super) struct Observers<'a>(pub(super) Vec<Box<dyn Observer + 'a>>);
 
 impl Observer for Observers<'_> {
+    fn opening(&mut self, pipeline: &str) {
+        self.0.iter_mut().for_each(|one| one.opening(pipeline));
+    }
+
     fn event(&mut self, level: Level, line: &str) {
         self.0.iter_mut().for_each(|one| one.event(level, line));
     }

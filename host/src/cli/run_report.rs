@@ -7,7 +7,7 @@ use super::words;
 use crate::config::{FileSinkSpec, PipelineSpec, SinkSpec};
 use crate::plugin::collector::CollectorStatus;
 use crate::plugin::spec::Gc;
-use crate::report::{EndedBy, Latency, PipelineStatus, PluginStatus, RunReport, shown};
+use crate::report::{EndedBy, PipelineStatus, PluginStatus, RunReport, shown};
 use crate::telemetry::Percentiles;
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn files(spec: Option<&PipelineSpec>) -> Vec<&FileSinkSpec> {
 fn pipeline_lines(pipeline: &PipelineStatus, files: &[&FileSinkSpec]) -> Vec<String> {
     let PipelineStatus { name, source, sink, .. } = pipeline;
     let mut lines = vec![format!("{name}: {source} -> {sink}, {:.1} s played", pipeline.seconds())];
-    lines.push(format!("  {}", latency(&pipeline.latency)));
+    lines.push(format!("  {}", words::latency(&pipeline.latency)));
     lines.extend(pipeline.capture.map(|capture| format!("  {}", words::capture(capture))));
     lines.extend(
         files.iter().map(|file| format!("  wrote {}, {}", shown(&file.file), words::bits(file.bits))),
@@ -70,21 +70,6 @@ fn pipeline_lines(pipeline: &PipelineStatus, files: &[&FileSinkSpec]) -> Vec<Str
     }
     lines.extend(pipeline.plugins.iter().flat_map(|plugin| plugin_lines(plugin, pipeline)));
     lines
-}
-
-fn latency(latency: &Latency) -> String {
-    let parts = [
-        (latency.mode_frames, "for pipelined plugins"),
-        (latency.plugin_frames, "within plugins"),
-        (latency.adaptation_frames, "between buffers and blocks"),
-        (latency.device_frames, "in the devices"),
-    ];
-    let parts = parts.iter().filter(|(frames, _)| *frames > 0);
-    let parts: Vec<_> = parts.map(|(frames, what)| format!("{frames} {what}")).collect();
-    if parts.is_empty() {
-        return "latency: none added".to_owned();
-    }
-    format!("latency {:.1} ms, in frames: {}", latency.total_ms, parts.join(", "))
 }
 
 fn plugin_lines(plugin: &PluginStatus, pipeline: &PipelineStatus) -> Vec<String> {
@@ -203,6 +188,7 @@ mod tests {
     use super::*;
     use crate::cli::fabricated;
     use crate::config::SourceSpec;
+    use crate::report::Latency;
 
     /// A report of these, whose first one also writes a file.
     fn report(pipelines: Vec<PipelineStatus>) -> RunReport {
@@ -222,7 +208,7 @@ mod tests {
         let expected = "\
 ended after 01:00: every source has ended
 main: song.flac -> virtual and out.wav, 60.0 s played
-  latency 6.7 ms, in frames: 256 for pipelined plugins, 64 within plugins
+  latency 6.7 ms: devices 0, adaptation 0, mode 5.3, plugins 1.4
   wrote out.wav, 32-bit float
   xruns: 2 device, 512 frames underrun
   gain (Gain 1.0, same-block): 11250 blocks good, none lost
@@ -258,19 +244,12 @@ main: song.flac -> virtual and out.wav, 60.0 s played
 
     #[test]
     fn what_is_not_known_and_what_did_not_happen_has_no_line() {
-        let none = Latency {
-            mode_frames: 0,
-            plugin_frames: 0,
-            adaptation_frames: 0,
-            device_frames: 0,
-            total_ms: 0.0,
-        };
-        let pipeline = PipelineStatus { latency: none, ..fabricated::unheard() };
+        let pipeline = PipelineStatus { latency: Latency::default(), ..fabricated::unheard() };
         let report = RunReport { events: Vec::new(), ..fabricated::run_report(vec![pipeline]) };
         let expected = "\
 ended after 01:00: every source has ended
 main: song.flac -> virtual and out.wav, 0.0 s played
-  latency: none added
+  no latency added
   gain (Gain 1.0, same-block): 0 blocks good, none lost
 ";
         assert_eq!(text(&report), expected);
@@ -333,6 +312,8 @@ main: song.flac -> virtual and out.wav, 0.0 s played
             serde_json::from_str(&crate::cli::json::document(&report).unwrap()).unwrap();
         assert_eq!(json["format"], 1);
         assert_eq!(json["ended_by"], "source");
+        let latency = &json["pipelines"][0]["latency"];
+        assert_eq!((&latency["mode_frames"], &latency["mode_ms"]), (&256.into(), &(256.0 / 48.0).into()));
         let echo = &json["pipelines"][0]["plugins"][1];
         let dead = "was killed by SIGSEGV; it is not started again until its file changes";
         assert_eq!((&echo["dead"], &echo["quarantined"]), (&dead.into(), &true.into()));

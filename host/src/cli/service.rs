@@ -3,7 +3,8 @@
 //! For `nda run` under systemd (`Type=notify`, `WatchdogSec=`). The watchdog is fed when every pipeline has processed
 //! blocks since it was fed last, by their own counts, not because time has passed: when audio stands still, though
 //! every thread may be alive, the manager starts `nda` again. A pipeline that has ended, or that was stopped, owes
-//! nothing; nor does one that can't be opened anew while another plays, which is not to be ended for it.
+//! nothing; nor does one that is closed and opened again, within two minutes; nor one that can't be started or hangs while
+//! another plays, which is not to be ended for it.
 
 use crate::level::Level;
 use crate::report::PipelineStatus;
@@ -15,11 +16,14 @@ use std::time::Duration;
 /// How many times within its limit the watchdog is fed.
 const FEEDS: u32 = 4;
 
+/// How long a manager is to wait from when a pipeline begins to be opened, if its own time (`TimeoutStartSec=`) is over before.
+const LOADS_WITHIN: Duration = Duration::from_secs(120);
+
 /// The service manager, if one started this process.
 pub(super) struct Service {
     watchdog: Option<Duration>,
     progress: Progress,
-    /// None plays, and some ought to.
+    /// None plays, and some ought to by now.
     is_owed: bool,
     is_ready: bool,
 }
@@ -50,6 +54,12 @@ impl Service {
 }
 
 impl Observer for Service {
+    /// A start of many pipelines may take longer than the manager waits: it is not to end one that goes on.
+    fn opening(&mut self, pipeline: &str) {
+        // Quoted, as a name with a line break in it would be another message.
+        tell(&opening(&format!("opening {pipeline:?}")));
+    }
+
     fn event(&mut self, _level: Level, _line: &str) {}
 
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]) {
@@ -67,6 +77,12 @@ impl Observer for Service {
     fn ending(&mut self) {
         tell(&[NotifyState::Stopping, NotifyState::Status("ending")]);
     }
+}
+
+/// What there is to tell when a pipeline begins to be opened.
+fn opening(words: &str) -> [NotifyState<'_>; 2] {
+    let micros = u32::try_from(LOADS_WITHIN.as_micros()).unwrap_or(u32::MAX);
+    [NotifyState::Status(words), NotifyState::ExtendTimeoutUsec(micros)]
 }
 
 /// A manager that does not listen misses it; there is nobody else to tell.

@@ -88,7 +88,9 @@ fn full(
     bars: usize,
 ) -> Vec<Line<'static>> {
     let inner = width.saturating_sub(INDENT);
-    let mut lines = vec![heading(elapsed, pipeline, width), indented(dim(&details(pipeline), inner))];
+    let mut lines = vec![heading(elapsed, pipeline, width)];
+    let details = [details(pipeline), words::latency(&pipeline.latency)];
+    lines.extend(details.iter().map(|text| indented(dim(text, inner))));
     lines.extend(bar::lines(&peaks.fold(bars), inner).into_iter().map(indented));
     lines.extend(table::lines(pipeline, inner, true).into_iter().map(indented));
     lines.extend(warnings(pipeline, inner).into_iter().map(indented));
@@ -127,17 +129,12 @@ fn heading(elapsed: Duration, pipeline: &PipelineStatus, width: usize) -> Line<'
 }
 
 fn details(pipeline: &PipelineStatus) -> String {
-    let PipelineStatus { rate, channels, block_frames, clock, latency, .. } = pipeline;
-    let latency = if latency.total_ms > 0.0 {
-        format!("latency {:.1} ms", latency.total_ms)
-    } else {
-        "no latency added".to_owned()
-    };
+    let PipelineStatus { rate, channels, block_frames, clock, .. } = pipeline;
     // The clock says its rate too: once is enough for a line of 80 characters.
     let clock = clock.strip_suffix(&format!(" at {rate} Hz")).unwrap_or(clock);
     let capture =
         pipeline.capture.map(|capture| format!(", {}", words::capture(capture))).unwrap_or_default();
-    out::clean(&format!("{rate} Hz, {channels} ch, block {block_frames}, {latency}, clock: {clock}{capture}"))
+    out::clean(&format!("{rate} Hz, {channels} ch, block {block_frames}, clock: {clock}{capture}"))
 }
 
 /// What is wrong: dry or full buffers, workers that died, plugins that were moved.
@@ -259,7 +256,8 @@ mod tests {
     fn a_pipeline_at_80x24_looks_like_this() {
         let expected = "\
 main  song.flac -> virtual and out.wav                                     03:07
-  48000 Hz, 2 ch, block 256, latency 6.7 ms, clock: virtual, 256 frames
+  48000 Hz, 2 ch, block 256, clock: virtual, 256 frames
+  latency 6.7 ms: devices 0, adaptation 0, mode 5.3, plugins 1.4
   L █████████████████████████████████████████████████████▌············· -12.1 dB
   R ████████████████████████████████████████████████████▌·············· -13.0 dB
   plugin           mode plugin us    trip us block  good  late  fail other guard
@@ -297,7 +295,8 @@ Ctrl-C ends the run. Times: median/99 of 100, their share of a block: 99 of 100.
     fn a_small_terminal_gets_less() {
         let expected = "\
 main  song.flac -> virtual and ou… 03:07
-  48000 Hz, 2 ch, block 256, latency 6.…
+  48000 Hz, 2 ch, block 256, clock: vir…
+  latency 6.7 ms: devices 0, adaptation…
   1-2 ████████████████████····· -12.1 dB
   plugin           plugin us block  late
   gain        runs     12/30  0.6%     0
@@ -305,7 +304,7 @@ main  song.flac -> virtual and ou… 03:07
 
 Ctrl-C ends the run. Times: median/99 o…
 ";
-        assert_eq!(rendered(&[fabricated::pipeline()], 40, 8), expected);
+        assert_eq!(rendered(&[fabricated::pipeline()], 40, 9), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! What is not known is told as such, never as 0.
 
 use crate::audio_file::Bits;
-use crate::report::{CaptureStatus, DeviceStatus, PipelineStatus, PluginStatus, Xruns};
+use crate::report::{CaptureStatus, DeviceStatus, Latency, PipelineStatus, PluginStatus, Xruns};
 use crate::telemetry::{Counts, Percentiles};
 use std::time::Duration;
 
@@ -110,6 +110,29 @@ pub(super) fn deaths(plugin: &PluginStatus) -> Option<String> {
     Some(format!("{state}{died}: {}", plugin.dead.as_deref().unwrap_or_default()))
 }
 
+/// What a pipeline adds, and where: `latency 16.0 ms: devices 5.3, adaptation 9.4, mode 0, plugins 1.3`. Each is rounded so
+/// that they add up to the total as it is told.
+pub(super) fn latency(latency: &Latency) -> String {
+    let Latency { device_ms, adaptation_ms, mode_ms, plugin_ms, total_ms, .. } = *latency;
+    if total_ms == 0.0 {
+        return "no latency added".to_owned();
+    }
+    let tenths = |ms: f64| (ms * 10.0).round();
+    let mut sum = 0.0;
+    let mut part = |(what, ms): (&str, f64)| {
+        let before = tenths(sum);
+        sum += ms;
+        match tenths(sum) - before {
+            0.0 => format!("{what} 0"),
+            part => format!("{what} {:.1}", part / 10.0),
+        }
+    };
+    let parts =
+        [("devices", device_ms), ("adaptation", adaptation_ms), ("mode", mode_ms), ("plugins", plugin_ms)];
+    let parts = parts.map(&mut part).join(", ");
+    format!("latency {:.1} ms: {parts}", tenths(sum) / 10.0)
+}
+
 /// How an input device keeps up with an output device: `input 912 frames ahead of 912, its clock 12 ppm fast`.
 pub(super) fn capture(capture: CaptureStatus) -> String {
     let CaptureStatus { level_frames, target_frames, correction_ppm, gaps } = capture;
@@ -159,11 +182,7 @@ pub(super) fn lost_frames(by: &Xruns, underrun: u64, overrun: u64) -> Vec<String
 fn losses_of(device: &DeviceStatus) -> Option<String> {
     let DeviceStatus { name, direction, losses, .. } = device;
     let Some(lost_s) = device.lost_s else {
-        return match losses {
-            0 => None,
-            1 => Some(format!("{direction} device {name} was lost once")),
-            n => Some(format!("{direction} device {name} was lost {n} times")),
-        };
+        return was_lost(*losses).map(|lost| format!("{direction} device {name} {lost}"));
     };
     let lost = lost(*losses);
     let next = match device.next_try_s {
@@ -171,6 +190,15 @@ fn losses_of(device: &DeviceStatus) -> Option<String> {
         _ => "being tried".to_owned(),
     };
     Some(format!("{direction} device {name} {lost} for {lost_s:.0} s ({next})"))
+}
+
+/// How often a device was lost that is there: `was lost 2 times`; nothing if it never was.
+pub(super) fn was_lost(losses: u64) -> Option<String> {
+    match losses {
+        0 => None,
+        1 => Some("was lost once".to_owned()),
+        n => Some(format!("was lost {n} times")),
+    }
 }
 
 /// What a device is that is away: one that has never been there was not lost.
@@ -201,6 +229,28 @@ mod tests {
         assert_eq!(capture(drifting), "input 900 frames ahead of 768, its clock 12 ppm slow, 2 gaps");
         let quiet = CaptureStatus { correction_ppm: 0.3, gaps: 0, ..drifting };
         assert_eq!(capture(quiet), "input 900 frames ahead of 768");
+    }
+
+    #[test]
+    fn a_latency_is_told_with_parts_that_add_up_to_it() {
+        let frames = |device_frames, adaptation_frames, mode_frames, plugin_frames| {
+            let some = Latency { device_frames, adaptation_frames, ..Latency::default() };
+            latency(&Latency { mode_frames, plugin_frames, ..some }.at(48_000))
+        };
+        assert_eq!(
+            frames(256, 448, 0, 64),
+            "latency 16.0 ms: devices 5.3, adaptation 9.4, mode 0, plugins 1.3",
+            "of 5.33, 9.33 and 1.33"
+        );
+        assert_eq!(frames(48, 0, 96, 0), "latency 3.0 ms: devices 1.0, adaptation 0, mode 2.0, plugins 0");
+        assert_eq!(frames(0, 0, 0, 0), "no latency added");
+        let number = |text: &str| text.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        for odd in 1..500 {
+            let told = frames(odd, 7 * odd, 3, 1000 - odd);
+            let (total, parts) = told.split_once(" ms: ").unwrap();
+            let sum: f64 = parts.split(", ").map(number).sum();
+            assert!((sum - number(total)).abs() < 1e-9, "{told}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::LINE_MAX;
 use super::place::{Place, clear_if_dead};
-use super::words::{Refusal, Reply, Request};
+use super::words::{Reply, Request};
 use crate::error::{Error, Kind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -331,7 +331,7 @@ fn over() -> Reply {
 }
 
 fn refused(why: &str) -> Reply {
-    Reply::Refused(Refusal { code: Kind::Control.exit_code(), why: why.to_owned() })
+    Reply::from(Error::new(Kind::Control, why))
 }
 
 /// Writes an answer, which takes no longer than this.

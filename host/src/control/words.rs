@@ -1,9 +1,9 @@
 //! What can be asked of a run, and what it answers: one line of JSON each.
 //!
 //! `{"do":"mute","pipeline":"tx","on":true}` is answered with `{"done":{"lines":["tx is mute"]}}` or
-//! `{"refused":{"code":3,"why":"..."}}`. Nothing here says how it is done.
+//! `{"refused":{"code":3,"kind":"config","why":"..."}}`. Nothing here says how it is done.
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use clap::{ArgAction, Subcommand};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -128,6 +128,8 @@ pub struct Done {
 pub struct Refusal {
     /// The exit code of `nda` for this kind of error.
     pub code: u8,
+    /// What kind of thing failed.
+    pub kind: Kind,
     /// What failed, why, and what to do about it.
     pub why: String,
 }
@@ -141,7 +143,8 @@ impl Reply {
 
 impl From<&Error> for Refusal {
     fn from(error: &Error) -> Self {
-        Self { code: error.kind().exit_code(), why: error.to_string() }
+        let kind = error.kind();
+        Self { code: kind.exit_code(), kind, why: error.to_string() }
     }
 }
 

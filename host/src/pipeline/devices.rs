@@ -143,14 +143,6 @@ impl Devices {
 }
 
 impl Settled {
-    /// As it is called: by its name, or by what was asked for.
-    pub(super) fn name(&self) -> String {
-        match self.missing {
-            None => self.found.device.name().to_owned(),
-            Some(_) => self.want.name(),
-        }
-    }
-
     /// What stands in for a device says nothing of that one's clock.
     fn shares_clock_with(&self, other: &Self) -> bool {
         if self.missing.is_none() && other.missing.is_none() {

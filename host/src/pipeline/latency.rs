@@ -50,15 +50,9 @@ impl Plan {
         let adaptation = blocks + queue_frames + grown as usize;
         let adaptation_frames = u32::try_from(adaptation + conversion_frames).unwrap_or(u32::MAX);
         let device_frames = devices.iter().map(|device| device.device_frames).sum();
-        let total =
-            [chain_frames, later, adaptation_frames, device_frames].map(u64::from).iter().sum::<u64>();
-        Latency {
-            mode_frames: chain_frames - plugin_frames + later,
-            plugin_frames,
-            adaptation_frames,
-            device_frames,
-            total_ms: total as f64 * 1e3 / f64::from(format.rate()),
-        }
+        let mode_frames = chain_frames - plugin_frames + later;
+        Latency { mode_frames, plugin_frames, adaptation_frames, device_frames, ..Latency::default() }
+            .at(format.rate())
     }
 }
 
@@ -88,5 +82,7 @@ mod tests {
         assert_eq!((after.mode_frames, after.plugin_frames), (256, 10));
         let total = f64::from(138 + 128 + after.adaptation_frames + after.device_frames) / 48.0;
         assert!((after.total_ms - total).abs() < 1e-9, "{}", after.total_ms);
+        let parts = [after.mode_ms, after.plugin_ms, after.adaptation_ms, after.device_ms];
+        assert_eq!(parts, [256, 10, 4422, 4224].map(|frames| f64::from(frames) / 48.0));
     }
 }

@@ -84,8 +84,11 @@ pub struct Pipeline {
 /// What the ends and the clock are, in words.
 #[derive(Debug, Clone)]
 struct Words {
-    source: String,
-    sink: String,
+    /// `None`: an input device, which may be another one by the time that somebody asks.
+    source: Option<String>,
+    /// `None`: an output device.
+    sink: Option<String>,
+    record: Option<String>,
     clock: String,
 }
 
@@ -243,8 +246,8 @@ impl Pipeline {
         self.ports.iter_mut().for_each(|port| port.judge(now));
         PipelineStatus {
             name: self.name.clone(),
-            source: self.words.source.clone(),
-            sink: self.words.sink.clone(),
+            source: self.source(),
+            sink: self.sink(),
             clock: self.words.clock.clone(),
             cores: self.seat.cores().to_vec(),
             fifo: self.seat.fifo(),
@@ -266,6 +269,23 @@ impl Pipeline {
             plugins: self.plugins.iter_mut().map(Plugin::status).collect(),
             ended: self.has_ended(),
         }
+    }
+
+    /// Where the audio comes from, in words.
+    fn source(&self) -> String {
+        self.words.source.clone().unwrap_or_else(|| self.device(true))
+    }
+
+    /// Where it goes, in words.
+    fn sink(&self) -> String {
+        let sink = self.words.sink.clone().unwrap_or_else(|| self.device(false));
+        self.words.record.iter().fold(sink, |sink, record| format!("{sink} and {record}"))
+    }
+
+    /// The input or output device as it is called now: a default may have become another one.
+    fn device(&self, is_input: bool) -> String {
+        let port = self.ports.iter().find(|port| port.is_input() == is_input);
+        port.map_or_else(String::new, |port| port.name().to_owned())
     }
 
     /// Times that audio was not there when it was due, by whose doing that was.

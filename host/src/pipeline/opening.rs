@@ -340,22 +340,18 @@ impl<'a> Opening<'a> {
     }
 
     fn words(&self) -> Words {
-        let device = |settled: &Option<Settled>| settled.as_ref().map_or_else(String::new, Settled::name);
         let source = match &self.spec.source {
-            SourceSpec::File(file) => shown(&file.file),
-            SourceSpec::Device(_) => device(&self.devices.input),
-            SourceSpec::Plugin { name, .. } => name.clone(),
+            SourceSpec::File(file) => Some(shown(&file.file)),
+            SourceSpec::Device(_) => None,
+            SourceSpec::Plugin { name, .. } => Some(name.clone()),
         };
         let sink = match &self.spec.sink {
-            SinkSpec::File(file) => shown(&file.file),
-            SinkSpec::Device(_) => device(&self.devices.output),
-            SinkSpec::Plugin { name, .. } => name.clone(),
+            SinkSpec::File(file) => Some(shown(&file.file)),
+            SinkSpec::Device(_) => None,
+            SinkSpec::Plugin { name, .. } => Some(name.clone()),
         };
-        let sink = match &self.spec.record {
-            Some(record) => format!("{sink} and {}", shown(&record.file)),
-            None => sink,
-        };
-        Words { source, sink, clock: String::new() }
+        let record = self.spec.record.as_ref().map(|record| shown(&record.file));
+        Words { source, sink, record, clock: String::new() }
     }
 }
 

@@ -136,6 +136,11 @@ impl Port {
         self.end.is_input()
     }
 
+    /// The device that is there, or was there last; what was asked for, if none has been.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What it adds to the latency.
     pub(super) fn added(&self) -> Added {
         let said = self.playing.as_ref().and_then(Playing::transit);
@@ -484,9 +489,12 @@ mod tests {
     use super::*;
     use crate::backend::StreamFormat;
     use crate::backend::virtual_device::VirtualHost;
-    use crate::config::{PipelineSpec, SinkSpec, SourceSpec};
+    use crate::config::{FileSinkSpec, PipelineSpec, SinkSpec, SourceSpec};
     use crate::edge::{ChannelMap, Quality, Side, frame_fifo};
+    use crate::pipeline::Pipeline;
     use crate::realtime::{Affinity, Power, RealTime};
+    use crate::report::PipelineStatus;
+    use crate::supervisor::Supervisor;
     use shared::format::Format;
 
     #[test]
@@ -526,6 +534,29 @@ mod tests {
         // Converted frames come one more at times.
         assert_eq!((buffer_frames, device_frames), (Some(512), 1025));
         assert!(conversion_frames > 10.0, "{conversion_frames}");
+    }
+
+    #[test]
+    fn a_pipeline_s_ends_are_called_as_the_devices_that_are_there_now() {
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let record = Some(FileSinkSpec::new(folder.path().join("a.wav")));
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let spec = PipelineSpec { record, ..spec };
+        let mut pipeline = Pipeline::open(&spec, &supervisor, "", &mut |_, _| ()).unwrap();
+        let ends = |pipeline: &mut Pipeline| {
+            let PipelineStatus { source, sink, .. } = pipeline.status();
+            (source, sink.split(" and ").next().unwrap().to_owned())
+        };
+        assert_eq!(ends(&mut pipeline), ("virtual".into(), "virtual".into()));
+        // As a default that was lost and is another device now.
+        pipeline
+            .ports
+            .iter_mut()
+            .filter(|port| !port.is_input())
+            .for_each(|port| port.name = "Headset".into());
+        assert_eq!(ends(&mut pipeline), ("virtual".into(), "Headset".into()));
+        assert!(pipeline.status().sink.ends_with("/a.wav"));
     }
 
     #[test]

@@ -20,7 +20,12 @@ use crate::report::PipelineStatus;
 use crate::supervisor::Supervisor;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long one may be on its way from playing to playing again, or to the first time: as long as the unit in the examples
+/// gives a start, which is the same work. A plugin may import a model for a minute, and files are completed. What takes
+/// longer hangs, such as a recorder on a server that has gone away, and nothing but a new process gets out of that.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(120);
 
 /// One pipeline.
 #[derive(Debug)]
@@ -47,6 +52,8 @@ pub(super) struct Lane {
     /// As it was opened last, with the files that it writes: what it has until it is closed.
     held: Option<PipelineSpec>,
     state: State,
+    /// Since when it has been on its way to play, tries that have failed included.
+    on_its_way: Option<Instant>,
     /// How it was when it was looked at last.
     status: Option<PipelineStatus>,
 }
@@ -110,6 +117,7 @@ impl Lane {
             mute: None,
             held: None,
             state: State::Idle,
+            on_its_way: None,
             status: None,
         }
     }
@@ -212,9 +220,14 @@ impl Lane {
         self.is_closing() && self.held.as_ref().is_none_or(|held| contend(held, spec))
     }
 
-    /// Whether it is on its way to play again, because a device of it can't be had back otherwise.
-    pub(super) fn is_being_opened_anew(&self) -> bool {
-        self.anew.is_some() && self.is_wanted && !self.is_gone
+    /// Whether it ought to play by now and does not: its last try has failed, or it has been on its way for too long. To be
+    /// asked often, as its time counts from when it is first asked on its way.
+    pub(super) fn is_overdue(&mut self, now: Instant) -> bool {
+        let is_to_play = self.is_wanted && !self.is_gone && self.pipeline().is_none();
+        // What nobody tries again by itself is not on its way before it is asked for.
+        let is_on_its_way = is_to_play && (self.anew.is_some() || !self.has_failed());
+        self.on_its_way = is_on_its_way.then(|| self.on_its_way.unwrap_or(now));
+        self.has_failed() || self.on_its_way.is_some_and(|since| now >= since + ON_ITS_WAY_MAX)
     }
 
     /// Whether it is to play and could not be started.
@@ -713,6 +726,23 @@ mod tests {
         }
     }
 
+    fn song() -> PipelineSpec {
+        PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("virtual"))
+    }
+
+    /// As if a device of it had come back larger.
+    fn anew(lane: &Lane) -> Anew {
+        let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
+        Anew::new(outgrown, lane.spec.clone())
+    }
+
+    fn playing() -> Lane {
+        let (supervisor, _events) = Supervisor::new().unwrap();
+        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
+        let pipeline = Pipeline::open(&spec, &supervisor, "", &mut |_, _| ()).unwrap();
+        Lane::playing(spec, pipeline)
+    }
+
     #[test]
     fn one_that_is_replaced_while_its_device_is_away_plays_on_and_has_it_as_soon_as_it_is_there() {
         const RADIO: &str = "a lane's other radio";
@@ -764,43 +794,93 @@ mod tests {
     fn one_that_is_to_be_opened_anew_and_is_stopped_stays_so() {
         let mut silent = Deaf;
         let mut told = Told::new(&mut silent);
-        let mut lane = Lane::new(PipelineSpec::new(SourceSpec::plugin("a.py"), SinkSpec::device("virtual")));
-        let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
-        lane.anew = Some(Anew::new(outgrown, lane.spec.clone()));
+        let mut lane = Lane::new(song());
+        lane.anew = Some(anew(&lane));
         lane.failed(Error::new(Kind::Device, "it is away"), &mut told);
-        assert_eq!((lane.state(), lane.is_being_opened_anew(), lane.has_failed()), ("failed", true, true));
+        assert_eq!(
+            (lane.state(), lane.is_overdue(Instant::now()), lane.has_failed()),
+            ("failed", true, true)
+        );
         // As a client has it stopped.
         (lane.is_wanted, lane.why) = (false, None);
-        assert!(!lane.is_being_opened_anew() && !lane.has_failed());
+        assert!(!lane.is_overdue(Instant::now()) && !lane.has_failed());
         lane.tend(&mut Past::default(), &mut Recordings::default(), &mut told);
         assert_eq!((lane.state(), lane.anew.is_none()), ("stopped", true));
     }
 
     #[test]
-    fn progress_is_owed_where_nothing_plays_that_is_opened_anew_or_has_failed() {
+    fn progress_is_owed_where_nothing_plays_and_a_try_has_failed() {
         let lane = |name: &str, has_failed: bool, is_opened_anew: bool| {
-            let spec = PipelineSpec::new(SourceSpec::file("a.wav"), SinkSpec::device("virtual"));
-            let mut lane = Lane::new(PipelineSpec { name: name.into(), ..spec });
+            let mut lane = Lane { spec: PipelineSpec { name: name.into(), ..song() }, ..Lane::new(song()) };
             let why = Error::new(Kind::Device, "it is away");
             lane.why = has_failed.then(|| Refusal::from(&why));
-            let outgrown = crate::pipeline::Outgrown { is_input: false, known: None, words: String::new() };
-            lane.anew = is_opened_anew.then(|| Anew::new(outgrown, lane.spec.clone()));
+            lane.anew = is_opened_anew.then(|| anew(&lane));
             lane
         };
         let mut lanes =
             vec![lane("new", false, false), lane("failed", true, false), lane("anew", true, true)];
-        assert!(owing(&lanes));
+        let now = Instant::now();
+        assert!(owing(&mut lanes, now));
         lanes[1].is_wanted = false;
-        assert!(owing(&lanes), "the one that is opened anew");
+        assert!(owing(&mut lanes, now), "the one that is opened anew");
         lanes[2].is_wanted = false;
-        assert!(!owing(&lanes));
+        assert!(!owing(&mut lanes, now));
         lanes[1].is_wanted = true;
-        assert!(owing(&lanes), "the one that has failed");
-        let (supervisor, _events) = Supervisor::new().unwrap();
-        let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
-        let pipeline = Pipeline::open(&spec, &supervisor, "", &mut |_, _| ()).unwrap();
-        lanes.push(Lane::playing(spec, pipeline));
-        assert!(!owing(&lanes), "it is not ended for another's device");
+        assert!(owing(&mut lanes, now), "the one that has failed");
+        lanes.push(playing());
+        assert!(!owing(&mut lanes, now), "it is not ended for another's device");
+        assert!(!owing(&mut lanes, now + ON_ITS_WAY_MAX), "nor because one hangs");
+        lanes.pop();
+        lanes[1].is_wanted = false;
+        assert!(
+            owing(&mut lanes, now + ON_ITS_WAY_MAX),
+            "the new one hangs, as was seen while another played"
+        );
+    }
+
+    #[test]
+    fn one_that_is_on_its_way_owes_nothing_until_that_has_taken_too_long() {
+        let (_release, held) = std::sync::mpsc::channel::<()>();
+        // It never comes back, as from a file on a server that has gone away.
+        let hung = Job::begin(move || {
+            let _ = held.recv();
+            std::panic::resume_unwind(Box::new(()))
+        });
+        let (mut lane, now, moment) = (playing(), Instant::now(), Duration::from_millis(1));
+        assert!(!lane.is_overdue(now), "it plays");
+        // As a reload has it closed for a successor.
+        let left = now + ON_ITS_WAY_MAX;
+        lane.state = State::Closing(hung.unwrap());
+        assert!(!lane.is_overdue(left) && !lane.is_overdue(left + ON_ITS_WAY_MAX - moment));
+        assert!(lane.is_overdue(left + ON_ITS_WAY_MAX));
+        lane.is_wanted = false;
+        assert!(!lane.is_overdue(left + ON_ITS_WAY_MAX), "nobody wants it");
+        lane.is_wanted = true;
+        let again = left + 2 * ON_ITS_WAY_MAX;
+        assert!(!lane.is_overdue(again), "its time begins anew with what is wanted");
+        assert!(lane.is_overdue(again + ON_ITS_WAY_MAX));
+        lane.state = playing().state;
+        assert!(!lane.is_overdue(again + ON_ITS_WAY_MAX), "it plays at last");
+    }
+
+    #[test]
+    fn one_that_is_opened_anew_owes_nothing_during_a_try_but_between_them_and_after_too_many() {
+        let (mut lane, now) = (Lane::new(song()), Instant::now());
+        lane.anew = Some(anew(&lane));
+        assert!(!lane.is_overdue(now), "its plugins are loaded");
+        let why = Refusal::from(&Error::new(Kind::Device, "it is away"));
+        for second in 1..120 {
+            let now = now + Duration::from_secs(second);
+            lane.why = (second % 2 == 0).then(|| why.clone());
+            assert_eq!(lane.is_overdue(now), lane.why.is_some(), "second {second}");
+        }
+        lane.why = None;
+        assert!(lane.is_overdue(now + ON_ITS_WAY_MAX), "tries alone are no progress");
+        // Nobody tries it again by itself; later somebody asks for it.
+        (lane.anew, lane.why) = (None, Some(why));
+        assert!(lane.is_overdue(now + ON_ITS_WAY_MAX));
+        lane.why = None;
+        assert!(!lane.is_overdue(now + 2 * ON_ITS_WAY_MAX), "it is a new start");
     }
 
     #[test]

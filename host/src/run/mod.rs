@@ -48,11 +48,13 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Is told how a run goes; for screens. Called about ten times a second, never on the audio thread.
 pub trait Observer {
+    /// At the start, before anything plays: a pipeline begins to be opened. How long that takes is for its plugins to say.
+    fn opening(&mut self, _pipeline: &str) {}
     /// Something happened: one line, in words.
     fn event(&mut self, level: Level, line: &str);
     /// How every pipeline that plays is doing.
     fn status(&mut self, elapsed: Duration, pipelines: &[PipelineStatus]);
-    /// Whether none plays and some ought to: told before [`Observer::status`], which knows only those that do play.
+    /// Whether none plays and some ought to by now: told before [`Observer::status`], which knows only those that do play.
     fn owing(&mut self, _owing: bool) {}
     /// It ends now: pipelines are closed, which may take a while.
     fn ending(&mut self) {}
@@ -158,11 +160,13 @@ pub fn run_with(
     Ok(report)
 }
 
-/// Whether none plays and some ought to: they are being opened anew, or have failed to start. While another plays they may
-/// fail as they like: that one is not ended for their devices.
-fn owing(lanes: &[Lane]) -> bool {
+/// Whether none plays and some ought to by now. While another plays they may fail and hang as they like: that one is not
+/// ended for their devices.
+fn owing(lanes: &mut [Lane], now: Instant) -> bool {
     let plays = lanes.iter().any(|lane| lane.pipeline().is_some() && !lane.is_over());
-    !plays && lanes.iter().any(|lane| lane.is_being_opened_anew() || lane.has_failed())
+    // Each is asked, for its time to count.
+    let are_overdue: Vec<_> = lanes.iter_mut().map(|lane| lane.is_overdue(now)).collect();
+    !plays && are_overdue.contains(&true)
 }
 
 /// Where reports of plugins' deaths go.
@@ -209,7 +213,7 @@ impl Run<'_> {
                 // What was not told while all stood still is not caught up with.
                 tell_at = (tell_at + TELL).max(Instant::now());
                 let statuses: Vec<_> = self.lanes.iter_mut().filter_map(Lane::look).cloned().collect();
-                self.told.observer.owing(owing(&self.lanes));
+                self.told.observer.owing(owing(&mut self.lanes, Instant::now()));
                 self.told.observer.status(self.began.elapsed(), &statuses);
                 self.show_status();
             }
@@ -288,6 +292,7 @@ impl Run<'_> {
         let (real_time, events) = (self.real_time, self.told.lines.into());
         let Past { pipelines, damaged, unwilling } = self.past;
         let (pipelines, specs) = pipelines.into_iter().unzip();
+        let (damaged, unwilling) = (damaged.into(), unwilling.into());
         RunReport { ended_by, seconds, real_time, pipelines, specs, events, damaged, unwilling }
     }
 }

@@ -184,7 +184,7 @@ impl Run<'_> {
                 None => Reply::Done(Done { lines, ..Done::default() }),
                 Some(first) => {
                     lines.extend(refusals.iter().map(|refusal| refusal.why.clone()));
-                    Reply::Refused(Refusal { code: first.code, why: lines.join("\n") })
+                    Reply::Refused(Refusal { why: lines.join("\n"), ..first.clone() })
                 }
             };
             for to in replies {

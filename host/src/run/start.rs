@@ -24,6 +24,7 @@ pub(super) fn open_all(
 ) -> Result<()> {
     let mut open = |spec: &PipelineSpec| {
         let prefix = prefix(&spec.name, config.pipelines.len());
+        told.observer.opening(&spec.name);
         Pipeline::open(spec, supervisor, &prefix, &mut |level, line| told.line(level, line))
     };
     // Who is bound to a core has it before those that can choose.

@@ -85,7 +85,10 @@ fn hostile_lines_are_answered_with_an_error_and_the_next_one_is_served() {
         talk.say(line);
         talk.say(b"\n");
         let answer = talk.hear();
-        assert!(answer.starts_with("{\"refused\":{\"code\":11,\"why\":\"this is no request"), "{answer}");
+        assert!(
+            answer.starts_with("{\"refused\":{\"code\":11,\"kind\":\"control\",\"why\":\"this is no request"),
+            "{answer}"
+        );
     }
     talk.say(b"\n\n");
     assert!(talk.is_served(&scene));
