@@ -124,8 +124,8 @@ impl<'py> Blocks<'py> {
 
     fn process_fresh(&mut self, index: usize) -> Processed {
         let slot = &self.slots[index];
-        let buffer = slot.fresh(&self.class, self.kind != PluginKind::Source);
         let entered_ns = clock::now_ns();
+        let buffer = slot.fresh(&self.class, self.kind != PluginKind::Source);
         let returned = buffer.and_then(|buffer| Ok((self.method.call1((&buffer,))?, buffer)));
         let left_ns = clock::now_ns();
         interpreter::stay_only_in_the_worker();

@@ -111,7 +111,7 @@ pub trait Plugin {
 pub struct Processed {
     /// Whether its samples mean anything.
     pub status: Status,
-    /// When the plugin was called.
+    /// When the plugin was called, or a buffer was made for it: what is taken first.
     pub entered_ns: u64,
     /// When it returned.
     pub left_ns: u64,
