@@ -296,7 +296,7 @@ fn measured_ms(period: u32) -> f64 {
     const TRIES: usize = 5;
     let (jack, folder) = (Jack::start(RATE, period), Folder::new());
     let running = link(&jack, &folder, period);
-    let (pid, signal) = (running.pid(), signal_of(2, RATE as usize / 2));
+    let (pid, signal) = (running.pid(), signal_of(2, RATE as usize / 4));
     let is_most = |heard: &Heard| heard.exact * 2 > signal.frames();
     let heard = (0..TRIES).find_map(|_| pass_through_link(&jack, &signal, pid).filter(is_most));
     let heard = heard.expect("most of it is heard in one of the tries");
