@@ -665,12 +665,13 @@ fn pipelines_without_a_name_play_on_whatever_is_put_beside_them_and_keep_the_nam
     let unnamed = |file: &str| pipeline(file, "", "").replace(&format!("name = \"{file}\"\n"), "");
     // Called after what they will be called.
     let [main, first, second] = ["main", "pipeline 1", "pipeline 2"].map(unnamed);
-    scene.start(&main);
+    scene.start(&pipeline("main", "", ""));
     scene.wait_played("main", 1_000);
     let reload = |scene: &Scene, pipelines: &[&String]| {
         scene.configure(&pipelines.iter().map(|text| text.as_str()).collect::<String>());
         scene.done(&["reload"])
     };
+    assert_eq!(reload(&scene, &[&main]), "nothing differs\n", "it has its name by itself now");
     assert_eq!(reload(&scene, &[&main, &second]), "pipeline 2: it is new\npipeline 2 is playing\n");
     assert_eq!(scene.done(&["mute", "pipeline 2", "on"]), "pipeline 2 is muted\n");
     let said = reload(&scene, &[&first, &second, &main]);
@@ -680,7 +681,10 @@ fn pipelines_without_a_name_play_on_whatever_is_put_beside_them_and_keep_the_nam
     let lanes: Vec<_> = status["pipelines"].as_array().unwrap().iter().map(is).collect();
     let expected = [("pipeline 1", false), ("pipeline 2", true), ("main", false)];
     assert_eq!(lanes, expected.map(|(name, muted)| (name.into(), muted.into())), "in the order of the file");
+    scene.done(&["mute", "pipeline 1", "on"]);
     assert_eq!(reload(&scene, &[&main, &second]), "pipeline 1: it is gone\npipeline 1 is gone\n");
+    let said = reload(&scene, &[&main, &second, &first]);
+    assert_eq!(said, "pipeline 1: it is new\npipeline 1 is playing, muted\n", "it is back");
     scene.done(&["mute", "pipeline 2", "off"]);
     assert_eq!(scene.done(&["reload"]), "nothing differs\n");
     scene.wait_played("main", 1_000);

@@ -24,7 +24,7 @@ mod spec;
 
 pub use spec::{
     BLOCK_DEFAULT, Clock, Config, DeviceName, DeviceSpec, ElementSpec, FileSinkSpec, FileSourceSpec, GAIN_DB,
-    PipelineSpec, SinkSpec, SourceSpec,
+    Named, PipelineSpec, SinkSpec, SourceSpec,
 };
 
 use crate::error::{Error, Kind, Result};

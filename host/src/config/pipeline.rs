@@ -6,7 +6,7 @@ use super::ends;
 use super::placement;
 use super::plugin::{self, Names};
 use super::reader::{Node, Reader, Span, TOP_KEYS};
-use super::spec::{BLOCK_DEFAULT, Clock, Config, ElementSpec, PipelineSpec, SourceSpec, unique};
+use super::spec::{BLOCK_DEFAULT, Clock, Config, ElementSpec, Named, PipelineSpec, SourceSpec, unique};
 use crate::edge::Quality;
 use crate::realtime::Power;
 use shared::format::{BLOCK_FRAMES, CHANNELS, RATE};
@@ -170,7 +170,7 @@ fn pipeline(
     let affinity = table.get("affinity").and_then(|node| placement::affinity(reader, node));
     let clock = table.get("clock").and_then(|node| clock(reader, node, &source));
     PipelineSpec {
-        is_named: !name.is_empty(),
+        is_named: Named(!name.is_empty()),
         name,
         rate: settings.rate,
         block_frames: settings.block.unwrap_or(BLOCK_DEFAULT),

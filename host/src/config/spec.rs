@@ -28,13 +28,23 @@ pub struct Config {
     pub socket: Option<PathBuf>,
 }
 
+/// Whether the user has given a pipeline its name. No part of what the pipeline is: any two are equal.
+#[derive(Debug, Clone, Copy)]
+pub struct Named(pub bool);
+
+impl PartialEq for Named {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// One pipeline: a source, elements in order, a sink.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PipelineSpec {
     /// Its name in reports; unique in a [`Config`].
     pub name: String,
     /// Whether the user has called it so: a name that it got for its place in the file says nothing of which one it is.
-    pub is_named: bool,
+    pub is_named: Named,
     /// Frames per second; `None` is the source file's, else 48000.
     pub rate: Option<u32>,
     /// Frames per block.
@@ -77,7 +87,7 @@ impl PipelineSpec {
     pub fn new(source: SourceSpec, sink: SinkSpec) -> Self {
         Self {
             name: "main".to_owned(),
-            is_named: false,
+            is_named: Named(false),
             rate: None,
             block_frames: BLOCK_DEFAULT,
             channels: None,

@@ -100,7 +100,7 @@ mod what_may_be_said {
         let text = "[[pipeline]]\nname = \"pipeline 2\"\nsource = \"a.wav\"\n[[pipeline]]\nsource = \"b.wav\"\n\
             [[pipeline]]\nsource = \"c.wav\"\n";
         let pipelines = good(text).pipelines;
-        let names = pipelines.iter().map(|p| (p.name.as_str(), p.is_named)).collect::<Vec<_>>();
+        let names = pipelines.iter().map(|p| (p.name.as_str(), p.is_named.0)).collect::<Vec<_>>();
         assert_eq!(names, [("pipeline 2", true), ("pipeline 2-2", false), ("pipeline 3", false)]);
     }
 

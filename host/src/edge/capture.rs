@@ -323,10 +323,12 @@ impl CaptureQueue {
             .for_each(|(last, channel)| *last = channel[frames - 1]);
     }
 
-    /// Forgets all that is there if there was no room for what came behind it; whether that was so.
+    /// Forgets all that is there if there was no room for what came behind it; whether that was so. Where there never is, as
+    /// more comes in one go than fits, it is heard as it is.
     fn forget_torn(&mut self) -> bool {
         let overrun = self.frames.overrun();
-        let is_torn = std::mem::replace(&mut self.overrun, overrun) != overrun;
+        let has_run_over = std::mem::replace(&mut self.overrun, overrun) != overrun;
+        let is_torn = has_run_over && self.frames.burst() <= self.input_max();
         if is_torn {
             let level = self.frames.level();
             self.frames.skip(level);
@@ -808,6 +810,24 @@ mod tests {
         let mut block = [0.0; BLOCK];
         queue.read(&mut block, 2);
         assert!(matches!(queue.state, State::Running { .. }), "it never begins");
+    }
+
+    #[test]
+    fn of_what_never_fits_as_it_comes_in_one_go_some_is_heard() {
+        let (mut writer, mut queue) = queue(Clocks::One, 0);
+        let frames = vec![0.5; 3 * RATE as usize];
+        let (mut now_ns, mut heard) = (0, 0);
+        for _ in 0..5 {
+            writer.brought(frames.len());
+            writer.write(&frames, now_ns);
+            for _ in 0..frames.len() / BLOCK {
+                now_ns += 1;
+                let mut block = [0.0; BLOCK];
+                queue.read(&mut block, now_ns);
+                heard += block.iter().filter(|sample| **sample != 0.0).count();
+            }
+        }
+        assert!(heard > RATE as usize, "{heard}");
     }
 
     #[test]

@@ -50,8 +50,6 @@ pub(super) fn changes(old: &[PipelineSpec], new: &[PipelineSpec]) -> Vec<Change>
 
 /// The same for one that goes by the same name.
 pub(super) fn change(mut before: PipelineSpec, now: &PipelineSpec) -> Option<Change> {
-    // Whoever gives it the name that it has changes nothing.
-    before.is_named = now.is_named;
     if before == *now {
         return None;
     }

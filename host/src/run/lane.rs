@@ -44,7 +44,7 @@ pub(super) struct Lane {
     pub(super) why: Option<Refusal>,
     /// Why it is as it played before, and not as it was wanted since.
     pub(super) went_back: Option<Refusal>,
-    /// As it played last, until something plays in its place.
+    /// As it played last, or was about to, until something plays in its place.
     before: Option<PipelineSpec>,
     by_hand: ByHand,
     /// Of the pipeline that was opened last, wherever it is: its devices may take their time to start.
@@ -61,10 +61,17 @@ pub(super) struct Lane {
 /// What a user has set over the control socket and the configuration says nothing of. It holds until it is taken back,
 /// whatever becomes of the pipeline and its plugins meanwhile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ByHand {
+struct ByHand {
     is_muted: bool,
     /// The plugins that are bypassed, by their names in the configuration.
     bypassed: BTreeSet<String>,
+}
+
+/// What is left of a pipeline that has gone, and what it was.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) spec: PipelineSpec,
+    by_hand: ByHand,
 }
 
 #[derive(Debug)]
@@ -123,8 +130,8 @@ impl Lane {
     }
 
     /// One that is to be opened, and was there before.
-    pub(super) fn back(spec: PipelineSpec, by_hand: ByHand) -> Self {
-        Self { by_hand, ..Self::new(spec) }
+    pub(super) fn back(spec: PipelineSpec, left: Option<Left>) -> Self {
+        Self { by_hand: left.map_or_else(ByHand::default, |left| left.by_hand), ..Self::new(spec) }
     }
 
     /// One that plays.
@@ -266,8 +273,9 @@ impl Lane {
     }
 
     /// What is left of it in case it comes back: its name, and what is not as it would be without anybody's doing.
-    pub(super) fn leave(self) -> Option<(String, ByHand)> {
-        (self.by_hand != ByHand::default()).then_some((self.spec.name, self.by_hand))
+    pub(super) fn leave(self) -> Option<(String, Left)> {
+        let Self { spec, by_hand, .. } = self;
+        (by_hand != ByHand::default()).then(|| (spec.name.clone(), Left { spec, by_hand }))
     }
 
     /// Its plugins that are bypassed, or will be when it plays.
@@ -888,7 +896,8 @@ mod tests {
         let spec = PipelineSpec::new(SourceSpec::device("virtual"), SinkSpec::device("virtual"));
         let spec = spec.then(PluginSpec::new("gain.py").into());
         let bypassed = ["gain".to_owned()].into();
-        let mut lane = Lane::back(spec, ByHand { bypassed, ..ByHand::default() });
+        let mut lane =
+            Lane::back(spec.clone(), Some(Left { spec, by_hand: ByHand { bypassed, ..ByHand::default() } }));
         assert_eq!(lane.status().bypassed, ["gain"]);
         lane.set_bypassed(0, false).unwrap();
         assert_eq!(lane.status().bypassed, [""; 0]);

@@ -29,7 +29,7 @@ use crate::level::Level;
 use crate::pipeline::Pipeline;
 use crate::report::{EndedBy, PipelineStatus, RealTimeStatus, RunReport};
 use crate::supervisor::{Event, Supervisor};
-use lane::{ByHand, Lane};
+use lane::{Lane, Left};
 use recordings::Recordings;
 use reload::Reload;
 use requests::Waiter;
@@ -147,7 +147,7 @@ pub fn run_with(
         waiters: Vec::new(),
         reload: Reload::default(),
         recordings,
-        by_hand: BTreeMap::new(),
+        left: BTreeMap::new(),
         news: channel(),
         past: Past::default(),
         told,
@@ -191,7 +191,7 @@ struct Run<'a> {
     reload: Reload,
     recordings: Recordings,
     /// Of pipelines that are gone, by their names.
-    by_hand: BTreeMap<String, ByHand>,
+    left: BTreeMap<String, Left>,
     /// What threads that ask plugins have done, in words.
     news: (Sender<String>, Receiver<String>),
     past: Past,
@@ -228,7 +228,7 @@ impl Run<'_> {
         for lane in &mut self.lanes {
             lane.tend(&mut self.past, &mut self.recordings, &mut self.told);
         }
-        self.by_hand.extend(self.lanes.extract_if(.., |lane| lane.is_past()).filter_map(Lane::leave));
+        self.left.extend(self.lanes.extract_if(.., |lane| lane.is_past()).filter_map(Lane::leave));
         for at in 0..self.lanes.len() {
             let lane = &self.lanes[at];
             // What is being stopped may have the device, the file or the core that this one wants.
@@ -328,7 +328,7 @@ mod tests {
             waiters: Vec::new(),
             reload: Reload::default(),
             recordings: Recordings::default(),
-            by_hand: BTreeMap::new(),
+            left: BTreeMap::new(),
             news: channel(),
             past: Past::default(),
             told: Told::new(observer),

@@ -8,28 +8,39 @@ use super::change::{Change, change};
 use crate::config::PipelineSpec;
 
 /// What may differ in a pipeline that goes on under its name, from the one that is the most like it on: nothing,
-/// parameters, anything.
-const ALIKE: [fn(Option<Change>) -> bool; 3] =
-    [|change| change.is_none(), |change| !matches!(change, Some(Change::Replace(_))), |_| true];
+/// parameters, and anything in one that has not left.
+const ALIKE: [fn(Option<Change>, bool) -> bool; 3] = [
+    |change, _| change.is_none(),
+    |change, _| !matches!(change, Some(Change::Replace(_))),
+    |_, has_left| !has_left,
+];
 
-/// The pipelines of `new`, each of those that were given no name under that of the one of `old` that it is. Whoever was
-/// given a name has it. Who is new gets one that nobody else has.
-pub(super) fn called_as_before(old: &[PipelineSpec], new: &[PipelineSpec]) -> Vec<PipelineSpec> {
+/// The pipelines of `new`, each of those that were given no name under that of the one of `old` that it is, or of those that
+/// have `left` and may come back to what was theirs. Whoever was given a name has it. Who is new gets one that nobody else
+/// has or had.
+pub(super) fn called_as_before(
+    old: &[PipelineSpec],
+    left: &[PipelineSpec],
+    new: &[PipelineSpec],
+) -> Vec<PipelineSpec> {
     let mut specs = new.to_vec();
-    let (named, mut unnamed): (Vec<_>, Vec<_>) = specs.iter_mut().partition(|spec| spec.is_named);
+    let (named, mut unnamed): (Vec<_>, Vec<_>) = specs.iter_mut().partition(|spec| spec.is_named.0);
     let mut taken: Vec<String> = named.iter().map(|spec| spec.name.clone()).collect();
+    let all = old.iter().map(|before| (before, false)).chain(left.iter().map(|before| (before, true)));
     let mut known: Vec<_> =
-        old.iter().filter(|before| !before.is_named && !taken.contains(&before.name)).collect();
+        all.filter(|(before, _)| !before.is_named.0 && !taken.contains(&before.name)).collect();
     for is_like in ALIKE {
         unnamed.retain_mut(|spec| {
-            let is_it =
-                |before: &&PipelineSpec| is_like(change((*before).clone(), &called(spec, &before.name)));
+            let is_it = |(before, has_left): &(&PipelineSpec, bool)| {
+                is_like(change((*before).clone(), &called(spec, &before.name)), *has_left)
+            };
             let Some(at) = known.iter().position(is_it) else { return true };
-            spec.name.clone_from(&known.remove(at).name);
+            spec.name.clone_from(&known.remove(at).0.name);
             taken.push(spec.name.clone());
             false
         });
     }
+    taken.extend(left.iter().map(|before| before.name.clone()));
     for spec in unnamed {
         spec.name = free_name(&spec.name, &taken);
         taken.push(spec.name.clone());
@@ -69,12 +80,13 @@ mod tests {
 
     /// What they are called when these files are read one after the other.
     fn names(files: &[&[&str]]) -> Vec<String> {
-        let read = |old: Vec<PipelineSpec>, pipelines: &&[&str]| called_as_before(&old, &file(pipelines));
+        let read =
+            |old: Vec<PipelineSpec>, pipelines: &&[&str]| called_as_before(&old, &[], &file(pipelines));
         files.iter().fold(Vec::new(), read).into_iter().map(|spec| spec.name).collect()
     }
 
     fn all(old: &[PipelineSpec], new: &[PipelineSpec]) -> Vec<Change> {
-        changes(old, &called_as_before(old, new))
+        changes(old, &called_as_before(old, &[], new))
     }
 
     #[test]
@@ -132,5 +144,18 @@ mod tests {
     fn one_that_is_given_the_name_that_it_has_is_the_same() {
         assert_eq!(all(&file(&["a"]), &file(&["main: a"])), []);
         assert_eq!(all(&file(&["main: a"]), &file(&["a"])), []);
+    }
+
+    #[test]
+    fn one_that_has_left_comes_back_under_its_name_and_nobody_else_is_called_so() {
+        let all = file(&["a", "b", "c"]);
+        let (left, old) = all.split_at(1);
+        let names = |sources: &[&str]| {
+            let specs = called_as_before(old, left, &file(sources));
+            specs.into_iter().map(|spec| spec.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["b", "c", "a"]), ["pipeline 2", "pipeline 3", "pipeline 1"]);
+        assert_eq!(names(&["d", "b", "c"]), ["pipeline 4", "pipeline 2", "pipeline 3"]);
+        assert_eq!(names(&["d", "c"]), ["pipeline 2", "pipeline 3"]);
     }
 }

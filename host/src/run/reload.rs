@@ -110,13 +110,19 @@ impl Run<'_> {
             self.lanes.iter().filter(|lane| !lane.is_gone).map(|lane| lane.spec.clone()).collect();
         self.lanes.iter_mut().for_each(|lane| lane.went_back = None);
         let mut wishes = Vec::new();
-        let new = called_as_before(&old, &config.pipelines);
+        let leaving = self.lanes.iter().filter(|lane| lane.is_gone).map(|lane| &lane.spec);
+        let left: Vec<_> = leaving.chain(self.left.values().map(|left| &left.spec)).cloned().collect();
+        let new = called_as_before(&old, &left, &config.pipelines);
         for change in changes(&old, &new) {
             let (name, what) = self.change(change, &mut wishes);
             waiter.lines.push(format!("{name}: {what}"));
             waiter.names.push(name);
         }
         self.retry(&mut waiter);
+        for lane in &mut self.lanes {
+            let now = new.iter().find(|spec| spec.name == lane.name());
+            now.iter().for_each(|now| lane.spec.is_named = now.is_named);
+        }
         let place = |lane: &Lane| new.iter().position(|spec| spec.name == lane.name());
         self.lanes.sort_by_key(|lane| place(lane).unwrap_or(usize::MAX));
         if waiter.lines.is_empty() {
@@ -137,8 +143,8 @@ impl Run<'_> {
                     // It had been removed, and has not stopped yet.
                     Some(lane) => (lane.is_gone, lane.is_wanted, lane.spec) = (false, true, spec),
                     None => {
-                        let by_hand = self.by_hand.remove(&name).unwrap_or_default();
-                        self.lanes.push(Lane::back(spec, by_hand));
+                        let left = self.left.remove(&name);
+                        self.lanes.push(Lane::back(spec, left));
                     }
                 }
                 (name, "it is new")
