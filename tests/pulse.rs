@@ -38,6 +38,9 @@ fn nda(pulse: &Pulse, folder: &Folder, channels: usize, ends: &str) -> Running {
     pulse.tell(&mut command);
     // One pool for all threads: with one for each of sixteen, which fill when they like, a leak could not be told from them.
     command.env("MALLOC_ARENA_MAX", "1");
+    // Each connection to the server has a buffer of 1 MiB to read into. Mapped by itself it is given back with the connection;
+    // in the pool the order in which two of them end may leave room for one more.
+    command.env("MALLOC_MMAP_THRESHOLD_", "131072");
     let running = Running::start(command);
     until("the plugin gets a block", || first.exists());
     running
