@@ -136,14 +136,15 @@ fn children(pid: u32) -> usize {
     of.map(|children| children.split_whitespace().count()).sum()
 }
 
-/// Memory that a process has written to, not counting what it shares with others, in KiB.
+/// Memory that a process has written to, not counting what it shares with others nor files, in KiB. Pages of a program that
+/// was just built count as written until they are on the disk: a leak would be lost in thousands of KiB that get less.
 ///
 /// # Panics
 /// If there is no such process.
 #[must_use]
 pub fn private_kib(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("a living process");
-    let line = text.lines().find(|line| line.starts_with("Private_Dirty:")).expect("its private memory");
+    let line = text.lines().find(|line| line.starts_with("Anonymous:")).expect("its private memory");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
