@@ -643,6 +643,16 @@ mod tests {
     }
 
     impl Scene {
+        /// Of one that plays beside this host's devices.
+        fn playing(spec: &PipelineSpec, host: &VirtualHost, supervisor: &Supervisor) -> Self {
+            let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
+            let mut pipeline = Pipeline::open_around(spec, supervisor, "", around, &mut |_, _| ()).unwrap();
+            pipeline.play().unwrap();
+            let mut recordings = Recordings::default();
+            recordings.add(spec);
+            Self { lane: Lane::playing(spec.clone(), pipeline), recordings, past: Past::default() }
+        }
+
         fn tend(&mut self, told: &mut Told<'_>) {
             for (level, line) in self.lane.news() {
                 told.line(level, line);
@@ -692,13 +702,7 @@ mod tests {
         let mut told = Told::new(&mut silent);
         let (supervisor, _events) = Supervisor::new().unwrap();
         let supervisor = Arc::new(supervisor);
-        let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
-        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| ()).unwrap();
-        pipeline.play().unwrap();
-        let mut recordings = Recordings::default();
-        recordings.add(&spec);
-        let lane = Lane::playing(spec.clone(), pipeline);
-        let mut grown = Scene { lane, recordings, past: Past::default() };
+        let mut grown = Scene::playing(&spec, &host, &supervisor);
         grown.lane.set_muted(true);
         host.outputs().pull_out();
         grown.until("the loss", &mut told, |grown| grown.lost().is_some());
@@ -760,11 +764,7 @@ mod tests {
         let mut told = Told::new(&mut silent);
         let (supervisor, _events) = Supervisor::new().unwrap();
         let supervisor = Arc::new(supervisor);
-        let around = Around { virtual_host: Some(host.clone()), ..Around::default() };
-        let mut pipeline = Pipeline::open_around(&spec, &supervisor, "", around, &mut |_, _| ()).unwrap();
-        pipeline.play().unwrap();
-        let lane = Lane::playing(spec.clone(), pipeline);
-        let mut scene = Scene { lane, recordings: Recordings::default(), past: Past::default() };
+        let mut scene = Scene::playing(&spec, &host, &supervisor);
         host.outputs().pull_out();
         scene.until("the loss", &mut told, |scene| scene.lost().is_some());
         // For whoever opens it from now on, it is somebody else's.
