@@ -124,6 +124,9 @@ pub struct CaptureQueue {
     input_buffers: usize,
     /// Frames that the output takes in one go.
     output_buffer: usize,
+    /// The most that the one may come to bring and the other to take, whatever becomes of the other end.
+    input_max: usize,
+    output_max: usize,
     state: State,
     /// Also what it gives first is faded in.
     is_rising: bool,
@@ -203,6 +206,8 @@ impl CaptureQueue {
             input_buffer,
             input_buffers: 1,
             output_buffer: block,
+            input_max: 0,
+            output_max: 0,
             state: State::Priming { again: false },
             is_rising: false,
             clutch,
@@ -216,19 +221,31 @@ impl CaptureQueue {
             level: 0.0,
             counts,
         };
-        Ok(queue.aimed())
+        Ok(queue.aimed().shared_out())
     }
 
     /// The target is for an output that takes so many frames in one go, and not a block.
     #[must_use]
     pub fn taken_by(self, output_buffer: usize) -> Self {
-        Self { output_buffer, ..self }
+        Self { output_buffer, ..self }.shared_out()
     }
 
     /// So many of the input's buffers are part of the target, and not one.
     #[must_use]
     pub fn holding(self, input_buffers: usize) -> Self {
-        Self { input_buffers, ..self }
+        Self { input_buffers, ..self }.shared_out()
+    }
+
+    /// Gives each end the same of the room that is not planned for: both may come back with longer buffers at once. What is
+    /// held for them grows by as much, and what comes or is taken in one go has to fit behind it, and behind the blocks in
+    /// which it is begun with.
+    fn shared_out(mut self) -> Self {
+        let ends = self.input_buffer + self.output_buffer + 2 * self.format.block_frames();
+        let planned = self.target + ends;
+        let longer = self.frames.capacity().saturating_sub(planned) / (self.input_buffers + 2);
+        self.input_max = self.input_buffer + longer;
+        self.output_max = self.output_buffer + longer;
+        self
     }
 
     /// What it gives first goes on where another queue broke off: it is faded in.
@@ -247,13 +264,12 @@ impl CaptureQueue {
     /// The most frames that the input may bring at a time: they fit behind what is to be held for them.
     #[must_use]
     pub fn input_max(&self) -> usize {
-        let rest = self.target.saturating_sub(self.input_buffers * self.input_buffer);
-        self.frames.capacity().saturating_sub(rest) / (self.input_buffers + 1)
+        self.input_max
     }
 
     /// What is to be held grows by what the input brings more at a time.
     fn make_room(&mut self) {
-        let burst = self.frames.burst().min(self.input_max());
+        let burst = self.frames.burst().min(self.input_max);
         let more = burst.saturating_sub(self.input_buffer);
         if more > 0 {
             self.input_buffer = burst;
@@ -328,7 +344,7 @@ impl CaptureQueue {
     fn forget_torn(&mut self) -> bool {
         let overrun = self.frames.overrun();
         let has_run_over = std::mem::replace(&mut self.overrun, overrun) != overrun;
-        let is_torn = has_run_over && self.frames.burst() <= self.input_max();
+        let is_torn = has_run_over && self.frames.burst() <= self.input_max;
         if is_torn {
             let level = self.frames.level();
             self.frames.skip(level);
@@ -528,11 +544,8 @@ impl Processor for CaptureQueue {
         self.read(block.samples_mut(), turn.called_ns);
     }
 
-    /// Twice what is taken at a time fits, as what is brought does.
     fn burst_max(&self) -> u32 {
-        let rest = self.target - self.output_buffer.min(self.target);
-        let room = self.frames.capacity().saturating_sub(rest) / 2;
-        u32::try_from(room / self.format.block_frames()).unwrap_or(u32::MAX)
+        u32::try_from(self.output_max / self.format.block_frames()).unwrap_or(u32::MAX)
     }
 
     /// What is to be held grows by what the output takes more at a time. Until that is there it is silent, in one piece.
@@ -601,10 +614,15 @@ mod tests {
         }
 
         fn read(&mut self) {
-            let mut block = [f32::NAN; BLOCK];
-            self.queue.read(&mut block, self.now_ns);
-            self.heard.extend(block);
+            self.read_asked(self.now_ns);
             self.now_ns += BLOCK_NS;
+        }
+
+        /// A block that was asked for at this time.
+        fn read_asked(&mut self, asked_ns: u64) {
+            let mut block = [f32::NAN; BLOCK];
+            self.queue.read(&mut block, asked_ns);
+            self.heard.extend(block);
         }
 
         fn both(&mut self, times: usize) {
@@ -758,17 +776,55 @@ mod tests {
                 (0..LONG).for_each(|_| course.write());
                 // All of them in one go.
                 let asked_ns = course.now_ns;
-                for _ in 0..LONG {
-                    let mut block = [f32::NAN; BLOCK];
-                    course.queue.read(&mut block, asked_ns);
-                    course.heard.extend(block);
-                }
+                (0..LONG).for_each(|_| course.read_asked(asked_ns));
                 course.now_ns += LONG as u64 * BLOCK_NS;
             }
             assert_eq!(counts.gaps(), 0, "{clocks:?}");
             assert!(counts.overrun_frames() <= (LONG * BLOCK) as u64, "{clocks:?}: more than once");
             let silent = course.heard.iter().rposition(|sample| *sample == 0.0).unwrap();
             assert!(silent < 300 * BLOCK, "{clocks:?}: silent until {silent}");
+            assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
+        }
+    }
+
+    #[test]
+    fn both_ends_that_come_back_with_the_longest_buffers_there_is_room_for_have_no_gap_once_that_is_known() {
+        for clocks in ALL {
+            let mut course = Course::new(clocks, TARGET);
+            course.queue = course.queue.holding(2);
+            course.both(200);
+            let (brings, takes) = (course.queue.input_max(), course.queue.burst_max());
+            course.writer.will_bring(brings);
+            course.queue.replan(takes);
+            let (brings, takes) = (brings / BLOCK, takes as usize);
+            // Every other go of the input has been processed only when the next one is due, as may be.
+            let written = |go: usize| go * brings + if go % 2 == 1 { brings - 1 } else { 0 };
+            let (mut block, mut go, mut called_ns) = (0, 0, 1);
+            let mut both = |course: &mut Course, goes: usize| {
+                for _ in 0..goes * brings {
+                    if block % brings == 0 {
+                        called_ns = course.now_ns;
+                    }
+                    if block == written(go) {
+                        (0..brings).for_each(|_| course.write_called(called_ns));
+                        go += 1;
+                    }
+                    // When there is least: the next moment they come.
+                    if (block + 2) % takes == 0 {
+                        let asked_ns = course.now_ns;
+                        (0..takes).for_each(|_| course.read_asked(asked_ns));
+                    }
+                    block += 1;
+                    course.now_ns += BLOCK_NS;
+                }
+            };
+            let counts = course.queue.counts();
+            both(&mut course, 5);
+            let settled = (counts.gaps(), counts.overrun_frames());
+            let from = course.heard.len();
+            both(&mut course, 50);
+            assert_eq!((counts.gaps(), counts.overrun_frames()), settled, "{clocks:?}");
+            assert!(course.heard.len() > from + 49 * brings * BLOCK);
             assert!(course.largest_step() < 0.06, "{clocks:?}: a step of {}", course.largest_step());
         }
     }

@@ -245,12 +245,12 @@ impl<'a> Opening<'a> {
     }
 
     /// A queue into which so many frames come at a time, and which holds so many times as many beside what the output takes
-    /// and a block. There is room for buffers that are half a second longer, at one end.
+    /// and a block. There is room for buffers that are half a second longer at each end.
     fn queue(&mut self, input: usize, input_buffers: usize) -> Result<(FrameWriter, CaptureQueue)> {
         let (_, output) = self.buffers();
         let frames = input_buffers * input + output + self.format.block_frames();
-        let longer = (input_buffers + 1) * self.format.rate() as usize / 2;
-        let capacity = frames + input + output + longer;
+        let longer = (input_buffers + 2) * self.format.rate() as usize / 2;
+        let capacity = frames + input + output + 2 * self.format.block_frames() + longer;
         let clocks = self.devices.clocks();
         // With one clock nothing breaks off in the beginning: silence is there until the input comes. What is to rise has
         // to be waited for instead: silence would have risen long before it.
