@@ -11,7 +11,9 @@
 use super::BLOCK_FRAMES;
 use super::injection::Target;
 use super::numbered::{Heard, Run};
+use super::resources::room;
 use serde::Serialize;
+use std::time::Duration;
 
 /// A loss is heard so long after it happened at most, or a hang: it is counted as lost from its first block on.
 const BEFORE_NS: u64 = 1_000_000_000;
@@ -122,6 +124,21 @@ pub struct Judgement {
 }
 
 impl Listening {
+    /// To a run of this length, with room for more than is noted down of a busy one.
+    #[must_use]
+    pub fn to_a_run_of(length: Duration) -> Self {
+        const EACH_SECOND: u64 = 4;
+        let items = usize::try_from(length.as_secs() * EACH_SECOND).unwrap_or(0);
+        Self {
+            gaps: room(items),
+            shifts: room(items),
+            losses: room(items),
+            not_given: room(items),
+            injections: room(items),
+            ..Self::default()
+        }
+    }
+
     /// A run was heard. In their order.
     pub fn hear(&mut self, run: Run) {
         match run.heard {

@@ -54,8 +54,8 @@ pub struct Wanted {
 /// If the pipelines can't be opened.
 pub fn run(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> Outcome<Soak> {
     let mut rig = Rig::open(wanted.python.clone())?;
-    let mut listening = Listening::default();
-    let mut resources = Resources::default();
+    let mut listening = Listening::to_a_run_of(wanted.duration);
+    let mut resources = Resources::of_a_run_of(wanted.duration);
     let mut random = Random::new(wanted.seed);
     let began = Instant::now();
     let (mut inject_at, mut sample_at, mut tell_at) = (began + REST, began + SAMPLE, began + TELL);
