@@ -9,7 +9,9 @@ use super::choice::{DeviceChoice, default, known, named};
 use super::direction::Direction;
 use super::event::{Counts, StreamEvent, Teller};
 use super::format::{Chosen, StreamFormat, choose};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Kept};
+#[cfg(feature = "pulseaudio")]
+use super::moved::{self, Meant};
 use super::samples::{Capture, Playback, Player, Recorder};
 use super::stream::Stream;
 use super::system::{System, id_of};
@@ -27,6 +29,8 @@ pub struct Device {
     device: cpal::Device,
     chosen: Chosen,
     is_default: bool,
+    /// It plays on where the audio system moves its stream.
+    may_be_moved: bool,
     virtual_host: Option<VirtualHost>,
 }
 
@@ -52,7 +56,7 @@ pub fn open_output(
     which: &DeviceChoice,
     want: StreamFormat,
     callback: impl FnMut(&mut Playback<'_>) + Send + 'static,
-    on_error: impl FnMut(StreamEvent) + Send + 'static,
+    on_error: impl FnMut(StreamEvent) + Clone + Send + 'static,
 ) -> Result<Stream> {
     output_device(which, want)?.open_output(callback, on_error)
 }
@@ -62,7 +66,7 @@ pub fn open_input(
     which: &DeviceChoice,
     want: StreamFormat,
     callback: impl FnMut(&Capture<'_>) + Send + 'static,
-    on_error: impl FnMut(StreamEvent) + Send + 'static,
+    on_error: impl FnMut(StreamEvent) + Clone + Send + 'static,
 ) -> Result<Stream> {
     input_device(which, want)?.open_input(callback, on_error)
 }
@@ -79,7 +83,8 @@ fn find(which: &DeviceChoice, want: StreamFormat, direction: Direction) -> Resul
         DeviceChoice::Known { id, name } => (known(id, name, direction)?, false),
     };
     let system = System::of(&device).unwrap_or(System::VIRTUAL);
-    ask(system.name(), ASK_LIMIT, move || settle(device, want, direction, is_default))?
+    let found = ask(system.name(), ASK_LIMIT, move || settle(device, want, direction, is_default))?;
+    found.map(|found| Device { may_be_moved: which.is_default(), ..found })
 }
 
 fn settle(
@@ -93,7 +98,7 @@ fn settle(
     let usual = System::of(&device).and_then(System::usual_buffer_frames);
     let want = StreamFormat { buffer_frames: want.buffer_frames.or(usual), ..want };
     let chosen = choose(&name, &offers, want)?;
-    Ok(Device { direction, name, device, chosen, is_default, virtual_host: None })
+    Ok(Device { direction, name, device, chosen, is_default, may_be_moved: false, virtual_host: None })
 }
 
 fn no_card(direction: Direction) -> Error {
@@ -202,11 +207,13 @@ impl Device {
     /// # Real-time
     /// The callback runs on a thread of the device's and must keep to its rules; what is done around it neither
     /// allocates, locks nor waits. `on_error` may run on that thread too, and must not wait either; telling of an
-    /// [`StreamEvent::Xrun`] allocates nothing, of the other events it does.
+    /// [`StreamEvent::Xrun`] allocates nothing, of the other events it does. That a PulseAudio server has moved the stream is
+    /// told by a clone of it, on another thread: one that was opened for a device by its name or id is lost then, and silent
+    /// at once.
     pub fn open_output(
         self,
         callback: impl FnMut(&mut Playback<'_>) + Send + 'static,
-        on_error: impl FnMut(StreamEvent) + Send + 'static,
+        on_error: impl FnMut(StreamEvent) + Clone + Send + 'static,
     ) -> Result<Stream> {
         self.must_be(Direction::Output)?;
         let counts = Arc::new(Counts::default());
@@ -214,7 +221,9 @@ impl Device {
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
         let chosen = self.chosen;
         let keeper = Keeper::open(self.words(), self.may_change_buffer(), move || {
-            build_output(&self.device, chosen, player, teller).map_err(|e| self.refused(e))
+            self.watched(teller.clone(), || {
+                build_output(&self.device, chosen, player, teller).map_err(|e| self.refused(e))
+            })
         })?;
         Ok(Stream { keeper, chosen, counts })
     }
@@ -223,7 +232,7 @@ impl Device {
     pub fn open_input(
         self,
         callback: impl FnMut(&Capture<'_>) + Send + 'static,
-        on_error: impl FnMut(StreamEvent) + Send + 'static,
+        on_error: impl FnMut(StreamEvent) + Clone + Send + 'static,
     ) -> Result<Stream> {
         self.must_be(Direction::Input)?;
         let counts = Arc::new(Counts::default());
@@ -231,9 +240,31 @@ impl Device {
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
         let chosen = self.chosen;
         let keeper = Keeper::open(self.words(), self.may_change_buffer(), move || {
-            build_input(&self.device, chosen, recorder, teller).map_err(|e| self.refused(e))
+            self.watched(teller.clone(), || {
+                build_input(&self.device, chosen, recorder, teller).map_err(|e| self.refused(e))
+            })
         })?;
         Ok(Stream { keeper, chosen, counts })
+    }
+
+    /// Opens a stream by `open`, and has it watched if its server may move it to another device.
+    #[cfg(feature = "pulseaudio")]
+    fn watched<E: FnMut(StreamEvent) + Clone + Send + 'static>(
+        &self,
+        teller: Teller<E>,
+        open: impl FnOnce() -> Result<cpal::Stream>,
+    ) -> Result<Kept> {
+        let id =
+            self.device.id().ok().filter(|_| System::of(&self.device).is_some_and(System::moves_streams));
+        let Some(id) = id else { return Ok(open()?.into()) };
+        let (direction, may_be_moved) = (self.direction, self.may_be_moved);
+        moved::watched(Meant { direction, device: id.id().to_owned(), may_be_moved }, teller, open)
+    }
+
+    /// No other server moves streams and can be asked.
+    #[cfg(not(feature = "pulseaudio"))]
+    fn watched<E>(&self, _: Teller<E>, open: impl FnOnce() -> Result<cpal::Stream>) -> Result<Kept> {
+        Ok(open()?.into())
     }
 
     fn must_be(&self, direction: Direction) -> Result<()> {
@@ -363,7 +394,8 @@ mod tests {
             let buffer = cpal::BufferSize::Fixed(256);
             let chosen = Chosen { channels: 2, rate: 48_000, buffer, samples };
             let (direction, name, device) = (Direction::Output, "null".to_owned(), device.clone());
-            let device = Device { direction, name, device, chosen, is_default: false, virtual_host: None };
+            let (is_default, may_be_moved, virtual_host) = (false, false, None);
+            let device = Device { direction, name, device, chosen, is_default, may_be_moved, virtual_host };
             let stream = device.open_output(callback, |_| ()).unwrap();
             stream.play().unwrap();
             assert_eq!(calls.recv_timeout(PATIENCE).unwrap(), (2, 2), "{samples}");

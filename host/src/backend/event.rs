@@ -14,6 +14,13 @@ pub enum StreamEvent {
     Xrun,
     /// The stream is over: the device is gone, or must be opened again.
     DeviceLost(String),
+    /// The audio system has moved the stream to another device, where it plays on.
+    Moved {
+        /// That device's name.
+        name: String,
+        /// Its id.
+        id: String,
+    },
     /// Something to tell the user.
     Other(String),
 }
@@ -51,6 +58,7 @@ impl Counts {
 }
 
 /// Between the device's errors and the caller's `on_error`.
+#[derive(Clone)]
 pub(super) struct Teller<E> {
     pub(super) on_error: E,
     pub(super) counts: Arc<Counts>,

@@ -22,6 +22,26 @@ type Inbox = Receiver<Asked>;
 /// The devices that did not open or play in time, each with what its thread has for as long as that lasts.
 static HANGING: Mutex<Vec<(String, Weak<()>)>> = Mutex::new(Vec::new());
 
+/// A stream of cpal's, and what is to last as long as it is kept.
+pub(super) struct Kept {
+    // The first, and so dropped first: it is not to wait for a stream that hangs as it is dropped.
+    _watch: Option<Box<dyn Send>>,
+    stream: cpal::Stream,
+}
+
+impl From<cpal::Stream> for Kept {
+    fn from(stream: cpal::Stream) -> Self {
+        Self { _watch: None, stream }
+    }
+}
+
+impl Kept {
+    #[cfg(feature = "pulseaudio")]
+    pub(super) fn with(self, watch: impl Send + 'static) -> Self {
+        Self { _watch: Some(Box::new(watch)), ..self }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {
     Play,
@@ -62,7 +82,7 @@ impl Keeper {
     pub(super) fn open(
         device: String,
         asks_again: bool,
-        open: impl FnOnce() -> Result<cpal::Stream> + Send + 'static,
+        open: impl FnOnce() -> Result<Kept> + Send + 'static,
     ) -> Result<Self> {
         Self::open_within(OPEN_LIMIT, device, asks_again, open)
     }
@@ -71,7 +91,7 @@ impl Keeper {
         limit: Duration,
         device: String,
         asks_again: bool,
-        open: impl FnOnce() -> Result<cpal::Stream> + Send + 'static,
+        open: impl FnOnce() -> Result<Kept> + Send + 'static,
     ) -> Result<Self> {
         if hangs(&device) {
             return Err(still_hanging(&device));
@@ -87,12 +107,12 @@ impl Keeper {
             // Moved in, to be dropped last: that tells that it hangs no longer, and the owner.
             let _end = (runs, end);
             match open() {
-                Ok(stream) => {
-                    asked.ask(&stream);
+                Ok(kept) => {
+                    asked.ask(&kept.stream);
                     // If the owner has given up, the orders end at once.
                     let _ = answer.send(Ok(()));
                     drop(answer);
-                    keep(&stream, &inbox, asks_again.then_some(&*asked));
+                    keep(&kept.stream, &inbox, asks_again.then_some(&*asked));
                 }
                 Err(error) => drop(answer.send(Err(error))),
             }

@@ -18,6 +18,10 @@ mod event;
 mod format;
 mod keeper;
 mod listing;
+#[cfg(feature = "pulseaudio")]
+mod moved;
+#[cfg(feature = "pulseaudio")]
+mod pulse_server;
 mod samples;
 mod span;
 mod stream;

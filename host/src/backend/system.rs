@@ -99,6 +99,12 @@ impl System {
         self.is("jack")
     }
 
+    /// Whether it moves streams from one device to another, and can be asked where one is.
+    #[cfg(feature = "pulseaudio")]
+    pub(super) fn moves_streams(self) -> bool {
+        self.is("pulseaudio")
+    }
+
     /// JACK's devices answer for the other direction too, though they can't be opened in it.
     pub(super) fn answers_for_both(self) -> bool {
         self.is("jack")

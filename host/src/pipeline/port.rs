@@ -266,6 +266,11 @@ impl Port {
             match event {
                 StreamEvent::Xrun => {}
                 StreamEvent::DeviceLost(what) => why = why.or(Some(what)),
+                StreamEvent::Moved { name, id } => {
+                    let to = format!("its server has moved it to {name} ({id}), where it plays on");
+                    news.push((Level::Info, format!("{}: {to}", self.words())));
+                    self.name = name;
+                }
                 StreamEvent::Other(what) if self.told.len() < REASONS && !self.told.contains(&what) => {
                     news.push((Level::Warning, format!("device {}: {what}", self.name)));
                     self.told.push(what);

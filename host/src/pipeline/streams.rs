@@ -169,10 +169,14 @@ struct Told {
 }
 
 /// Only what is more than an xrun is told; the stream counts those, and telling of one allocates nothing.
-fn tell(events: SyncSender<StreamEvent>, told: Arc<Told>) -> impl FnMut(StreamEvent) + Send + 'static {
+fn tell(
+    events: SyncSender<StreamEvent>,
+    told: Arc<Told>,
+) -> impl FnMut(StreamEvent) + Clone + Send + 'static {
     move |event| {
         match event {
             StreamEvent::Xrun => return,
+            StreamEvent::Moved { .. } => {}
             StreamEvent::DeviceLost(_) => told.is_lost.store(true, Ordering::Release),
             StreamEvent::Other(_) => drop(told.errors.fetch_add(1, Ordering::Relaxed)),
         }

@@ -1,0 +1,166 @@
+//! Streams that a PulseAudio server moves to another device: how that is found out, and what then.
+//!
+//! For opening them. The server moves a stream when its card is unplugged, or when somebody asks it to, and cpal does not
+//! tell. So each stream has a connection and a thread of its own beside it, which is no audio thread and holds up nobody. One
+//! that is meant for a certain device is ended at once when it is on another, where not everybody may be meant to hear it,
+//! and is lost; one that is meant for whichever is the default plays on, and it is told where. Nothing here moves a stream
+//! back. Where the server can't be asked, that is told, and the stream plays on without.
+
+use super::direction::Direction;
+use super::event::{StreamEvent, Teller};
+use super::keeper::Kept;
+use super::pulse_server::{Answer, Entry, Place, Server, is_late};
+use crate::error::Result;
+use pulseaudio::protocol::{ProtocolError, PulseError};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+
+/// Held while a stream is opened: which is new at the server then is that one.
+static OPENING: Mutex<()> = Mutex::new(());
+
+/// No device's number.
+const NOWHERE: u32 = u32::MAX;
+
+/// A stream as its user means it.
+pub(super) struct Meant {
+    pub(super) direction: Direction,
+    /// Which device it is opened for, as the server calls it.
+    pub(super) device: String,
+    /// It plays on if it is moved.
+    pub(super) may_be_moved: bool,
+}
+
+/// Opens a stream by `open`, and has it watched for as long as it is kept.
+pub(super) fn watched<E: FnMut(StreamEvent) + Clone + Send + 'static>(
+    meant: Meant,
+    mut teller: Teller<E>,
+    open: impl FnOnce() -> Result<cpal::Stream>,
+) -> Result<Kept> {
+    let turn = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = look_before(meant.direction);
+    let kept = Kept::from(open()?);
+    let found = before.and_then(|(server, before)| find(server, &before, meant.direction));
+    drop(turn);
+    match found.and_then(|(server, entry)| Watch::start(server, meant, entry, teller.clone())) {
+        Ok(end) => Ok(kept.with(end)),
+        Err(why) => {
+            teller.tell(unwatched(&why));
+            Ok(kept)
+        }
+    }
+}
+
+/// A connection, and what streams there are.
+fn look_before(direction: Direction) -> Answer<(Server, Vec<u32>)> {
+    let mut server = Server::connect()?;
+    server.tell_of(direction)?;
+    let before = server.streams(direction)?.iter().map(|entry| entry.index).collect();
+    Ok((server, before))
+}
+
+/// The stream of ours that was not there before.
+fn find(mut server: Server, before: &[u32], direction: Direction) -> Answer<(Server, Entry)> {
+    for entry in server.streams(direction)? {
+        let is_new = !before.contains(&entry.index);
+        if let Some(client) = entry.client.filter(|_| is_new)
+            && server.is_ours(client)?
+        {
+            return Ok((server, entry));
+        }
+    }
+    Err(ProtocolError::Invalid("it does not list the stream".into()))
+}
+
+fn unwatched(why: &ProtocolError) -> StreamEvent {
+    StreamEvent::Other(format!(
+        "PulseAudio can't be asked which device it is on, and may move it unnoticed: {why}"
+    ))
+}
+
+/// Ends the watch over a stream when it is dropped.
+struct End(UnixStream);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Its thread may be waiting for the server.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+struct Watch<E> {
+    server: Server,
+    meant: Meant,
+    entry: Entry,
+    /// Which device it was on at the last look.
+    at: u32,
+    teller: Teller<E>,
+}
+
+impl<E: FnMut(StreamEvent) + Send + 'static> Watch<E> {
+    fn start(server: Server, meant: Meant, entry: Entry, teller: Teller<E>) -> Answer<End> {
+        let end = End(server.socket()?);
+        let watch = Self { server, meant, entry, at: NOWHERE, teller };
+        std::thread::Builder::new().name("pulse-watch".into()).spawn(move || watch.run())?;
+        Ok(end)
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.look() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) if is_late(&error) => {}
+                // The owner or the server has closed the connection. The latter ends the stream, as cpal does say.
+                Err(ProtocolError::Io(_)) => return,
+                Err(error) => return self.teller.tell(unwatched(&error)),
+            }
+        }
+    }
+
+    /// Looks where the stream is, and waits for a change; false if there is nothing more to wait for.
+    fn look(&mut self) -> Answer<bool> {
+        let device = match self.server.stream(self.meant.direction, self.entry.index) {
+            Err(ProtocolError::ServerError(PulseError::NoEntity)) => {
+                return self.lose("PulseAudio has ended it");
+            }
+            entry => entry?.device,
+        };
+        if device != self.at && !self.is_left_at(device)? {
+            return Ok(false);
+        }
+        self.server.wait()?;
+        Ok(true)
+    }
+
+    /// Whether it plays on at this device.
+    fn is_left_at(&mut self, device: u32) -> Answer<bool> {
+        let Place { id, name } = match self.server.device(self.meant.direction, device) {
+            // It is on its way from one to another: what comes of that is a change, too.
+            Err(ProtocolError::ServerError(_)) => return Ok(true),
+            place => place?,
+        };
+        self.at = device;
+        if id == self.meant.device {
+            return Ok(true);
+        }
+        let id_for_users = format!("pulseaudio:{id}");
+        if !self.meant.may_be_moved {
+            return self.lose(&format!("PulseAudio has moved it to {name} ({id_for_users})"));
+        }
+        self.meant.device = id;
+        self.teller.tell(StreamEvent::Moved { name, id: id_for_users });
+        Ok(true)
+    }
+
+    /// The stream is over. Its client goes too: what lies in its buffers is not for another device, and cpal waits for ever
+    /// for a stream that the server has ended by itself.
+    fn lose(&mut self, why: &str) -> Answer<bool> {
+        if !self.teller.counts.is_over() {
+            self.teller.tell(StreamEvent::DeviceLost(why.to_owned()));
+            self.teller.counts.end();
+            self.entry.client.map_or(Ok(()), |client| self.server.end(client))?;
+        }
+        Ok(false)
+    }
+}
