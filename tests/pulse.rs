@@ -9,9 +9,9 @@ use tests::audio::soft_noise;
 use tests::config::config;
 use tests::heard::{Likeness, likeness};
 use tests::leftovers::{Held, holds_no_more_than, private_kib};
-use tests::nda::{Running, command};
+use tests::nda::{Done, Running, command};
 use tests::plugins::processor;
-use tests::pulse::{Pulse, Sink};
+use tests::pulse::{PLAYED, Pulse, RECORDED, Sink};
 use tests::until::until;
 use tests::wav::Wav;
 use tests::workspace::Folder;
@@ -149,10 +149,9 @@ fn a_sink_that_is_suspended_is_waited_for_and_played_to_when_it_is_resumed() {
     let (pulse, folder) = (Pulse::start(sink), Folder::new());
     let running = nda(&pulse, &folder, sink.channels, ENDS);
     assert!(is_heard(&pulse, sink));
-    let has_said =
-        |words: &str| std::fs::read_to_string(folder.file("nda.log")).is_ok_and(|text| text.contains(words));
     pulse.control(&["suspend-sink", "speaker", "1"]);
-    until("it is found suspended", || has_said("can't be opened again yet: it opens but stands still"));
+    let still = "can't be opened again yet: it opens but stands still";
+    until("it is found suspended", || said(&folder, still) > 0);
     pulse.control(&["suspend-sink", "speaker", "0"]);
     assert!(is_heard(&pulse, sink));
     running.signal(Signal::INT);
@@ -164,6 +163,103 @@ fn a_sink_that_is_suspended_is_waited_for_and_played_to_when_it_is_resumed() {
         (Some(1), &0.into()),
         "{done}"
     );
+}
+
+const MONO: Sink = Sink { format: "float32le", rate: RATE, channels: 1 };
+
+#[test]
+fn a_stream_of_a_named_device_that_the_server_moves_or_ends_is_lost_and_had_back_there_and_only_there() {
+    let (pulse, folder) = (Pulse::start(MONO), Folder::new());
+    pulse.add_sink("other", "Other");
+    let running = nda(&pulse, &folder, MONO.channels, ENDS);
+    let pid = running.pid();
+    let mut times_back = 0;
+    let mut is_lost = |streams, own, why: &str| {
+        times_back += 1;
+        until("it is back", || said(&folder, " is back after ") == times_back);
+        assert_eq!((said(&folder, why), pulse.count_at(own, streams)), (times_back.div_ceil(4), 1), "{why}");
+    };
+    // Twice, as the first time may load what stays.
+    let mut before = None;
+    for _ in 0..2 {
+        for (streams, own, called, foreign, name) in [
+            (PLAYED, "speaker", "Null Output", "other", "Other (pulseaudio:other)"),
+            (
+                RECORDED,
+                "cable.monitor",
+                "Monitor of Null Output",
+                "other.monitor",
+                "Monitor of Other (pulseaudio:other.monitor)",
+            ),
+        ] {
+            pulse.move_streams(streams, own, foreign);
+            is_lost(streams, own, &format!("is gone (PulseAudio has moved it to {name})"));
+            assert_eq!(pulse.count_at(foreign, streams), 0);
+            pulse.end_streams(streams, own);
+            is_lost(streams, own, &format!("device {called} is gone (PulseAudio has ended it)"));
+        }
+        assert!(is_heard(&pulse, MONO));
+        before.get_or_insert_with(|| Held::by(pid));
+    }
+    holds_no_more_than(before.expect("two times"), pid);
+    let [_, other] = pulse.pass_and_hear(["speaker", "other"], &signal(1));
+    running.signal(Signal::INT);
+    let done = running.wait();
+    assert!(other.channels[0].iter().all(|sample| *sample == 0.0), "something is heard at the other: {done}");
+    assert_eq!(losses(&done), [4, 4], "{done}");
+}
+
+#[test]
+fn a_sink_that_is_unplugged_is_waited_for_and_its_stream_is_not_left_at_another() {
+    let (pulse, folder) = (Pulse::start(MONO), Folder::new());
+    pulse.add_sink("other", "Other");
+    pulse.control(&["set-default-sink", "other"]);
+    let running = nda(&pulse, &folder, MONO.channels, ENDS);
+    assert!(is_heard(&pulse, MONO));
+    pulse.remove_sink("speaker");
+    let missed = "the output device Null Output (pulseaudio:speaker) is not there";
+    until("it is missed", || said(&folder, missed) > 0);
+    assert_eq!(pulse.count_at("other", PLAYED), 0);
+    pulse.add_sink("speaker", "Null Output");
+    assert!(is_heard(&pulse, MONO));
+    running.signal(Signal::INT);
+    let done = running.wait();
+    assert_eq!(losses(&done), [1, 0], "{done}");
+}
+
+#[test]
+fn a_stream_of_the_default_device_that_is_moved_plays_on_where_it_is_and_says_so_each_time() {
+    let (pulse, folder) = (Pulse::start(MONO), Folder::new());
+    pulse.add_sink("other", "Other");
+    pulse.control(&["set-default-sink", "other"]);
+    let ends = "source = { device = \"pulseaudio:cable.monitor\" }\nsink = { device = \"default\" }";
+    let running = nda(&pulse, &folder, MONO.channels, ends);
+    for times in 1..=2 {
+        pulse.move_streams(PLAYED, "other", "speaker");
+        let away = "the output device Other: its server has moved it to Null Output (pulseaudio:speaker)";
+        until("it is told", || said(&folder, away) == times);
+        pulse.move_streams(PLAYED, "speaker", "other");
+        let back = "the output device Null Output: its server has moved it to Other (pulseaudio:other)";
+        until("it is told", || said(&folder, back) == times);
+    }
+    pulse.move_streams(PLAYED, "other", "speaker");
+    assert!(is_heard(&pulse, MONO));
+    running.signal(Signal::INT);
+    let done = running.wait();
+    assert_eq!(losses(&done), [0, 0], "{done}");
+    assert_eq!(done.json()["pipelines"][0]["devices"][0]["name"], "Null Output", "{done}");
+}
+
+/// How often the log of a run says something.
+fn said(folder: &Folder, words: &str) -> usize {
+    std::fs::read_to_string(folder.file("nda.log")).map_or(0, |text| text.matches(words).count())
+}
+
+/// How often each device was lost, the output first.
+fn losses(done: &Done) -> Vec<u64> {
+    let devices = done.json()["pipelines"][0]["devices"].clone();
+    let devices = devices.as_array().expect("its devices");
+    devices.iter().map(|device| device["losses"].as_u64().expect("a number")).collect()
 }
 
 /// Most of the signal is heard again, once the program has opened its devices.
