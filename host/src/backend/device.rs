@@ -30,6 +30,7 @@ pub struct Device {
     chosen: Chosen,
     is_default: bool,
     /// It plays on where the audio system moves its stream.
+    #[cfg_attr(not(feature = "pulseaudio"), expect(dead_code, reason = "no other system is asked"))]
     may_be_moved: bool,
     virtual_host: Option<VirtualHost>,
 }

@@ -164,3 +164,59 @@ impl<E: FnMut(StreamEvent) + Send + 'static> Watch<E> {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Counts;
+    use super::super::pulse_server::fake::Said;
+    use super::*;
+    use pulseaudio::protocol::{SinkInfo, SinkInputInfo};
+    use std::ffi::CString;
+    use std::sync::Arc;
+
+    const OUTPUT: Direction = Direction::Output;
+
+    /// What is told of a stream that was opened for the sink `own`, and whether it is over, when the server says this.
+    fn told(may_be_moved: bool, said: Said) -> (Vec<StreamEvent>, bool) {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let (told, counts) = (Arc::clone(&events), Arc::new(Counts::default()));
+        let on_error = move |event| told.lock().unwrap().push(event);
+        let (server, _its) = said.server();
+        let meant = Meant { direction: OUTPUT, device: "own".into(), may_be_moved };
+        let entry = Entry { index: 4, client: None, device: 7 };
+        let teller = Teller { on_error, counts: Arc::clone(&counts) };
+        Watch { server: server.unwrap(), meant, entry, at: NOWHERE, teller }.run();
+        let events = std::mem::take(&mut *events.lock().unwrap());
+        (events, counts.is_over())
+    }
+
+    fn at(said: Said, sink_index: u32) -> Said {
+        said.answer(&SinkInputInfo { index: 4, sink_index, ..Default::default() })
+    }
+
+    fn called(said: Said, name: &str) -> Said {
+        said.answer(&SinkInfo { name: CString::new(name).unwrap(), ..Default::default() })
+    }
+
+    #[test]
+    fn a_stream_is_lost_at_another_device_only_if_it_is_not_for_whichever_is_the_default() {
+        let moved = || called(at(Said::handshake(), 8), "other");
+        let lost = StreamEvent::DeviceLost("PulseAudio has moved it to other (pulseaudio:other)".into());
+        assert_eq!(told(false, moved()), (vec![lost], true));
+        let elsewhere = StreamEvent::Moved { name: "other".into(), id: "pulseaudio:other".into() };
+        assert_eq!(told(true, moved()), (vec![elsewhere], false));
+        assert_eq!(told(false, called(at(Said::handshake(), 7), "own")), (Vec::new(), false));
+    }
+
+    #[test]
+    fn a_server_that_makes_no_sense_costs_the_watch_and_not_the_stream() {
+        for said in [Said::handshake(), called(at(Said::handshake(), 7), "own")] {
+            let (events, is_over) = told(false, said.raw(&[0xff; 64]));
+            assert!(
+                matches!(&events[..], [StreamEvent::Other(why)] if why.contains("unnoticed")),
+                "{events:?}"
+            );
+            assert!(!is_over);
+        }
+    }
+}

@@ -230,3 +230,90 @@ fn torn() -> ProtocolError {
 fn entries<T: Into<Entry>>(all: Vec<T>) -> Vec<Entry> {
     all.into_iter().map(Into::into).collect()
 }
+
+/// Servers of tests, which have said all that they say before they are asked.
+#[cfg(test)]
+pub(super) mod fake {
+    use super::*;
+
+    /// What a server has said, beginning with the handshake; `number` is that of the next question.
+    pub(in super::super) struct Said {
+        bytes: Vec<u8>,
+        number: u32,
+    }
+
+    impl Said {
+        pub(in super::super) fn handshake() -> Self {
+            let said = Self { bytes: Vec::new(), number: 1 };
+            let version = protocol::MAX_VERSION;
+            said.answer(&AuthReply { version, ..AuthReply::default() })
+                .answer(&SetClientNameReply { client_id: 1 })
+        }
+
+        pub(in super::super) fn answer<R: CommandReply>(mut self, answer: &R) -> Self {
+            let number = self.number;
+            protocol::write_reply_message(&mut self.bytes, number, answer, protocol::MAX_VERSION).unwrap();
+            Self { number: number + 1, ..self }
+        }
+
+        /// What is no answer to the next question.
+        pub(in super::super) fn aside(mut self, command: &Command) -> Self {
+            let version = protocol::MAX_VERSION;
+            protocol::write_command_message(&mut self.bytes, 99, command, version).unwrap();
+            self
+        }
+
+        pub(in super::super) fn raw(mut self, bytes: &[u8]) -> Self {
+            self.bytes.extend(bytes);
+            self
+        }
+
+        /// The server, which can be asked until what is beside it is dropped, and says nothing more.
+        pub(in super::super) fn server(self) -> (Answer<Server>, UnixStream) {
+            let (ours, mut its) = UnixStream::pair().unwrap();
+            its.write_all(&self.bytes).unwrap();
+            its.shutdown(std::net::Shutdown::Write).unwrap();
+            (Server::at(ours), its)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fake::Said;
+    use super::*;
+    use protocol::{PulseError, SubscriptionEvent, SubscriptionEventFacility, SubscriptionEventType};
+
+    #[test]
+    fn an_answer_is_told_from_what_a_server_says_beside_it() {
+        let (event_facility, event_type) =
+            (SubscriptionEventFacility::SinkInput, SubscriptionEventType::Changed);
+        let change = SubscriptionEvent { event_facility, event_type, index: Some(4) };
+        let info = SinkInputInfo { index: 4, sink_index: 7, client_index: Some(1), ..Default::default() };
+        let said = Said::handshake().aside(&Command::SubscribeEvent(change));
+        let said = said.aside(&Command::Error(PulseError::Timeout)).answer(&info);
+        let (server, _its) = said.server();
+        let mut server = server.unwrap();
+        let entry = server.stream(Direction::Output, 4).unwrap();
+        assert_eq!((entry.index, entry.device, entry.client), (4, 7, Some(1)));
+        // What has changed meanwhile is not waited for.
+        server.wait().unwrap();
+        assert!(server.wait().is_err(), "it has said all that it says");
+    }
+
+    #[test]
+    fn a_server_that_makes_no_sense_is_an_error() {
+        let descriptor = |length: u32| {
+            let mut bytes = length.to_be_bytes().to_vec();
+            bytes.extend([0xff; 4]);
+            bytes.extend([0; 12]);
+            bytes
+        };
+        let with = |length, rest: &[u8]| [descriptor(length), rest.to_vec()].concat();
+        let all = [Vec::new(), vec![0; 7], descriptor(u32::MAX), with(4, b"noth"), with(10, &[0xff; 10])];
+        for nonsense in all.into_iter().chain([with(100, b"L"), with(0, b"")]) {
+            let (server, _its) = Said::handshake().raw(&nonsense).server();
+            assert!(server.unwrap().streams(Direction::Input).is_err(), "{nonsense:?}");
+        }
+    }
+}
