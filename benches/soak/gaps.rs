@@ -127,7 +127,7 @@ impl Listening {
     /// To a run of this length, with room for more than is noted down of a busy one.
     #[must_use]
     pub fn to_a_run_of(length: Duration) -> Self {
-        const EACH_SECOND: u64 = 4;
+        const EACH_SECOND: u64 = 8;
         let items = usize::try_from(length.as_secs() * EACH_SECOND).unwrap_or(0);
         Self {
             gaps: room(items),

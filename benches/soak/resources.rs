@@ -19,7 +19,7 @@ const MEMORY_KIB: u64 = 2048;
 /// An empty list with room for so many, whose memory is the process's own from the beginning and not only as it fills: what
 /// the judge notes down is not to be taken for something that the host lost. For some hours of it: more comes as it fills.
 pub(super) fn room<T>(items: usize) -> Vec<T> {
-    const MOST: usize = 100_000;
+    const MOST: usize = 200_000;
     let mut list = Vec::with_capacity(items.min(MOST));
     list.spare_capacity_mut().iter_mut().for_each(|place| *place = MaybeUninit::zeroed());
     list

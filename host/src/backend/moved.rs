@@ -12,12 +12,18 @@ use super::keeper::Kept;
 use super::pulse_server::{Answer, Entry, Place, Server, is_late};
 use crate::error::Result;
 use pulseaudio::protocol::{ProtocolError, PulseError};
+use std::fmt::Display;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 /// Held while a stream is opened: which is new at the server then is that one.
 static OPENING: Mutex<()> = Mutex::new(());
+
+/// How long another one is waited for: less than opening may take, of which something is to be left.
+const TURN_LIMIT: Duration = Duration::from_secs(4);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// No device's number.
 const NOWHERE: u32 = u32::MAX;
@@ -37,16 +43,38 @@ pub(super) fn watched<E: FnMut(StreamEvent) + Clone + Send + 'static>(
     mut teller: Teller<E>,
     open: impl FnOnce() -> Result<cpal::Stream>,
 ) -> Result<Kept> {
-    let turn = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = look_before(meant.direction);
+    let turn = turn();
+    let before = turn.as_ref().map(|_| look_before(meant.direction));
     let kept = Kept::from(open()?);
-    let found = before.and_then(|(server, before)| find(server, &before, meant.direction));
+    let found =
+        before.map(|before| before.and_then(|(server, before)| find(server, &before, meant.direction)));
     drop(turn);
+    let Some(found) = found else {
+        teller.tell(unwatched("another stream hangs as it is opened"));
+        return Ok(kept);
+    };
     match found.and_then(|(server, entry)| Watch::start(server, meant, entry, teller.clone())) {
         Ok(end) => Ok(kept.with(end)),
         Err(why) => {
-            teller.tell(unwatched(&why));
+            teller.tell(unwatched(why));
             Ok(kept)
+        }
+    }
+}
+
+/// The turn to open a stream; `None` while one that hangs as it is opened has it, which may be for ever.
+fn turn() -> Option<MutexGuard<'static, ()>> {
+    turn_within(TURN_LIMIT)
+}
+
+fn turn_within(limit: Duration) -> Option<MutexGuard<'static, ()>> {
+    let until = Instant::now() + limit;
+    loop {
+        match OPENING.try_lock() {
+            Ok(turn) => return Some(turn),
+            Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) => return None,
         }
     }
 }
@@ -72,7 +100,7 @@ fn find(mut server: Server, before: &[u32], direction: Direction) -> Answer<(Ser
     Err(ProtocolError::Invalid("it does not list the stream".into()))
 }
 
-fn unwatched(why: &ProtocolError) -> StreamEvent {
+fn unwatched(why: impl Display) -> StreamEvent {
     StreamEvent::Other(format!(
         "PulseAudio can't be asked which device it is on, and may move it unnoticed: {why}"
     ))
@@ -113,7 +141,7 @@ impl<E: FnMut(StreamEvent) + Send + 'static> Watch<E> {
                 Err(error) if is_late(&error) => {}
                 // The owner or the server has closed the connection. The latter ends the stream, as cpal does say.
                 Err(ProtocolError::Io(_)) => return,
-                Err(error) => return self.teller.tell(unwatched(&error)),
+                Err(error) => return self.teller.tell(unwatched(error)),
             }
         }
     }
@@ -196,6 +224,14 @@ mod tests {
 
     fn called(said: Said, name: &str) -> Said {
         said.answer(&SinkInfo { name: CString::new(name).unwrap(), ..Default::default() })
+    }
+
+    #[test]
+    fn a_stream_that_hangs_as_it_is_opened_does_not_keep_others_from_being_opened() {
+        let hangs = turn_within(Duration::from_secs(60));
+        assert!(hangs.is_some() && turn_within(Duration::from_millis(1)).is_none());
+        drop(hangs);
+        assert!(turn_within(Duration::from_secs(60)).is_some());
     }
 
     #[test]
