@@ -13,7 +13,6 @@ use super::pulse_server::{Answer, Entry, Place, Server, is_late};
 use crate::error::Result;
 use pulseaudio::protocol::{ProtocolError, PulseError};
 use std::fmt::Display;
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
@@ -106,16 +105,6 @@ fn unwatched(why: impl Display) -> StreamEvent {
     ))
 }
 
-/// Ends the watch over a stream when it is dropped.
-struct End(UnixStream);
-
-impl Drop for End {
-    fn drop(&mut self) {
-        // Its thread may be waiting for the server.
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
-}
-
 struct Watch<E> {
     server: Server,
     meant: Meant,
@@ -123,12 +112,15 @@ struct Watch<E> {
     /// Which device it was on at the last look.
     at: u32,
     teller: Teller<E>,
+    /// The other end of it is closed when the stream is dropped.
+    kept: UnixStream,
 }
 
 impl<E: FnMut(StreamEvent) + Send + 'static> Watch<E> {
-    fn start(server: Server, meant: Meant, entry: Entry, teller: Teller<E>) -> Answer<End> {
-        let end = End(server.socket()?);
-        let watch = Self { server, meant, entry, at: NOWHERE, teller };
+    /// Watches for as long as what it returns is kept.
+    fn start(server: Server, meant: Meant, entry: Entry, teller: Teller<E>) -> Answer<UnixStream> {
+        let (end, kept) = UnixStream::pair()?;
+        let watch = Self { server, meant, entry, at: NOWHERE, teller, kept };
         std::thread::Builder::new().name("pulse-watch".into()).spawn(move || watch.run())?;
         Ok(end)
     }
@@ -137,13 +129,20 @@ impl<E: FnMut(StreamEvent) + Send + 'static> Watch<E> {
         loop {
             match self.look() {
                 Ok(true) => {}
-                Ok(false) => return,
-                Err(error) if is_late(&error) => {}
-                // The owner or the server has closed the connection. The latter ends the stream, as cpal does say.
+                Ok(false) => return self.end(),
+                Err(error) if is_late(&error) && !self.teller.counts.is_over() => {}
+                // The server has closed the connection. That ends the stream, as cpal does say.
                 Err(ProtocolError::Io(_)) => return,
                 Err(error) => return self.teller.tell(unwatched(error)),
             }
         }
+    }
+
+    /// The stream is over, and its client goes too: what lies in its buffers is not for another device, and cpal waits for ever
+    /// for a stream that the server has ended by itself.
+    fn end(&mut self) {
+        // A server that does not answer ends it no other way.
+        let _ = self.entry.client.map(|client| self.server.end(client));
     }
 
     /// Looks where the stream is, and waits for a change; false if there is nothing more to wait for.
@@ -157,8 +156,7 @@ impl<E: FnMut(StreamEvent) + Send + 'static> Watch<E> {
         if device != self.at && !self.is_left_at(device)? {
             return Ok(false);
         }
-        self.server.wait()?;
-        Ok(true)
+        self.server.wait(&self.kept)
     }
 
     /// Whether it plays on at this device.
@@ -181,13 +179,11 @@ impl<E: FnMut(StreamEvent) + Send + 'static> Watch<E> {
         Ok(true)
     }
 
-    /// The stream is over. Its client goes too: what lies in its buffers is not for another device, and cpal waits for ever
-    /// for a stream that the server has ended by itself.
+    /// It is told once that the stream is lost, whoever finds that out first.
     fn lose(&mut self, why: &str) -> Answer<bool> {
         if !self.teller.counts.is_over() {
             self.teller.tell(StreamEvent::DeviceLost(why.to_owned()));
             self.teller.counts.end();
-            self.entry.client.map_or(Ok(()), |client| self.server.end(client))?;
         }
         Ok(false)
     }
@@ -213,7 +209,8 @@ mod tests {
         let meant = Meant { direction: OUTPUT, device: "own".into(), may_be_moved };
         let entry = Entry { index: 4, client: None, device: 7 };
         let teller = Teller { on_error, counts: Arc::clone(&counts) };
-        Watch { server: server.unwrap(), meant, entry, at: NOWHERE, teller }.run();
+        let (_end, kept) = UnixStream::pair().unwrap();
+        Watch { server: server.unwrap(), meant, entry, at: NOWHERE, teller, kept }.run();
         let events = std::mem::take(&mut *events.lock().unwrap());
         (events, counts.is_over())
     }

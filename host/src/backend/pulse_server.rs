@@ -9,6 +9,7 @@ use pulseaudio::protocol::{
     ProtocolError, SetClientNameReply, SinkInfo, SinkInputInfo, SourceInfo, SourceOutputInfo,
     SubscriptionMask, TagStructReader,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Write};
@@ -99,11 +100,6 @@ impl Server {
         Ok(server)
     }
 
-    /// Another handle on its socket, to end it with.
-    pub(super) fn socket(&self) -> Answer<UnixStream> {
-        Ok(self.reader.get_ref().try_clone()?)
-    }
-
     /// From now on it tells of every change to a stream of this direction.
     pub(super) fn tell_of(&mut self, direction: Direction) -> Answer<()> {
         let which = match direction {
@@ -113,9 +109,21 @@ impl Server {
         self.answer_to(&Command::Subscribe(which)).map(drop)
     }
 
-    /// Waits until something has changed, [`LIMIT`] at most.
-    pub(super) fn wait(&mut self) -> Answer<()> {
+    /// Waits until something has changed, [`LIMIT`] at most; false if the other end of `kept` is closed first.
+    pub(super) fn wait(&mut self, kept: &UnixStream) -> Answer<bool> {
         while !self.has_news {
+            if self.reader.buffer().is_empty() {
+                let mut both =
+                    [PollFd::new(self.reader.get_ref(), PollFlags::IN), PollFd::new(kept, PollFlags::IN)];
+                let found = poll(&mut both, Timespec::try_from(LIMIT).ok().as_ref());
+                let [says_something, has_ended] = both.map(|fd| !fd.revents().is_empty());
+                if has_ended {
+                    return Ok(false);
+                }
+                if found.is_err() || !says_something {
+                    break;
+                }
+            }
             match self.message() {
                 Ok((_, Command::SubscribeEvent(_), _)) => self.has_news = true,
                 // The answer to a question that was given up.
@@ -125,7 +133,7 @@ impl Server {
             }
         }
         self.has_news = false;
-        Ok(())
+        Ok(true)
     }
 
     /// All streams of everybody's.
@@ -297,8 +305,11 @@ mod tests {
         let entry = server.stream(Direction::Output, 4).unwrap();
         assert_eq!((entry.index, entry.device, entry.client), (4, 7, Some(1)));
         // What has changed meanwhile is not waited for.
-        server.wait().unwrap();
-        assert!(server.wait().is_err(), "it has said all that it says");
+        let (end, kept) = UnixStream::pair().unwrap();
+        assert!(server.wait(&kept).unwrap());
+        assert!(server.wait(&kept).is_err(), "it has said all that it says");
+        drop(end);
+        assert!(!server.wait(&kept).unwrap(), "nobody wants to know any more");
     }
 
     #[test]
