@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_secs(1);
 /// How long the first callback may take: PulseAudio's has been seen to take 1.8 s.
 const FIRST_CALLBACK: Duration = Duration::from_secs(5);
+/// So soon after it began to play no device has stopped: an idle sink of PulseAudio's asks for a buffer at once, and then for
+/// nothing for 1.3 s.
+const SETTLES: Duration = Duration::from_secs(3);
 /// Of the time between two looks only so much counts: who looks so seldom was not awake, and the device may have slept
 /// as well.
 const LOOK_MAX: Duration = Duration::from_millis(100);
@@ -89,7 +92,8 @@ impl Lookout {
         (open.looked, open.callbacks) = (now, signs.callbacks);
         let limit =
             if signs.callbacks == 0 { FIRST_CALLBACK } else { QUIET.max(2 * signs.longest.min(IN_ONE_GO)) };
-        open.quiet > limit || signs.errors - open.errors >= ERRORS
+        let may_have_stopped = now.saturating_duration_since(open.since) >= SETTLES;
+        (open.quiet > limit && may_have_stopped) || signs.errors - open.errors >= ERRORS
     }
 
     /// The device is lost.
@@ -185,6 +189,17 @@ mod tests {
         }
         let quiet = until_stopped(&mut lookout, 999, CALLBACK, start + LOOK * 999);
         assert_eq!(quiet, QUIET + LOOK);
+    }
+
+    #[test]
+    fn a_device_that_takes_a_buffer_and_stands_still_for_a_while_before_it_really_begins_is_not_lost() {
+        let start = Instant::now();
+        let mut lookout = playing(start);
+        for n in 1..149 {
+            assert!(!lookout.has_stopped(called(2), start + LOOK * n));
+        }
+        assert!(lookout.has_stopped(called(2), start + SETTLES));
+        assert!(!lookout.has_stopped(called(3), start + SETTLES + LOOK));
     }
 
     #[test]

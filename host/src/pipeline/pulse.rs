@@ -1,7 +1,7 @@
 //! The signs of life of one stream: how often it called back, how often that began late or took too long, and what the
 //! device says of its latency.
 //!
-//! Written on its audio thread, read by the thread that watches. What the device itself says is the stream's own
+//! Written on its audio thread, but for one word, and read by the thread that watches. What the device itself says is the stream's own
 //! ([`Stream::xruns`](crate::backend::Stream::xruns)); whose doing it was is for [`blame`](super::blame).
 
 use super::transit::Transit;
@@ -20,6 +20,8 @@ pub struct Pulse {
     /// How long after the callback before the last one began that began late.
     gap_ns: AtomicU64,
     longest_ns: AtomicU64,
+    /// How long lasts what the device says that it has at a time; 0 if it doesn't say. The only word that whoever watches writes.
+    told_ns: AtomicU64,
     /// When the callback began that is under way; 0 if none is.
     under_way_ns: AtomicU64,
     /// The number of the thread that calls back; 0 if none has.
@@ -38,14 +40,15 @@ impl Pulse {
         self.callbacks.load(Ordering::Acquire)
     }
 
-    /// Callbacks that took longer than the frames last which they were for.
+    /// Callbacks that took longer than the frames last which they were for, and than what the device says it has at a time: a
+    /// server may bring that in crumbs.
     #[must_use]
     pub fn long(&self) -> u64 {
         self.long.load(Ordering::Acquire)
     }
 
     /// Callbacks that took no longer than that but began more than two periods after those before. A period is the most
-    /// that the device has wanted in one go: one that fills a long buffer at the start is found to be late only when that
+    /// that the device has wanted in one go, or says that it does: one that fills a long buffer at the start is found to be late only when that
     /// must have run dry. It may have been the device that did not call.
     #[must_use]
     pub fn gaps(&self) -> u64 {
@@ -70,10 +73,20 @@ impl Pulse {
         Pid::from_raw(self.thread.load(Ordering::Relaxed))
     }
 
-    /// How long the frames last that the device has asked for or brought in one go, at most.
+    /// How long the frames last that the device has asked for or brought in one go, or says that it has at a time, at most.
     #[must_use]
     pub fn longest_ns(&self) -> u64 {
-        self.longest_ns.load(Ordering::Relaxed)
+        self.longest_ns.load(Ordering::Relaxed).max(self.told_ns())
+    }
+
+    fn told_ns(&self) -> u64 {
+        self.told_ns.load(Ordering::Relaxed)
+    }
+
+    /// The device says that what it has at a time lasts so long.
+    pub(super) fn is_told(&self, at_a_time: Duration) {
+        let told_ns = u64::try_from(at_a_time.as_nanos()).unwrap_or(u64::MAX);
+        self.told_ns.store(told_ns, Ordering::Relaxed);
     }
 
     /// How long frames are on their way through the device, as it says; `None` if it doesn't, or has just begun.
@@ -120,7 +133,7 @@ impl Pulse {
     fn beat_at(&self, began_ns: u64, ends_ns: u64, length_ns: u64, whole_ns: u64) {
         // The parts of a long buffer follow each other at once: only the first of them can begin late.
         let gap_ns = (whole_ns == length_ns).then(|| self.gap_before(began_ns)).flatten();
-        if ends_ns.saturating_sub(began_ns) > length_ns {
+        if ends_ns.saturating_sub(began_ns) > length_ns.max(self.told_ns()) {
             add_one(&self.long);
         } else if let Some(gap_ns) = gap_ns {
             self.gap_ns.store(gap_ns, Ordering::Relaxed);
@@ -175,6 +188,20 @@ mod tests {
             "the first one, and others within two periods"
         );
         assert_eq!(gaps(&[50_000, 52_001, 53_001, 60_000]), (2, 6_999, 0));
+    }
+
+    #[test]
+    fn what_a_device_brings_in_crumbs_is_late_only_when_all_of_it_must_have_run_out() {
+        for (told, long, gaps) in [(0, 2, 2), (20_000, 0, 1)] {
+            let pulse = Pulse::default();
+            pulse.is_told(Duration::from_nanos(told));
+            for (began, took) in
+                [(1_000, 500), (2_000, 1_500), (4_000, 500), (9_000, 1_500), (48_000, 500), (90_001, 500)]
+            {
+                pulse.beat_at(began, began + took, 1000, 1000);
+            }
+            assert_eq!((pulse.long(), pulse.gaps()), (long, gaps), "{told}");
+        }
     }
 
     #[test]

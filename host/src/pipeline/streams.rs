@@ -107,7 +107,10 @@ impl End {
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };
-        Ok(Playing { stream, name, known, side: is_like, holding, pulse, blame, events, told, turn })
+        let playing =
+            Playing { stream, name, known, side: is_like, holding, pulse, blame, events, told, turn };
+        playing.hear_buffer();
+        Ok(playing)
     }
 
     /// From now on this stream is the one that is heard, or listened to.
@@ -214,6 +217,13 @@ impl Playing {
         self.pulse.transit().filter(|_| self.holding == Holding::WhatItSays)
     }
 
+    /// Has its pulse know how long lasts what the device says that it has at a time, which may change while it plays.
+    fn hear_buffer(&self) {
+        let frames = self.stream.buffer_frames().unwrap_or(0);
+        let seconds = f64::from(frames) / f64::from(self.stream.rate());
+        self.pulse.is_told(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    }
+
     /// What has been seen of it.
     pub(super) fn signs(&self) -> Signs {
         Signs {
@@ -225,6 +235,7 @@ impl Playing {
 
     /// Looks at what went wrong since the last look, to find out whose doing it was.
     pub(super) fn judge(&mut self, now: Instant) {
+        self.hear_buffer();
         let thread_waited = |thread: Option<Pid>| thread.and_then(waited).unwrap_or_default();
         let seen = Seen {
             told: self.stream.xruns(),

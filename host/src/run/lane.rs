@@ -46,6 +46,8 @@ pub(super) struct Lane {
     pub(super) went_back: Option<Refusal>,
     /// As it played last, or was about to, until something plays in its place.
     before: Option<PipelineSpec>,
+    /// As it was opened last, whatever has become of that: the devices that it had are waited for.
+    had: Option<PipelineSpec>,
     by_hand: ByHand,
     /// Of the pipeline that was opened last, wherever it is: its devices may take their time to start.
     mute: Option<MuteHandle>,
@@ -120,6 +122,7 @@ impl Lane {
             why: None,
             went_back: None,
             before: None,
+            had: None,
             by_hand: ByHand::default(),
             mute: None,
             held: None,
@@ -138,7 +141,7 @@ impl Lane {
     pub(super) fn playing(spec: PipelineSpec, pipeline: Pipeline) -> Self {
         let (written, mute) = (spec.clone(), pipeline.mute());
         let state = State::Playing(Box::new(Playing { pipeline, spec: spec.clone(), written }));
-        Self { state, mute, held: Some(spec.clone()), ..Self::new(spec) }
+        Self { state, mute, had: Some(spec.clone()), held: Some(spec.clone()), ..Self::new(spec) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -416,7 +419,7 @@ impl Lane {
     ) {
         let (spec, supervisor) = (self.spec.clone(), Arc::clone(supervisor));
         let (mut written, lines) = recordings.spare(&spec);
-        self.before.iter().for_each(|before| wait_for_devices_of(before, &mut written));
+        self.had.iter().for_each(|had| wait_for_devices_of(had, &mut written));
         let insists = self.anew.iter().filter(|anew| anew.is_of(&spec));
         insists.for_each(|anew| anew.insist(&mut written));
         for line in lines {
@@ -445,6 +448,7 @@ impl Lane {
             Err(why) => return self.failed(why, told),
         };
         recordings.add(&written);
+        self.had = Some(spec.clone());
         if !self.is_wanted || self.is_gone || spec != self.spec {
             // It could have played: its successor is as good as it, or it is taken back.
             self.before = Some(spec.clone());
@@ -549,8 +553,8 @@ impl Lane {
     }
 }
 
-/// Has a pipeline begin without those of its devices that are not there and that the one before it had: that one would have
-/// gone on without them.
+/// Has a pipeline begin without those of its devices that are not there and that it had when it was opened before: so it would
+/// have gone on without them.
 fn wait_for_devices_of(before: &PipelineSpec, spec: &mut PipelineSpec) {
     if let (SourceSpec::Device(had), SourceSpec::Device(device)) = (&before.source, &mut spec.source) {
         device.fallback_virtual |= had.name == device.name;
@@ -789,13 +793,15 @@ mod tests {
         assert!(scene.lane.went_back.is_some());
         drop(other.take());
         scene.until("it is back", &mut told, |scene| scene.lost().is_none());
-        // Once it has been stopped it begins as any other.
+        // So it is when it has been stopped meanwhile.
         scene.lane.is_wanted = false;
         scene.until("it is stopped", &mut told, |scene| scene.lane.state() == "stopped");
-        let _other = take().unwrap();
+        let other = take().unwrap();
         scene.lane.is_wanted = true;
-        scene.open(&supervisor, &mut told);
-        scene.until("it can't be opened", &mut told, |scene| scene.lane.state() == "failed");
+        scene.until_it_plays(&supervisor, &mut told);
+        assert!(scene.lost().is_some());
+        drop(other);
+        scene.until("it is back again", &mut told, |scene| scene.lost().is_none());
     }
 
     #[test]
