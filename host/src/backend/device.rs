@@ -181,8 +181,23 @@ impl Device {
         System::of(&self.device).is_some_and(System::tells_of_others)
     }
 
-    /// Whether its clock and the other's are one, so that they can't drift apart. Virtual devices that are off by
-    /// as much are, and a JACK server has one for all; two directions of a sound card may be, but don't tell.
+    pub(super) fn is_input(&self) -> bool {
+        self.direction == Direction::Input
+    }
+
+    /// Whether a stream of it has to play to know how many frames it takes or brings at a time.
+    pub(super) fn knows_buffer_late(&self) -> bool {
+        System::of(&self.device).is_some_and(System::knows_buffer_late)
+    }
+
+    /// Whether it is only opened with the buffer that its server has.
+    #[must_use]
+    pub fn refuses_buffers(&self) -> bool {
+        System::of(&self.device).is_some_and(System::refuses_buffers)
+    }
+
+    /// Whether its clock and the other's are one, so that they can't drift apart. Virtual devices that are off by as much
+    /// are, and a server of JACK's or PipeWire's has one for all; two directions of a sound card may be, but don't tell.
     #[must_use]
     pub fn shares_clock_with(&self, other: &Self) -> bool {
         let ppm = |device: &Self| device.virtual_host.as_ref().map(VirtualHost::ppm);

@@ -53,9 +53,21 @@ pub(super) enum Order {
 #[derive(Debug, Default)]
 struct Buffer(AtomicU32);
 
+/// Frames by which callbacks differ where the server converts what a stream takes or brings to a rate of its own: that is
+/// no other buffer.
+const CONVERTED: u32 = 2;
+
 impl Buffer {
     fn ask(&self, stream: &cpal::Stream) {
-        self.0.store(stream.buffer_size().unwrap_or(0), Ordering::Relaxed);
+        self.hear(stream.buffer_size().unwrap_or(0));
+    }
+
+    /// Of sizes that are nearly the same the longest counts.
+    fn hear(&self, frames: u32) {
+        let is_the_same = |known: u32| (known.saturating_sub(CONVERTED)..=known).contains(&frames);
+        if frames == 0 || !is_the_same(self.0.load(Ordering::Relaxed)) {
+            self.0.store(frames, Ordering::Relaxed);
+        }
     }
 
     fn frames(&self) -> Option<u32> {
@@ -209,6 +221,17 @@ mod tests {
     use std::time::Duration;
 
     const STEREO: StreamFormat = StreamFormat { rate: 48_000, channels: 2, buffer_frames: None };
+
+    #[test]
+    fn a_buffer_that_varies_by_a_frame_is_one_of_the_longest() {
+        let buffer = Buffer::default();
+        let heard = [1024, 1114, 1115, 1114, 1113, 1024, 1025, 0, 512, 2].map(|frames| {
+            buffer.hear(frames);
+            buffer.frames()
+        });
+        let one = [1024, 1114, 1115, 1115, 1115, 1024, 1025].map(Some);
+        assert_eq!((&heard[..7], &heard[7..]), (&one[..], &[None, Some(512), Some(2)][..]));
+    }
 
     #[test]
     fn dropping_a_stream_drops_its_callback() {

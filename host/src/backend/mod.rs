@@ -26,6 +26,7 @@ mod samples;
 mod span;
 mod stream;
 mod system;
+mod trial;
 pub mod virtual_device;
 
 pub use choice::DeviceChoice;
@@ -37,3 +38,4 @@ pub use samples::{Capture, MOST_FRAMES, Playback};
 pub use span::Span;
 pub use stream::Stream;
 pub(crate) use system::{names_a_system, share_a_clock};
+pub(crate) use trial::try_out;

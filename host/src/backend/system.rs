@@ -82,16 +82,26 @@ impl System {
         self.is("pulseaudio").then_some(1024)
     }
 
-    /// Whether the devices of all its streams run on one clock: a JACK server has one.
+    /// Whether the devices of all its streams run on one clock: a JACK server has one, and PipeWire has one device drive
+    /// all that a group of streams is linked to, which cpal makes of those of a program.
     pub(super) fn has_one_clock(self) -> bool {
-        self.is("jack")
+        self.is("jack") || self.is("pipewire")
     }
 
     /// Whether somebody may set its devices to other buffers while they play, and a stream says so: a JACK server's
-    /// periods. PipeWire's change as well, but a stream that has just been opened does not know them yet: what a pipeline
-    /// that is opened anew would be planned for again.
+    /// periods, and PipeWire's quantum, also by a program that wants a short one.
     pub(super) fn changes_buffers(self) -> bool {
+        self.is("jack") || self.is("pipewire")
+    }
+
+    /// Whether its streams have the buffer that the server has, or can't be opened. PipeWire takes what is asked for as a wish.
+    pub(super) fn refuses_buffers(self) -> bool {
         self.is("jack")
+    }
+
+    /// Whether a stream only knows its buffer when it plays, and says what it was asked for or the usual before that.
+    pub(super) fn knows_buffer_late(self) -> bool {
+        self.is("pipewire")
     }
 
     /// Whether its streams are told of xruns whoever's they were: a JACK server tells every client.

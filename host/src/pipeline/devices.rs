@@ -6,7 +6,7 @@
 //! kept.
 
 use crate::backend::virtual_device::VirtualHost;
-use crate::backend::{self, Device, DeviceChoice, Stream, StreamFormat};
+use crate::backend::{self, Device, DeviceChoice, StreamFormat};
 use crate::config::{Clock, DeviceName, DeviceSpec, ElementSpec, PipelineSpec, SinkSpec, SourceSpec};
 use crate::edge::{ChannelMap, Clocks, Quality, Side};
 use crate::error::{Error, Kind, Result};
@@ -183,9 +183,9 @@ fn burst(buffer_frames: u32, format: Format) -> u32 {
 /// Finds the device, and opens it once: some systems name a device that can't be opened, and only an open
 /// stream knows its buffer.
 fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -> Result<Settled> {
-    let tried = want.find(format).and_then(|Found { device, .. }| -> Result<Stream> {
+    let tried = want.find(format).and_then(|Found { device, .. }| {
         want.keep_to(device.known());
-        if want.is_input { device.open_input(|_| {}, |_| {}) } else { device.open_output(|_| {}, |_| {}) }
+        backend::try_out(device)
     });
     match tried {
         Err(why) if want.spec.fallback_virtual && why.kind() == Kind::Absent => {
@@ -199,9 +199,7 @@ fn settle(mut want: Want, format: Format, note: &mut dyn FnMut(Level, String)) -
             Ok(Settled { found, buffer_frames, missing: Some(why), want })
         }
         Err(why) => Err(why),
-        Ok(tried) => {
-            let buffer = tried.buffer_frames();
-            drop(tried);
+        Ok(buffer) => {
             let found = want.find(format)?;
             if found.side.is_converted() {
                 let (name, rate) = (found.device.name(), found.side.device_rate);

@@ -202,6 +202,7 @@ impl Port {
         let Some(frames) = buffer.filter(|_| buffer != self.added.buffer_frames) else { return };
         let Some(playing) = self.playing.take() else { return };
         let fits = self.want.check_buffer(&playing.side, buffer, self.terms.format);
+        let is_refused = playing.refuses_buffers && self.want.asks_for_a_buffer();
         let is_planned = fits.is_err() || self.plan_for(&playing, buffer, news);
         self.end.give_to(&playing);
         if is_planned {
@@ -218,7 +219,7 @@ impl Port {
                 let why = first_line(&error.to_string()).to_owned();
                 news.push((Level::Warning, format!("{}: {why}", self.words())));
                 // With the buffer that is asked for it could not be opened: it plays on, and what is pipelined is late.
-                if !self.want.asks_for_a_buffer() {
+                if !is_refused {
                     self.outgrow(&error);
                 }
             }

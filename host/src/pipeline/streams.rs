@@ -87,6 +87,7 @@ impl End {
         let (is_like, holding) = (found.side.clone(), found.holding(self.is_input()));
         let Found { device, side } = found;
         let (name, known, blame) = (device.name().to_owned(), device.known(), Blame::of(&device));
+        let refuses_buffers = device.refuses_buffers();
         let (stream, turn) = match self {
             Self::Output(engine) | Self::Behind(engine) => {
                 let claim = engine.claim();
@@ -107,8 +108,9 @@ impl End {
                 (device.open_input(move |capture| callback.record(capture), tell)?, turn)
             }
         };
+        let side = is_like;
         let playing =
-            Playing { stream, name, known, side: is_like, holding, pulse, blame, events, told, turn };
+            Playing { stream, name, known, side, holding, refuses_buffers, pulse, blame, events, told, turn };
         playing.hear_buffer();
         Ok(playing)
     }
@@ -199,6 +201,8 @@ pub(super) struct Playing {
     pub(super) side: Side,
     /// What frames lie in the device.
     pub(super) holding: Holding,
+    /// It would not be opened with another buffer than it has.
+    pub(super) refuses_buffers: bool,
     pub(super) pulse: Arc<Pulse>,
     pub(super) blame: Blame,
     pub(super) events: Receiver<StreamEvent>,
