@@ -20,6 +20,7 @@ mod keeper;
 mod listing;
 #[cfg(feature = "pulseaudio")]
 mod moved;
+mod pipewire;
 #[cfg(feature = "pulseaudio")]
 mod pulse_server;
 mod samples;

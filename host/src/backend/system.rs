@@ -6,6 +6,7 @@
 
 use super::asking::{ASK_LIMIT, ask};
 use super::direction::Direction;
+use super::pipewire;
 use super::virtual_device::{self, VirtualHost};
 use crate::error::Result;
 use cpal::traits::{DeviceTrait, HostTrait};
@@ -132,16 +133,41 @@ impl System {
         if self == Self::VIRTUAL {
             return Ok(VirtualHost::new().into());
         }
-        if !cpal::available_hosts().contains(&self.0) {
+        if !self.may_be_there() {
             return Err(no_server("no server is running"));
         }
         // A socket that nobody listens at is left where a server has died.
-        let host = cpal::host_from_id(self.0).map_err(|e| no_server(format!("no server answers: {e}")))?;
+        let host = cpal::host_from_id(self.0).map_err(|e| no_server(silence(self.name(), &e)))?;
         // cpal makes JACK's devices when it finds a server.
         if self.is("jack") && host.devices()?.next().is_none() {
             return Err(no_server("no server is running"));
         }
         Ok(host)
+    }
+
+    /// Whether there is a trace of a server.
+    fn may_be_there(self) -> bool {
+        // cpal looks for all of them to say so, and without PipeWire's socket it must not look for that.
+        if cfg!(feature = "pipewire") && !pipewire::has_socket() {
+            return !self.is("pipewire");
+        }
+        cpal::available_hosts().contains(&self.0)
+    }
+}
+
+/// Why the audio system of this name has no server that answers, by what cpal says.
+fn silence(system: &str, error: &cpal::Error) -> String {
+    let says = error.to_string();
+    match (system, error.kind()) {
+        // cpal takes one without devices for none, and doesn't say which it is.
+        ("PipeWire", _) => "no server answers, or it has no audio device".to_owned(),
+        // So PipeWire's answers a cookie that is not as long as PulseAudio's, also none.
+        ("PulseAudio", ErrorKind::InvalidInput) => {
+            let make = "mkdir -p ~/.config/pulse && head -c 256 /dev/urandom > ~/.config/pulse/cookie";
+            format!("the server refuses a program without a cookie ({says}); `{make}` makes one")
+        }
+        _ if says == format!("{system} is not available") => "no server answers".to_owned(),
+        _ => format!("no server answers: {says}"),
     }
 }
 
@@ -160,7 +186,7 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn of(host: &cpal::Host) -> CpalResult<Self> {
-        let listed: Vec<_> = host.devices()?.collect();
+        let listed: Vec<_> = host.devices()?.filter(|device| !is_a_program(device)).collect();
         let defaults = Defaults { output: host.default_output_device(), input: host.default_input_device() };
         let mut unlisted: Vec<_> =
             [&defaults.output, &defaults.input].into_iter().flatten().cloned().collect();
@@ -178,6 +204,12 @@ impl Shelf {
     pub(super) fn able_to(self, direction: Direction) -> impl Iterator<Item = cpal::Device> {
         self.into_devices().filter(move |device| direction.supports(device))
     }
+}
+
+/// Whether it is no device but a program that uses one.
+fn is_a_program(device: &cpal::Device) -> bool {
+    let (Ok(id), Ok(description)) = (device.id(), device.description()) else { return false };
+    System(id.host()).is("pipewire") && pipewire::is_a_program(id.id(), &description)
 }
 
 /// The devices that are used if none is named, or only the audio system is.
@@ -215,6 +247,18 @@ mod tests {
                 System::in_front_of(&format!("{name}:x")).map(|found| found.map(|(_, rest)| rest.to_owned()));
             assert_eq!(found, if built_in { Ok(Some("x".to_owned())) } else { Err(name) });
         }
+    }
+
+    #[test]
+    fn why_no_server_answers_is_told_in_words_that_help() {
+        let silence =
+            |system, kind, says: &'static str| silence(system, &cpal::Error::with_message(kind, says));
+        let unavailable = ErrorKind::HostUnavailable;
+        assert_eq!(silence("PulseAudio", unavailable, "PulseAudio is not available"), "no server answers");
+        assert_eq!(silence("PulseAudio", unavailable, "timed out"), "no server answers: timed out");
+        assert!(silence("PipeWire", unavailable, "PipeWire is not available").contains("no audio device"));
+        let refused = silence("PulseAudio", ErrorKind::InvalidInput, "server error: Invalid");
+        assert!(refused.contains("without a cookie (server error: Invalid); `mkdir"), "{refused}");
     }
 
     #[test]
