@@ -179,8 +179,17 @@ fn absent(system: System, error: cpal::Error) -> Error {
 }
 
 fn not_built_in(name: &str) -> Error {
-    Error::new(Kind::Device, format!("this program was built without {name}"))
-        .remedy(format!("build it with `--features {name}`, or look at `nda devices`"))
+    let build = format!("build it with `cargo build --release -p host -p worker --features {name}`");
+    let remedy = match name {
+        // Whose server mostly answers for PulseAudio as well.
+        "pipewire" => {
+            format!(
+                "name it as `pulseaudio:default` or so, or {build}, once README's packages for it are there"
+            )
+        }
+        _ => format!("{build}, or look at `nda devices`"),
+    };
+    Error::new(Kind::Device, format!("this program was built without {name}")).remedy(remedy)
 }
 
 fn nameless(system: System) -> Error {
@@ -340,8 +349,14 @@ mod tests {
         let text = |error: Error| (error.kind(), error.to_string());
         let nameless = text(named("alsa:", Direction::Input).unwrap_err());
         assert!(nameless.0 == Kind::Device && nameless.1.contains("write `default`"), "{nameless:?}");
-        let missing = text(not_built_in("pipewire"));
-        assert!(missing.0 == Kind::Device && missing.1.contains("--features pipewire"), "{missing:?}");
+        for (name, instead) in [("pipewire", "`pulseaudio:default`"), ("jack", "`nda devices`")] {
+            let missing = text(not_built_in(name));
+            assert!(
+                missing.0 == Kind::Device && missing.1.contains(&format!("--features {name}")),
+                "{missing:?}"
+            );
+            assert!(missing.1.contains(instead), "{missing:?}");
+        }
     }
 
     #[test]
