@@ -882,6 +882,8 @@ fn a_full_disk_in_one_pipeline_leaves_the_other_untouched() {
     scene.wait_played("tx", 40_000);
     scene.wait_played("rx", 10_000);
     assert_eq!(scene.lane("tx")["state"], "playing");
+    let status = scene.ask(&["status"]);
+    assert!(status.stdout.contains("tx.wav could not be written to its end"), "{status}");
     let report = scene.end();
     assert!(report["damaged"].to_string().contains("tx.wav"), "{report}");
     scene.assert_untouched("rx", &report);

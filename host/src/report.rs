@@ -51,6 +51,8 @@ pub struct PipelineStatus {
     pub underrun_frames: u64,
     /// Frames that a file or an output did not take in time.
     pub overrun_frames: u64,
+    /// Why its files can't be read or written any more, of each for which that is so.
+    pub file_failures: Vec<String>,
     /// Somebody has muted it: its sink gets silence.
     pub muted: bool,
     /// Blocks that its pipelined plugins lost together, because the thread that runs them was not scheduled in

@@ -159,6 +159,7 @@ struct Pipeline {
     devices: Vec<Device>,
     underrun_frames: u64,
     overrun_frames: u64,
+    file_failures: Vec<String>,
     plugins: Vec<Plugin>,
 }
 
@@ -209,6 +210,7 @@ fn pipeline_lines(status: &Pipeline, name: &str) -> Vec<String> {
     if !troubles.is_empty() {
         lines.push(format!("  {}", troubles.join(", ")));
     }
+    lines.extend(status.file_failures.iter().filter_map(|why| Some(format!("  {}", why.lines().next()?))));
     lines.extend(status.devices.iter().flat_map(device_lines));
     lines.extend(status.plugins.iter().map(|plugin| plugin_line(plugin, name)));
     lines

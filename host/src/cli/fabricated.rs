@@ -49,6 +49,7 @@ pub(super) fn pipeline() -> PipelineStatus {
         devices: vec![device()],
         underrun_frames: 0,
         overrun_frames: 0,
+        file_failures: Vec::new(),
         muted: false,
         section_lost: 0,
         plugins: vec![gain(), echo()],

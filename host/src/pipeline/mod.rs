@@ -191,12 +191,10 @@ impl Pipeline {
     pub fn news(&mut self) -> Vec<(Level, String)> {
         let of_plugins = self.plugins.iter_mut().filter_map(Plugin::news);
         let mut news: Vec<_> = of_plugins.map(|line| (Level::Warning, line)).collect();
-        let read = self.progress.iter().filter_map(|progress| progress.failure());
-        let written = self.recorders.iter().filter_map(|(_, recorder)| recorder.recording().failure());
-        for why in read.chain(written) {
-            if !self.told.iter().any(|told| told == why) {
-                self.told.push(why.to_owned());
+        for why in self.file_failures() {
+            if !self.told.contains(&why) {
                 news.push((Level::Error, format!("{}: {why}", self.name)));
+                self.told.push(why);
             }
         }
         let mut of_devices = Vec::new();
@@ -204,6 +202,13 @@ impl Pipeline {
         self.take_delays();
         news.extend(of_devices.into_iter().map(|(level, line)| (level, format!("{}: {line}", self.name))));
         news
+    }
+
+    /// Why files can't be read or written any more, of each for which that is so.
+    fn file_failures(&self) -> Vec<String> {
+        let read = self.progress.iter().filter_map(|progress| progress.failure());
+        let written = self.recorders.iter().filter_map(|(_, recorder)| recorder.recording().failure());
+        read.chain(written).map(str::to_owned).collect()
     }
 
     /// The chain comes later than it did, once it has been planned for a device that takes or brings more at a time.
@@ -264,6 +269,7 @@ impl Pipeline {
                 + captured(CaptureCounts::underrun_frames),
             overrun_frames: self.recorders.iter().map(|(_, r)| r.recording().overrun_frames()).sum::<u64>()
                 + captured(CaptureCounts::overrun_frames),
+            file_failures: self.file_failures(),
             muted: self.is_muted(),
             section_lost: self.section.as_ref().map_or(0, |section| section.counts().lost()),
             plugins: self.plugins.iter_mut().map(Plugin::status).collect(),
