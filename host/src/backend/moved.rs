@@ -86,17 +86,22 @@ fn look_before(direction: Direction) -> Answer<(Server, Vec<u32>)> {
     Ok((server, before))
 }
 
-/// The stream of ours that was not there before.
+/// The stream of ours that was not there before. Where there are two, as another process may have the same number in a
+/// container, neither is watched: a stranger's would be ended in the place of ours.
 fn find(mut server: Server, before: &[u32], direction: Direction) -> Answer<(Server, Entry)> {
-    for entry in server.streams(direction)? {
-        let is_new = !before.contains(&entry.index);
-        if let Some(client) = entry.client.filter(|_| is_new)
+    let mut ours = Vec::new();
+    for entry in server.streams(direction)?.into_iter().filter(|entry| !before.contains(&entry.index)) {
+        if let Some(client) = entry.client
             && server.is_ours(client)?
         {
-            return Ok((server, entry));
+            ours.push(entry);
         }
     }
-    Err(ProtocolError::Invalid("it does not list the stream".into()))
+    match ours[..] {
+        [entry] => Ok((server, entry)),
+        [] => Err(ProtocolError::Invalid("it does not list the stream".into())),
+        _ => Err(ProtocolError::Invalid("it lists another stream that began at the same time".into())),
+    }
 }
 
 fn unwatched(why: impl Display) -> StreamEvent {
@@ -194,7 +199,7 @@ mod tests {
     use super::super::event::Counts;
     use super::super::pulse_server::fake::Said;
     use super::*;
-    use pulseaudio::protocol::{SinkInfo, SinkInputInfo};
+    use pulseaudio::protocol::{ClientInfo, Prop, Props, SinkInfo, SinkInputInfo};
     use std::ffi::CString;
     use std::sync::Arc;
 
@@ -239,6 +244,30 @@ mod tests {
         let elsewhere = StreamEvent::Moved { name: "other".into(), id: "pulseaudio:other".into() };
         assert_eq!(told(true, moved()), (vec![elsewhere], false));
         assert_eq!(told(false, called(at(Said::handshake(), 7), "own")), (Vec::new(), false));
+    }
+
+    #[test]
+    fn ours_is_the_only_new_stream_whose_client_has_our_number() {
+        let found = |clients: &[&str]| {
+            let entry = |n| SinkInputInfo {
+                index: n,
+                client_index: Some(10 + n),
+                sink_index: 7,
+                ..Default::default()
+            };
+            let all: Vec<_> = (1..).map(entry).take(clients.len() + 1).collect();
+            let said = clients.iter().fold(Said::handshake().answer(&all), |said, process| {
+                let mut props = Props::new();
+                props.set(Prop::ApplicationProcessId, CString::new(*process).unwrap());
+                said.answer(&ClientInfo { props, ..Default::default() })
+            });
+            let (server, _its) = said.server();
+            // The first one was there before.
+            find(server.unwrap(), &[1], OUTPUT).ok().map(|(_, entry)| entry.index)
+        };
+        let own = std::process::id().to_string();
+        assert_eq!(found(&["999999999", &own]), Some(3));
+        assert_eq!((found(&["999999999"]), found(&[&own, &own])), (None, None));
     }
 
     #[test]
