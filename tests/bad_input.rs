@@ -206,9 +206,31 @@ fn a_map_that_names_a_channel_that_is_not_there_is_refused_with_those_that_are()
     noise_file(&folder, 100);
     let sink = "sink = { device = \"virtual\", map = [1, 3] }";
     let config = config(&folder, &format!("[[pipeline]]\nsource = \"in.wav\"\nchannels = 2\n{sink}"));
-    run(&config, &[])
-        .wait()
-        .refused(3, &["names channel 3, and there are 2", "try: let `map` name channels 1 to 2"]);
+    let what = "error: sink virtual: the map names channel 3, and there are 2";
+    run(&config, &[]).wait().refused(3, &[what, "try: let `map` name channels 1 to 2"]);
+}
+
+#[test]
+fn of_several_pipelines_the_one_that_can_not_be_opened_is_named_once_and_so_is_the_end_that_is_wrong() {
+    let folder = Folder::new();
+    noise_file(&folder, 100);
+    let good = "[[pipeline]]\nname = \"rx\"\nsource = \"in.wav\"\nsink = \"virtual\"\n";
+    for (ends, what) in [
+        (
+            "source = { file = \"in.wav\", map = [1, 3] }\nsink = { device = \"virtual\", map = [1, 2] }",
+            ["error: tx: source /", "/in.wav: the map names channel 3, and there are 2"],
+        ),
+        (
+            "source = \"in.wav\"\nsink = \"out.wav\"\nrecord = { file = \"rec.wav\", map = [3] }",
+            ["error: tx: record /", "/rec.wav: the map names channel 3, and there are 2"],
+        ),
+        ("source = \"in.wav\"\nsink = \"device:Nowhere 9\"", ["error: tx: ", "Nowhere 9"]),
+    ] {
+        let text = format!("{good}[[pipeline]]\nname = \"tx\"\nchannels = 2\n{ends}\n");
+        let done = run(&config(&folder, &text), &[]).wait();
+        what.iter().chain(&["  try: "]).for_each(|words| _ = done.and_said(words));
+        assert_eq!(done.stderr.matches("tx: ").count(), 1, "{done}");
+    }
 }
 
 #[test]

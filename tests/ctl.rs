@@ -792,6 +792,22 @@ fn a_pipeline_whose_new_device_is_not_there_plays_on_as_it_did_before() {
 }
 
 #[test]
+fn of_several_pipelines_that_a_reload_can_not_start_each_is_told_with_its_own_reason() {
+    let mut scene = Scene::new();
+    scene.start(&neighbour());
+    let wrong = |name: &str, map: &str| {
+        let sink = format!("sink = {{ file = \"{name}.wav\", map = {map} }}");
+        pipeline(name, "", "").replace(&format!("sink = \"{name}.wav\""), &sink)
+    };
+    scene.configure(&(neighbour() + &wrong("tx", "[2]") + &wrong("ty", "[1, 3]")));
+    let asked = scene.ask(&["reload"]);
+    asked.refused(3, &["tx is failed", "ty is failed", "\ntx: sink /", "\nty: sink /"]);
+    asked.and_said("/ty.wav: the map names channel 3");
+    let report = scene.end();
+    scene.assert_untouched("rx", &report);
+}
+
+#[test]
 fn a_file_with_a_fault_changes_nothing_and_the_fault_is_told_with_its_place() {
     let mut scene = Scene::new();
     let good = pipeline("tx", "", "") + &neighbour();

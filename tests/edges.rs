@@ -601,11 +601,11 @@ mod conversion {
             Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string()
         };
         let said = refusal(&[1, 3], &[1, 2]);
-        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        assert!(said.contains("/in.wav: the map names channel 3, and there are 2"), "{said}");
         let said = refusal(&[1, 2], &[3]);
-        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        assert!(said.contains("/out.wav: the map names channel 3, and there are 2"), "{said}");
         let said = refusal_of_record(&[3]);
-        assert!(said.contains("the map names channel 3, and there are 2"), "{said}");
+        assert!(said.contains("/record.wav: the map names channel 3, and there are 2"), "{said}");
         let said = refusal(&[1, 2, 0], &[1]);
         assert!(said.contains("the map is for 3 channels, and there are 2"), "{said}");
         assert_eq!(Wav::read(&folder.file("out.wav")).channels, before.channels);
@@ -801,7 +801,7 @@ def create_plugin(): return Frames()
         let source = SourceSpec::Plugin { name: "tone".into(), spec, map: Some(vec![1, 2]) };
         let spec = PipelineSpec::new(source, SinkSpec::device("virtual"));
         let said = Pipeline::open(&spec, &supervisor, "", &mut |_, _| {}).map(drop).unwrap_err().to_string();
-        assert!(said.contains("the map names channel 2, and there are 1"), "{said}");
+        assert!(said.contains("source tone: the map names channel 2, and there are 1"), "{said}");
     }
 
     #[test]

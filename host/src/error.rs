@@ -149,6 +149,13 @@ impl Error {
         self.remains.take()
     }
 
+    /// Says before what failed and why what it is about, also in a log.
+    #[must_use]
+    pub(crate) fn about(self, what: &str) -> Self {
+        let discreet = self.discreet.map(|discreet| format!("{what}: {discreet}").into());
+        Self { what: format!("{what}: {}", self.what), discreet, ..self }
+    }
+
     /// Adds to what failed and why, in the same sentence.
     #[must_use]
     pub(crate) fn and(mut self, more: &str) -> Self {

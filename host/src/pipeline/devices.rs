@@ -281,7 +281,9 @@ impl Want {
         } else {
             (format.channels(), device.channels())
         };
-        let map = ChannelMap::wanted(from, to, self.spec.map.as_deref())?;
+        let map = ChannelMap::wanted(from, to, self.spec.map.as_deref()).map_err(|why| {
+            why.about(&format!("{} {}", if self.is_input { "source" } else { "sink" }, self.name()))
+        })?;
         Ok(Side { device_rate, rate: format.rate(), map, quality: self.quality })
     }
 

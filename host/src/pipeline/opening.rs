@@ -54,7 +54,7 @@ pub(super) fn format_of(spec: &PipelineSpec, file: Option<&AudioReader>) -> Resu
     let channels = spec.channels.or(file_channels).unwrap_or(CHANNELS);
     let rate = spec.rate.or(file_rate).unwrap_or(RATE);
     Format::new(channels, spec.block_frames, rate)
-        .map_err(|e| Error::new(Kind::Config, format!("pipeline {} can't run: {e}", spec.name)))
+        .map_err(|e| Error::new(Kind::Config, format!("the pipeline can't run: {e}")))
 }
 
 /// The pipeline with the rate and the channels that it has from its source file, for whoever gives it another source.
@@ -134,8 +134,8 @@ impl<'a> Opening<'a> {
         let behind_frames = Arc::new(AtomicU64::new(chain_latency.into()));
         // Its map may be refused, and then no file is to be replaced.
         let sink = match &self.spec.sink {
-            SinkSpec::Plugin { map, .. } => {
-                started.remotes.next().map(|remote| self.sink(remote, map.as_deref()))
+            SinkSpec::Plugin { name, map, .. } => {
+                started.remotes.next().map(|remote| self.sink(name, remote, map.as_deref()))
             }
             _ => None,
         };
@@ -192,7 +192,8 @@ impl<'a> Opening<'a> {
         match (&self.spec.source, reader) {
             (SourceSpec::File(file), Some(reader)) => {
                 let channels = (reader.channels() as usize, self.format.channels());
-                let map = ChannelMap::wanted(channels.0, channels.1, file.map.as_deref())?;
+                let map = ChannelMap::wanted(channels.0, channels.1, file.map.as_deref())
+                    .map_err(|why| why.about(&format!("source {}", shown(&file.file))))?;
                 // Nobody waits for its thread.
                 let quality = self.spec.resampling.unwrap_or(Quality::Best);
                 let (player, thread, progress) =
@@ -200,9 +201,9 @@ impl<'a> Opening<'a> {
                 self.processors.push(Box::new(player));
                 (self.player, self.progress) = (Some(thread), Some(progress));
             }
-            (SourceSpec::Plugin { map, .. }, _) => {
+            (SourceSpec::Plugin { name, map, .. }, _) => {
                 if let Some(remote) = remotes.next() {
-                    let source = self.source(remote, map.as_deref())?;
+                    let source = self.source(name, remote, map.as_deref())?;
                     self.processors.push(source);
                 }
             }
@@ -270,9 +271,10 @@ impl<'a> Opening<'a> {
     }
 
     /// A plugin as a source, adapted if it has a format of its own or its channels are mapped.
-    fn source(&self, remote: Remote, list: Option<&[u32]>) -> Result<Box<dyn Processor>> {
+    fn source(&self, name: &str, remote: Remote, list: Option<&[u32]>) -> Result<Box<dyn Processor>> {
         let (own, format, remote) = (remote.format(), self.format, Box::new(remote));
-        let map = ChannelMap::wanted(own.channels(), format.channels(), list)?;
+        let map = ChannelMap::wanted(own.channels(), format.channels(), list)
+            .map_err(|why| why.about(&format!("source {name}")))?;
         if own == format && map.is_identity() {
             return Ok(remote);
         }
@@ -280,9 +282,10 @@ impl<'a> Opening<'a> {
     }
 
     /// The same as a sink.
-    fn sink(&self, remote: Remote, list: Option<&[u32]>) -> Result<Box<dyn Processor>> {
+    fn sink(&self, name: &str, remote: Remote, list: Option<&[u32]>) -> Result<Box<dyn Processor>> {
         let (own, format, remote) = (remote.format(), self.format, Box::new(remote));
-        let map = ChannelMap::wanted(format.channels(), own.channels(), list)?;
+        let map = ChannelMap::wanted(format.channels(), own.channels(), list)
+            .map_err(|why| why.about(&format!("sink {name}")))?;
         if own == format && map.is_identity() {
             return Ok(remote);
         }
@@ -306,23 +309,29 @@ impl<'a> Opening<'a> {
         plugins: Vec<Arc<PluginStats>>,
     ) -> Result<Vec<(PathBuf, RecorderThread)>> {
         let sink = match &self.spec.sink {
-            SinkSpec::File(file) => Some(file),
+            SinkSpec::File(file) => Some(("sink", file)),
             _ => None,
         };
         let until =
             Until { source: self.progress.clone(), latency_frames: Arc::clone(latency_frames), plugins };
-        let files: Vec<_> = sink.into_iter().chain(&self.spec.record).collect();
+        let record = self.spec.record.iter().map(|file| ("record", file));
+        let files: Vec<_> = sink.into_iter().chain(record).collect();
         // All before the first file is replaced.
-        let maps = files.iter().map(|file| self.map_of(file)).collect::<Result<Vec<_>>>()?;
-        files.into_iter().zip(maps).map(|(file, map)| self.add_recorder(file, map, until.clone())).collect()
+        let maps = files.iter().map(|(end, file)| self.map_of(end, file)).collect::<Result<Vec<_>>>()?;
+        files
+            .into_iter()
+            .zip(maps)
+            .map(|((_, file), map)| self.add_recorder(file, map, until.clone()))
+            .collect()
     }
 
     fn file_channels(&self, spec: &FileSinkSpec) -> usize {
         spec.map.as_ref().map_or(self.format.channels(), Vec::len)
     }
 
-    fn map_of(&self, spec: &FileSinkSpec) -> Result<ChannelMap> {
+    fn map_of(&self, end: &str, spec: &FileSinkSpec) -> Result<ChannelMap> {
         ChannelMap::wanted(self.format.channels(), self.file_channels(spec), spec.map.as_deref())
+            .map_err(|why| why.about(&format!("{end} {}", shown(&spec.file))))
     }
 
     fn add_recorder(

@@ -120,7 +120,7 @@ pub fn run_with(
         told.observer.event(Level::Info, &real_time.to_string());
     }
     let server = opened
-        .and_then(|()| pipelines.iter_mut().try_for_each(Pipeline::play))
+        .and_then(|()| start::play_all(&mut pipelines))
         .and_then(|()| reins.listener.map(Listener::serve).transpose());
     let (server, asked) = match server {
         Ok(server) => server.unzip(),

@@ -173,12 +173,16 @@ impl Run<'_> {
         };
         let settled: Vec<_> = self.waiters.extract_if(.., is_settled).collect();
         for Waiter { names, mut lines, mut refusals, replies } in settled {
+            let several = names.len() > 1;
             for name in names {
                 let lane = self.lanes.iter().find(|lane| lane.name() == name);
                 let by_hand = lane.map(|lane| lane.told_by_hand(lane.pipeline())).unwrap_or_default();
                 lines.push(format!("{name} is {}{by_hand}", lane.map_or("gone", Lane::state)));
-                refusals.extend(lane.and_then(|lane| lane.went_back.clone()));
-                refusals.extend(lane.and_then(|lane| lane.why.clone()));
+                let both = lane.map(|lane| [lane.went_back.clone(), lane.why.clone()]);
+                refusals.extend(both.into_iter().flatten().flatten().map(|refusal| match several {
+                    true => Refusal { why: format!("{name}: {}", refusal.why), ..refusal },
+                    false => refusal,
+                }));
             }
             let reply = match refusals.first() {
                 None => Reply::Done(Done { lines, ..Done::default() }),

@@ -2,7 +2,7 @@
 
 use super::told::Told;
 use crate::config::{Config, PipelineSpec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::level::Level;
 use crate::pipeline::Pipeline;
 use crate::report::{EndedBy, RunReport};
@@ -12,6 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What goes before the names of a pipeline's plugins: its own, where there are several.
 pub(super) fn prefix(pipeline: &str, pipelines: usize) -> String {
     if pipelines > 1 { format!("{pipeline}/") } else { String::new() }
+}
+
+/// An error of a pipeline's start, with its name, where there are several.
+fn of_pipeline(why: Error, pipeline: &str, pipelines: usize) -> Error {
+    if pipelines > 1 { why.about(pipeline) } else { why }
+}
+
+/// Has the pipelines begin to play.
+pub(super) fn play_all(pipelines: &mut [Pipeline]) -> Result<()> {
+    let several = pipelines.len();
+    let mut all = pipelines.iter_mut();
+    all.try_for_each(|one| one.play().map_err(|why| of_pipeline(why, one.name(), several)))
 }
 
 /// Opens one pipeline after the other, no more of them once `stop` is set.
@@ -31,7 +43,7 @@ pub(super) fn open_all(
     let reserve = |spec: &PipelineSpec| supervisor.realtime().reserve(&spec.affinity);
     let _reserved: Vec<_> = config.pipelines.iter().filter_map(reserve).collect();
     for spec in config.pipelines.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
-        opened.push(open(spec)?);
+        opened.push(open(spec).map_err(|why| of_pipeline(why, &spec.name, config.pipelines.len()))?);
     }
     Ok(())
 }
