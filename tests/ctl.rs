@@ -920,10 +920,28 @@ fn the_socket_is_the_users_alone_and_hostile_words_end_nothing() {
         assert!(answer.starts_with("{\"refused\":"), "{answer}");
     }
     drop(stream);
+    assert_owner_is_told(&socket);
     assert_turned_away(&socket);
     let report = scene.end();
     scene.assert_untouched("rx", &report);
     assert!(!socket.exists(), "it goes with its run");
+}
+
+/// Another user, who may not even look into the folder of the run's, is told whose run it is, and not to start one.
+fn assert_owner_is_told(socket: &Path) {
+    let nobody = Uid::from_raw(65_534);
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not shown: this user can be no other one");
+        return;
+    }
+    let path = socket.to_owned();
+    let stranger = std::thread::spawn(move || {
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        host::control::ask(&path, &host::control::Request::Status {}).unwrap_err().to_string()
+    });
+    let said = stranger.join().unwrap();
+    assert!(said.contains("is another user's (uid 0)") && said.contains("try: ask as that user"), "{said}");
+    assert!(said.contains("sudo -u '#0' nda ctl") && !said.contains("nda run"), "{said}");
 }
 
 /// Whoever is not the run's user, nor root, is turned away also where the way to the socket has been opened to all.

@@ -4,8 +4,10 @@
 
 use super::words::{Reply, Request};
 use crate::error::{Error, Kind, Result};
-use std::io::{BufRead, BufReader, Read, Write};
+use rustix::process::getuid;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -19,6 +21,12 @@ const ANSWER_MAX: u64 = 16 << 20;
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
     let name = socket.display();
     let failed = |e: std::io::Error| {
+        if let Some(owner) = keeper(socket).filter(|_| e.kind() == ErrorKind::PermissionDenied) {
+            let error =
+                Error::new(Kind::Control, format!("the run at {name} is another user's (uid {owner})"));
+            let who = format!("ask as that user, as only it may: sudo -u '#{owner}' nda ctl ...");
+            return error.remedy(who).source(e);
+        }
         let error = Error::new(Kind::Control, format!("there is no run to talk to at {name}"));
         error.remedy("start one with `nda run`, or name another with --run or --socket").source(e)
     };
@@ -34,4 +42,10 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
     };
     read.map_err(|e| cut(e.into()))?;
     serde_json::from_str(&answer).map_err(|e| cut(e.into()))
+}
+
+/// The other user whom a socket, or else the folder that keeps it, belongs to: the deepest that may be looked at.
+fn keeper(socket: &Path) -> Option<u32> {
+    let owner = socket.ancestors().find_map(|path| path.metadata().ok())?.uid();
+    (owner != getuid().as_raw()).then_some(owner)
 }
