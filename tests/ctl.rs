@@ -454,6 +454,33 @@ fn a_plugin_is_restarted_and_keeps_what_was_set() {
 }
 
 #[test]
+fn while_a_plugin_is_replaced_asking_it_is_told_to_wait_and_what_is_set_is_told_to_be_kept() {
+    let mut scene = Scene::new();
+    let gain = tunable(&scene.folder, "gain", "", "");
+    scene.start(&pipeline("tx", &entry("gain", &gain, ""), ""));
+    let gate = tests::gate::Gate::new(&scene.folder);
+    let good = std::fs::read_to_string(&gain).unwrap();
+    std::fs::write(&gain, format!("open({:?}).read(1)\n{good}", gate.path())).unwrap();
+    scene.done(&["restart", "gain"]);
+    // At once, when the old one may still be going, and when it is gone.
+    let asked = scene.ask(&["get", "gain", "gain"]);
+    assert!(asked.code == Some(0) || asked.stderr.contains("is being replaced"), "{asked}");
+    until("it to be gone", || !scene.plugin("tx", 0)["dead"].is_null());
+    let asked = scene.ask(&["get", "gain", "gain"]);
+    asked.refused(10, &["plugin tx/gain is being replaced", "try: ask again in a moment"]);
+    assert!(!asked.stderr.contains("ended by the host"), "{asked}");
+    let kept = "tx/gain: gain is kept for its replacement\n";
+    assert_eq!(scene.done(&["set", "gain", "gain", "-0.25"]), kept);
+    let answer: Value =
+        serde_json::from_str(&scene.done(&["set", "gain", "gain", "-0.5", "--json"])).expect("JSON");
+    assert_eq!(answer["kept"], true);
+    gate.open();
+    until("its replacement", || scene.ask(&["get", "gain", "gain"]).code == Some(0));
+    assert_eq!(scene.done(&["get", "gain", "gain"]), "-0.5\n");
+    scene.end();
+}
+
+#[test]
 fn a_bypassed_plugin_is_heard_dry_in_its_place_and_loses_no_block_by_it() {
     let mut scene = Scene::new();
     let gain = tunable(&scene.folder, "gain", "", "");
@@ -862,6 +889,12 @@ fn a_plugin_that_is_given_up_in_one_pipeline_is_brought_back_by_a_restart_and_th
     signal(wait_told(&scene.folder, "playing"), Signal::KILL);
     until("it to be given up", || scene.plugin("tx", 0)["quarantined"] == true);
     scene.wait_played("rx", 5_000);
+    let asked = scene.ask(&["get", "fragile", "blocks"]);
+    let why = "plugin tx/fragile has been given up: its worker was killed by SIGKILL";
+    asked.refused(10, &[why, "try: nda ctl restart tx/fragile"]);
+    assert!(!asked.stderr.contains("while reading"), "{asked}");
+    let kept = scene.done(&["set", "fragile", "any", "1"]);
+    assert_eq!(kept, "tx/fragile: any is kept until it is started again (nda ctl restart tx/fragile)\n");
     scene.done(&["restart", "fragile"]);
     until("it to be back", || scene.plugin("tx", 0)["dead"].is_null());
     let report = scene.end();

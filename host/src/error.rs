@@ -26,7 +26,7 @@ pub enum Kind {
     Device,
     /// A device or its audio system is not there, in use, or does not answer: connect it, or try again later.
     Absent,
-    /// A worker process died or fell silent outside the plugin's own code.
+    /// A worker process died, fell silent or is just being replaced, through no fault of the plugin's own code: try again.
     Worker,
     /// There is no run to be steered, or it does not answer: start one, or name another.
     Control,

@@ -24,7 +24,7 @@ pub const EXIT_CODES: [(u8, &str); 13] = [
     (7, "the Python interpreter is missing or unfit"),
     (8, "a device is missing or refuses the format"),
     (LOSSES, "it ran, but a plugin died, hung or failed blocks, or an output has gaps"),
-    (10, "a worker process died or fell silent outside the plugin's code"),
+    (10, "a worker process died, fell silent or is just being replaced, outside the plugin's code"),
     (11, "there is no run to be steered, or more than one, or it does not answer"),
     (INTERRUPTED, "interrupted; what was written is valid up to there"),
 ];

@@ -118,6 +118,9 @@ pub struct Done {
     /// The parameter that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// The parameter that was to be set is not set yet, but kept for a worker that comes, as nobody plays who could take it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// The status that was asked for, see [`RunStatus`](crate::run::RunStatus).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<serde_json::Value>,

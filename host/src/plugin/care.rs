@@ -6,7 +6,7 @@ use super::cause::Causes;
 use super::collector::Collector;
 use super::uncached::Uncached;
 use super::worker::Worker;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::supervisor::Because;
 use crate::telemetry::PluginTimes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,20 @@ pub(crate) struct Known {
     pub(crate) quarantined: bool,
     /// How the last one died, in words.
     pub(crate) last_death: Option<String>,
+}
+
+/// What has become of a parameter that was to be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// The plugin has accepted it.
+    Accepted,
+    /// The plugin has refused it.
+    Refused,
+    /// Nobody plays who could take it: it is kept for the worker that comes next.
+    Kept {
+        /// None comes until somebody starts the plugin again, or mends its file.
+        given_up: bool,
+    },
 }
 
 /// Parameters in the order they were set first, each with its last value.
@@ -131,6 +145,21 @@ impl Known {
             None => self.worker.is_gone().then(how),
         }
     }
+
+    /// Why the worker that played can't be asked any more and another one is to be, in place of what it would say of its
+    /// own end: that was before.
+    fn away(&self, name: &str) -> Error {
+        if !self.quarantined {
+            let what = format!("plugin {name} is being replaced, and can't be asked just now");
+            return Error::new(Kind::Worker, what).remedy("ask again in a moment");
+        }
+        let own = self.worker.death().filter(|death| !death.is_as_wanted());
+        let kind = own.as_ref().map_or(Kind::Plugin, |death| death.kind());
+        let how = own.map(|death| death.to_string()).or_else(|| self.last_death.clone());
+        let why = how.map(|how| format!(": its worker {how}")).unwrap_or_default();
+        Error::new(kind, format!("plugin {name} has been given up{why}"))
+            .remedy(format!("nda ctl restart {name}, which starts it again"))
+    }
 }
 
 impl Care {
@@ -160,14 +189,26 @@ impl Care {
 
     /// As [`Plugin::set_parameter`](super::Plugin::set_parameter). While nobody plays it is only taken note of, if
     /// another worker may come.
-    pub(crate) fn set_parameter(&self, key: &str, value: &str, another_may_come: bool) -> Result<bool> {
+    pub(crate) fn set_parameter(&self, key: &str, value: &str, another_may_come: bool) -> Result<Setting> {
         // One after the other: what is remembered is what the worker took last.
         let _turn = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(worker) = self.living(|parameters| another_may_come.then(|| parameters.presume(key, value)))
-        else {
-            return Ok(true);
+        let note = |known: &mut Known| {
+            another_may_come.then(|| {
+                known.parameters.presume(key, value);
+                Setting::Kept { given_up: known.quarantined }
+            })
         };
-        let accepted = worker.set_parameter(key, value)?;
+        let (worker, accepted) = loop {
+            let worker = match self.living(note) {
+                Ok(worker) => worker,
+                Err(kept) => return Ok(kept),
+            };
+            match worker.set_parameter(key, value) {
+                // It was not ended for what it was given: that is for whoever comes.
+                Err(_) if another_may_come && is_replaced(&worker) => {}
+                accepted => break (worker, accepted?),
+            }
+        };
         if accepted {
             let mut known = self.known();
             known.parameters.set(key, value);
@@ -181,20 +222,38 @@ impl Care {
                 }
             }
         }
-        Ok(accepted)
+        Ok(if accepted { Setting::Accepted } else { Setting::Refused })
+    }
+
+    /// Asks the worker that plays for a parameter, if it does or no other may come; the plugin is called so.
+    pub(crate) fn get_parameter(&self, name: &str, key: &str, another_may_come: bool) -> Result<String> {
+        let worker = {
+            let known = self.known();
+            if another_may_come && !is_there(&known.worker) {
+                return Err(known.away(name));
+            }
+            Arc::clone(&known.worker)
+        };
+        worker.get_parameter(key).map_err(|why| match another_may_come && is_replaced(&worker) {
+            true => self.known().away(name),
+            false => why,
+        })
     }
 
     /// The worker that plays, or the twin that is about to. If neither lives, `note` is taken before anybody else can
     /// come; without a note the dead one is to be asked, which says how it ended.
-    fn living(&self, note: impl FnOnce(&mut Parameters) -> Option<()>) -> Option<Arc<Worker>> {
+    fn living(
+        &self,
+        note: impl FnOnce(&mut Known) -> Option<Setting>,
+    ) -> std::result::Result<Arc<Worker>, Setting> {
         let mut known = self.known();
         let both = [Some(&known.worker), known.twin.as_ref()];
-        if let Some(living) = both.into_iter().flatten().find(|worker| !worker.is_gone()) {
-            return Some(Arc::clone(living));
+        if let Some(living) = both.into_iter().flatten().find(|worker| is_there(worker)) {
+            return Ok(Arc::clone(living));
         }
-        match note(&mut known.parameters) {
-            Some(()) => None,
-            None => Some(Arc::clone(&known.worker)),
+        match note(&mut known) {
+            Some(kept) => Err(kept),
+            None => Ok(Arc::clone(&known.worker)),
         }
     }
 
@@ -203,10 +262,19 @@ impl Care {
     }
 }
 
+/// Whether it is ended because another one is wanted.
+fn is_replaced(worker: &Worker) -> bool {
+    worker.because() == Some(Because::Unwanted)
+}
+
+fn is_there(worker: &Worker) -> bool {
+    !worker.is_gone() && !is_replaced(worker)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::simulated::Stage;
+    use crate::supervisor::simulated::{Puppet, Stage};
     use crate::telemetry::plugin_figures;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use shared::control::Control;
@@ -245,6 +313,61 @@ mod tests {
         assert_eq!(parameters.take_back(|_, _| true), [""; 0]);
     }
 
+    fn care_of(puppet: &Puppet) -> Care {
+        let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 8).unwrap();
+        let (end, _) = HostEnd::create(layout).unwrap();
+        let (_, times, _) = plugin_figures();
+        let uncached = Uncached::new(None, end.worker_counts());
+        Care::new(puppet.worker(), Vec::new(), uncached, times)
+    }
+
+    fn refusal(care: &Care) -> (Kind, String) {
+        let why = care.get_parameter("tx/p", "gain", true).unwrap_err();
+        (why.kind(), why.to_string())
+    }
+
+    #[test]
+    fn who_asks_a_plugin_without_a_worker_is_told_to_wait_or_to_restart_it_and_not_that_asking_killed_it() {
+        let puppet = Stage::new().puppet();
+        let care = care_of(&puppet);
+        puppet.end();
+        let (kind, said) = refusal(&care);
+        assert!(said.contains("plugin tx/p is being replaced") && said.contains("in a moment"), "{said}");
+        assert_eq!(kind, Kind::Worker);
+        let kept = |given_up| Setting::Kept { given_up };
+        assert_eq!(care.set_parameter("gain", "1", true).unwrap(), kept(false));
+        care.known().quarantined = true;
+        let (_, said) = refusal(&care);
+        assert!(said.contains("tx/p has been given up: its worker was killed by SIGKILL"), "{said}");
+        assert!(said.contains("nda ctl restart tx/p") && !said.contains("while reading"), "{said}");
+        assert_eq!(care.set_parameter("gain", "2", true).unwrap(), kept(true));
+        // Where nobody comes, how it ended is all there is to say.
+        let alone = care.get_parameter("tx/p", "gain", false).unwrap_err().to_string();
+        assert!(alone.contains("was killed by SIGKILL"), "{alone}");
+    }
+
+    #[test]
+    fn a_worker_that_is_replaced_while_it_is_asked_is_told_to_be_and_what_is_set_is_kept() {
+        let replaced_while = |ask: fn(&Care) -> bool| {
+            let (puppet, control) = Stage::new().puppet_with_control();
+            let care = care_of(&puppet);
+            std::thread::scope(|scope| {
+                let asking = scope.spawn(|| ask(&care));
+                let timeout = Timespec::try_from(LONG).unwrap();
+                poll(&mut [PollFd::new(&control, PollFlags::IN)], Some(&timeout)).unwrap();
+                puppet.link.abandon(Because::Unwanted);
+                puppet.end();
+                assert!(asking.join().unwrap());
+            });
+            care
+        };
+        replaced_while(|care| refusal(care).1.contains("is being replaced"));
+        let care = replaced_while(|care| {
+            care.set_parameter("gain", "3", true).unwrap() == Setting::Kept { given_up: false }
+        });
+        assert_eq!(care.known().parameters.list, [("gain".to_owned(), "3".to_owned())]);
+    }
+
     /// The next question to set a parameter: its number and the value.
     fn asked(control: &Control, within: Duration) -> Option<(u32, String)> {
         let timeout = Timespec::try_from(within).unwrap();
@@ -257,11 +380,7 @@ mod tests {
     #[test]
     fn of_two_who_set_a_parameter_at_once_the_one_that_the_worker_took_last_is_remembered() {
         let (puppet, control) = Stage::new().puppet_with_control();
-        let layout = Layout::new(Format::new(1, 16, 48_000).unwrap(), 8).unwrap();
-        let (end, _) = HostEnd::create(layout).unwrap();
-        let (_, times, _) = plugin_figures();
-        let uncached = Uncached::new(None, end.worker_counts());
-        let care = Care::new(puppet.worker(), Vec::new(), uncached, times);
+        let care = care_of(&puppet);
         let last = std::thread::scope(|scope| {
             let care = &care;
             let set = |value| scope.spawn(move || care.set_parameter("gain", value, true).unwrap());

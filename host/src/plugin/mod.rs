@@ -21,6 +21,7 @@ pub(crate) mod uncached;
 mod unwatched;
 pub mod worker;
 
+pub use care::Setting;
 pub use remote::Remote;
 
 use crate::crash::CrashReport;
@@ -339,13 +340,14 @@ impl Plugin {
     /// As [`Worker::set_parameter`]; also if the worker dies meanwhile. Then it is not remembered: it may have been
     /// the reason.
     pub fn set_parameter(&self, key: &str, value: &str) -> Result<bool> {
-        self.care.set_parameter(key, value, self.ward.is_some())
+        self.care.set_parameter(key, value, self.ward.is_some()).map(|setting| setting != Setting::Refused)
     }
 
     /// What sets and reads its parameters, for another thread: either may take as long as the plugin does.
     #[must_use]
     pub fn parameters(&self) -> Steering {
-        Steering { care: Arc::clone(&self.care), another_may_come: self.ward.is_some() }
+        let (care, name) = (Arc::clone(&self.care), self.name.clone());
+        Steering { care, name, another_may_come: self.ward.is_some() }
     }
 
     /// Has what goes into it heard in place of what comes out, as late as that and joined without a click, or no more.
@@ -524,25 +526,31 @@ impl Plugin {
 #[derive(Debug, Clone)]
 pub struct Steering {
     care: Arc<Care>,
+    name: String,
     another_may_come: bool,
 }
 
 impl Steering {
-    /// As [`Plugin::set_parameter`].
+    /// The same, which calls the plugin as its user has to, to have it started again.
+    pub(crate) fn called(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    /// As [`Plugin::set_parameter`]; also whether a worker has accepted it, or it is kept for the next one.
     ///
     /// # Errors
     /// As [`Plugin::set_parameter`].
-    pub fn set(&self, key: &str, value: &str) -> Result<bool> {
+    pub fn set(&self, key: &str, value: &str) -> Result<Setting> {
         self.care.set_parameter(key, value, self.another_may_come)
     }
 
     /// Asks the worker that plays for a parameter.
     ///
     /// # Errors
-    /// As [`Worker::get_parameter`]; also while no worker plays.
+    /// As [`Worker::get_parameter`]. Of kind `Worker` while it is being replaced: ask again. If it was given up, of the
+    /// kind that its end was, with how to have it back.
     pub fn get(&self, key: &str) -> Result<String> {
-        let worker = Arc::clone(&self.care.known().worker);
-        worker.get_parameter(key)
+        self.care.get_parameter(&self.name, key, self.another_may_come)
     }
 }
 

@@ -10,7 +10,7 @@ use super::lane::Lane;
 use super::naming::called_as_before;
 use super::requests::{Waiter, set};
 use crate::config::{self, Config, PipelineSpec};
-use crate::control::{Refusal, Reply};
+use crate::control::{Done, Refusal, Reply};
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
 use crate::plugin::Steering;
@@ -29,7 +29,7 @@ enum Step {
     #[default]
     Idle,
     Reading(Job<Result<Config>>, Vec<SyncSender<Reply>>),
-    Adjusting(Job<Vec<Result<()>>>, Vec<Asked>, Waiter),
+    Adjusting(Job<Vec<Result<Done>>>, Vec<Asked>, Waiter),
 }
 
 /// A parameter that a plugin is asked to take.
@@ -205,12 +205,10 @@ impl Run<'_> {
     }
 
     /// What a plugin did not accept is as it was: the next reload tries again.
-    fn end_reload(&mut self, asked: Vec<Asked>, results: Vec<Result<()>>, mut waiter: Waiter) -> Step {
+    fn end_reload(&mut self, asked: Vec<Asked>, results: Vec<Result<Done>>, mut waiter: Waiter) -> Step {
         for (asked, result) in asked.into_iter().zip(results) {
             match result {
-                Ok(()) => {
-                    self.told.line(Level::Info, format!("{}: {} is set", asked.name, asked.parameter.key));
-                }
+                Ok(done) => done.lines.into_iter().for_each(|line| self.told.line(Level::Info, line)),
                 Err(why) => {
                     self.told.line(Level::Warning, why.for_log());
                     waiter.refusals.push(Refusal::from(&why));
@@ -250,9 +248,9 @@ fn wish(lane: &Lane, parameter: Parameter) -> Option<Wish> {
 }
 
 impl Wish {
-    fn ask(self) -> Result<()> {
+    fn ask(self) -> Result<Done> {
         let Self(Asked { name, parameter, .. }, plugin) = self;
-        set(&name, &plugin, &parameter.key, &parameter.value).map(drop)
+        set(&name, &plugin, &parameter.key, &parameter.value)
     }
 }
 

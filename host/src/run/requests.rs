@@ -10,7 +10,7 @@ use super::status::{LaneStatus, RunStatus};
 use crate::control::{Asked, CLIENTS, Done, Refusal, Reply, Request};
 use crate::error::{Error, Kind, Result};
 use crate::level::Level;
-use crate::plugin::Steering;
+use crate::plugin::{Setting, Steering};
 use std::sync::mpsc::SyncSender;
 
 /// A client that waits for pipelines to be as they are wanted.
@@ -148,7 +148,7 @@ impl Run<'_> {
         ask: impl FnOnce(&str, &Steering) -> Result<Done> + Send + 'static,
     ) -> Result<()> {
         let (lane, number, name) = self.find_plugin(plugin)?;
-        let steering = self.lanes[lane].plugin(number)?.parameters();
+        let steering = self.lanes[lane].plugin(number)?.parameters().called(&name);
         let work = move || {
             let _ = reply.try_send(ask(&name, &steering).map_or_else(Reply::from, Reply::Done));
         };
@@ -239,9 +239,19 @@ impl Run<'_> {
 
 /// Sets a parameter. Its value is not repeated: it may be a key.
 pub(super) fn set(name: &str, plugin: &Steering, key: &str, value: &str) -> Result<Done> {
-    if plugin.set(key, value)? {
-        return Ok(Done { lines: vec![format!("{name}: {key} is set")], ..Done::default() });
-    }
-    let what = format!("plugin {name} does not accept this value for its parameter `{key}`");
-    Err(Error::new(Kind::Plugin, what).remedy("check the name and the value against the plugin's file"))
+    let setting = plugin.set(key, value)?;
+    let done = match setting {
+        Setting::Accepted => "is set".to_owned(),
+        Setting::Kept { given_up: false } => "is kept for its replacement".to_owned(),
+        Setting::Kept { given_up: true } => {
+            format!("is kept until it is started again (nda ctl restart {name})")
+        }
+        Setting::Refused => {
+            let what = format!("plugin {name} does not accept this value for its parameter `{key}`");
+            let remedy = "check the name and the value against the plugin's file";
+            return Err(Error::new(Kind::Plugin, what).remedy(remedy));
+        }
+    };
+    let kept = matches!(setting, Setting::Kept { .. });
+    Ok(Done { lines: vec![format!("{name}: {key} {done}")], kept, ..Done::default() })
 }

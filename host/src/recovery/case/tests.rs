@@ -1,6 +1,7 @@
 //! One case with workers that are none: what happens in an order that a real one seldom has.
 
 use super::*;
+use crate::plugin::Setting;
 use crate::plugin::care::Care;
 use crate::plugin::cause::Miss;
 use crate::plugin::line::{Relief, queues};
@@ -665,7 +666,7 @@ fn a_parameter_set_while_nothing_plays_that_its_successor_refuses_is_as_it_was_b
     scene.first.end();
     scene.hear_ends(S);
     let care = Arc::clone(&scene.case.patient.care);
-    assert!(care.set_parameter("gain", "2", true).unwrap(), "nobody plays who could refuse it");
+    assert_eq!(care.set_parameter("gain", "2", true).unwrap(), Setting::Kept { given_up: false });
     let puppet = scene.stage.puppet();
     let worker = Arc::new(puppet.worker());
     let (line, counts) = line_of(&worker, 2);
@@ -699,7 +700,7 @@ fn a_parameter_that_a_failed_successor_was_not_given_is_kept_and_one_that_it_was
         scene.first.end();
         scene.hear_ends(S);
         let care = Arc::clone(&scene.case.patient.care);
-        assert!(care.set_parameter("tone", "5", true).unwrap(), "nobody plays who could refuse it");
+        assert_eq!(care.set_parameter("tone", "5", true).unwrap(), Setting::Kept { given_up: false });
         fails(&mut scene, false, S);
         let list: Vec<_> = care.known().parameters.list.iter().map(|(key, _)| key.clone()).collect();
         assert_eq!(list, ["tone"]);
