@@ -14,7 +14,7 @@ const WARM_UP: f64 = 0.1;
 /// Times in each half that are enough to compare.
 const ENOUGH: usize = 10;
 /// Memory that may come and go, in KiB: threads' stacks and pools of the allocator.
-const MEMORY_KIB: u64 = 2048;
+const MEMORY_KIB: u64 = 1024;
 
 /// An empty list with room for so many, whose memory is the process's own from the beginning and not only as it fills: what
 /// the judge notes down is not to be taken for something that the host lost. For some hours of it: more comes as it fills.
