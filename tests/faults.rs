@@ -1,4 +1,4 @@
-//! The fault table in short: ten faults of each kind, from a seed; the audio, the host and the neighbour get over all.
+//! The fault table in short: six faults of each kind, from a seed; the audio, the host and the neighbour get over all.
 //! And restarts, one after the other: they leave nothing behind.
 //!
 //! Takes some minutes. Only what the machine's own noise can't touch is asserted: times and the blocks that the
@@ -17,7 +17,7 @@ use tests::nda::{Done, Running, command};
 use tests::until::until;
 use tests::workspace::{Folder, python};
 
-const EACH: u64 = 10;
+const EACH: u64 = 6;
 const KINDS: usize = 24;
 const CYCLES: u64 = 30;
 const LEAKS: [&str; 4] = ["descriptors", "maps", "shm", "processes"];

@@ -51,9 +51,17 @@ const ENDS: &str =
 
 /// Each channel's likeness with half of the signal.
 fn heard(pulse: &Pulse, signal: &Wav) -> Vec<Likeness> {
-    let heard = pulse.pass(signal);
+    likenesses(&pulse.pass(signal), signal)
+}
+
+fn likenesses(heard: &Wav, signal: &Wav) -> Vec<Likeness> {
     let expected = signal.map(|sample| sample * 0.5);
     heard.channels.iter().zip(&expected.channels).map(|(heard, expected)| likeness(heard, expected)).collect()
+}
+
+/// Most of it is there.
+fn all_alike(likenesses: &[Likeness]) -> bool {
+    likenesses.iter().all(|like| like.alike * 2 > like.pieces)
 }
 
 fn passes(sink: Sink) {
@@ -165,6 +173,9 @@ fn a_sink_that_is_suspended_is_waited_for_and_played_to_when_it_is_resumed() {
     );
 }
 
+/// How often a signal is sent until it is heard: a busy machine may lose it.
+const TRIES: usize = 5;
+
 const MONO: Sink = Sink { format: "float32le", rate: RATE, channels: 1 };
 
 #[test]
@@ -197,14 +208,20 @@ fn a_stream_of_a_named_device_that_the_server_moves_or_ends_is_lost_and_had_back
             // In words of ours, or of cpal's if that asks the server first.
             is_had_back(streams, own, called, "is gone (", &|| pulse.end_streams(streams, own));
         }
-        assert!(is_heard(&pulse, MONO));
         before.get_or_insert_with(|| Held::by(pid));
     }
     holds_no_more_than(before.expect("two times"), pid);
-    let [_, other] = pulse.pass_and_hear(["speaker", "other"], &signal(1));
+    let signal = signal(1);
+    let mut is_silent_elsewhere = true;
+    let is_back = (0..TRIES).any(|_| {
+        let [own, other] = pulse.pass_and_hear(["speaker", "other"], &signal);
+        is_silent_elsewhere &= other.channels[0].iter().all(|sample| *sample == 0.0);
+        all_alike(&likenesses(&own, &signal))
+    });
     running.signal(Signal::INT);
     let done = running.wait();
-    assert!(other.channels[0].iter().all(|sample| *sample == 0.0), "something is heard at the other: {done}");
+    assert!(is_back, "the signal was not heard: {done}");
+    assert!(is_silent_elsewhere, "something is heard at the other: {done}");
     assert!([Some(0), Some(9)].contains(&done.code), "{done}");
 }
 
@@ -259,8 +276,6 @@ fn said(folder: &Folder, words: &str) -> usize {
 
 /// Most of the signal is heard again, once the program has opened its devices.
 fn is_heard(pulse: &Pulse, sink: Sink) -> bool {
-    const TRIES: usize = 5;
     let signal = signal(sink.channels);
-    let is_alike = |like: &Likeness| like.alike * 2 > like.pieces;
-    (0..TRIES).any(|_| heard(pulse, &signal).iter().all(is_alike))
+    (0..TRIES).any(|_| all_alike(&heard(pulse, &signal)))
 }
