@@ -9,7 +9,7 @@ use tests::audio::soft_noise;
 use tests::config::config;
 use tests::heard::{Likeness, likeness};
 use tests::leftovers::{Held, holds_no_more_than, private_kib};
-use tests::nda::{Running, command};
+use tests::nda::{Done, Running, command};
 use tests::plugins::processor;
 use tests::pulse::{PLAYED, Pulse, RECORDED, Sink};
 use tests::until::until;
@@ -73,10 +73,7 @@ fn passes_through(pulse: &Pulse, sink: Sink) {
     let running = nda(pulse, &folder, sink.channels, ENDS);
     let signal = signal(sink.channels);
     let all = heard(pulse, &signal);
-    running.signal(Signal::INT);
-    let done = running.wait();
-    // 9: a busy machine may have it lose blocks.
-    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    let done = end(running);
     for likeness in &all {
         assert!(likeness.alike * 2 > likeness.pieces, "{sink:?}: {all:?} {done}");
     }
@@ -143,10 +140,8 @@ fn a_server_that_is_killed_and_started_again_gets_its_program_back_and_nothing_l
         holds_no_more_than(before, pid);
     }
     let grown = private_kib(pid).saturating_sub(memory);
-    running.signal(Signal::INT);
-    let done = running.wait();
+    let done = end(running);
     assert!(is_back, "the signal was not heard: {done}");
-    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
     assert_eq!(done.json()["pipelines"][0]["plugins"][0]["deaths"], 0, "{done}");
     assert!(grown < 512, "{grown} KiB more");
 }
@@ -162,15 +157,22 @@ fn a_sink_that_is_suspended_is_waited_for_and_played_to_when_it_is_resumed() {
     until("it is found suspended", || said(&folder, still) > 0);
     pulse.control(&["suspend-sink", "speaker", "0"]);
     assert!(is_heard(&pulse, sink));
-    running.signal(Signal::INT);
-    let done = running.wait();
-    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    let done = end(running);
     let pipelines = &done.json()["pipelines"];
     assert_eq!(
         (pipelines.as_array().map(Vec::len), &pipelines[0]["plugins"][0]["deaths"]),
         (Some(1), &0.into()),
         "{done}"
     );
+}
+
+/// Ends a run in order.
+fn end(running: Running) -> Done {
+    running.signal(Signal::INT);
+    let done = running.wait();
+    // 9: a busy machine may have it lose blocks.
+    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    done
 }
 
 /// How often a signal is sent until it is heard: a busy machine may lose it.
@@ -218,11 +220,9 @@ fn a_stream_of_a_named_device_that_the_server_moves_or_ends_is_lost_and_had_back
         is_silent_elsewhere &= other.channels[0].iter().all(|sample| *sample == 0.0);
         all_alike(&likenesses(&own, &signal))
     });
-    running.signal(Signal::INT);
-    let done = running.wait();
+    let done = end(running);
     assert!(is_back, "the signal was not heard: {done}");
     assert!(is_silent_elsewhere, "something is heard at the other: {done}");
-    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
 }
 
 #[test]
@@ -239,9 +239,7 @@ fn a_sink_that_is_unplugged_is_waited_for_and_its_stream_is_not_left_at_another(
     assert_eq!(pulse.count_at("other", PLAYED), 0);
     pulse.add_sink("speaker", "Null Output");
     assert!(is_heard(&pulse, MONO));
-    running.signal(Signal::INT);
-    let done = running.wait();
-    assert!([Some(0), Some(9)].contains(&done.code), "{done}");
+    end(running);
 }
 
 #[test]
@@ -263,8 +261,7 @@ fn a_stream_of_the_default_device_that_is_moved_plays_on_where_it_is_and_says_so
     // A busy machine may have it lose the device, and open the default one again.
     pulse.control(&["set-default-sink", "speaker"]);
     assert!(is_heard(&pulse, MONO));
-    running.signal(Signal::INT);
-    let done = running.wait();
+    let done = end(running);
     assert_eq!(said(&folder, "is gone (PulseAudio"), 0, "{done}");
     assert_eq!(done.json()["pipelines"][0]["devices"][0]["name"], "Null Output", "{done}");
 }

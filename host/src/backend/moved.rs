@@ -4,7 +4,8 @@
 //! tell. So each stream has a connection and a thread of its own beside it, which is no audio thread and holds up nobody. One
 //! that is meant for a certain device is ended at once when it is on another, where not everybody may be meant to hear it,
 //! and is lost; one that is meant for whichever is the default plays on, and it is told where. Nothing here moves a stream
-//! back. Where the server can't be asked, that is told, and the stream plays on without.
+//! back. The client of a stream that is over is ended, however that came. Where the server can't be asked, that is told, and
+//! the stream plays on without.
 
 use super::direction::Direction;
 use super::event::{StreamEvent, Teller};

@@ -1,8 +1,8 @@
 //! The signs of life of one stream: how often it called back, how often that began late or took too long, and what the
 //! device says of its latency.
 //!
-//! Written on its audio thread, but for one word, and read by the thread that watches. What the device itself says is the stream's own
-//! ([`Stream::xruns`](crate::backend::Stream::xruns)); whose doing it was is for [`blame`](super::blame).
+//! Written on its audio thread, but for one word, and read by the thread that watches. What xruns the device itself tells of
+//! is the stream's own ([`Stream::xruns`](crate::backend::Stream::xruns)); whose doing it was is for [`blame`](super::blame).
 
 use super::transit::Transit;
 use crate::clock::now_ns;
@@ -20,7 +20,8 @@ pub struct Pulse {
     /// How long after the callback before the last one began that began late.
     gap_ns: AtomicU64,
     longest_ns: AtomicU64,
-    /// How long lasts what the device says that it has at a time; 0 if it doesn't say. The only word that whoever watches writes.
+    /// How long lasts what the device says that it has at a time; 0 if it doesn't say. The one word that the watching thread
+    /// writes.
     told_ns: AtomicU64,
     /// When the callback began that is under way; 0 if none is.
     under_way_ns: AtomicU64,
@@ -48,8 +49,8 @@ impl Pulse {
     }
 
     /// Callbacks that took no longer than that but began more than two periods after those before. A period is the most
-    /// that the device has wanted in one go, or says that it does: one that fills a long buffer at the start is found to be late only when that
-    /// must have run dry. It may have been the device that did not call.
+    /// that the device has wanted in one go, or says that it does: one that fills a long buffer at the start is found to be
+    /// late only when that must have run dry. It may have been the device that did not call.
     #[must_use]
     pub fn gaps(&self) -> u64 {
         self.gaps.load(Ordering::Acquire)
